@@ -1,0 +1,75 @@
+//! `kiln inspect`: what a component is made of, and why it would not load.
+
+use std::io::{Write as _, stdout};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::plugin::SandboxArgs;
+use crate::plugins::{PluginError, read_plugin};
+use crate::sandbox::{Import, Offer};
+
+/// Tell what a plugin exports, imports and would need granted
+///
+/// Says in plain words why it would not load; the exit code is then 4.
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// The component
+    plugin: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+}
+
+pub(super) fn inspect(args: InspectArgs) -> anyhow::Result<ExitCode> {
+    let (bytes, manifest) = read_plugin(&args.plugin)?;
+    let sandbox = args.sandbox.open(NonZeroU32::MIN)?;
+    let found = sandbox.inspect(&bytes).map_err(|source| PluginError::Load { path: args.plugin.clone(), source })?;
+    let stem = args.plugin.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let jobs = manifest.jobs.clone().unwrap_or_else(|| vec![stem]);
+    let problem = found.problem.map(|problem| problem.to_string());
+    let mut out = stdout().lock();
+    if args.json {
+        let imports: Vec<_> =
+            found.imports.iter().map(|import| json!({ "name": import.name, "offer": import.offer.to_string() })).collect();
+        let loads = problem.is_none();
+        let report = json!({
+            "digest": found.digest, "bytes": bytes.len(), "jobs": jobs, "exports": found.exports, "imports": imports,
+            "loads": loads, "problem": problem,
+        });
+        writeln!(out, "{report}")?;
+    } else {
+        writeln!(out, "{}: {} bytes, sha256 {}", args.plugin.display(), bytes.len(), found.digest)?;
+        writeln!(out, "handles   {}", jobs.join(", "))?;
+        for export in &found.exports {
+            writeln!(out, "exports   {export}")?;
+        }
+        for import in &found.imports {
+            writeln!(out, "imports   {:<44} {}", import.name, told(import, &manifest.grants))?;
+        }
+        match &problem {
+            None => writeln!(out, "it loads")?,
+            Some(problem) => writeln!(out, "it does not load: {problem}")?,
+        }
+    }
+    Ok(if problem.is_none() { ExitCode::SUCCESS } else { ExitCode::from(4) })
+}
+
+/// How an import is met, with the manifest's grants counted in.
+fn told(import: &Import, grants: &crate::config::Grants) -> String {
+    let granted = match import.offer {
+        Offer::ByGrant("grants.http") => grants.http.iter().map(|grant| grant.origin.to_string()).collect(),
+        Offer::ByGrant("grants.env") => grants.env.keys().cloned().collect(),
+        _ => Vec::new(),
+    };
+    match import.offer {
+        Offer::ByGrant(key) if granted.is_empty() => format!("nothing granted; the manifest grants it under {key}"),
+        Offer::ByGrant(_) => format!("granted: {}", granted.join(", ")),
+        offer => offer.to_string(),
+    }
+}

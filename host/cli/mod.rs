@@ -1,0 +1,145 @@
+//! The command line: one file for each command. Arguments become settings here; nothing below knows of them.
+
+mod failed;
+mod inspect;
+mod plugin;
+mod push;
+mod queues;
+mod run;
+mod store;
+mod worker;
+
+use std::io::{IsTerminal, stderr};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::plugins::PluginError;
+use crate::queue::QueueError;
+use crate::sandbox::{LoadError, SandboxError};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   failed for a reason that its message gives
+  2   wrong use: a flag, a value or a payload that makes no sense
+  3   the store cannot be reached or used
+  4   the plugin folder or a plugin cannot be used
+  5   there is no such thing: no such failed entry, no such result
+  6   worker: the grace period ended and attempts were interrupted; their jobs are back in their queues
+  130 worker: stopped at once by a second signal; its jobs come back when its lease runs out
+  10-15 run: the attempt ended as rejected (10), error (11), trap (12), timeout (13), memory (14), denied (15)
+
+Every flag can be given as the environment variable its help names.";
+
+/// Background jobs from Redis, each run as a sandboxed WebAssembly component.
+///
+/// A job names its handler: the plugin `send-email.wasm` handles the job `send-email`. Every attempt runs in a fresh
+/// sandbox with a deadline, a memory cap and only what the operator granted.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Log, on standard error")]
+struct LogArgs {
+    /// What is logged: error, warn, info, debug, trace, or a filter such as `info,kiln::queue=debug`. Completed attempts
+    /// are logged at debug, what handlers log under the target `guest`
+    #[arg(long, global = true, env = "KILN_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// How it is logged
+    #[arg(long, global = true, env = "KILN_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// A line for a person
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Worker(worker::WorkerArgs),
+    Push(push::PushArgs),
+    Run(run::RunArgs),
+    Inspect(inspect::InspectArgs),
+    Queues(queues::QueuesArgs),
+    Failed(failed::FailedArgs),
+}
+
+/// A wrong use that clap cannot see: shown as one line, exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Something that was asked for does not exist: exit code 5.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Missing(String);
+
+/// Parses the arguments, does what they say and tells how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = start_log(&cli.log).and_then(|()| {
+        let runtime = tokio::runtime::Runtime::new()?;
+        let done = runtime.block_on(dispatch(cli.command));
+        // A signal handler's thread or a compilation still under way is nobody's concern any more.
+        runtime.shutdown_background();
+        done
+    });
+    match done {
+        Ok(code) => code,
+        Err(err) if is_broken_pipe(&err) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("kiln: {err:#}");
+            exit_code(&err)
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Worker(args) => worker::worker(args).await,
+        Command::Push(args) => push::push(args).await,
+        Command::Run(args) => run::run(args).await,
+        Command::Inspect(args) => inspect::inspect(args),
+        Command::Queues(args) => queues::queues(args).await,
+        Command::Failed(args) => failed::failed(args).await,
+    }
+}
+
+fn exit_code(err: &anyhow::Error) -> ExitCode {
+    let is = |found: bool, code: u8| found.then(|| ExitCode::from(code));
+    is(err.is::<Usage>(), 2)
+        .or_else(|| is(err.is::<QueueError>(), 3))
+        .or_else(|| is(err.is::<PluginError>() || err.is::<LoadError>() || err.is::<SandboxError>(), 4))
+        .or_else(|| is(err.is::<Missing>(), 5))
+        .unwrap_or(ExitCode::FAILURE)
+}
+
+/// Whether whoever read our output has left, as `head` does: no fault.
+fn is_broken_pipe(err: &anyhow::Error) -> bool {
+    err.downcast_ref::<std::io::Error>().is_some_and(|err| err.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn start_log(args: &LogArgs) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder()
+        .parse(&args.log)
+        .map_err(|err| Usage(format!("--log {:?}: {err}", args.log)))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
+    match args.log_format {
+        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

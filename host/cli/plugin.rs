@@ -1,0 +1,41 @@
+//! The sandbox as the commands set it up.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use bytesize::ByteSize;
+use clap::Args;
+use directories::ProjectDirs;
+use tokio::runtime::Handle;
+
+use super::store::duration;
+use crate::config::{MAX_MEMORY_DEFAULT, SandboxSettings};
+use crate::sandbox::{Sandbox, SandboxError};
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sandbox")]
+pub(super) struct SandboxArgs {
+    /// The most time any attempt may take, whatever its job asks for
+    #[arg(long, env = "KILN_MAX_TIMEOUT", default_value = "1h", value_parser = duration, value_name = "DURATION")]
+    max_timeout: std::time::Duration,
+    /// The memory an attempt may have where its plugin's manifest names none
+    #[arg(long, env = "KILN_MAX_MEMORY", default_value_t = MAX_MEMORY_DEFAULT, value_name = "SIZE")]
+    max_memory: ByteSize,
+    /// Where compiled plugins are kept between starts [default: the user's cache folder]
+    #[arg(long, env = "KILN_CACHE_DIR", value_name = "DIR")]
+    cache_dir: Option<std::path::PathBuf>,
+}
+
+impl SandboxArgs {
+    /// A sandbox for this many attempts at once.
+    pub(super) fn open(self, concurrency: NonZeroU32) -> Result<Arc<Sandbox>, SandboxError> {
+        let users = || ProjectDirs::from("", "", "kiln").map(|dirs| dirs.cache_dir().to_owned());
+        let settings = SandboxSettings {
+            cache_dir: self.cache_dir.or_else(users),
+            max_timeout: self.max_timeout,
+            max_memory: self.max_memory,
+            ..SandboxSettings::new(concurrency)
+        };
+        Ok(Arc::new(Sandbox::new(&settings, &Handle::current())?))
+    }
+}

@@ -1,0 +1,237 @@
+//! `kiln push`: one job, or a file of them.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write as _, stdin, stdout};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+
+use super::store::{StoreArgs, duration, queue_name};
+use super::{Missing, Usage};
+use crate::job::{Job, MAX_JOB_BYTES, null, saturating_ns};
+use crate::queue::{Push, QUEUE_DEFAULT, QueueName, Store};
+
+/// Jobs pushed in one go of a batch.
+const BATCH_JOBS: usize = 1_000;
+
+/// Bytes of jobs pushed in one go, whatever their number.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// Push a job, or a file of jobs
+///
+/// Prints the id of the job it pushed. With --batch, pushes one job for each line of a file: a job's JSON, of which only
+/// `name` is needed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  kiln push markdown '{\"markdown\": \"# Hello\"}'
+  kiln push thumbnail @photo.json --queue images --delay 5m
+  kiln push --batch jobs.ndjson")]
+pub(super) struct PushArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The job's name, which picks its handler
+    #[arg(required_unless_present = "batch", conflicts_with = "batch")]
+    name: Option<String>,
+    /// The payload: JSON text, @FILE, or - for standard input [default: null]
+    payload: Option<PayloadSource>,
+    /// Push the jobs of this NDJSON file (- for standard input)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["payload", "delay", "at", "max_attempts", "timeout", "meta", "id"])]
+    batch: Option<BatchFile>,
+    /// The queue; with --batch, that of lines which name none
+    #[arg(long, env = "KILN_QUEUE", default_value = QUEUE_DEFAULT, value_parser = queue_name)]
+    queue: QueueName,
+    /// Do not run it before this time has passed
+    #[arg(long, value_parser = duration, value_name = "DURATION", conflicts_with = "at")]
+    delay: Option<Duration>,
+    /// Do not run it before this time, as 2026-11-22T18:00:00Z
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    /// Attempts in all before it fails [default: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_attempts: Option<u32>,
+    /// Time an attempt may take [default: 30s]
+    #[arg(long, value_parser = positive_duration, value_name = "DURATION")]
+    timeout: Option<Duration>,
+    /// A metadata entry; repeat for more
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    meta: Vec<(String, String)>,
+    /// The job's id [default: a new UUID]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    id: Option<String>,
+}
+
+/// Where a payload comes from.
+#[derive(Debug, Clone)]
+pub(super) enum PayloadSource {
+    Text(String),
+    File(PathBuf),
+    Stdin,
+}
+
+impl FromStr for PayloadSource {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match (text, text.strip_prefix('@')) {
+            ("-", _) => Self::Stdin,
+            (_, Some(path)) => Self::File(path.into()),
+            _ => Self::Text(text.to_owned()),
+        })
+    }
+}
+
+impl PayloadSource {
+    pub(super) fn read(self) -> anyhow::Result<Box<RawValue>> {
+        let text = match self {
+            Self::Text(text) => text,
+            Self::File(path) => {
+                std::fs::read_to_string(&path).map_err(|err| Usage(format!("payload {}: {err}", path.display())))?
+            }
+            Self::Stdin => io::read_to_string(stdin()).context("payload from standard input")?,
+        };
+        let payload = RawValue::from_string(text)
+            .map_err(|err| Usage(format!("payload is not JSON: {err}; quote it for the shell, as in '{{\"key\": 1}}'")))?;
+        if payload.get().len() > MAX_JOB_BYTES {
+            return Err(Usage(format!("payload is too large: {} bytes", payload.get().len())).into());
+        }
+        Ok(payload)
+    }
+}
+
+/// Where a batch comes from.
+#[derive(Debug, Clone)]
+pub(super) enum BatchFile {
+    File(PathBuf),
+    Stdin,
+}
+
+impl FromStr for BatchFile {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(if text == "-" { Self::Stdin } else { Self::File(text.into()) })
+    }
+}
+
+pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
+    if let Some(file) = &args.batch {
+        let pushed = push_batch(&args.store.open().await?, file, &args.queue).await?;
+        writeln!(stdout(), "{pushed} jobs pushed")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let store_args = args.store;
+    let payload = args.payload.map_or_else(|| Ok(null()), PayloadSource::read)?;
+    let mut job = Job::new(args.name.as_deref().unwrap_or_default(), args.queue.as_str(), payload);
+    if job.name.is_empty() {
+        return Err(Usage("the job needs a name".to_owned()).into());
+    }
+    job.id = args.id.unwrap_or(job.id);
+    job.max_attempts = args.max_attempts.unwrap_or(job.max_attempts);
+    job.timeout_ns = args.timeout.map_or(job.timeout_ns, saturating_ns);
+    if !args.meta.is_empty() {
+        let metadata: std::collections::BTreeMap<_, _> = args.meta.into_iter().collect();
+        job.metadata = Some(serde_json::value::to_raw_value(&metadata)?);
+    }
+    let now = Timestamp::now();
+    let due = args.delay.map(|delay| now.saturating_add(delay).unwrap_or(Timestamp::MAX)).or(args.at);
+    if let Some(due) = due {
+        job.delay_until(now, due);
+    }
+    let due_ms = due.map(Timestamp::as_millisecond);
+    let store = store_args.open().await?;
+    store.push(&[Push { queue: args.queue, job: job.encode(), due_ms }]).await?;
+    writeln!(stdout(), "{}", job.id)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Pushes one job for each line, and shows how far it is on a terminal. Returns how many.
+pub(super) async fn push_batch(store: &Store, file: &BatchFile, queue: &QueueName) -> anyhow::Result<u64> {
+    let (name, reader, bar) = open_batch(file)?;
+    let mut reader = BufReader::with_capacity(1024 * 1024, bar.wrap_read(reader));
+    let (mut pushed, mut number, mut line) = (0, 0_u64, Vec::new());
+    let (mut batch, mut batch_bytes) = (Vec::with_capacity(BATCH_JOBS), 0);
+    loop {
+        line.clear();
+        let limit = MAX_JOB_BYTES as u64 + 1;
+        let read = (&mut reader).take(limit).read_until(b'\n', &mut line).with_context(|| name.clone())?;
+        number += 1;
+        let ended = read == 0;
+        if ended || batch.len() == BATCH_JOBS || batch_bytes > BATCH_BYTES {
+            store.push(&batch).await?;
+            pushed += batch.len() as u64;
+            bar.set_message(format!("{pushed} jobs"));
+            batch.clear();
+            batch_bytes = 0;
+        }
+        if ended {
+            bar.finish_and_clear();
+            return Ok(pushed);
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        match batch_line(&line, queue) {
+            Ok(push) => {
+                batch_bytes += push.job.len();
+                batch.push(push);
+            }
+            Err(why) => {
+                store.push(&batch).await?;
+                pushed += batch.len() as u64;
+                bar.finish_and_clear();
+                return Err(Usage(format!("{name}:{number}: {why}; the {pushed} jobs before it were pushed")).into());
+            }
+        }
+    }
+}
+
+/// Reads one line of a batch: what it does not say is filled in, what it says is kept.
+fn batch_line(line: &[u8], queue: &QueueName) -> Result<Push, String> {
+    let mut job = Job::decode(line.trim_ascii()).map_err(|err| err.to_string())?;
+    let queue = job.queue.as_deref().map_or_else(|| Ok(queue.clone()), QueueName::new)?;
+    job.queue.get_or_insert_with(|| queue.to_string());
+    let filled = Job::new(&job.name, queue.as_str(), null());
+    if job.timeout_ns <= 0 {
+        job.timeout_ns = filled.timeout_ns;
+    }
+    job.times.created_at = job.times.created_at.or(filled.times.created_at);
+    job.times.updated_at = job.times.updated_at.or(filled.times.updated_at);
+    job.times.available_at = job.times.available_at.or(filled.times.available_at);
+    Ok(Push { queue, job: job.encode(), due_ms: None })
+}
+
+fn open_batch(file: &BatchFile) -> anyhow::Result<(String, Box<dyn Read>, ProgressBar)> {
+    match file {
+        BatchFile::Stdin => {
+            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}")?;
+            Ok(("standard input".to_owned(), Box::new(stdin()), ProgressBar::new_spinner().with_style(style)))
+        }
+        BatchFile::File(path) => {
+            let missing = |err| Missing(format!("{}: {err}", path.display()));
+            let file = File::open(path).map_err(missing)?;
+            let bytes = file.metadata().map_err(missing)?.len();
+            let style = ProgressStyle::with_template("{bar:40} {percent}% {msg} {eta} left")?;
+            Ok((path.display().to_string(), Box::new(file), ProgressBar::new(bytes).with_style(style)))
+        }
+    }
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    let value = duration(text)?;
+    if value.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(value) }
+}
+
+/// A `value_parser` for `KEY=VALUE`.
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is not KEY=VALUE")),
+    }
+}

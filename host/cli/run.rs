@@ -1,0 +1,155 @@
+//! `kiln run`: one attempt, here and now, without a store.
+
+use std::io::{Write as _, stdout};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Args;
+use serde_json::json;
+
+use super::plugin::SandboxArgs;
+use super::push::{PayloadSource, key_value};
+use super::store::duration;
+use crate::job::{Job, null, saturating_ns};
+use crate::outcome::{Failure, FailureKind, Outcome, RetryHint};
+use crate::plugins::read_plugin;
+use crate::queue::QUEUE_DEFAULT;
+use crate::sandbox::{Attempt, Cancel, Report};
+
+/// Run a plugin once, without a store
+///
+/// Makes one attempt as a worker would, with the manifest beside the file. The result goes to standard output; what the
+/// handler logged and printed, how long it took and how it ended go to standard error. The exit code tells the outcome.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kiln run markdown.wasm '{\"markdown\": \"# Hello\"}'")]
+pub(super) struct RunArgs {
+    /// The component
+    plugin: PathBuf,
+    /// The payload: JSON text, @FILE, or - for standard input [default: null]
+    payload: Option<PayloadSource>,
+    /// The job's name [default: the first that the plugin handles]
+    #[arg(long)]
+    name: Option<String>,
+    /// Which attempt it is
+    #[arg(long, default_value = "1", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    attempt: u32,
+    /// A metadata entry; repeat for more
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    meta: Vec<(String, String)>,
+    /// Time the attempt may take [default: 30s]
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    timeout: Option<Duration>,
+    /// Print everything about the attempt as one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+}
+
+pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let payload = args.payload.map_or_else(|| Ok(null()), PayloadSource::read)?;
+    let (bytes, manifest) = read_plugin(&args.plugin)?;
+    let stem = args.plugin.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let name = args.name.or_else(|| manifest.jobs.as_ref()?.first().cloned()).unwrap_or_else(|| stem.clone());
+    let mut job = Job::new(&name, QUEUE_DEFAULT, payload);
+    job.attempts = args.attempt - 1;
+    job.max_attempts = job.max_attempts.max(args.attempt);
+    job.timeout_ns = args.timeout.map_or(job.timeout_ns, saturating_ns);
+    if !args.meta.is_empty() {
+        let metadata: std::collections::BTreeMap<_, _> = args.meta.into_iter().collect();
+        job.metadata = Some(serde_json::value::to_raw_value(&metadata)?);
+    }
+    let sandbox = args.sandbox.open(NonZeroU32::MIN)?;
+    let handler = sandbox.load(&stem, &bytes, &manifest)?;
+    let attempt = handler.run(&job, QUEUE_DEFAULT, &Cancel::default()).await;
+    if args.json {
+        writeln!(stdout(), "{}", as_json(&attempt))?;
+    } else {
+        show(&attempt)?;
+    }
+    Ok(exit_code(&attempt.outcome))
+}
+
+fn show(attempt: &Attempt) -> anyhow::Result<()> {
+    let report = &attempt.report;
+    for (stream, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
+        if output.dropped_bytes > 0 {
+            eprintln!("{stream} | … {} bytes before this were dropped", output.dropped_bytes);
+        }
+        for line in output.text.lines() {
+            eprintln!("{stream} | {line}");
+        }
+    }
+    match &attempt.outcome {
+        Outcome::Completed { result } => {
+            eprintln!("completed in {}", took(report));
+            if let Some(result) = result {
+                writeln!(stdout(), "{result}")?;
+            }
+        }
+        Outcome::Failed { failure, retry } => {
+            if let Some(backtrace) = &failure.backtrace {
+                eprintln!("{backtrace}");
+            }
+            eprintln!("{failure}\nended as {} in {}; {}", failure.kind, took(report), fate(*retry));
+        }
+        Outcome::Cancelled => eprintln!("cancelled after {}", took(report)),
+    }
+    Ok(())
+}
+
+fn took(report: &Report) -> String {
+    let peak = ByteSize(report.peak_memory_bytes);
+    format!("{:.1} ms, peak memory {peak}", report.duration.as_secs_f64() * 1000.0)
+}
+
+fn fate(retry: RetryHint) -> String {
+    match retry {
+        RetryHint::Never => "a worker would put the job into the failed list".to_owned(),
+        RetryHint::ByPolicy => "a worker would retry the job".to_owned(),
+        RetryHint::NotBefore(wait) => format!("a worker would retry the job after {} ms", wait.as_millis()),
+    }
+}
+
+fn as_json(attempt: &Attempt) -> serde_json::Value {
+    let report = &attempt.report;
+    let (outcome, result, failure, retry): (_, _, Option<&Failure>, _) = match &attempt.outcome {
+        Outcome::Completed { result } => ("completed", result.clone(), None, None),
+        Outcome::Failed { failure, retry } => ("failed", None, Some(failure), Some(fate(*retry))),
+        Outcome::Cancelled => ("cancelled", None, None, None),
+    };
+    json!({
+        "outcome": outcome,
+        "result": result.and_then(|json| serde_json::value::RawValue::from_string(json).ok()),
+        "failure": failure,
+        "fate": retry,
+        "duration_ms": report.duration.as_secs_f64() * 1000.0,
+        "instantiate_ms": report.instantiate.map(|time| time.as_secs_f64() * 1000.0),
+        "peak_memory_bytes": report.peak_memory_bytes,
+        "progress_percent": report.progress_percent,
+        "log_lines": report.log_lines.kept,
+        "log_lines_dropped": report.log_lines.dropped,
+        "http_requests": report.http_requests,
+        "stdout": report.stdout.text,
+        "stderr": report.stderr.text,
+    })
+}
+
+/// As the top of `--help` lists them.
+fn exit_code(outcome: &Outcome) -> ExitCode {
+    let Outcome::Failed { failure, .. } = outcome else { return ExitCode::SUCCESS };
+    match failure.kind {
+        FailureKind::Rejected => 10,
+        FailureKind::Error => 11,
+        FailureKind::Trap => 12,
+        FailureKind::Timeout => 13,
+        FailureKind::Memory => 14,
+        FailureKind::Denied => 15,
+        FailureKind::Unloadable => 4,
+        FailureKind::UnknownJob | FailureKind::Malformed | FailureKind::Lost => 1,
+    }
+    .into()
+}

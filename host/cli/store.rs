@@ -1,0 +1,37 @@
+//! The flags that say which store, shared by every command that needs one.
+
+use clap::Args;
+
+use crate::config::parse_duration;
+use crate::queue::{PREFIX_DEFAULT, QueueError, QueueName, Store, StoreSettings};
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Store")]
+pub(super) struct StoreArgs {
+    /// Where the jobs are: redis://[user:password@]host[:port][/database], or memory: for this process alone
+    #[arg(long, env = "KILN_STORE", default_value = "redis://127.0.0.1:6379", hide_env_values = true, value_name = "URL")]
+    store: String,
+    /// What every Redis key starts with
+    #[arg(long, env = "KILN_PREFIX", default_value = PREFIX_DEFAULT)]
+    prefix: String,
+}
+
+impl StoreArgs {
+    pub(super) async fn open(&self) -> Result<Store, QueueError> {
+        Store::open(&self.settings()).await
+    }
+
+    pub(super) fn settings(&self) -> StoreSettings {
+        StoreSettings { prefix: self.prefix.clone(), ..StoreSettings::new(&self.store) }
+    }
+}
+
+/// A `value_parser` for durations.
+pub(super) fn duration(text: &str) -> Result<std::time::Duration, String> {
+    parse_duration(text)
+}
+
+/// A `value_parser` for queue names.
+pub(super) fn queue_name(text: &str) -> Result<QueueName, String> {
+    QueueName::new(text)
+}

@@ -1,0 +1,145 @@
+//! `kiln worker`: the service.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::plugin::SandboxArgs;
+use super::push::{BatchFile, push_batch};
+use super::store::{StoreArgs, duration};
+use crate::plugins::{PluginError, Plugins};
+use crate::queue::{QUEUE_DEFAULT, QueueName, Store, StoreSettings};
+use crate::service::{self, Drained, ServiceSettings};
+
+/// Attempts at once for each core by default: enough that waiting for the network or for Redis leaves no core idle.
+const ATTEMPTS_PER_CORE: usize = 32;
+
+/// The exit code after a second signal, as a shell reports an interrupted program.
+const EXIT_SECOND_SIGNAL: i32 = 130;
+
+/// Run jobs: the service
+///
+/// Takes jobs from its queues and runs each in its plugin's sandbox, until SIGTERM or SIGINT. It then takes nothing new,
+/// lets what runs finish within the grace period, and gives the rest back uncounted. A second signal stops it at once.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kiln worker --plugins ./plugins --queue critical=5 --queue default")]
+pub(super) struct WorkerArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Where the plugins are: NAME.wasm, and NAME.toml where it needs settings. Changes take effect at once
+    #[arg(long, env = "KILN_PLUGINS", default_value = "plugins", value_name = "DIR")]
+    plugins: PathBuf,
+    /// A queue to serve, with its weight; repeat for more
+    #[arg(long = "queue", env = "KILN_QUEUES", default_value = QUEUE_DEFAULT, value_parser = weighted_queue,
+          value_delimiter = ',', value_name = "NAME[=WEIGHT]")]
+    queues: Vec<(QueueName, NonZeroU32)>,
+    /// Attempts at once [default: 32 for each core]
+    #[arg(long, env = "KILN_CONCURRENCY", value_name = "N")]
+    concurrency: Option<NonZeroU32>,
+    /// Stop by itself, with exit code 0, once nothing is ready, delayed or in flight
+    #[arg(long, env = "KILN_BURST")]
+    burst: bool,
+    /// How long running attempts may go on after SIGTERM
+    #[arg(long, env = "KILN_GRACE", default_value = "25s", value_parser = duration, value_name = "DURATION")]
+    grace: Duration,
+    /// How long this host may be silent before others take over what it holds
+    #[arg(long, env = "KILN_LEASE", default_value = "10s", value_parser = lease, value_name = "DURATION")]
+    lease: Duration,
+    /// How long a completed job's result is kept; 0s: not at all
+    #[arg(long, env = "KILN_RESULT_TTL", default_value = "1h", value_parser = duration, value_name = "DURATION")]
+    result_ttl: Duration,
+    /// Do not reload plugins that change
+    #[arg(long, env = "KILN_NO_WATCH")]
+    no_watch: bool,
+    /// Push the jobs of this NDJSON file first (- for standard input); the way to use --store memory:
+    #[arg(long, env = "KILN_JOBS", value_name = "FILE")]
+    jobs: Option<BatchFile>,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+}
+
+pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
+    if !args.plugins.is_dir() {
+        // Before the store is asked: what is easier to mend comes first.
+        return Err(PluginError::Folder(args.plugins).into());
+    }
+    let concurrency = args.concurrency.unwrap_or_else(default_concurrency);
+    let settings = StoreSettings { result_ttl: args.result_ttl, ..args.store.settings() };
+    let store = Store::open(&settings).await?;
+    let sandbox = args.sandbox.open(concurrency)?;
+    let plugins = Plugins::open(sandbox, &args.plugins).await?;
+    if let Some(file) = args.jobs {
+        push_batch(&store, &file, &args.queues[0].0).await?;
+    }
+    let settings = ServiceSettings {
+        queues: args.queues,
+        concurrency,
+        grace: args.grace,
+        lease: args.lease,
+        burst: args.burst,
+        watch: !args.no_watch,
+    };
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_on_signal(stop.clone(), Signals::new()?));
+    match service::run(settings, store, plugins, stop).await? {
+        Drained::Clean => {
+            tracing::info!("worker stopped; nothing was interrupted");
+            Ok(ExitCode::SUCCESS)
+        }
+        Drained::Interrupted(attempts) => {
+            tracing::warn!(attempts, "worker stopped; attempts were interrupted and their jobs given back");
+            Ok(ExitCode::from(6))
+        }
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn stop_on_signal(stop: CancellationToken, mut signals: Signals) {
+    signals.next().await;
+    tracing::info!("stopping; a second signal stops at once");
+    stop.cancel();
+    signals.next().await;
+    tracing::warn!("stopped at once; what was in flight comes back when the lease runs out");
+    std::process::exit(EXIT_SECOND_SIGNAL);
+}
+
+fn default_concurrency() -> NonZeroU32 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cores * ATTEMPTS_PER_CORE).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
+}
+
+fn weighted_queue(text: &str) -> Result<(QueueName, NonZeroU32), String> {
+    let (name, weight) = text.split_once('=').unwrap_or((text, "1"));
+    let weight = weight.parse().map_err(|_| format!("{weight:?} is no weight; write a whole number from 1"))?;
+    Ok((QueueName::new(name)?, weight))
+}
+
+/// A lease must outlast a few heartbeats of a busy machine.
+fn lease(text: &str) -> Result<Duration, String> {
+    let lease = duration(text)?;
+    if lease < Duration::from_secs(1) { Err("a lease must last at least 1s".to_owned()) } else { Ok(lease) }
+}

@@ -1,0 +1,29 @@
+//! Kiln runs background jobs as sandboxed WebAssembly components.
+//!
+//! One job is one straight line, and [`worker`] reads that way:
+//!
+//! ```text
+//! consumer.fetch(n)            ready → in flight, one script, as many as there are free permits
+//! delivery.decode()            bytes → job
+//! plugins.resolve(name)        job name → handler, held across reloads by whoever runs it
+//! handler.run(job)             a fresh sandbox: memory cap, deadline, grants → outcome
+//! retry::settle(job, outcome)  outcome → settlement; pure
+//! consumer.settle(delivery)    takes the delivery: it cannot be settled twice
+//! ```
+//!
+//! Dependencies run downwards only: `job`, `outcome` and `config` know nobody; [`queue`] alone knows the redis crate,
+//! [`sandbox`] alone wasmtime, [`plugins`] alone notify, `cli` alone clap; [`service`] starts and stops the loops.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
+
+#[doc(hidden)]
+pub mod cli;
+pub mod config;
+pub mod job;
+pub mod outcome;
+pub mod plugins;
+pub mod queue;
+pub mod retry;
+pub mod sandbox;
+pub mod service;
+pub mod worker;

@@ -1,0 +1,200 @@
+//! What an attempt came to, and what becomes of its job.
+//!
+//! A guest's fault is data here, never a Rust error. Which settlement follows from which outcome is `retry`'s to say.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::Job;
+
+/// What an attempt came to.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The handler returned `ok`, with its optional JSON result.
+    Completed {
+        /// JSON text.
+        result: Option<String>,
+    },
+    /// The handler failed, or was made to.
+    Failed {
+        /// What to tell whoever reads the failed list.
+        failure: Failure,
+        /// Whether and when trying again can help.
+        retry: RetryHint,
+    },
+    /// The host stopped the attempt for reasons of its own: it does not count.
+    Cancelled,
+}
+
+/// What the failing side says about trying again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryHint {
+    /// When the policy says so.
+    ByPolicy,
+    /// Not sooner than this from now.
+    NotBefore(Duration),
+    /// It cannot help.
+    Never,
+}
+
+/// How a job failed. A closed set: operators filter and alert by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The handler said permanent.
+    Rejected,
+    /// The handler said retry, and attempts ran out.
+    Error,
+    /// The handler trapped: a panic, an abort, a stack overflow, an access out of bounds.
+    Trap,
+    /// The attempt took longer than it may.
+    Timeout,
+    /// The attempt wanted more memory than it may have.
+    Memory,
+    /// The handler used what the operator did not grant.
+    Denied,
+    /// No plugin handles this name.
+    UnknownJob,
+    /// The bytes are no job.
+    Malformed,
+    /// The plugin that handles this name could not be loaded or instantiated.
+    Unloadable,
+    /// The host died under the job, repeatedly.
+    Lost,
+}
+
+impl FailureKind {
+    /// Every kind, in the order of the documentation.
+    pub const ALL: [Self; 10] = [
+        Self::Rejected,
+        Self::Error,
+        Self::Trap,
+        Self::Timeout,
+        Self::Memory,
+        Self::Denied,
+        Self::UnknownJob,
+        Self::Malformed,
+        Self::Unloadable,
+        Self::Lost,
+    ];
+
+    /// The kind as it stands in JSON, logs and filters.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Error => "error",
+            Self::Trap => "trap",
+            Self::Timeout => "timeout",
+            Self::Memory => "memory",
+            Self::Denied => "denied",
+            Self::UnknownJob => "unknown-job",
+            Self::Malformed => "malformed",
+            Self::Unloadable => "unloadable",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The `failure` object of a failed entry. Its display is the entry's `error`: one line for a person.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Failure {
+    /// How it failed.
+    pub kind: FailureKind,
+    /// Why, in one line.
+    pub message: String,
+    /// The plugin whose handler ran; empty where none did.
+    #[serde(default)]
+    pub handler: String,
+    /// The plugin's content digest (SHA-256, hexadecimal); empty where none ran.
+    #[serde(default)]
+    pub digest: String,
+    /// Which attempt it was, counted from 1; 0 where none was made.
+    #[serde(default)]
+    pub attempt: u32,
+    /// How long the attempt took.
+    #[serde(default)]
+    pub duration_ms: u64,
+    /// The Wasm frames of a trap, innermost first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backtrace: Option<String>,
+    /// The last of what the handler wrote to standard error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<String>,
+}
+
+impl Failure {
+    /// A failure of which nothing is known but kind and message. The message becomes one line.
+    #[must_use]
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: one_line(message.into()),
+            handler: String::new(),
+            digest: String::new(),
+            attempt: 0,
+            duration_ms: 0,
+            backtrace: None,
+            stderr: None,
+        }
+    }
+
+    /// The failure that a failed entry carries; none where another program wrote the entry.
+    #[must_use]
+    pub fn of(entry: &Job) -> Option<Self> {
+        serde_json::from_str(entry.extra("failure")?.get()).ok()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.message)
+    }
+}
+
+/// What becomes of a delivery. The queue carries it out.
+#[derive(Debug, Clone)]
+pub enum Settlement {
+    /// Done: the job leaves the store. A result is kept under the job's id.
+    Ack {
+        /// Job id and JSON text, where the handler returned one.
+        result: Option<(String, String)>,
+    },
+    /// The job waits in the delayed set.
+    Retry {
+        /// The job's JSON, the attempt counted.
+        job: String,
+        /// Due at this time, in milliseconds since the Unix epoch.
+        due_ms: i64,
+    },
+    /// The job is over: its entry goes to the failed list.
+    Fail {
+        /// The failed entry's JSON.
+        entry: String,
+    },
+    /// The job goes back to the front of its queue as it was, nothing counted.
+    Requeue,
+}
+
+/// Longest message kept, in bytes: what a guest returns is not trusted to be short.
+const MAX_MESSAGE_BYTES: usize = 4 * 1024;
+
+/// Makes one bounded line of what may be many.
+fn one_line(mut text: String) -> String {
+    if text.len() > MAX_MESSAGE_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_MESSAGE_BYTES));
+        text.push('…');
+    }
+    if text.contains(['\n', '\r']) {
+        text = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    }
+    text
+}

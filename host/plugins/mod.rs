@@ -1,0 +1,214 @@
+//! Job name → handler, swapped atomically.
+//!
+//! A plugin is `NAME.wasm` in the plugin folder, with `NAME.toml` beside it where the operator has something to say.
+//! Whoever resolves a name holds that version until the attempt ends, whatever happens to the folder meanwhile. A file
+//! that does not load changes nothing: the version in service stays.
+
+mod folder;
+mod watch;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::config::RetryPolicy;
+use crate::sandbox::{Handler, LoadError, Sandbox};
+use folder::{Fingerprint, Source};
+
+pub use folder::read_plugin;
+pub use watch::watch;
+
+/// A plugin in service.
+#[derive(Debug)]
+pub struct Plugin {
+    /// What runs.
+    pub handler: Handler,
+    /// When its failed attempts are made again.
+    pub retry: RetryPolicy,
+    jobs: Vec<String>,
+}
+
+/// What a job name stands for at this moment.
+#[derive(Debug, Clone)]
+pub enum Resolved {
+    /// It has a handler.
+    Plugin(Arc<Plugin>),
+    /// A plugin claims it, but none of its versions has loaded. Says why.
+    Unloadable(Arc<str>),
+    /// Nobody claims it.
+    Unknown,
+}
+
+/// Why a plugin cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// There is no such folder.
+    #[error("no plugin folder at {}; create it, or name another with --plugins", .0.display())]
+    Folder(PathBuf),
+    /// The folder or a file in it cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The manifest is wrong.
+    #[error("{}: {message}", path.display())]
+    Manifest {
+        /// Which.
+        path: PathBuf,
+        /// Where, what, and what was expected.
+        message: String,
+    },
+    /// The component is wrong.
+    #[error("{}: {source}", path.display())]
+    Load {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: LoadError,
+    },
+}
+
+/// The plugins of one folder.
+pub struct Plugins {
+    sandbox: Arc<Sandbox>,
+    folder: PathBuf,
+    table: ArcSwap<HashMap<String, Resolved>>,
+    /// What each file in the folder came to, by stem. Locked while the folder is compared with it.
+    entries: tokio::sync::Mutex<BTreeMap<String, Entry>>,
+}
+
+/// What one file came to.
+#[derive(Debug)]
+struct Entry {
+    seen: Fingerprint,
+    /// The last version that loaded.
+    good: Option<Arc<Plugin>>,
+    /// What is wrong with the file as it is, and the names it claims.
+    fault: Option<(Arc<str>, Vec<String>)>,
+}
+
+impl fmt::Debug for Plugins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugins").field("folder", &self.folder).field("jobs", &self.jobs()).finish_non_exhaustive()
+    }
+}
+
+impl Plugins {
+    /// Loads every plugin in `folder`. Those that do not load are logged, and their names resolve as unloadable.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub async fn open(sandbox: Arc<Sandbox>, folder: &Path) -> Result<Arc<Self>, PluginError> {
+        let plugins = Arc::new(Self {
+            sandbox,
+            folder: folder.to_owned(),
+            table: ArcSwap::default(),
+            entries: tokio::sync::Mutex::default(),
+        });
+        if !folder.is_dir() {
+            return Err(PluginError::Folder(folder.to_owned()));
+        }
+        plugins.refresh().await?;
+        Ok(plugins)
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What `name` stands for now.
+    #[must_use]
+    pub fn resolve(&self, name: &str) -> Resolved {
+        self.table.load().get(name).cloned().unwrap_or(Resolved::Unknown)
+    }
+
+    /// The job names that have a handler.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<String> {
+        let table = self.table.load();
+        let mut jobs: Vec<_> =
+            table.iter().filter(|(_, to)| matches!(to, Resolved::Plugin(_))).map(|(name, _)| name.clone()).collect();
+        jobs.sort();
+        jobs
+    }
+
+    /// Brings the table up to what the folder holds. Files that did not change are not read again.
+    ///
+    /// # Errors
+    /// When the folder cannot be read; the table then stays as it is.
+    pub async fn refresh(&self) -> Result<(), PluginError> {
+        let mut entries = self.entries.lock().await;
+        let sources = folder::scan(&self.folder)?;
+        entries.retain(|stem, _| {
+            let stays = sources.contains_key(stem);
+            if !stays {
+                tracing::info!(plugin = %stem, "plugin removed");
+            }
+            stays
+        });
+        for (stem, source) in sources {
+            if entries.get(&stem).is_some_and(|entry| entry.seen == source.fingerprint) {
+                continue;
+            }
+            let good = entries.remove(&stem).and_then(|entry| entry.good);
+            entries.insert(stem, self.load(source, good).await);
+        }
+        self.table.store(Arc::new(table(&entries)));
+        Ok(())
+    }
+
+    /// Loads one file off the threads that serve the queue, or keeps its last good version.
+    async fn load(&self, source: Source, good: Option<Arc<Plugin>>) -> Entry {
+        let seen = source.fingerprint.clone();
+        let stem = source.stem.clone();
+        let sandbox = Arc::clone(&self.sandbox);
+        let started = std::time::Instant::now();
+        let loaded = tokio::task::spawn_blocking(move || source.load(&sandbox)).await;
+        let fault = match loaded {
+            Ok(Ok(plugin)) => {
+                let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let jobs = plugin.jobs.join(",");
+                let digest = plugin.handler.short_digest();
+                tracing::info!(plugin = %stem, %jobs, %digest, ms, replaced = good.is_some(), "plugin loaded");
+                return Entry { seen, good: Some(Arc::new(plugin)), fault: None };
+            }
+            Ok(Err((err, jobs))) => (err.to_string(), jobs),
+            Err(panic) => (format!("the compiler failed: {panic}"), vec![stem.clone()]),
+        };
+        let kept = good.is_some();
+        tracing::error!(plugin = %stem, in_service = kept, "plugin does not load: {}", fault.0);
+        Entry { seen, good, fault: Some((fault.0.into(), fault.1)) }
+    }
+}
+
+/// The table for these entries. Where two claim a name, the first by file name has it.
+fn table(entries: &BTreeMap<String, Entry>) -> HashMap<String, Resolved> {
+    let mut table = HashMap::new();
+    let mut claim = |stem: &str, job: &String, resolved: Resolved| match table.entry(job.clone()) {
+        std::collections::hash_map::Entry::Vacant(place) => _ = place.insert(resolved),
+        std::collections::hash_map::Entry::Occupied(_) => {
+            tracing::error!(plugin = %stem, %job, "another plugin already handles this job; this one does not");
+        }
+    };
+    for (stem, entry) in entries {
+        for job in entry.good.iter().flat_map(|plugin| &plugin.jobs) {
+            if let Some(plugin) = &entry.good {
+                claim(stem, job, Resolved::Plugin(Arc::clone(plugin)));
+            }
+        }
+    }
+    for (stem, entry) in entries.iter().filter(|(_, entry)| entry.good.is_none()) {
+        for (fault, job) in entry.fault.iter().flat_map(|(fault, jobs)| jobs.iter().map(move |job| (fault, job))) {
+            claim(stem, job, Resolved::Unloadable(Arc::clone(fault)));
+        }
+    }
+    table
+}

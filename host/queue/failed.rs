@@ -1,0 +1,99 @@
+//! The failed list: what operators read, put back and delete.
+
+use jiff::Timestamp;
+
+use super::{Backend, QUEUE_DEFAULT, QueueError, QueueName, Store};
+use crate::job::{DecodeError, Job, unwrap_malformed};
+use crate::outcome::Failure;
+
+/// One entry of the failed list, as Kiln or dg-queue wrote it.
+#[derive(Debug)]
+pub struct FailedEntry {
+    bytes: Vec<u8>,
+    job: Result<Job, DecodeError>,
+}
+
+impl FailedEntry {
+    fn new(bytes: Vec<u8>) -> Self {
+        let job = Job::decode(&bytes);
+        Self { bytes, job }
+    }
+
+    /// The entry as it stands in the list.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The job, unless somebody put into the list what is none.
+    ///
+    /// # Errors
+    /// When the entry is no job.
+    pub fn job(&self) -> Result<&Job, &DecodeError> {
+        self.job.as_ref()
+    }
+
+    /// What Kiln noted about the failure; none where another program wrote the entry.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        Failure::of(self.job.as_ref().ok()?)
+    }
+
+    /// The queue the job came from, and the bytes to put back into it: the job with all its attempts before it again,
+    /// or what a wrapper of malformed bytes holds.
+    fn revived(self, now: Timestamp) -> Option<(QueueName, Vec<u8>)> {
+        let mut job = self.job.ok()?;
+        let queue = QueueName::new(job.queue.as_deref().unwrap_or(QUEUE_DEFAULT)).ok()?;
+        if let Some(original) = unwrap_malformed(&job) {
+            return Some((queue, original));
+        }
+        job.reset(now);
+        Some((queue, job.encode().into_bytes()))
+    }
+}
+
+impl Store {
+    /// How many entries the failed list has.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn failed_len(&self) -> Result<u64, QueueError> {
+        either!(self, store => store.failed_len())
+    }
+
+    /// Up to `count` entries from position `start`, the oldest first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn failed(&self, start: u64, count: u64) -> Result<Vec<FailedEntry>, QueueError> {
+        let entries: Vec<Vec<u8>> = either!(self, store => store.failed(start, count))?;
+        Ok(entries.into_iter().map(FailedEntry::new).collect())
+    }
+
+    /// Deletes an entry. False: somebody else did.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn delete_failed(&self, entry: FailedEntry) -> Result<bool, QueueError> {
+        either!(self, store => store.delete_failed(&entry.bytes))
+    }
+
+    /// Deletes the oldest entries, `count` of them, and returns how many there were.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn purge_failed(&self, count: u64) -> Result<u64, QueueError> {
+        either!(self, store => store.purge_failed(count))
+    }
+
+    /// Puts an entry's job back into its queue with all its attempts before it. False: the entry was gone, or holds no
+    /// job that could be put back.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn retry_failed(&self, entry: FailedEntry) -> Result<bool, QueueError> {
+        let bytes = entry.bytes.clone();
+        let Some((queue, job)) = entry.revived(Timestamp::now()) else { return Ok(false) };
+        either!(self, store => store.revive(&queue, &bytes, job))
+    }
+}

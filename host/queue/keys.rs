@@ -1,0 +1,108 @@
+//! Every Redis key, in one place.
+
+/// Builds the keys under one prefix.
+///
+/// The first three kinds are dg-queue's. Kiln's own in-flight tables and leases must live in the same Redis Cluster slot
+/// as the ready list that jobs move from, without a change for producers: they wrap the whole list key as their hash
+/// tag. Where the prefix has a hash tag of its own, that one rules all keys already.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    prefix: String,
+    tagged: bool,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        let tagged = prefix.split_once('{').is_some_and(|(_, rest)| rest.find('}').is_some_and(|end| end > 0));
+        Self { prefix: prefix.to_owned(), tagged }
+    }
+
+    /// LIST of ready jobs.
+    pub(super) fn ready(&self, queue: &str) -> String {
+        format!("{}:queues:{queue}", self.prefix)
+    }
+
+    /// ZSET of jobs by the Unix seconds they are due at.
+    pub(super) fn delayed(&self, queue: &str) -> String {
+        format!("{}:queues:{queue}:delayed", self.prefix)
+    }
+
+    /// LIST of failed entries.
+    pub(super) fn failed(&self) -> String {
+        format!("{}:failed", self.prefix)
+    }
+
+    /// HASH of a host's deliveries from a queue: tag → job.
+    pub(super) fn in_flight(&self, queue: &str, host: &str) -> String {
+        self.beside(queue, &format!("inflight:{host}"))
+    }
+
+    /// ZSET of the hosts that serve a queue, by the Unix milliseconds their leases end at.
+    pub(super) fn leases(&self, queue: &str) -> String {
+        self.beside(queue, "leases")
+    }
+
+    /// STRING: what a completed job returned.
+    pub(super) fn result(&self, id: &str) -> String {
+        format!("{}:results:{id}", self.prefix)
+    }
+
+    /// A glob pattern that matches every key of every queue.
+    pub(super) fn all_queues(&self) -> String {
+        let escaped: String = self
+            .prefix
+            .chars()
+            .flat_map(|c| ['\\'].into_iter().filter(move |_| "*?[]\\^-".contains(c)).chain([c]))
+            .collect();
+        format!("*{escaped}:queues:*")
+    }
+
+    /// The queue that a key matched by [`Self::all_queues`] belongs to.
+    pub(super) fn queue_of<'k>(&self, key: &'k str) -> Option<&'k str> {
+        let own = |key: &'k str| key.strip_prefix(&*self.prefix)?.strip_prefix(":queues:");
+        if let Some((list, _)) = key.strip_prefix('{').and_then(|key| key.rsplit_once('}')) {
+            if let Some(queue) = own(list) {
+                return Some(queue);
+            }
+        }
+        let queue = own(key)?;
+        let beside = [":leases", ":delayed"].iter().find_map(|mark| queue.strip_suffix(mark));
+        Some(beside.or_else(|| Some(queue.rsplit_once(":inflight:")?.0)).unwrap_or(queue))
+    }
+
+    fn beside(&self, queue: &str, what: &str) -> String {
+        let list = self.ready(queue);
+        if self.tagged { format!("{list}:{what}") } else { format!("{{{list}}}:{what}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_a_plain_prefix_share_the_ready_lists_slot_through_its_whole_name() {
+        let keys = Keys::new("queue");
+        assert_eq!(keys.ready("default"), "queue:queues:default");
+        assert_eq!(keys.delayed("default"), "queue:queues:default:delayed");
+        assert_eq!(keys.in_flight("default", "h"), "{queue:queues:default}:inflight:h");
+        assert_eq!(keys.leases("default"), "{queue:queues:default}:leases");
+    }
+
+    #[test]
+    fn keys_of_a_hash_tagged_prefix_stay_in_its_slot() {
+        let keys = Keys::new("{jobs}");
+        assert_eq!(keys.in_flight("default", "h"), "{jobs}:queues:default:inflight:h");
+    }
+
+    #[test]
+    fn every_key_of_a_queue_tells_its_queue() {
+        for prefix in ["queue", "{jobs}"] {
+            let keys = Keys::new(prefix);
+            for key in [keys.ready("a:b"), keys.delayed("a:b"), keys.in_flight("a:b", "h"), keys.leases("a:b")] {
+                assert_eq!(keys.queue_of(&key), Some("a:b"), "{key}");
+            }
+            assert_eq!(keys.queue_of("other:queues:x"), None);
+        }
+    }
+}

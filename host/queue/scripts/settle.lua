@@ -1,0 +1,29 @@
+-- in flight → done, delayed, failed or ready again. Settles a batch of the host's deliveries, each exactly if it is
+-- still in the host's table: one that another host has taken over is no longer this host's to settle.
+-- keys: in-flight of the host, ready, delayed, failed
+-- args: number of acks, their tags, then for each other delivery: tag, fate (retry, fail or requeue), bytes, due in s
+-- returns: how many were refused
+local acks = tonumber(ARGV[1])
+local refused = acks
+if acks > 0 then
+  refused = acks - redis.call('HDEL', KEYS[1], unpack(ARGV, 2, acks + 1))
+end
+for i = acks + 2, #ARGV, 4 do
+  local tag, fate, bytes, due = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local job = fate == 'requeue' and redis.call('HGET', KEYS[1], tag)
+  if redis.call('HDEL', KEYS[1], tag) == 0 then
+    refused = refused + 1
+  elseif fate == 'retry' then
+    -- A sorted set holds equal members once, but two equal jobs are two jobs: a trailing space tells them apart and
+    -- means nothing in JSON.
+    while redis.call('ZSCORE', KEYS[3], bytes) do
+      bytes = bytes .. ' '
+    end
+    redis.call('ZADD', KEYS[3], due, bytes)
+  elseif fate == 'fail' then
+    redis.call('RPUSH', KEYS[4], bytes)
+  else
+    redis.call('LPUSH', KEYS[2], job)
+  end
+end
+return refused

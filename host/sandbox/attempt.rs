@@ -1,0 +1,50 @@
+//! One run of a handler: what can stop it, and what is known once it is over.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::output::Output;
+use super::voice::Count;
+use crate::outcome::Outcome;
+
+/// How the host ends attempts, in two stages. Clones share both.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel {
+    /// The host is shutting down: handlers that ask are told so, and what they then ask to retry does not count.
+    pub draining: CancellationToken,
+    /// The grace period is over: attempts are interrupted where they stand.
+    pub stop: CancellationToken,
+}
+
+/// What an attempt came to, and what it took.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// What becomes of the job follows from this alone.
+    pub outcome: Outcome,
+    /// For logs and for whoever watches.
+    pub report: Report,
+}
+
+/// What an attempt took, and what it left behind.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// From the start of instantiation to the end of the call.
+    pub duration: Duration,
+    /// Of that, until the guest could be called; none where it never came to that.
+    pub instantiate: Option<Duration>,
+    /// The most linear memory held at once, in bytes, over all memories.
+    pub peak_memory_bytes: u64,
+    /// The last of standard output.
+    pub stdout: Output,
+    /// The last of standard error.
+    pub stderr: Output,
+    /// Lines logged through `wasi:logging`.
+    pub log_lines: Count,
+    /// Progress reports made.
+    pub progress_reports: Count,
+    /// The last progress report, in percent.
+    pub progress_percent: Option<u8>,
+    /// HTTP requests sent.
+    pub http_requests: u32,
+}

@@ -1,0 +1,91 @@
+//! The engine: how guests are compiled, and where their memories come from.
+//!
+//! Memories, tables and stacks come from a pool that is set up once, which makes a fresh sandbox cost microseconds. The
+//! pool reserves 4 GiB of addresses for every slot; where the system does not give so many, memories are made one by one.
+//!
+//! Absent on purpose: threads and shared memories (a guest's time could not be bounded), pagemap scan (on 48.0.8 it
+//! misses swapped pages: one job could see another's memory), precompiled files (native code from outside).
+
+use std::num::NonZeroUsize;
+
+use wasmtime::{
+    Cache, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
+    WasmFeatures,
+};
+
+use crate::config::{
+    KEEP_RESIDENT_BYTES, MAX_BACKTRACE_FRAMES, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES,
+};
+
+/// Tables every slot of the pool brings along; a component links one or two.
+pub(super) const TABLES_PER_SLOT: u32 = 4;
+
+/// Bytes of the host's own records of one component's instances. Python's libraries link thousands of globals.
+const MAX_INSTANCE_BYTES: usize = 10 * 1024 * 1024;
+
+/// Without the pool: bytes reserved for a memory at first, and by how much it is moved to grow.
+const SMALL_RESERVATION_BYTES: u64 = 4 * 1024 * 1024;
+
+/// An engine, and why it has no pool if it has none.
+pub(super) struct Built {
+    pub(super) engine: Engine,
+    pub(super) unpooled: Option<String>,
+}
+
+/// Builds the engine with a pool of so many slots, or without one where address space is short.
+pub(super) fn build(slots: u32, cache: Option<Cache>) -> wasmtime::Result<Built> {
+    let mut config = config(cache);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)));
+    let reason = match Engine::new(&config) {
+        Ok(engine) => return Ok(Built { engine, unpooled: None }),
+        Err(err) => format!("{err:#}"),
+    };
+    tracing::warn!(
+        slots,
+        reason,
+        "no pool of sandboxes, each job makes its own and costs more: address space is short (ulimit -v?)"
+    );
+    config
+        .allocation_strategy(InstanceAllocationStrategy::OnDemand)
+        .memory_reservation(SMALL_RESERVATION_BYTES)
+        .memory_reservation_for_growth(SMALL_RESERVATION_BYTES)
+        .memory_guard_size(64 * 1024);
+    Ok(Built { engine: Engine::new(&config)?, unpooled: Some(reason) })
+}
+
+fn config(cache: Option<Cache>) -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        // Handlers are sync exports; what async exports need would be set up anew for each store.
+        .concurrency_support(false)
+        .wasm_features(WasmFeatures::THREADS | WasmFeatures::SHARED_EVERYTHING_THREADS, false)
+        .shared_memory(false)
+        // Names of functions, from the name section. DWARF would have the host parse whatever a guest claims to be it.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(MAX_BACKTRACE_FRAMES))
+        .cache(cache);
+    config
+}
+
+fn pool(slots: u32) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(slots)
+        .total_stacks(slots)
+        .total_memories(slots)
+        .total_tables(slots.saturating_mul(TABLES_PER_SLOT))
+        .total_core_instances(slots.saturating_mul(MAX_CORE_INSTANCES))
+        .max_core_instance_size(MAX_INSTANCE_BYTES)
+        .max_component_instance_size(MAX_INSTANCE_BYTES)
+        .max_core_instances_per_component(MAX_CORE_INSTANCES)
+        .max_memories_per_component(MAX_MEMORIES)
+        .max_memories_per_module(MAX_MEMORIES)
+        .max_tables_per_component(MAX_TABLES)
+        .max_tables_per_module(MAX_TABLES)
+        .table_elements(MAX_TABLE_ELEMENTS)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_BYTES)
+        .decommit_batch_size(16)
+        .pagemap_scan(Enabled::No);
+    pool
+}

@@ -1,0 +1,160 @@
+//! A loaded plugin: makes a fresh sandbox for every attempt and runs the handler in it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Inner;
+use super::attempt::{Attempt, Cancel, Report};
+use super::bindings::exports::kiln::job::handler::Job as GuestJob;
+use super::deadline::{Deadline, Interrupt};
+use super::load::Loaded;
+use super::plugin::Plugin;
+use super::state::State;
+use super::verdict::{self, Facts, Returned};
+use crate::job::Job;
+use crate::outcome::Outcome;
+
+/// What job names resolve to. Holding one keeps its version of the plugin, whatever is loaded after it.
+pub struct Handler {
+    sandbox: Arc<Inner>,
+    plugin: Arc<Plugin>,
+    loaded: Arc<Loaded>,
+    /// As many permits as the manifest allows attempts at once; none: no limit but the host's.
+    permits: Option<Arc<Semaphore>>,
+}
+
+/// The right to one running attempt: of the plugin, and of the pool.
+struct Permits {
+    _plugin: Option<OwnedSemaphorePermit>,
+    _slots: OwnedSemaphorePermit,
+}
+
+impl fmt::Debug for Handler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handler").field("name", &self.name()).field("digest", &self.short_digest()).finish_non_exhaustive()
+    }
+}
+
+impl Handler {
+    pub(super) fn new(sandbox: Arc<Inner>, plugin: Plugin, loaded: Loaded, concurrency: Option<usize>) -> Self {
+        let permits = concurrency.map(|limit| Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))));
+        Self { sandbox, plugin: Arc::new(plugin), loaded: Arc::new(loaded), permits }
+    }
+
+    /// The plugin's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.plugin.name
+    }
+
+    /// SHA-256 of the plugin's bytes, hexadecimal.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.plugin.digest
+    }
+
+    /// The digest's first twelve digits: enough to tell versions apart in a log.
+    #[must_use]
+    pub fn short_digest(&self) -> &str {
+        self.plugin.digest.get(..12).unwrap_or(&self.plugin.digest)
+    }
+
+    /// Runs one attempt at `job`, which was found on `queue`, in a fresh sandbox on the guest threads.
+    ///
+    /// Waits first until the plugin may run once more; that time does not count. Dropping the future ends the attempt.
+    pub async fn run(&self, job: &Job, queue: &str, cancel: &Cancel) -> Attempt {
+        let permits = tokio::select! {
+            biased;
+            () = cancel.draining.cancelled() => None,
+            () = cancel.stop.cancelled() => None,
+            permits = self.permits() => permits,
+        };
+        let Some(permits) = permits else {
+            return Attempt { outcome: Outcome::Cancelled, report: Report::default() };
+        };
+        let limit = job.timeout().min(self.plugin.max_timeout);
+        let deadline = Deadline::start(limit);
+        let control = self.sandbox.control.clone();
+        let state = State::new(Arc::clone(&self.plugin), job, deadline, cancel.clone(), control);
+        let (sandbox, loaded) = (Arc::clone(&self.sandbox), Arc::clone(&self.loaded));
+        let (guest_job, attempt) = (guest_job(job, queue), job.next_attempt());
+        let running = self.sandbox.guests().spawn(async move {
+            let attempt = run(&sandbox, &loaded, state, guest_job).await;
+            drop(permits);
+            attempt
+        });
+        match AbortOnDropHandle::new(running).await {
+            Ok(done) => done,
+            Err(err) => self.lost(err, attempt, deadline, cancel),
+        }
+    }
+
+    /// The permits for one attempt, or none once the sandbox is gone.
+    async fn permits(&self) -> Option<Permits> {
+        let plugin = match &self.permits {
+            Some(permits) => Some(Arc::clone(permits).acquire_owned().await.ok()?),
+            None => None,
+        };
+        let slots = Arc::clone(&self.sandbox.slots).acquire_many_owned(self.loaded.slots).await.ok()?;
+        Some(Permits { _plugin: plugin, _slots: slots })
+    }
+
+    /// What became of an attempt whose task did not end by itself: a panic in the host, or the sandbox shut down.
+    fn lost(&self, err: tokio::task::JoinError, attempt: u32, deadline: Deadline, cancel: &Cancel) -> Attempt {
+        let report = Report { duration: deadline.elapsed(), ..Report::default() };
+        let outcome = match err.try_into_panic() {
+            Ok(panic) => {
+                let facts = facts(&self.plugin, attempt, deadline.limit(), cancel, &report);
+                verdict::host_panic(&*panic, &facts)
+            }
+            Err(_) => Outcome::Cancelled,
+        };
+        Attempt { outcome, report }
+    }
+}
+
+/// Runs one attempt, on a guest thread.
+async fn run(sandbox: &Inner, loaded: &Loaded, state: State, job: GuestJob) -> Attempt {
+    let (plugin, deadline, cancel) = (Arc::clone(&state.plugin), state.deadline, state.cancel.clone());
+    let attempt = job.attempt;
+    let _running = sandbox.ticker.running();
+    let mut store = state.into_store(&sandbox.engine);
+    let call = Box::pin(async {
+        let instance = loaded.pre.instantiate_async(&mut store).await?;
+        store.data_mut().instantiate = Some(deadline.elapsed());
+        instance.kiln_job_handler().call_handle(&mut store, &job).await
+    });
+    // A guest that computes is interrupted by the epoch; one that waits in the host, here.
+    let returned: Returned = tokio::select! {
+        biased;
+        returned = call => returned,
+        () = cancel.stop.cancelled() => Err(Interrupt::Stopped.into()),
+        () = tokio::time::sleep(deadline.remaining()) => Err(Interrupt::TimedOut.into()),
+    };
+    let report = store.into_data().report();
+    let outcome = verdict::judge(returned, &facts(&plugin, attempt, deadline.limit(), &cancel, &report));
+    Attempt { outcome, report }
+}
+
+fn facts<'a>(plugin: &'a Plugin, attempt: u32, limit: Duration, cancel: &Cancel, report: &'a Report) -> Facts<'a> {
+    let draining = cancel.draining.is_cancelled();
+    Facts { handler: &plugin.name, digest: &plugin.digest, attempt, limit, draining, report }
+}
+
+/// The job as the guest sees it.
+fn guest_job(job: &Job, queue: &str) -> GuestJob {
+    GuestJob {
+        id: job.id.clone(),
+        name: job.name.clone(),
+        queue: queue.to_owned(),
+        payload: job.payload.get().to_owned(),
+        attempt: job.next_attempt(),
+        max_attempts: job.max_attempts,
+        created_at_ms: job.created_at_ms(),
+        metadata: job.metadata.as_deref().map_or_else(|| "{}".to_owned(), |metadata| metadata.get().to_owned()),
+    }
+}

@@ -1,0 +1,128 @@
+//! What Kiln offers to components, by name: for messages. What is really linked stands in `link`.
+
+use std::fmt;
+
+use wasmtime::Engine;
+use wasmtime::component::{Component, types::ComponentItem};
+
+/// The interface that makes a component a handler, and the versions of it that this host speaks.
+pub(super) const HANDLER: &str = "kiln:job/handler@0.1.0";
+
+/// How a component gets what it imports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// It is there for every handler.
+    Always,
+    /// It is there, because language runtimes import it, but holds nothing.
+    Empty,
+    /// It is there, and works as far as the operator grants it under this key of the manifest.
+    ByGrant(&'static str),
+    /// Kiln does not have it: the component does not load.
+    Never,
+}
+
+impl fmt::Display for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Always => f.write_str("offered"),
+            Self::Empty => f.write_str("offered, but empty"),
+            Self::ByGrant(key) => write!(f, "by grant: {key}"),
+            Self::Never => f.write_str("not offered"),
+        }
+    }
+}
+
+/// Something a component imports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// Its name, as the component has it.
+    pub name: String,
+    /// Whether and how it gets it.
+    pub offer: Offer,
+}
+
+/// One package's interfaces: name, version, whether the last is a range that any patch version is within, interfaces.
+type Package = (&'static str, &'static str, &'static [&'static str], Offer);
+
+/// A version of two numbers stands for all of its patch versions; any other for itself.
+const OFFERED: &[Package] = &[
+    ("kiln:job", "0.1", &["types", "context"], Offer::Always),
+    ("wasi:cli", "0.2", CLI, Offer::Always),
+    ("wasi:cli", "0.2", &["environment"], Offer::ByGrant("grants.env")),
+    ("wasi:clocks", "0.2", &["monotonic-clock", "wall-clock"], Offer::Always),
+    ("wasi:config", "0.2.0-rc.1", &["store"], Offer::Always),
+    ("wasi:filesystem", "0.2", &["preopens", "types"], Offer::Empty),
+    ("wasi:http", "0.2", &["types"], Offer::Always),
+    ("wasi:http", "0.2", &["outgoing-handler"], Offer::ByGrant("grants.http")),
+    ("wasi:io", "0.2", &["error", "poll", "streams"], Offer::Always),
+    ("wasi:logging", "0.1.0-draft", &["logging"], Offer::Always),
+    ("wasi:random", "0.2", &["insecure", "insecure-seed", "random"], Offer::Always),
+    ("wasi:sockets", "0.2", SOCKETS, Offer::Empty),
+];
+
+const CLI: &[&str] = &[
+    "exit",
+    "stderr",
+    "stdin",
+    "stdout",
+    "terminal-input",
+    "terminal-output",
+    "terminal-stderr",
+    "terminal-stdin",
+    "terminal-stdout",
+];
+
+const SOCKETS: &[&str] =
+    &["instance-network", "ip-name-lookup", "network", "tcp", "tcp-create-socket", "udp", "udp-create-socket"];
+
+/// What a component imports, in the order of its own list.
+pub(super) fn imports(component: &Component, engine: &Engine) -> Vec<Import> {
+    let ty = component.component_type();
+    let imports = ty.imports(engine).map(|(name, item)| {
+        // An interface of types alone asks the host for nothing.
+        let types_only = match &item.ty {
+            ComponentItem::ComponentInstance(instance) => {
+                instance.exports(engine).all(|(_, item)| matches!(item.ty, ComponentItem::Type(_)))
+            }
+            ComponentItem::Type(_) => true,
+            _ => false,
+        };
+        let offer = if types_only { Offer::Always } else { offer(name) };
+        Import { name: name.to_owned(), offer }
+    });
+    imports.collect()
+}
+
+/// What a component exports.
+pub(super) fn exports(component: &Component, engine: &Engine) -> Vec<String> {
+    component.component_type().exports(engine).map(|(name, _)| name.to_owned()).collect()
+}
+
+fn offer(import: &str) -> Offer {
+    let Some((path, version)) = import.split_once('@') else { return Offer::Never };
+    let Some((package, interface)) = path.split_once('/') else { return Offer::Never };
+    let offered = OFFERED.iter().find(|(name, offered, interfaces, _)| {
+        *name == package && interfaces.contains(&interface) && covers(offered, version)
+    });
+    offered.map_or(Offer::Never, |(.., offer)| *offer)
+}
+
+/// Whether the offered version serves what was asked for.
+fn covers(offered: &str, asked: &str) -> bool {
+    offered == asked || asked.strip_prefix(offered).is_some_and(|patch| patch.starts_with('.') && !patch.contains('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_version_is_offered_and_a_draft_is_not() {
+        assert_eq!(offer("wasi:io/poll@0.2.6"), Offer::Always);
+        assert_eq!(offer("wasi:http/outgoing-handler@0.2.0"), Offer::ByGrant("grants.http"));
+        assert_eq!(offer("wasi:sockets/tcp@0.2.3"), Offer::Empty);
+        for other in ["wasi:io/poll@0.3.0", "wasi:io/poll@0.2.0-rc", "wasi:io/poll", "wasi:keyvalue/store@0.2.0", "f"] {
+            assert_eq!(offer(other), Offer::Never, "{other}");
+        }
+    }
+}

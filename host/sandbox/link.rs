@@ -1,0 +1,43 @@
+//! What guests can call: built once, and every component linked against it once.
+
+use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime::{Engine, Result, StoreContextMut};
+use wasmtime_wasi_http::p2::bindings::http::outgoing_handler::Host as _;
+use wasmtime_wasi_http::p2::bindings::http::types::{self, ErrorCode, RequestOptions};
+use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
+use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
+
+use super::bindings::kiln::job::context;
+use super::bindings::wasi::{config, logging};
+use super::state::State;
+
+/// A request and its options, as a guest hands them over.
+type Request = (Resource<HostOutgoingRequest>, Option<Resource<RequestOptions>>);
+/// What it gets for them.
+type Answer = (std::result::Result<Resource<HostFutureIncomingResponse>, ErrorCode>,);
+
+/// Everything that guests are offered.
+pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    types::add_to_linker::<_, WasiHttp>(&mut linker, &types::LinkOptions::default(), State::http)?;
+    linker.instance("wasi:http/outgoing-handler@0.2.12")?.func_wrap("handle", send)?;
+    context::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
+    logging::logging::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
+    config::store::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
+    Ok(linker)
+}
+
+/// Sends a request. One that no grant covers ends the attempt: the guest can do nothing about it, its operator can.
+/// That is why this is not the library's own binding, which could only answer the guest.
+fn send(mut store: StoreContextMut<'_, State>, (request, options): Request) -> Result<Answer> {
+    let state = store.data_mut();
+    let answer = state.http().handle(request, options);
+    if let Some(denied) = state.egress.denied.take() {
+        return Err(denied.into());
+    }
+    match answer {
+        Ok(response) => Ok((Ok(response),)),
+        Err(err) => Ok((Err(err.downcast()?),)),
+    }
+}

@@ -1,0 +1,168 @@
+//! Compiles plugins and runs their handlers, each attempt in a sandbox of its own.
+//!
+//! The only owner of wasmtime. Whatever a guest does comes back as data: an [`Attempt`] has an outcome, never an error.
+//!
+//! Guests run on threads of their own, as many as there are cores, and share them in turns of a tick. The host's
+//! threads never run a guest: heartbeats, settlement and the guests' own HTTP go on whatever guests do.
+//!
+//! Absent on purpose: a store that outlives an attempt (its memory would carry one job's data to the next), names looked
+//! up by string per job (linked once, at load), files and sockets (linked, because runtimes import them; but empty).
+
+mod attempt;
+mod bindings;
+mod cache;
+mod deadline;
+mod engine;
+mod handler;
+mod http;
+mod imports;
+mod limits;
+mod link;
+mod load;
+mod output;
+mod plugin;
+mod state;
+mod ticker;
+mod verdict;
+mod voice;
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::Linker;
+
+pub use attempt::{Attempt, Cancel, Report};
+pub use handler::Handler;
+pub use imports::{Import, Offer};
+pub use load::LoadError;
+pub use output::Output;
+pub use voice::Count;
+
+use crate::config::{Manifest, SPARE_SLOTS, SandboxSettings};
+use plugin::Plugin;
+use state::State;
+use ticker::Ticker;
+
+/// How often, in turns of a guest thread, it looks for work from other threads and for timers. A turn may last a tick.
+const TURNS_BETWEEN_LOOKS: u32 = 4;
+
+/// Where handlers are compiled and run. Handlers keep what they need of it alive.
+pub struct Sandbox {
+    inner: Arc<Inner>,
+    linker: Linker<State>,
+    settings: SandboxSettings,
+    unpooled: Option<String>,
+}
+
+/// What running attempts share.
+struct Inner {
+    engine: Engine,
+    ticker: Ticker,
+    /// One permit for every slot of the pool, so that it never runs out.
+    slots: Arc<Semaphore>,
+    /// Where guests' I/O is done.
+    control: Handle,
+    /// Where guests run; there until this is dropped.
+    guests: Option<Runtime>,
+    guests_handle: Handle,
+}
+
+/// Why a sandbox could not be set up. The host's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The engine refuses its configuration, or the system refuses it memory.
+    #[error("sandbox engine does not start: {0:#}")]
+    Engine(wasmtime::Error),
+    /// The system refuses threads.
+    #[error("guest threads do not start: {0}")]
+    Threads(#[from] io::Error),
+}
+
+/// What a plugin is made of, for people.
+#[derive(Debug)]
+pub struct Inspection {
+    /// SHA-256 of its bytes, hexadecimal.
+    pub digest: String,
+    /// What it exports.
+    pub exports: Vec<String>,
+    /// What it imports, and whether it gets it.
+    pub imports: Vec<Import>,
+    /// Why it would not load; none: it would.
+    pub problem: Option<LoadError>,
+}
+
+impl Sandbox {
+    /// Starts the engine and the guest threads. Guests' I/O is done on `control`.
+    ///
+    /// # Errors
+    /// When the engine or a thread does not start. A short address space or an unusable cache is no error, but a warning.
+    pub fn new(settings: &SandboxSettings, control: &Handle) -> Result<Self, SandboxError> {
+        let slots = settings.concurrency.get().saturating_add(SPARE_SLOTS);
+        let cache = settings.cache_dir.as_deref().and_then(cache::open);
+        let built = engine::build(slots, cache).map_err(SandboxError::Engine)?;
+        let linker = link::linker(&built.engine).map_err(SandboxError::Engine)?;
+        let guests = Builder::new_multi_thread()
+            .worker_threads(thread::available_parallelism().map_or(1, usize::from))
+            .thread_name("kiln-guest")
+            .enable_time()
+            .event_interval(TURNS_BETWEEN_LOOKS)
+            .global_queue_interval(TURNS_BETWEEN_LOOKS)
+            .build()?;
+        let inner = Inner {
+            ticker: Ticker::start(&built.engine)?,
+            engine: built.engine,
+            slots: Arc::new(Semaphore::new((slots as usize).min(Semaphore::MAX_PERMITS))),
+            control: control.clone(),
+            guests_handle: guests.handle().clone(),
+            guests: Some(guests),
+        };
+        Ok(Self { inner: Arc::new(inner), linker, settings: settings.clone(), unpooled: built.unpooled })
+    }
+
+    /// Makes a handler of a plugin's bytes. Compiles for as long as that takes: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// When the bytes are no component that can run here, or not within what the manifest allows. The plugin's fault.
+    pub fn load(&self, name: &str, bytes: &[u8], manifest: &Manifest) -> Result<Handler, LoadError> {
+        let found = load::examine(&self.inner.engine, bytes)?;
+        let plugin = Plugin::new(name, bytes, manifest, &self.settings);
+        let loaded = load::link(&self.linker, &found, plugin.max_memory)?;
+        let concurrency = manifest.concurrency.map(|limit| limit.get() as usize);
+        Ok(Handler::new(Arc::clone(&self.inner), plugin, loaded, concurrency))
+    }
+
+    /// Tells what a plugin is made of, and why it would not load. Compiles it, as [`Sandbox::load`] does.
+    ///
+    /// # Errors
+    /// When the bytes are no component at all, so that nothing can be told.
+    pub fn inspect(&self, bytes: &[u8]) -> Result<Inspection, LoadError> {
+        let found = load::examine(&self.inner.engine, bytes)?;
+        let problem = load::link(&self.linker, &found, self.settings.max_memory).err();
+        Ok(Inspection { digest: plugin::digest(bytes), exports: found.exports, imports: found.imports, problem })
+    }
+
+    /// Why sandboxes are made one by one instead of taken from the pool; none: they are taken from the pool.
+    #[must_use]
+    pub fn unpooled(&self) -> Option<&str> {
+        self.unpooled.as_deref()
+    }
+}
+
+impl Inner {
+    fn guests(&self) -> &Handle {
+        &self.guests_handle
+    }
+}
+
+impl Drop for Inner {
+    /// Lets go of the guest threads without waiting for them: this may run on one of them, or on a host thread.
+    fn drop(&mut self) {
+        if let Some(guests) = self.guests.take() {
+            guests.shutdown_background();
+        }
+    }
+}

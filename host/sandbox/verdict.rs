@@ -1,0 +1,178 @@
+//! What an attempt came to: from the guest's answer, or from the error that ended it, to an outcome. Pure.
+//!
+//! Every error that can end a guest is the guest's fault here, save two: a stop by the host, and a sandbox that could
+//! not be made.
+
+use std::any::Any;
+use std::time::Duration;
+
+use serde::de::IgnoredAny;
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::attempt::Report;
+use super::bindings::exports::kiln::job::handler::Failure as Answer;
+use super::deadline::Interrupt;
+use super::http::Denied;
+use super::limits::Exceeded;
+use crate::config::{MAX_HOSTCALL_BYTES, MAX_OUTPUT_BYTES, MAX_RESULT_BYTES};
+use crate::outcome::{Failure, FailureKind, Outcome, RetryHint};
+
+/// What the call came back with: the handler's answer, or what ended it.
+pub(super) type Returned = wasmtime::Result<Result<Option<String>, Answer>>;
+
+/// The facts of an attempt that its failure carries.
+pub(super) struct Facts<'a> {
+    pub(super) handler: &'a str,
+    pub(super) digest: &'a str,
+    pub(super) attempt: u32,
+    /// The time it had.
+    pub(super) limit: Duration,
+    /// Whether the host was shutting down.
+    pub(super) draining: bool,
+    pub(super) report: &'a Report,
+}
+
+/// Decides what an attempt came to.
+pub(super) fn judge(returned: Returned, facts: &Facts<'_>) -> Outcome {
+    match returned {
+        Ok(Ok(result)) => completed(result, facts),
+        Ok(Err(Answer::Retry(_) | Answer::RetryAfter(_))) if facts.draining => Outcome::Cancelled,
+        Ok(Err(Answer::Retry(message))) => facts.failed(FailureKind::Error, message, RetryHint::ByPolicy),
+        Ok(Err(Answer::RetryAfter((message, ms)))) => {
+            facts.failed(FailureKind::Error, message, RetryHint::NotBefore(Duration::from_millis(ms)))
+        }
+        Ok(Err(Answer::Permanent(message))) => facts.failed(FailureKind::Rejected, message, RetryHint::Never),
+        Err(err) => ended(&err, facts),
+    }
+}
+
+/// What became of an attempt that the host itself failed, by a panic.
+pub(super) fn host_panic(panic: &(dyn Any + Send), facts: &Facts<'_>) -> Outcome {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    facts.failed(FailureKind::Trap, format!("host panic: {text}"), RetryHint::ByPolicy)
+}
+
+/// A handler that returned `ok`. What it did is done: running it again could not make its result any better.
+fn completed(result: Option<String>, facts: &Facts<'_>) -> Outcome {
+    let wrong = result.as_deref().and_then(|result| {
+        if result.len() > MAX_RESULT_BYTES {
+            return Some(result_too_large());
+        }
+        let err = serde_json::from_str::<IgnoredAny>(result).err()?;
+        Some(format!("returned ok with a result that is not JSON: {err}"))
+    });
+    match wrong {
+        None => Outcome::Completed { result },
+        Some(message) => facts.failed(FailureKind::Rejected, message, RetryHint::Never),
+    }
+}
+
+/// A handler that did not return.
+fn ended(err: &wasmtime::Error, facts: &Facts<'_>) -> Outcome {
+    let backtrace = err.downcast_ref::<WasmBacktrace>();
+    let (kind, message) = match err.downcast_ref::<Interrupt>() {
+        Some(Interrupt::Stopped) => return Outcome::Cancelled,
+        Some(Interrupt::TimedOut) => (FailureKind::Timeout, format!("took longer than {}", duration(facts.limit))),
+        None if ran_out_of_transfer(err) && backtrace.is_none() => {
+            return facts.failed(FailureKind::Rejected, result_too_large(), RetryHint::Never);
+        }
+        None => fault(err, facts),
+    };
+    let mut outcome = facts.failed(kind, message, RetryHint::ByPolicy);
+    if let Outcome::Failed { failure, .. } = &mut outcome {
+        failure.backtrace = backtrace.map(frames);
+    }
+    outcome
+}
+
+/// The fault that ended a guest, as kind and message.
+fn fault(err: &wasmtime::Error, facts: &Facts<'_>) -> (FailureKind, String) {
+    if let Some(exceeded) = err.downcast_ref::<Exceeded>() {
+        return (FailureKind::Memory, exceeded.to_string());
+    }
+    if let Some(denied) = err.downcast_ref::<Denied>() {
+        return (FailureKind::Denied, denied.to_string());
+    }
+    if let Some(full) = err.downcast_ref::<PoolConcurrencyLimitError>() {
+        return (FailureKind::Unloadable, full.to_string());
+    }
+    if let Some(I32Exit(code)) = err.downcast_ref::<I32Exit>() {
+        return (FailureKind::Trap, format!("called exit({code})"));
+    }
+    if ran_out_of_transfer(err) {
+        let limit = bytesize::ByteSize::b(MAX_HOSTCALL_BYTES as u64);
+        return (FailureKind::Trap, format!("handed more than {limit} to the host in one call"));
+    }
+    if let Some(panic) = panic_message(&facts.report.stderr.text) {
+        return (FailureKind::Trap, panic);
+    }
+    match err.downcast_ref::<Trap>() {
+        Some(trap) => (FailureKind::Trap, trap.to_string().trim_start_matches("wasm trap: ").to_owned()),
+        None => (FailureKind::Trap, err.root_cause().to_string()),
+    }
+}
+
+impl Facts<'_> {
+    fn failed(&self, kind: FailureKind, message: String, retry: RetryHint) -> Outcome {
+        let stderr = &self.report.stderr.text;
+        let mut failure = Failure::new(kind, message);
+        self.handler.clone_into(&mut failure.handler);
+        self.digest.clone_into(&mut failure.digest);
+        failure.attempt = self.attempt;
+        failure.duration_ms = u64::try_from(self.report.duration.as_millis()).unwrap_or(u64::MAX);
+        failure.stderr = (!stderr.is_empty()).then(|| stderr.clone());
+        Outcome::Failed { failure, retry }
+    }
+}
+
+/// Whether a guest handed over more than it may at once. The engine keeps the type of this error to itself; a test
+/// watches its text.
+fn ran_out_of_transfer(err: &wasmtime::Error) -> bool {
+    err.root_cause().to_string().contains("fuel allocated for hostcalls")
+}
+
+fn result_too_large() -> String {
+    format!("returned ok with a result larger than {}", bytesize::ByteSize::b(MAX_RESULT_BYTES as u64))
+}
+
+/// The last panic that a Rust guest wrote to standard error: where, and what it said.
+fn panic_message(stderr: &str) -> Option<String> {
+    let start = stderr.rfind("panicked at ")?;
+    let lines = stderr[start..].lines().take_while(|line| !line.starts_with("note: ") && !line.starts_with("stack "));
+    let lines: Vec<_> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
+    Some(lines.join(" "))
+}
+
+/// The frames of a backtrace, one a line, innermost first. Their number is bounded by the engine.
+fn frames(backtrace: &WasmBacktrace) -> String {
+    let text = backtrace.to_string();
+    let (_, frames) = text.split_once('\n').unwrap_or_default();
+    frames[..frames.floor_char_boundary(MAX_OUTPUT_BYTES)].to_owned()
+}
+
+/// A duration as people write it: `5s`, `1h 30m`.
+fn duration(duration: Duration) -> String {
+    jiff::SignedDuration::try_from(duration).map_or_else(|_| format!("{duration:?}"), |duration| format!("{duration:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_read_from_the_end_of_standard_error() {
+        let stderr = "thread '<unnamed>' (1) panicked at src/lib.rs:3:5:\nfirst\nthread '<unnamed>' (1) panicked at \
+                      src/lib.rs:7:9:\nno such user\nnote: run with `RUST_BACKTRACE=1`\n";
+        assert_eq!(panic_message(stderr).as_deref(), Some("panicked at src/lib.rs:7:9: no such user"));
+        assert_eq!(panic_message("all is well\n"), None);
+    }
+
+    #[test]
+    fn a_time_limit_reads_as_people_write_it() {
+        assert_eq!(duration(Duration::from_secs(5)), "5s");
+        assert_eq!(duration(Duration::from_millis(50)), "50ms");
+        assert_eq!(duration(Duration::from_secs(5400)), "1h 30m");
+    }
+}

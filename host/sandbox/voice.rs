@@ -1,0 +1,134 @@
+//! What a guest says about its work: log lines and progress, as tracing events at target `guest`; and what it is told:
+//! its configuration, the time it has left, whether the host is shutting down.
+//!
+//! A guest's words are data. They are bounded, and control characters in them are escaped, so that no line of the
+//! host's log can be forged.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::bindings::kiln::job::context;
+use super::bindings::wasi::config::store;
+use super::bindings::wasi::logging::logging::{self, Level};
+use super::plugin::Plugin;
+use super::state::State;
+use crate::config::{MAX_LOG_LINE_BYTES, MAX_LOG_LINES, MAX_PROGRESS_REPORTS};
+
+/// Where one attempt's words go, and how many there were.
+pub(super) struct Voice {
+    /// The job's id and name, as they stand in every event.
+    pub(super) job_id: String,
+    pub(super) job_name: String,
+    pub(super) plugin: Arc<Plugin>,
+    pub(super) log_lines: Count,
+    pub(super) reports: Count,
+    pub(super) percent: Option<u8>,
+}
+
+/// How much was said, and how much of it was dropped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Passed on.
+    pub kept: u32,
+    /// Over the limit.
+    pub dropped: u32,
+}
+
+impl Count {
+    /// Counts one more. Whether it is within `limit`.
+    fn admit(&mut self, limit: u32) -> bool {
+        let admitted = self.kept < limit;
+        let count = if admitted { &mut self.kept } else { &mut self.dropped };
+        *count = count.saturating_add(1);
+        admitted
+    }
+}
+
+impl Voice {
+    pub(super) fn new(job_id: String, job_name: String, plugin: Arc<Plugin>) -> Self {
+        let (log_lines, reports) = (Count::default(), Count::default());
+        Self { job_id, job_name, plugin, log_lines, reports, percent: None }
+    }
+
+    fn log(&mut self, level: Level, context: &str, message: &str) {
+        macro_rules! event {
+            ($level:ident) => {
+                tracing::event!(
+                    target: "guest", tracing::Level::$level,
+                    id = self.job_id, name = self.job_name, plugin = self.plugin.name,
+                    context = &*line(context), "{}", line(message)
+                )
+            };
+        }
+        if !self.log_lines.admit(MAX_LOG_LINES) {
+            return;
+        }
+        match level {
+            Level::Trace => event!(TRACE),
+            Level::Debug => event!(DEBUG),
+            Level::Info => event!(INFO),
+            Level::Warn => event!(WARN),
+            Level::Error | Level::Critical => event!(ERROR),
+        }
+    }
+
+    fn progress(&mut self, percent: u8, note: &str) {
+        if !self.reports.admit(MAX_PROGRESS_REPORTS) {
+            return;
+        }
+        self.percent = Some(percent);
+        tracing::debug!(
+            target: "guest",
+            id = self.job_id, name = self.job_name, plugin = self.plugin.name, percent, "{}", line(note)
+        );
+    }
+}
+
+impl logging::Host for State {
+    fn log(&mut self, level: Level, context: String, message: String) {
+        self.voice.log(level, &context, &message);
+    }
+}
+
+impl context::Host for State {
+    fn progress(&mut self, percent: u8, note: Option<String>) {
+        self.voice.progress(percent.min(100), note.as_deref().unwrap_or_default());
+    }
+
+    fn remaining_ms(&mut self) -> u64 {
+        u64::try_from(self.deadline.remaining().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn is_cancelled(&mut self) -> bool {
+        self.cancel.draining.is_cancelled()
+    }
+}
+
+impl store::Host for State {
+    fn get(&mut self, key: String) -> Result<Option<String>, store::Error> {
+        Ok(self.plugin.config.get(&key).cloned())
+    }
+
+    fn get_all(&mut self) -> Result<Vec<(String, String)>, store::Error> {
+        Ok(self.plugin.config.clone().into_iter().collect())
+    }
+}
+
+impl super::bindings::kiln::job::types::Host for State {}
+
+/// Makes one bounded line of what a guest said.
+fn line(text: &str) -> Cow<'_, str> {
+    let text = &text[..text.floor_char_boundary(MAX_LOG_LINE_BYTES)];
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for c in text.trim_end().chars() {
+        if c.is_control() && c != '\t' {
+            escaped.extend(c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}

@@ -1,0 +1,110 @@
+//! The line of one job: decode, resolve, run, decide, settle.
+//!
+//! Knows nothing about Redis keys or Wasm engines, and starts nothing: `service` calls it once for each delivery.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::config::RetryPolicy;
+use crate::job::{DecodeError, Job, wrap_malformed};
+use crate::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
+use crate::plugins::{Plugin, Plugins, Resolved};
+use crate::queue::{Consumer, Delivery, QueueName};
+use crate::retry::{self, Moment};
+use crate::sandbox::{Attempt, Cancel};
+
+/// Runs deliveries.
+#[derive(Debug)]
+pub struct Worker {
+    consumer: Arc<Consumer>,
+    plugins: Arc<Plugins>,
+    cancel: Cancel,
+}
+
+impl Worker {
+    /// A worker that settles through `consumer`, runs what `plugins` hold and stops attempts when `cancel` says so.
+    #[must_use]
+    pub fn new(consumer: Arc<Consumer>, plugins: Arc<Plugins>, cancel: Cancel) -> Self {
+        Self { consumer, plugins, cancel }
+    }
+
+    /// Runs one job and has its fate carried out.
+    pub async fn process(&self, delivery: Delivery) {
+        let settlement = match delivery.decode() {
+            Ok(job) => self.attempt(job, delivery.queue()).await,
+            Err(err) => malformed(&delivery, &err),
+        };
+        self.consumer.settle(delivery, settlement).await;
+    }
+
+    /// Decides about a delivery that was taken over from a host that died, without running it.
+    pub async fn recover(&self, delivery: Delivery) {
+        let settlement = match delivery.decode() {
+            Ok(job) => {
+                let id = job.id.clone();
+                let settlement = retry::settle_lost(job, moment());
+                let fails = matches!(settlement, Settlement::Fail { .. });
+                tracing::warn!(%id, fails, "job lost its host");
+                settlement
+            }
+            Err(err) => malformed(&delivery, &err),
+        };
+        self.consumer.settle(delivery, settlement).await;
+    }
+
+    async fn attempt(&self, mut job: Job, queue: &QueueName) -> Settlement {
+        job.queue.get_or_insert_with(|| queue.to_string());
+        let plugin = match self.plugins.resolve(&job.name) {
+            Resolved::Plugin(plugin) => plugin,
+            Resolved::Unloadable(why) => return unrunnable(job, FailureKind::Unloadable, &why, RetryHint::ByPolicy),
+            Resolved::Unknown => {
+                let why = format!("no plugin handles {:?}", job.name);
+                return unrunnable(job, FailureKind::UnknownJob, &why, RetryHint::Never);
+            }
+        };
+        let attempt = plugin.handler.run(&job, queue.as_str(), &self.cancel).await;
+        log_attempt(&job, &plugin, &attempt);
+        retry::settle(&plugin.retry, job, attempt.outcome, moment())
+    }
+}
+
+/// The fate of a job that has no handler to run it.
+fn unrunnable(job: Job, kind: FailureKind, why: &str, retry: RetryHint) -> Settlement {
+    tracing::warn!(id = %job.id, name = %job.name, %kind, %why, "job cannot run");
+    let outcome = Outcome::Failed { failure: Failure::new(kind, why), retry };
+    retry::settle(&RetryPolicy::default(), job, outcome, moment())
+}
+
+/// The fate of bytes that are no job.
+fn malformed(delivery: &Delivery, err: &DecodeError) -> Settlement {
+    let queue = delivery.queue().as_str();
+    tracing::warn!(queue, %err, "malformed job");
+    Settlement::Fail { entry: wrap_malformed(delivery.bytes(), queue, err, Timestamp::now()) }
+}
+
+fn moment() -> Moment {
+    Moment { now: Timestamp::now(), luck: fastrand::f64() }
+}
+
+fn log_attempt(job: &Job, plugin: &Plugin, attempt: &Attempt) {
+    let Job { id, name, .. } = job;
+    let digest = plugin.handler.short_digest();
+    let number = job.next_attempt();
+    let duration_ms = attempt.report.duration.as_secs_f64() * 1000.0;
+    let peak_memory_bytes = attempt.report.peak_memory_bytes;
+    match &attempt.outcome {
+        Outcome::Completed { .. } => {
+            tracing::debug!(%id, %name, %digest, attempt = number, duration_ms, peak_memory_bytes, "job completed");
+        }
+        Outcome::Cancelled => {
+            tracing::info!(%id, %name, %digest, attempt = number, duration_ms, "attempt cancelled; the job goes back");
+        }
+        Outcome::Failed { failure, retry } => {
+            let Failure { kind, message, .. } = failure;
+            let last = *retry == RetryHint::Never || number >= job.max_attempts;
+            let fate = if last { "job failed" } else { "attempt failed; the job will be retried" };
+            tracing::info!(%id, %name, %digest, %kind, attempt = number, duration_ms, peak_memory_bytes, %message, "{fate}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+;; Writes 4,000 bytes to standard output, 1,000 times over, then completes.
+(module
+  (import "wasi:cli/stdout@0.2.0" "get-stdout" (func $stdout (result i32)))
+  (import "wasi:io/streams@0.2.0" "[method]output-stream.blocking-write-and-flush"
+    (func $write (param i32 i32 i32 i32)))
+  (memory (export "memory") 2)
+  ;; Hands out memory from 4096 on and never takes it back: an instance lives for one call.
+  (global $free (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    global.get $free
+    (global.set $free (i32.and (i32.add (i32.add (global.get $free) (local.get 3)) (i32.const 7)) (i32.const -8))))
+  (func (export "kiln:job/handler@0.1.0#handle")
+    (param $id i32) (param $id_len i32) (param $name i32) (param $name_len i32) (param $queue i32) (param $queue_len i32)
+    (param $payload i32) (param $payload_len i32) (param $attempt i32) (param $max_attempts i32) (param $created i64)
+    (param $metadata i32) (param $metadata_len i32) (result i32)
+    (local $left i32) (local $out i32)
+    (local.set $out (call $stdout))
+    (local.set $left (i32.const 1000))
+    (loop $again
+      (call $write (local.get $out) (i32.const 64) (i32.const 4000) (i32.const 32))
+      (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+    i32.const 0))

@@ -1,0 +1,46 @@
+;; Requests http://AUTHORITY/, where its payload is the JSON string "AUTHORITY", and completes with the status:
+;; in three digits, or 0 if there was no answer.
+(module
+  (import "wasi:http/types@0.2.0" "[constructor]fields" (func $fields (result i32)))
+  (import "wasi:http/types@0.2.0" "[constructor]outgoing-request" (func $request (param i32) (result i32)))
+  (import "wasi:http/types@0.2.0" "[method]outgoing-request.set-scheme"
+    (func $set_scheme (param i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi:http/types@0.2.0" "[method]outgoing-request.set-authority"
+    (func $set_authority (param i32 i32 i32 i32) (result i32)))
+  (import "wasi:http/outgoing-handler@0.2.0" "handle" (func $handle (param i32 i32 i32 i32)))
+  (import "wasi:http/types@0.2.0" "[method]future-incoming-response.subscribe"
+    (func $subscribe (param i32) (result i32)))
+  (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
+  (import "wasi:http/types@0.2.0" "[method]future-incoming-response.get" (func $get (param i32 i32)))
+  (import "wasi:http/types@0.2.0" "[method]incoming-response.status" (func $status (param i32) (result i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 8) "\01\00\00\00\40\00\00\00\00\00\00\00") ;; ok(some(text))
+  ;; Hands out memory from 4096 on and never takes it back: an instance lives for one call.
+  (global $free (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    global.get $free
+    (global.set $free (i32.and (i32.add (i32.add (global.get $free) (local.get 3)) (i32.const 7)) (i32.const -8))))
+  (func (export "kiln:job/handler@0.1.0#handle")
+    (param $id i32) (param $id_len i32) (param $name i32) (param $name_len i32) (param $queue i32) (param $queue_len i32)
+    (param $payload i32) (param $payload_len i32) (param $attempt i32) (param $max_attempts i32) (param $created i64)
+    (param $metadata i32) (param $metadata_len i32) (result i32)
+    (local $request i32) (local $response i32) (local $status i32)
+    (local.set $request (call $request (call $fields)))
+    (drop (call $set_scheme (local.get $request) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0))) ;; http
+    (drop (call $set_authority (local.get $request) (i32.const 1)
+      (i32.add (local.get $payload) (i32.const 1)) (i32.sub (local.get $payload_len) (i32.const 2))))
+    (call $handle (local.get $request) (i32.const 0) (i32.const 0) (i32.const 128))
+    (i32.store8 (i32.const 64) (i32.const 48))
+    (i32.store (i32.const 16) (i32.const 1))
+    (if (i32.load8_u (i32.const 128)) (then (return (i32.const 0))))
+    (local.set $response (i32.load (i32.const 136)))
+    (call $block (call $subscribe (local.get $response)))
+    (call $get (local.get $response) (i32.const 256))
+    (if (i32.load8_u (i32.const 272)) (then (return (i32.const 0))))
+    (local.set $status (call $status (i32.load (i32.const 280))))
+    (i32.store8 (i32.const 64) (i32.add (i32.const 48) (i32.div_u (local.get $status) (i32.const 100))))
+    (i32.store8 (i32.const 65)
+      (i32.add (i32.const 48) (i32.rem_u (i32.div_u (local.get $status) (i32.const 10)) (i32.const 10))))
+    (i32.store8 (i32.const 66) (i32.add (i32.const 48) (i32.rem_u (local.get $status) (i32.const 10))))
+    (i32.store (i32.const 16) (i32.const 3))
+    i32.const 0))

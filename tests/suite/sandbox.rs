@@ -1,0 +1,607 @@
+//! Guests are hostile: nothing that one does reaches another, or the host.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytesize::ByteSize;
+use kiln::config::{MAX_LOG_LINES, MAX_OUTPUT_BYTES, Manifest, SandboxSettings};
+use kiln::job::{Job, null};
+use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint};
+use kiln::sandbox::{Attempt, Cancel, Handler, LoadError, Offer, Sandbox};
+use serde_json::value::RawValue;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Handle;
+
+use crate::guests::{component_of, core_module, guest};
+
+/// A sandbox, and a handler beside the one under test that has to keep working.
+struct TestHost {
+    sandbox: Sandbox,
+    neighbour: Handler,
+}
+
+impl TestHost {
+    fn new() -> anyhow::Result<Self> {
+        Self::with(&settings())
+    }
+
+    fn with(settings: &SandboxSettings) -> anyhow::Result<Self> {
+        let sandbox = Sandbox::new(settings, &Handle::current())?;
+        let neighbour = sandbox.load("ok", &guest("ok")?, &Manifest::default())?;
+        Ok(Self { sandbox, neighbour })
+    }
+
+    fn load(&self, name: &str) -> anyhow::Result<Handler> {
+        self.load_with(name, "")
+    }
+
+    fn load_with(&self, name: &str, manifest: &str) -> anyhow::Result<Handler> {
+        Ok(self.sandbox.load(name, &guest(name)?, &toml::from_str(manifest)?)?)
+    }
+
+    /// Runs one attempt beside one of the neighbour's, which has to complete during it and after it.
+    async fn attempt(&self, handler: &Handler, job: &Job) -> Attempt {
+        let cancel = Cancel::default();
+        let other = job_of("neighbour", null());
+        let (attempt, during) =
+            tokio::join!(handler.run(job, "default", &cancel), self.neighbour.run(&other, "default", &cancel));
+        assert_completes(&during);
+        assert_completes(&self.neighbour.run(&other, "default", &cancel).await);
+        attempt
+    }
+
+    async fn run(&self, name: &str) -> anyhow::Result<Attempt> {
+        let handler = self.load(name)?;
+        Ok(self.attempt(&handler, &job_of(name, null())).await)
+    }
+
+    async fn failure(&self, name: &str) -> anyhow::Result<(Failure, RetryHint)> {
+        failed(self.run(name).await?)
+    }
+
+    fn refusal(&self, bytes: &[u8]) -> String {
+        match self.sandbox.load("plugin", bytes, &Manifest::default()) {
+            Ok(_) => panic!("it loads"),
+            Err(err) => err.to_string(),
+        }
+    }
+}
+
+fn settings() -> SandboxSettings {
+    let concurrency = NonZeroU32::new(8).unwrap();
+    SandboxSettings { max_timeout: Duration::from_millis(300), ..SandboxSettings::new(concurrency) }
+}
+
+fn job_of(name: &str, payload: Box<RawValue>) -> Job {
+    Job::new(name, "default", payload)
+}
+
+fn json(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).unwrap()
+}
+
+fn assert_completes(attempt: &Attempt) {
+    assert!(matches!(attempt.outcome, Outcome::Completed { .. }), "{:?}", attempt.outcome);
+}
+
+fn result(attempt: Attempt) -> anyhow::Result<Option<String>> {
+    match attempt.outcome {
+        Outcome::Completed { result } => Ok(result),
+        other => anyhow::bail!("not completed: {other:?}"),
+    }
+}
+
+fn failed(attempt: Attempt) -> anyhow::Result<(Failure, RetryHint)> {
+    match attempt.outcome {
+        Outcome::Failed { failure, retry } => Ok((failure, retry)),
+        other => anyhow::bail!("not failed: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_handler_completes_without_a_result() -> anyhow::Result<()> {
+    let attempt = TestHost::new()?.run("ok").await?;
+    assert!(attempt.report.instantiate.is_some());
+    assert_eq!(attempt.report.peak_memory_bytes, 128 * 1024);
+    assert_eq!(result(attempt)?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_payload_reaches_the_handler_byte_for_byte() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let payload = r#"{"b":1.0,  "a":12345678901234567890,"a":"\u00e9"}"#;
+    let attempt = host.attempt(&host.load("echo")?, &job_of("echo", json(payload))).await;
+    assert_eq!(result(attempt)?.as_deref(), Some(payload));
+    Ok(())
+}
+
+#[tokio::test]
+async fn retry_leaves_the_time_to_the_policy() -> anyhow::Result<()> {
+    let (failure, retry) = TestHost::new()?.failure("retry").await?;
+    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Error, "busy"));
+    assert_eq!(retry, RetryHint::ByPolicy);
+    Ok(())
+}
+
+#[tokio::test]
+async fn retry_after_names_the_time() -> anyhow::Result<()> {
+    let (failure, retry) = TestHost::new()?.failure("retry_after").await?;
+    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Error, "too many requests"));
+    assert_eq!(retry, RetryHint::NotBefore(Duration::from_millis(1500)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn permanent_is_never_tried_again() -> anyhow::Result<()> {
+    let (failure, retry) = TestHost::new()?.failure("permanent").await?;
+    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Rejected, "no such user"));
+    assert_eq!(retry, RetryHint::Never);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_trap_is_named_and_says_where() -> anyhow::Result<()> {
+    let (failure, retry) = TestHost::new()?.failure("trap").await?;
+    assert_eq!(failure.kind, FailureKind::Trap);
+    assert_eq!(failure.message, "wasm `unreachable` instruction executed");
+    assert!(failure.backtrace.as_deref().unwrap_or_default().contains("handle"), "{:?}", failure.backtrace);
+    assert_eq!((failure.handler.as_str(), failure.digest.len(), failure.attempt), ("trap", 64, 1));
+    assert_eq!(retry, RetryHint::ByPolicy);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_panic_says_what_it_said() -> anyhow::Result<()> {
+    let (failure, _) = TestHost::new()?.failure("panic").await?;
+    assert_eq!(failure.kind, FailureKind::Trap);
+    assert_eq!(failure.message, "panicked at src/lib.rs:7:9: no such user: 42");
+    assert!(failure.stderr.unwrap_or_default().contains("RUST_BACKTRACE"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_endless_loop_times_out() -> anyhow::Result<()> {
+    let (failure, _) = TestHost::new()?.failure("spin").await?;
+    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Timeout, "took longer than 300ms"));
+    assert!((300..2_000).contains(&failure.duration_ms), "{}", failure.duration_ms);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_endless_start_function_times_out() -> anyhow::Result<()> {
+    let attempt = TestHost::new()?.run("spin_start").await?;
+    assert_eq!(attempt.report.instantiate, None);
+    assert_eq!(failed(attempt)?.0.kind, FailureKind::Timeout);
+    Ok(())
+}
+
+#[tokio::test]
+async fn waiting_in_the_host_times_out() -> anyhow::Result<()> {
+    let (failure, _) = TestHost::new()?.failure("sleep").await?;
+    assert_eq!(failure.kind, FailureKind::Timeout);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_shortest_time_limit_counts() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let mut job = job_of("spin", null());
+    let (failure, _) = failed(host.attempt(&host.load_with("spin", r#"timeout = "40ms""#)?, &job).await)?;
+    assert_eq!(failure.message, "took longer than 40ms");
+    job.timeout_ns = 20_000_000;
+    let (failure, _) = failed(host.attempt(&host.load_with("spin", r#"timeout = "40ms""#)?, &job).await)?;
+    assert_eq!(failure.message, "took longer than 20ms");
+    Ok(())
+}
+
+#[tokio::test]
+async fn endless_recursion_traps() -> anyhow::Result<()> {
+    let (failure, _) = TestHost::new()?.failure("recurse").await?;
+    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Trap, "call stack exhausted"));
+    assert!(failure.backtrace.unwrap_or_default().lines().count() <= 40);
+    Ok(())
+}
+
+#[tokio::test]
+async fn growing_beyond_the_limit_fails_as_memory() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let handler = host.load_with("grow", r#"max_memory = "4 MiB""#)?;
+    let attempt = host.attempt(&handler, &job_of("grow", null())).await;
+    assert!(attempt.report.peak_memory_bytes <= ByteSize::mib(4).as_u64());
+    let (failure, _) = failed(attempt)?;
+    assert_eq!(failure.kind, FailureKind::Memory);
+    assert_eq!(failure.message, "wanted 4.1 MiB of memory; the limit is 4.0 MiB");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_memory_limit_is_on_the_sum_of_memories() -> anyhow::Result<()> {
+    let (failure, _) = TestHost::new()?.failure("two_memories").await?;
+    assert_eq!(failure.kind, FailureKind::Memory);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_result_that_is_not_utf8_traps() -> anyhow::Result<()> {
+    let (failure, _) = TestHost::new()?.failure("bad_utf8").await?;
+    assert_eq!(failure.kind, FailureKind::Trap);
+    assert!(failure.message.contains("utf-8"), "{}", failure.message);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_result_outside_its_memory_traps() -> anyhow::Result<()> {
+    let (failure, _) = TestHost::new()?.failure("bad_pointer").await?;
+    assert_eq!(failure.kind, FailureKind::Trap);
+    assert!(failure.message.contains("out of bounds"), "{}", failure.message);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_result_that_is_not_json_is_rejected() -> anyhow::Result<()> {
+    let (failure, retry) = TestHost::new()?.failure("not_json").await?;
+    assert_eq!((failure.kind, retry), (FailureKind::Rejected, RetryHint::Never));
+    assert!(failure.message.starts_with("returned ok with a result that is not JSON: "), "{}", failure.message);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_result_over_the_limit_is_rejected() -> anyhow::Result<()> {
+    let (failure, retry) = TestHost::new()?.failure("huge_result").await?;
+    assert_eq!((failure.kind, retry), (FailureKind::Rejected, RetryHint::Never));
+    assert_eq!(failure.message, "returned ok with a result larger than 16.0 MiB");
+    Ok(())
+}
+
+#[tokio::test]
+async fn log_lines_over_the_limit_are_counted_and_dropped() -> anyhow::Result<()> {
+    let handler_settings = SandboxSettings { max_timeout: Duration::from_secs(30), ..settings() };
+    let attempt = TestHost::with(&handler_settings)?.run("log_flood").await?;
+    let lines = attempt.report.log_lines;
+    assert_eq!((lines.kept, lines.dropped), (MAX_LOG_LINES, 100_000 - MAX_LOG_LINES));
+    assert_completes(&attempt);
+    Ok(())
+}
+
+#[tokio::test]
+async fn output_over_the_limit_is_cut_from_the_front() -> anyhow::Result<()> {
+    let attempt = TestHost::new()?.run("chatty").await?;
+    assert_eq!(attempt.report.stdout.text.len(), MAX_OUTPUT_BYTES);
+    assert_eq!(attempt.report.stdout.dropped_bytes, 4_000_000 - MAX_OUTPUT_BYTES as u64);
+    assert_completes(&attempt);
+    Ok(())
+}
+
+#[tokio::test]
+async fn leaving_by_exit_traps() -> anyhow::Result<()> {
+    let (failure, _) = TestHost::new()?.failure("exit").await?;
+    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Trap, "called exit(1)"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_handler_knows_the_time_it_has_left() -> anyhow::Result<()> {
+    let attempt = TestHost::new()?.run("remaining").await?;
+    assert_eq!(attempt.report.progress_percent, Some(40));
+    let left: u64 = result(attempt)?.unwrap_or_default().trim_start_matches('0').parse()?;
+    assert!((1..=300).contains(&left), "{left}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_handler_reads_its_configuration() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let handler = host.load_with("config", "[config]\nanswer = \"42\"")?;
+    assert_eq!(result(host.attempt(&handler, &job_of("config", null())).await)?.as_deref(), Some("42"));
+    assert_eq!(result(host.run("config").await?)?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_request_without_a_grant_names_the_grant() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let handler = host.load_with("fetch", "[[grants.http]]\norigin = \"http://b.example\"")?;
+    let attempt = host.attempt(&handler, &job_of("fetch", json(r#""a.example:8080""#))).await;
+    let (failure, _) = failed(attempt)?;
+    assert_eq!(failure.kind, FailureKind::Denied);
+    assert_eq!(
+        failure.message,
+        "http request to http://a.example:8080: not granted; \
+         add [[grants.http]] origin = \"http://a.example:8080\" to fetch.toml"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_granted_request_gets_its_answer() -> anyhow::Result<()> {
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let authority = server.local_addr()?.to_string();
+    let host = TestHost::new()?;
+    let handler = host.load_with("fetch", &format!("[[grants.http]]\norigin = \"http://{authority}\""))?;
+    let job = job_of("fetch", json(&format!("\"{authority}\"")));
+    let served = async {
+        let (mut connection, _) = server.accept().await?;
+        let mut request = [0; 1024];
+        let len = connection.read(&mut request).await?;
+        connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await?;
+        anyhow::Ok(String::from_utf8_lossy(&request[..len]).into_owned())
+    };
+    let (attempt, request) = tokio::join!(host.attempt(&handler, &job), served);
+    assert_eq!(attempt.report.http_requests, 1);
+    assert_eq!(result(attempt)?.as_deref(), Some("204"));
+    let request = request?;
+    assert!(request.starts_with("GET / HTTP/1.1\r\n") && request.contains(&authority), "{request}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_costs_only_the_attempt() -> anyhow::Result<()> {
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let authority = server.local_addr()?.to_string();
+    let host = TestHost::new()?;
+    let handler = host.load_with("fetch", &format!("[[grants.http]]\norigin = \"http://{authority}\""))?;
+    let attempt = host.attempt(&handler, &job_of("fetch", json(&format!("\"{authority}\"")))).await;
+    assert!(attempt.report.duration >= Duration::from_millis(290), "{:?}", attempt.report.duration);
+    assert!(attempt.report.duration < Duration::from_secs(2), "{:?}", attempt.report.duration);
+    Ok(())
+}
+
+#[tokio::test]
+async fn stopping_interrupts_a_loop_and_counts_nothing() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    for name in ["spin", "sleep", "spin_start"] {
+        let cancel = Cancel::default();
+        let handler = host.load(name)?;
+        let job = job_of(name, null());
+        let (attempt, ()) = tokio::join!(handler.run(&job, "default", &cancel), async { cancel.stop.cancel() });
+        assert!(matches!(attempt.outcome, Outcome::Cancelled), "{name}: {:?}", attempt.outcome);
+        assert!(attempt.report.duration < Duration::from_millis(250), "{name}: {:?}", attempt.report.duration);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_retry_asked_for_while_draining_counts_nothing() -> anyhow::Result<()> {
+    let host = TestHost::with(&SandboxSettings { max_timeout: Duration::from_secs(30), ..settings() })?;
+    let cancel = Cancel::default();
+    let handler = host.load("patient")?;
+    let job = job_of("patient", null());
+    let (attempt, ()) = tokio::join!(handler.run(&job, "default", &cancel), async { cancel.draining.cancel() });
+    assert!(matches!(attempt.outcome, Outcome::Cancelled), "{:?}", attempt.outcome);
+    let attempt = handler.run(&job, "default", &cancel).await;
+    assert_eq!(attempt.report.duration, Duration::ZERO, "nothing starts while draining");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plugin_runs_no_more_often_at_once_than_its_manifest_says() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let handler = host.load_with("sleep", "concurrency = 1\ntimeout = \"50ms\"")?;
+    let (job, cancel) = (job_of("sleep", null()), Cancel::default());
+    let started = Instant::now();
+    let run = || handler.run(&job, "default", &cancel);
+    for attempt in <[Attempt; 3]>::from(tokio::join!(run(), run(), run())) {
+        assert_eq!(failed(attempt)?.0.message, "took longer than 50ms", "waiting does not count");
+    }
+    assert!(started.elapsed() >= Duration::from_millis(150));
+    Ok(())
+}
+
+#[tokio::test]
+async fn more_attempts_than_the_pool_has_slots_wait_their_turn() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let sleep = host.load_with("sleep", r#"timeout = "20ms""#)?;
+    let (job, cancel) = (job_of("sleep", null()), Cancel::default());
+    let attempts = futures::future::join_all((0..64).map(|_| sleep.run(&job, "default", &cancel))).await;
+    for attempt in attempts {
+        assert_eq!(failed(attempt)?.0.kind, FailureKind::Timeout);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_pool_serves_thousands_of_attempts_good_and_bad() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    assert_eq!(host.sandbox.unpooled(), None);
+    let handlers = [host.load("ok")?, host.load("trap")?, host.load_with("grow", r#"max_memory = "2 MiB""#)?];
+    let (job, cancel) = (job_of("any", null()), Cancel::default());
+    for round in 0..2_000 {
+        let attempt = handlers[round % handlers.len()].run(&job, "default", &cancel).await;
+        let kind = failed(attempt).ok().map(|(failure, _)| failure.kind);
+        assert_eq!(kind, [None, Some(FailureKind::Trap), Some(FailureKind::Memory)][round % handlers.len()]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn spinning_guests_do_not_delay_the_hosts_timers() -> anyhow::Result<()> {
+    let host = TestHost::with(&SandboxSettings { max_timeout: Duration::from_secs(2), ..settings() })?;
+    let spin = host.load("spin")?;
+    let (job, cancel) = (job_of("spin", null()), Cancel::default());
+    let spinning = futures::future::join_all((0..8).map(|_| spin.run(&job, "default", &cancel)));
+    let timers = async {
+        let mut late = Vec::new();
+        for _ in 0..100 {
+            let due = tokio::time::Instant::now() + Duration::from_millis(5);
+            tokio::time::sleep_until(due).await;
+            late.push(due.elapsed());
+        }
+        cancel.stop.cancel();
+        late.sort();
+        late[90]
+    };
+    let (_, late) = tokio::join!(spinning, timers);
+    assert!(late < Duration::from_millis(20), "the 90th percentile is {late:?} late");
+    Ok(())
+}
+
+#[tokio::test]
+async fn spinning_guests_leave_their_neighbours_a_turn() -> anyhow::Result<()> {
+    let host = TestHost::with(&SandboxSettings { max_timeout: Duration::from_secs(20), ..settings() })?;
+    let spin = host.load("spin")?;
+    let (job, cancel) = (job_of("spin", null()), Cancel::default());
+    let spinning = futures::future::join_all((0..6).map(|_| spin.run(&job, "default", &cancel)));
+    let neighbours = async {
+        let started = Instant::now();
+        for _ in 0..20 {
+            assert_completes(&host.neighbour.run(&job, "default", &Cancel::default()).await);
+        }
+        cancel.stop.cancel();
+        started.elapsed() / 20
+    };
+    let (_, each) = tokio::join!(spinning, neighbours);
+    assert!(each < Duration::from_millis(200), "a neighbour took {each:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_handler_outlives_its_sandbox() -> anyhow::Result<()> {
+    let TestHost { sandbox, neighbour } = TestHost::new()?;
+    drop(sandbox);
+    assert_completes(&neighbour.run(&job_of("ok", null()), "default", &Cancel::default()).await);
+    Ok(())
+}
+
+#[tokio::test]
+async fn dropping_an_attempt_frees_its_slot() -> anyhow::Result<()> {
+    let host = TestHost::with(&SandboxSettings { max_timeout: Duration::from_secs(60), ..settings() })?;
+    let spin = host.load_with("spin", "concurrency = 1")?;
+    let (job, cancel) = (job_of("spin", null()), Cancel::default());
+    for _ in 0..3 {
+        let dropped = tokio::time::timeout(Duration::from_millis(20), spin.run(&job, "default", &cancel)).await;
+        assert!(dropped.is_err());
+    }
+    let (attempt, ()) = tokio::join!(spin.run(&job, "default", &cancel), async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        cancel.stop.cancel();
+    });
+    assert!(matches!(attempt.outcome, Outcome::Cancelled) && !attempt.report.duration.is_zero());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_load_comes_from_the_cache() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let cache_dir = dir.path().join("cache");
+    let settings = SandboxSettings { cache_dir: Some(cache_dir.clone()), ..settings() };
+    TestHost::with(&settings)?;
+    let first = files(&cache_dir)?;
+    assert!(!first.is_empty());
+    let host = TestHost::with(&settings)?;
+    assert_eq!(files(&cache_dir)?, first, "a component compiled again would be a new file");
+    assert_completes(&host.run("ok").await?);
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&cache_dir)?.permissions().mode() & 0o777, 0o700);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cache_others_may_write_to_is_not_used() -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir()?;
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777))?;
+    let settings = SandboxSettings { cache_dir: Some(dir.path().to_path_buf()), ..settings() };
+    assert_completes(&TestHost::with(&settings)?.run("ok").await?);
+    assert!(files(dir.path())?.is_empty());
+    Ok(())
+}
+
+/// The cached components below a directory; the statistics beside them come and go.
+fn files(dir: &std::path::Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else if path.extension().is_none() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[tokio::test]
+async fn what_is_not_a_handler_says_what_it_is() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let ok = guest("ok")?;
+    let other = component_of("other", r#"(module (func (export "guests:missing/cellar@1.0.0#get")))"#)?;
+    let refusals: [(&[u8], &str); 8] = [
+        (b"", "not a WebAssembly component: the file is empty"),
+        (b"\0asm", "not a WebAssembly component: the file is cut short or of an unknown version"),
+        (b"hello", "not a WebAssembly component: it does not start with \\0asm"),
+        (b" (component)", "not a WebAssembly component: it is text: run wasm-tools parse first"),
+        (&core_module("ok")?, "a core module, not a component: build it for wasm32-wasip2, or run wasm-tools component new"),
+        (b"\x7fELF", "precompiled for one machine; Kiln compiles components itself: use the .wasm file it was made from"),
+        (&ok[..ok.len() / 2], "does not compile: "),
+        (&other, "does not export kiln:job/handler@0.1.0; it exports guests:missing/cellar@1.0.0"),
+    ];
+    for (bytes, refusal) in refusals {
+        let said = host.refusal(bytes);
+        assert!(said.starts_with(refusal) && !said.contains('\n'), "{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_import_that_is_not_offered_is_named() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let bytes = guest("not_offered")?;
+    assert_eq!(
+        host.refusal(&bytes),
+        "imports what Kiln does not offer: guests:missing/cellar@1.0.0, guests:missing/attic@1.0.0"
+    );
+    let inspection = host.sandbox.inspect(&bytes)?;
+    assert!(matches!(inspection.problem, Some(LoadError::NotOffered { imports }) if imports.len() == 2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_guest_too_big_to_start_does_not_load() -> anyhow::Result<()> {
+    let refusal = TestHost::new()?.refusal(&guest("big")?);
+    assert_eq!(
+        refusal,
+        "needs 256.0 MiB of memory to start; the limit is 128.0 MiB: raise max_memory in its manifest"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn inspection_tells_which_imports_take_a_grant() -> anyhow::Result<()> {
+    let inspection = TestHost::new()?.sandbox.inspect(&guest("fetch")?)?;
+    assert!(inspection.problem.is_none());
+    assert_eq!(inspection.exports, ["kiln:job/handler@0.1.0"]);
+    let grants: Vec<_> = inspection.imports.iter().filter(|import| import.offer != Offer::Always).collect();
+    assert_eq!(grants.len(), 1);
+    assert_eq!(grants[0].name, "wasi:http/outgoing-handler@0.2.0");
+    assert_eq!(grants[0].offer, Offer::ByGrant("grants.http"));
+    Ok(())
+}
+
+/// Runs itself again, in a shell that allows 4 GB of addresses.
+#[test]
+fn a_short_address_space_costs_the_pool_and_nothing_else() -> anyhow::Result<()> {
+    const INSIDE: &str = "KILN_TEST_SHORT_ADDRESS_SPACE";
+    if std::env::var_os(INSIDE).is_none() {
+        let script = "ulimit -v 4000000; exec \"$0\" --exact sandbox::a_short_address_space_costs_the_pool_and_nothing_else";
+        let exe = std::env::current_exe()?;
+        let run = std::process::Command::new("sh").arg("-c").arg(script).arg(exe).env(INSIDE, "1").output()?;
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+        assert!(String::from_utf8_lossy(&run.stdout).contains("1 passed"), "it did not find itself");
+        return Ok(());
+    }
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let settings = SandboxSettings { concurrency: NonZeroU32::new(64).unwrap(), ..settings() };
+        let host = Arc::new(TestHost::with(&settings)?);
+        assert!(host.sandbox.unpooled().is_some());
+        let handler = host.load("echo")?;
+        let (job, cancel) = (job_of("echo", json("[1]")), Cancel::default());
+        for attempt in futures::future::join_all((0..200).map(|_| handler.run(&job, "default", &cancel))).await {
+            assert_completes(&attempt);
+        }
+        assert_eq!(host.failure("spin").await?.0.kind, FailureKind::Timeout);
+        Ok(())
+    })
+}

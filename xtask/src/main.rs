@@ -1,0 +1,79 @@
+//! Kiln's developer tasks: `cargo xtask COMMAND`.
+//!
+//! Everything a fresh machine lacks is fetched here, so that each task is one command. Nothing of Kiln itself is linked
+//! in: the tasks must build in seconds.
+
+mod plugins;
+mod redis;
+mod shell;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use shell::{Shell, say};
+
+const HELP: &str = "\
+usage: cargo xtask COMMAND
+
+  plugins         build the handlers in plugins/ and put them into target/plugins
+  demo            build the handlers, then run examples/demo.rs with them
+  test [ARGS...]  run every test, handlers first; ARGS go to the cargo test of the host";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    let done = match (command.as_str(), rest.as_slice()) {
+        ("plugins", []) => build_plugins().map(drop),
+        ("demo", []) => demo(),
+        ("test", args) => test(args),
+        _ => {
+            eprintln!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("xtask: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build_plugins() -> Result<PathBuf> {
+    let built = plugins::build(root())?;
+    say(&format!("handlers are in {}", built.display()));
+    Ok(built)
+}
+
+/// Uses the profile of the tests, so that wasmtime is compiled once for both.
+fn demo() -> Result<()> {
+    let built = build_plugins()?;
+    say("running the demo");
+    let sh = Shell::in_dir(root());
+    let demo = ["run", "--quiet", "--example", "demo", "--"].map(Path::new);
+    sh.run("cargo", demo.into_iter().chain([built.as_path()]))
+}
+
+/// The order is that of the waiting time: what fails soon comes first.
+fn test(args: &[String]) -> Result<()> {
+    redis::ensure_server()?;
+    plugins::test(root())?;
+    build_plugins()?;
+    let sh = Shell::in_dir(root());
+    say("testing the host");
+    // Every target but the benches, which would run for minutes.
+    let targets = ["test", "--workspace", "--lib", "--bins", "--tests", "--examples"];
+    sh.run("cargo", targets.into_iter().chain(args.iter().map(String::as_str)))?;
+    say("testing the examples in the documentation");
+    sh.run("cargo", ["test", "--workspace", "--doc"])
+}
+
+/// The checkout, wherever cargo was called from.
+fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}

@@ -1,0 +1,61 @@
+//! Runs other programs, loudly when they fail.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// Announces a step, so that whoever waits knows for what.
+pub(crate) fn say(step: &str) {
+    eprintln!("== {step}");
+}
+
+/// Where programs run, and with what environment.
+pub(crate) struct Shell<'a> {
+    dir: &'a Path,
+    env: Vec<(&'static str, PathBuf)>,
+}
+
+impl<'a> Shell<'a> {
+    pub(crate) fn in_dir(dir: &'a Path) -> Self {
+        Self { dir, env: Vec::new() }
+    }
+
+    pub(crate) fn env(mut self, name: &'static str, value: PathBuf) -> Self {
+        self.env.push((name, value));
+        self
+    }
+
+    /// Runs a program with its output on this terminal.
+    pub(crate) fn run<A: AsRef<OsStr>>(&self, program: &str, args: impl IntoIterator<Item = A>) -> Result<()> {
+        let mut command = self.command(program, args);
+        let status = command.status().with_context(|| format!("cannot start {program}"))?;
+        if !status.success() {
+            bail!("{command:?} failed: {status}");
+        }
+        Ok(())
+    }
+
+    /// What a program prints, without the last line's end.
+    pub(crate) fn read<A: AsRef<OsStr>>(&self, program: &str, args: impl IntoIterator<Item = A>) -> Result<String> {
+        let mut command = self.command(program, args);
+        let output = command
+            .stderr(Stdio::inherit())
+            .output()
+            .with_context(|| format!("cannot start {program}"))?;
+        if !output.status.success() {
+            bail!("{command:?} failed: {}", output.status);
+        }
+        Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+    }
+
+    fn command<A: AsRef<OsStr>>(&self, program: &str, args: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(self.dir)
+            .args(args)
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
