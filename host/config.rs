@@ -51,8 +51,9 @@ pub const MAX_LOG_LINE_BYTES: usize = 8 * 1024;
 /// Progress reports one attempt may make; more are dropped.
 pub const MAX_PROGRESS_REPORTS: u32 = 1_000;
 
-/// Resource handles (streams, requests, pollables …) one attempt may hold at once.
-pub const MAX_HANDLES: usize = 4 * 1024;
+/// Resource handles (streams, requests, pollables …) one attempt may hold at once. The host keeps up to some ten kilobytes
+/// for each.
+pub const MAX_HANDLES: usize = 1024;
 
 /// Bytes a guest may hand over in one call to the host. Must hold a request body chunk and a log line, no more.
 pub const MAX_HOSTCALL_BYTES: usize = 16 * 1024 * 1024;
@@ -62,6 +63,12 @@ pub const MAX_RANDOM_BYTES: u64 = 64 * 1024;
 
 /// HTTP requests one attempt may make.
 pub const MAX_HTTP_REQUESTS: u32 = 100;
+
+/// Bytes of an HTTP request's headers, with what the host needs to keep them.
+pub const MAX_HTTP_FIELDS_BYTES: usize = 32 * 1024;
+
+/// Bytes of an HTTP request's body that are handed over at once.
+pub const MAX_HTTP_CHUNK_BYTES: usize = 64 * 1024;
 
 /// Time to connect, and between two bytes, of a guest's HTTP request that does not say otherwise. The answer's first byte
 /// may take as long as the attempt.
@@ -93,7 +100,12 @@ impl SandboxSettings {
     /// The defaults, for this many attempts at once.
     #[must_use]
     pub fn new(concurrency: NonZeroU32) -> Self {
-        Self { concurrency, cache_dir: None, max_timeout: MAX_TIMEOUT_DEFAULT, max_memory: MAX_MEMORY_DEFAULT }
+        Self {
+            concurrency,
+            cache_dir: None,
+            max_timeout: MAX_TIMEOUT_DEFAULT,
+            max_memory: MAX_MEMORY_DEFAULT,
+        }
     }
 }
 
@@ -149,7 +161,11 @@ impl Origin {
     /// The origin of a request.
     #[must_use]
     pub fn new(https: bool, host: &str, port: Option<u16>) -> Self {
-        Self { https, host: host.to_ascii_lowercase(), port: port.unwrap_or(if https { 443 } else { 80 }) }
+        Self {
+            https,
+            host: host.to_ascii_lowercase(),
+            port: port.unwrap_or(if https { 443 } else { 80 }),
+        }
     }
 
     /// Whether a request to `origin` is covered by this grant. `*.example.com` covers every name below `example.com`,
@@ -168,7 +184,11 @@ impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (scheme, default) = if self.https { ("https", 443) } else { ("http", 80) };
         write!(f, "{scheme}://{}", self.host)?;
-        if self.port == default { Ok(()) } else { write!(f, ":{}", self.port) }
+        if self.port == default {
+            Ok(())
+        } else {
+            write!(f, ":{}", self.port)
+        }
     }
 }
 
@@ -183,14 +203,17 @@ impl TryFrom<String> for Origin {
             _ => return Err(wrong("the scheme must be http or https")),
         };
         let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => {
-                (host, Some(port.parse().map_err(|_| wrong("the port is no number below 65536"))?))
-            }
+            Some((host, port)) if !port.ends_with(']') => (
+                host,
+                Some(port.parse().map_err(|_| wrong("the port is no number below 65536"))?),
+            ),
             _ => (rest, None),
         };
         let name = host.strip_prefix("*.").unwrap_or(host);
         if name.is_empty() || name.contains(['/', '*', '@', '?', '#', ' ']) {
-            return Err(wrong("the host must be a name or an address, with * as its first label at most"));
+            return Err(wrong(
+                "the host must be a name or an address, with * as its first label at most",
+            ));
         }
         Ok(Self::new(https, host, port))
     }
@@ -241,8 +264,9 @@ impl Default for RetryPolicy {
 /// # Errors
 /// When the text is no duration, or a negative one.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration =
-        text.parse().map_err(|_| format!("{text:?} is not a duration; write it like 100ms, 30s or 1h30m"))?;
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a duration; write it like 100ms, 30s or 1h30m"))?;
     Duration::try_from(span).map_err(|_| format!("{text:?} is negative"))
 }
 

@@ -149,8 +149,14 @@ impl Job {
     /// When the job was created, in milliseconds since the Unix epoch; 0 where it does not say or says nonsense.
     #[must_use]
     pub fn created_at_ms(&self) -> u64 {
-        let parsed = self.times.created_at.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
-        parsed.and_then(|time| u64::try_from(time.as_millisecond()).ok()).unwrap_or(0)
+        let parsed = self
+            .times
+            .created_at
+            .as_deref()
+            .and_then(|text| text.parse::<Timestamp>().ok());
+        parsed
+            .and_then(|time| u64::try_from(time.as_millisecond()).ok())
+            .unwrap_or(0)
     }
 
     /// Delays the first attempt until `at`: the job belongs into its queue's delayed set with that score.
@@ -194,7 +200,10 @@ impl Job {
     /// The value of a key that is not dg-queue's, as JSON text.
     #[must_use]
     pub fn extra(&self, key: &str) -> Option<&RawValue> {
-        self.extra.iter().find(|(name, _)| name == key).map(|(_, value)| &**value)
+        self.extra
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| &**value)
     }
 }
 
@@ -351,7 +360,8 @@ impl<'de> Visitor<'de> for JobVisitor {
 
 /// Reads a value and names its key where it has the wrong type.
 fn value<'de, M: MapAccess<'de>, T: Deserialize<'de>>(map: &mut M, key: &str) -> Result<Option<T>, M::Error> {
-    map.next_value().map_err(|err| de::Error::custom(format_args!("key {key:?}: {err}")))
+    map.next_value()
+        .map_err(|err| de::Error::custom(format_args!("key {key:?}: {err}")))
 }
 
 /// A counter as Go's `int` may hold it: below zero counts as zero, beyond 32 bits as the largest.

@@ -14,7 +14,10 @@
 //! Dependencies run downwards only: `job`, `outcome` and `config` know nobody; [`queue`] alone knows the redis crate,
 //! [`sandbox`] alone wasmtime, [`plugins`] alone notify, `cli` alone clap; [`service`] starts and stops the loops.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")
+)]
 
 #[doc(hidden)]
 pub mod cli;

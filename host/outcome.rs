@@ -194,7 +194,12 @@ fn one_line(mut text: String) -> String {
         text.push('…');
     }
     if text.contains(['\n', '\r']) {
-        text = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+        text = text
+            .split(['\n', '\r'])
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect::<Vec<_>>()
+            .join("; ");
     }
     text
 }

@@ -28,7 +28,11 @@ pub struct Moment {
 #[must_use]
 pub fn settle(policy: &RetryPolicy, mut job: Job, outcome: Outcome, at: Moment) -> Settlement {
     let (mut failure, retry) = match outcome {
-        Outcome::Completed { result } => return Settlement::Ack { result: result.map(|json| (job.id, json)) },
+        Outcome::Completed { result } => {
+            return Settlement::Ack {
+                result: result.map(|json| (job.id, json)),
+            };
+        }
         Outcome::Cancelled => return Settlement::Requeue,
         Outcome::Failed { failure, retry } => (failure, retry),
     };
@@ -44,7 +48,9 @@ pub fn settle(policy: &RetryPolicy, mut job: Job, outcome: Outcome, at: Moment) 
     };
     match wait {
         Some(wait) => put_off(job, &failure, wait, at.now),
-        None => Settlement::Fail { entry: job.into_failed_entry(&failure, at.now) },
+        None => Settlement::Fail {
+            entry: job.into_failed_entry(&failure, at.now),
+        },
     }
 }
 
@@ -54,13 +60,21 @@ pub fn settle_lost(mut job: Job, at: Moment) -> Settlement {
     job.lost = job.lost.saturating_add(1);
     let mut failure = Failure::new(
         FailureKind::Lost,
-        format!("the host died while it held this job, {} of at most {MAX_LOSSES} times", job.lost),
+        format!(
+            "the host died while it held this job, {} of at most {MAX_LOSSES} times",
+            job.lost
+        ),
     );
     if job.lost >= MAX_LOSSES {
         failure.attempt = job.next_attempt();
-        return Settlement::Fail { entry: job.into_failed_entry(&failure, at.now) };
+        return Settlement::Fail {
+            entry: job.into_failed_entry(&failure, at.now),
+        };
     }
-    let policy = RetryPolicy { base: LOST_BASE, ..RetryPolicy::default() };
+    let policy = RetryPolicy {
+        base: LOST_BASE,
+        ..RetryPolicy::default()
+    };
     let wait = backoff(&policy, job.lost, at.luck);
     put_off(job, &failure, wait, at.now)
 }
@@ -68,7 +82,10 @@ pub fn settle_lost(mut job: Job, at: Moment) -> Settlement {
 fn put_off(mut job: Job, failure: &Failure, wait: Duration, now: Timestamp) -> Settlement {
     let due = now.saturating_add(wait).unwrap_or(Timestamp::MAX);
     job.put_off(failure.to_string(), now, due);
-    Settlement::Retry { job: job.encode(), due_ms: due.as_millisecond() }
+    Settlement::Retry {
+        job: job.encode(),
+        due_ms: due.as_millisecond(),
+    }
 }
 
 /// The wait before the attempt that follows `attempts` failed ones.
@@ -82,25 +99,37 @@ pub fn backoff(policy: &RetryPolicy, attempts: u32, luck: f64) -> Duration {
     };
     let spread = 1.0 + policy.jitter * (2.0 * luck - 1.0);
     let seconds = (policy.base.as_secs_f64() * factor).min(policy.max.as_secs_f64()) * spread;
-    Duration::try_from_secs_f64(seconds).unwrap_or(policy.max).min(policy.max)
+    Duration::try_from_secs_f64(seconds)
+        .unwrap_or(policy.max)
+        .min(policy.max)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const MIDDLE: Moment = Moment { now: Timestamp::UNIX_EPOCH, luck: 0.5 };
+    const MIDDLE: Moment = Moment {
+        now: Timestamp::UNIX_EPOCH,
+        luck: 0.5,
+    };
 
     fn job() -> Job {
         Job::decode(br#"{"name":"hello","max_attempts":2}"#).expect("a job")
     }
 
     fn failed(kind: FailureKind, retry: RetryHint) -> Outcome {
-        Outcome::Failed { failure: Failure::new(kind, "no"), retry }
+        Outcome::Failed {
+            failure: Failure::new(kind, "no"),
+            retry,
+        }
     }
 
     fn due_ms(settlement: &Settlement) -> Option<i64> {
-        if let Settlement::Retry { due_ms, .. } = settlement { Some(*due_ms) } else { None }
+        if let Settlement::Retry { due_ms, .. } = settlement {
+            Some(*due_ms)
+        } else {
+            None
+        }
     }
 
     #[test]
@@ -110,7 +139,10 @@ mod tests {
             panic!("it has an attempt left");
         };
         let job = Job::decode(job.as_bytes()).expect("a job");
-        assert_eq!((job.attempts, job.error.as_deref(), due_ms), (1, Some("error: no"), 2_000));
+        assert_eq!(
+            (job.attempts, job.error.as_deref(), due_ms),
+            (1, Some("error: no"), 2_000)
+        );
     }
 
     #[test]
@@ -128,12 +160,18 @@ mod tests {
     #[test]
     fn a_rejected_job_fails_with_attempts_left() {
         let outcome = failed(FailureKind::Rejected, RetryHint::Never);
-        assert!(matches!(settle(&RetryPolicy::default(), job(), outcome, MIDDLE), Settlement::Fail { .. }));
+        assert!(matches!(
+            settle(&RetryPolicy::default(), job(), outcome, MIDDLE),
+            Settlement::Fail { .. }
+        ));
     }
 
     #[test]
     fn a_handlers_wait_is_honoured_up_to_the_policys_cap() {
-        let policy = RetryPolicy { max: Duration::from_secs(60), ..RetryPolicy::default() };
+        let policy = RetryPolicy {
+            max: Duration::from_secs(60),
+            ..RetryPolicy::default()
+        };
         for (asked_s, given_ms) in [(45, 45_000), (600, 60_000)] {
             let outcome = failed(FailureKind::Error, RetryHint::NotBefore(Duration::from_secs(asked_s)));
             assert_eq!(due_ms(&settle(&policy, job(), outcome, MIDDLE)), Some(given_ms));
@@ -150,7 +188,9 @@ mod tests {
     fn a_job_that_keeps_losing_its_host_fails_as_lost() {
         let mut job = job();
         for loss in 1..MAX_LOSSES {
-            let Settlement::Retry { job: json, .. } = settle_lost(job, MIDDLE) else { panic!("loss {loss}") };
+            let Settlement::Retry { job: json, .. } = settle_lost(job, MIDDLE) else {
+                panic!("loss {loss}")
+            };
             job = Job::decode(json.as_bytes()).expect("a job");
             assert_eq!((job.lost, job.attempts), (loss, 0));
         }
@@ -159,7 +199,12 @@ mod tests {
 
     #[test]
     fn waits_grow_as_named_and_stay_within_jitter_and_cap() {
-        let policy = |policy| RetryPolicy { policy, base: Duration::from_secs(10), max: Duration::from_secs(35), jitter: 0.5 };
+        let policy = |policy| RetryPolicy {
+            policy,
+            base: Duration::from_secs(10),
+            max: Duration::from_secs(35),
+            jitter: 0.5,
+        };
         let waits = |kind, luck| [1, 2, 3, 4, 5_000].map(|n| backoff(&policy(kind), n, luck).as_secs());
         assert_eq!(waits(Backoff::Fixed, 0.5), [10, 10, 10, 10, 10]);
         assert_eq!(waits(Backoff::Linear, 0.5), [10, 20, 30, 35, 35]);

@@ -100,7 +100,12 @@ pub async fn run(
     loops.spawn(until(drained.clone(), heartbeat(Arc::clone(&consumer))));
     for queue in consumer.queues() {
         loops.spawn(until(stop.clone(), promote(store.clone(), queue.clone())));
-        loops.spawn(reap(Arc::clone(&consumer), Arc::clone(&worker), queue.clone(), stop.clone()));
+        loops.spawn(reap(
+            Arc::clone(&consumer),
+            Arc::clone(&worker),
+            queue.clone(),
+            stop.clone(),
+        ));
     }
     if settings.watch {
         loops.spawn(watch(plugins, stop.clone()));
@@ -134,7 +139,9 @@ async fn fetch(
     attempts: &TaskTracker,
     stop: &CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(usize::try_from(settings.concurrency.get()).unwrap_or(Semaphore::MAX_PERMITS)));
+    let permits = Arc::new(Semaphore::new(
+        usize::try_from(settings.concurrency.get()).unwrap_or(Semaphore::MAX_PERMITS),
+    ));
     let mut faults = Faults::new("fetch");
     while let Some(mut free) = stop.run_until_cancelled(acquire(&permits)).await {
         match fetch_by_weight(&settings.queues, consumer, free.num_permits()).await {
@@ -166,7 +173,10 @@ async fn acquire(permits: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     let first = Arc::clone(permits).acquire_owned().await;
     let mut permit = first.unwrap_or_else(|_| unreachable!("nobody closes the semaphore"));
     let more = permits.available_permits().min(MAX_BATCH - 1);
-    if let Some(more) = u32::try_from(more).ok().and_then(|n| Arc::clone(permits).try_acquire_many_owned(n).ok()) {
+    if let Some(more) = u32::try_from(more)
+        .ok()
+        .and_then(|n| Arc::clone(permits).try_acquire_many_owned(n).ok())
+    {
         permit.merge(more);
     }
     permit
@@ -179,8 +189,10 @@ async fn fetch_by_weight(
     consumer: &Consumer,
     count: usize,
 ) -> Result<Vec<crate::queue::Delivery>, QueueError> {
-    let mut order: Vec<_> =
-        queues.iter().map(|(queue, weight)| (fastrand::f64().powf(1.0 / f64::from(weight.get())), queue)).collect();
+    let mut order: Vec<_> = queues
+        .iter()
+        .map(|(queue, weight)| (fastrand::f64().powf(1.0 / f64::from(weight.get())), queue))
+        .collect();
     order.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     let mut deliveries = Vec::new();
     for (_, queue) in order {
@@ -276,8 +288,14 @@ async fn drain(attempts: &TaskTracker, cancel: &Cancel, grace: Duration) -> Drai
     let left = attempts.len();
     tracing::warn!(attempts = left, "the grace period ended; interrupting");
     cancel.stop.cancel();
-    if timeout_at(Instant::now() + CLOSE_TIMEOUT, attempts.wait()).await.is_err() {
-        tracing::error!(attempts = attempts.len(), "attempts would not be interrupted; their lease will bring them back");
+    if timeout_at(Instant::now() + CLOSE_TIMEOUT, attempts.wait())
+        .await
+        .is_err()
+    {
+        tracing::error!(
+            attempts = attempts.len(),
+            "attempts would not be interrupted; their lease will bring them back"
+        );
     }
     Drained::Interrupted(left)
 }
@@ -306,7 +324,11 @@ struct Faults {
 
 impl Faults {
     fn new(of: &'static str) -> Self {
-        Self { of, wait: FAULT_WAIT_MIN, failing: false }
+        Self {
+            of,
+            wait: FAULT_WAIT_MIN,
+            failing: false,
+        }
     }
 
     async fn wait(&mut self, err: &QueueError) {

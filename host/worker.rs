@@ -26,7 +26,11 @@ impl Worker {
     /// A worker that settles through `consumer`, runs what `plugins` hold and stops attempts when `cancel` says so.
     #[must_use]
     pub fn new(consumer: Arc<Consumer>, plugins: Arc<Plugins>, cancel: Cancel) -> Self {
-        Self { consumer, plugins, cancel }
+        Self {
+            consumer,
+            plugins,
+            cancel,
+        }
     }
 
     /// Runs one job and has its fate carried out.
@@ -72,26 +76,35 @@ impl Worker {
 /// The fate of a job that has no handler to run it.
 fn unrunnable(job: Job, kind: FailureKind, why: &str, retry: RetryHint) -> Settlement {
     tracing::warn!(id = %job.id, name = %job.name, %kind, %why, "job cannot run");
-    let outcome = Outcome::Failed { failure: Failure::new(kind, why), retry };
+    let outcome = Outcome::Failed {
+        failure: Failure::new(kind, why),
+        retry,
+    };
     retry::settle(&RetryPolicy::default(), job, outcome, moment())
 }
 
-/// The fate of bytes that are no job.
-fn malformed(delivery: &Delivery, err: &DecodeError) -> Settlement {
+/// The fate of bytes that are no job: a failed entry that holds them.
+#[must_use]
+pub fn malformed(delivery: &Delivery, err: &DecodeError) -> Settlement {
     let queue = delivery.queue().as_str();
     tracing::warn!(queue, %err, "malformed job");
-    Settlement::Fail { entry: wrap_malformed(delivery.bytes(), queue, err, Timestamp::now()) }
+    Settlement::Fail {
+        entry: wrap_malformed(delivery.bytes(), queue, err, Timestamp::now()),
+    }
 }
 
 fn moment() -> Moment {
-    Moment { now: Timestamp::now(), luck: fastrand::f64() }
+    Moment {
+        now: Timestamp::now(),
+        luck: fastrand::f64(),
+    }
 }
 
 fn log_attempt(job: &Job, plugin: &Plugin, attempt: &Attempt) {
     let Job { id, name, .. } = job;
     let digest = plugin.handler.short_digest();
     let number = job.next_attempt();
-    let duration_ms = attempt.report.duration.as_secs_f64() * 1000.0;
+    let duration_ms = (attempt.report.duration.as_secs_f64() * 1e4).round() / 10.0;
     let peak_memory_bytes = attempt.report.peak_memory_bytes;
     match &attempt.outcome {
         Outcome::Completed { .. } => {
@@ -101,10 +114,14 @@ fn log_attempt(job: &Job, plugin: &Plugin, attempt: &Attempt) {
             tracing::info!(%id, %name, %digest, attempt = number, duration_ms, "attempt cancelled; the job goes back");
         }
         Outcome::Failed { failure, retry } => {
-            let Failure { kind, message, .. } = failure;
+            let Failure { kind, message: why, .. } = failure;
             let last = *retry == RetryHint::Never || number >= job.max_attempts;
-            let fate = if last { "job failed" } else { "attempt failed; the job will be retried" };
-            tracing::info!(%id, %name, %digest, %kind, attempt = number, duration_ms, peak_memory_bytes, %message, "{fate}");
+            let fate = if last {
+                "job failed"
+            } else {
+                "attempt failed; the job will be retried"
+            };
+            tracing::info!(%id, %name, %digest, %kind, attempt = number, duration_ms, peak_memory_bytes, %why, "{fate}");
         }
     }
 }

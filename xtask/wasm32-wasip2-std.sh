@@ -14,6 +14,8 @@ target=wasm32-wasip2
 prefix=$(realpath -m "$1")
 work=$prefix.partial
 root=$work/root
+# Root's downloads pass through a user of apt's own, who may not write here; apt would warn of that each time.
+unboxed=(-oAPT::Sandbox::User=root)
 
 say() { echo "wasm32-wasip2: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -59,7 +61,7 @@ unpack_compiler() {
   std=$(dependency libstd-rust-web-dev 'libstd-rust-web-[0-9]')
   llvm=$(dependency "$std" 'libllvm[0-9]')
   cd "$work/deb"
-  apt-get download -qq rustc-web libstd-rust-web-dev rust-web-src "$std" "$llvm"
+  apt-get "${unboxed[@]}" download -qq rustc-web libstd-rust-web-dev rust-web-src "$std" "$llvm"
   for deb in rustc-web_* libstd-rust-web-* libllvm*; do dpkg -x "$deb" "$root"; done
   dpkg-deb --fsys-tarfile rust-web-src_* |
     tar -x -C "$root" --wildcards './usr/src/*/library/*' './usr/lib/rustlib/src/rust'
@@ -90,7 +92,7 @@ unpack_libc() {
     -oDir::State::Lists="$apt/lists" -oDir::Cache="$apt/cache" -oAcquire::Languages=none)
   apt-get "${options[@]}" update -qq
   cd "$work/deb"
-  apt-get "${options[@]}" download -qq wasi-libc
+  apt-get "${options[@]}" "${unboxed[@]}" download -qq wasi-libc
   dpkg -x wasi-libc_* "$work/deb/wasi-libc"
   self_contained=$root/usr/lib/rustlib/$target/lib/self-contained
   mkdir -p "$self_contained"

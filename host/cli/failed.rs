@@ -107,11 +107,19 @@ struct Chosen {
 
 impl Filter {
     fn holds(&self, entry: &FailedEntry, now: Timestamp) -> bool {
-        let Ok(job) = entry.job() else { return self.name.is_none() && self.kind.is_none() && self.older_than.is_none() };
+        let Ok(job) = entry.job() else {
+            return self.name.is_none() && self.kind.is_none() && self.older_than.is_none();
+        };
         self.name.as_ref().is_none_or(|name| *name == job.name)
-            && self.kind.is_none_or(|kind| entry.failure().is_some_and(|failure| failure.kind == kind))
+            && self
+                .kind
+                .is_none_or(|kind| entry.failure().is_some_and(|failure| failure.kind == kind))
             && self.older_than.is_none_or(|age| {
-                let failed_at = job.times.failed_at.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
+                let failed_at = job
+                    .times
+                    .failed_at
+                    .as_deref()
+                    .and_then(|text| text.parse::<Timestamp>().ok());
                 let age = SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
                 failed_at.is_some_and(|failed_at| now.duration_since(failed_at) >= age)
             })
@@ -120,13 +128,25 @@ impl Filter {
 
 impl Chosen {
     fn split(self) -> (Vec<String>, Filter) {
-        (self.ids, Filter { name: self.name, kind: self.kind, older_than: self.older_than })
+        (
+            self.ids,
+            Filter {
+                name: self.name,
+                kind: self.kind,
+                older_than: self.older_than,
+            },
+        )
     }
 }
 
 pub(super) async fn failed(args: FailedArgs) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::List { store, filter, limit, json } => list(&store.open().await?, &filter, limit, json).await?,
+        Command::List {
+            store,
+            filter,
+            limit,
+            json,
+        } => list(&store.open().await?, &filter, limit, json).await?,
         Command::Show { store, id, json } => show(&store.open().await?, &id, json).await?,
         Command::Retry { store, chosen } => {
             let store = store.open().await?;
@@ -178,7 +198,10 @@ fn line(entry: &FailedEntry) -> String {
     let failed_at = job.times.failed_at.as_deref().unwrap_or("-");
     let failure = entry.failure();
     let kind = failure.as_ref().map_or("-", |failure| failure.kind.as_str());
-    let why = failure.map(|failure| failure.message).or_else(|| job.error.clone()).unwrap_or_default();
+    let why = failure
+        .map(|failure| failure.message)
+        .or_else(|| job.error.clone())
+        .unwrap_or_default();
     format!("{failed_at:<30} {kind:<11} {:<16} {}  {why}", job.name, job.id)
 }
 
@@ -190,7 +213,9 @@ async fn show(store: &Store, id: &str, json: bool) -> anyhow::Result<()> {
             return Err(Missing(format!("no failed job with id {id}")).into());
         }
         start += page.len() as u64;
-        let Some(entry) = page.iter().find(|entry| has_id(entry, id)) else { continue };
+        let Some(entry) = page.iter().find(|entry| has_id(entry, id)) else {
+            continue;
+        };
         let mut out = stdout().lock();
         if json {
             out.write_all(entry.bytes())?;
@@ -214,11 +239,26 @@ async fn show(store: &Store, id: &str, json: bool) -> anyhow::Result<()> {
 fn pretty(entry: &RawValue) -> anyhow::Result<String> {
     let job = crate::job::Job::decode(entry.get().as_bytes())?;
     let keys: std::collections::BTreeMap<String, &RawValue> = serde_json::from_str(entry.get())?;
-    let order = ["id", "name", "queue", "error", "attempts", "max_attempts", "failed_at", "created_at", "payload"];
-    let rest = keys.keys().map(String::as_str).filter(|key| !order.contains(key) && *key != "failure");
+    let order = [
+        "id",
+        "name",
+        "queue",
+        "error",
+        "attempts",
+        "max_attempts",
+        "failed_at",
+        "created_at",
+        "payload",
+    ];
+    let rest = keys
+        .keys()
+        .map(String::as_str)
+        .filter(|key| !order.contains(key) && *key != "failure");
     let mut lines: Vec<_> = order.into_iter().chain(rest).collect();
     lines.dedup();
-    let known = lines.iter().filter_map(|key| keys.get(*key).map(|value| format!("{key:<14}{}", value.get())));
+    let known = lines
+        .iter()
+        .filter_map(|key| keys.get(*key).map(|value| format!("{key:<14}{}", value.get())));
     let mut text = known.collect::<Vec<_>>().join("\n");
     if let Some(failure) = crate::outcome::Failure::of(&job) {
         let digest = failure.digest.get(..12).unwrap_or(&failure.digest);
@@ -249,7 +289,11 @@ async fn each_chosen(
         left -= page.len() as u64;
         for entry in page {
             let id = entry.job().ok().map(|job| job.id.clone());
-            let wanted = if ids.is_empty() { filter.holds(&entry, now) } else { id.as_ref().is_some_and(|id| ids.contains(id)) };
+            let wanted = if ids.is_empty() {
+                filter.holds(&entry, now)
+            } else {
+                id.as_ref().is_some_and(|id| ids.contains(id))
+            };
             // What is not taken out stays before what comes next.
             if wanted && act(entry).await? {
                 done += 1;
@@ -259,13 +303,20 @@ async fn each_chosen(
             }
         }
     }
-    if missing.is_empty() { Ok(done) } else { Err(Missing(format!("no failed job with id {}", missing.join(", "))).into()) }
+    if missing.is_empty() {
+        Ok(done)
+    } else {
+        Err(Missing(format!("no failed job with id {}", missing.join(", "))).into())
+    }
 }
 
 async fn purge(store: &Store, yes: bool) -> anyhow::Result<()> {
     let len = store.failed_len().await?;
     if !yes {
-        return Err(Usage(format!("the failed list has {len} entries; to delete them all, add --yes")).into());
+        return Err(Usage(format!(
+            "the failed list has {len} entries; to delete them all, add --yes"
+        ))
+        .into());
     }
     let purged = store.purge_failed(len).await?;
     writeln!(stdout(), "{purged} entries deleted")?;
@@ -278,5 +329,8 @@ fn has_id(entry: &FailedEntry, id: &str) -> bool {
 
 fn kind(text: &str) -> Result<FailureKind, String> {
     let known = || FailureKind::ALL.map(FailureKind::as_str).join(", ");
-    FailureKind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| format!("no such kind; there are {}", known()))
+    FailureKind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+        .ok_or_else(|| format!("no such kind; there are {}", known()))
 }

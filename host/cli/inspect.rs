@@ -29,14 +29,23 @@ pub(super) struct InspectArgs {
 pub(super) fn inspect(args: InspectArgs) -> anyhow::Result<ExitCode> {
     let (bytes, manifest) = read_plugin(&args.plugin)?;
     let sandbox = args.sandbox.open(NonZeroU32::MIN)?;
-    let found = sandbox.inspect(&bytes).map_err(|source| PluginError::Load { path: args.plugin.clone(), source })?;
-    let stem = args.plugin.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let found = sandbox.inspect(&bytes).map_err(|source| PluginError::Load {
+        path: args.plugin.clone(),
+        source,
+    })?;
+    let stem = args
+        .plugin
+        .file_stem()
+        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let jobs = manifest.jobs.clone().unwrap_or_else(|| vec![stem]);
     let problem = found.problem.map(|problem| problem.to_string());
     let mut out = stdout().lock();
     if args.json {
-        let imports: Vec<_> =
-            found.imports.iter().map(|import| json!({ "name": import.name, "offer": import.offer.to_string() })).collect();
+        let imports: Vec<_> = found
+            .imports
+            .iter()
+            .map(|import| json!({ "name": import.name, "offer": import.offer.to_string() }))
+            .collect();
         let loads = problem.is_none();
         let report = json!({
             "digest": found.digest, "bytes": bytes.len(), "jobs": jobs, "exports": found.exports, "imports": imports,
@@ -44,7 +53,13 @@ pub(super) fn inspect(args: InspectArgs) -> anyhow::Result<ExitCode> {
         });
         writeln!(out, "{report}")?;
     } else {
-        writeln!(out, "{}: {} bytes, sha256 {}", args.plugin.display(), bytes.len(), found.digest)?;
+        writeln!(
+            out,
+            "{}: {} bytes, sha256 {}",
+            args.plugin.display(),
+            bytes.len(),
+            found.digest
+        )?;
         writeln!(out, "handles   {}", jobs.join(", "))?;
         for export in &found.exports {
             writeln!(out, "exports   {export}")?;
@@ -57,7 +72,11 @@ pub(super) fn inspect(args: InspectArgs) -> anyhow::Result<ExitCode> {
             Some(problem) => writeln!(out, "it does not load: {problem}")?,
         }
     }
-    Ok(if problem.is_none() { ExitCode::SUCCESS } else { ExitCode::from(4) })
+    Ok(if problem.is_none() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(4)
+    })
 }
 
 /// How an import is met, with the manifest's grants counted in.

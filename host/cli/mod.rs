@@ -54,7 +54,13 @@ struct LogArgs {
     #[arg(long, global = true, env = "KILN_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
     /// How it is logged
-    #[arg(long, global = true, env = "KILN_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        env = "KILN_LOG_FORMAT",
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
     log_format: LogFormat,
 }
 
@@ -122,21 +128,30 @@ fn exit_code(err: &anyhow::Error) -> ExitCode {
     let is = |found: bool, code: u8| found.then(|| ExitCode::from(code));
     is(err.is::<Usage>(), 2)
         .or_else(|| is(err.is::<QueueError>(), 3))
-        .or_else(|| is(err.is::<PluginError>() || err.is::<LoadError>() || err.is::<SandboxError>(), 4))
+        .or_else(|| {
+            is(
+                err.is::<PluginError>() || err.is::<LoadError>() || err.is::<SandboxError>(),
+                4,
+            )
+        })
         .or_else(|| is(err.is::<Missing>(), 5))
         .unwrap_or(ExitCode::FAILURE)
 }
 
 /// Whether whoever read our output has left, as `head` does: no fault.
 fn is_broken_pipe(err: &anyhow::Error) -> bool {
-    err.downcast_ref::<std::io::Error>().is_some_and(|err| err.kind() == std::io::ErrorKind::BrokenPipe)
+    err.downcast_ref::<std::io::Error>()
+        .is_some_and(|err| err.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn start_log(args: &LogArgs) -> anyhow::Result<()> {
     let filter = EnvFilter::builder()
         .parse(&args.log)
         .map_err(|err| Usage(format!("--log {:?}: {err}", args.log)))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal());
     match args.log_format {
         LogFormat::Text => log.with_target(false).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),

@@ -96,8 +96,11 @@ impl PayloadSource {
             }
             Self::Stdin => io::read_to_string(stdin()).context("payload from standard input")?,
         };
-        let payload = RawValue::from_string(text)
-            .map_err(|err| Usage(format!("payload is not JSON: {err}; quote it for the shell, as in '{{\"key\": 1}}'")))?;
+        let payload = RawValue::from_string(text).map_err(|err| {
+            Usage(format!(
+                "payload is not JSON: {err}; quote it for the shell, as in '{{\"key\": 1}}'"
+            ))
+        })?;
         if payload.get().len() > MAX_JOB_BYTES {
             return Err(Usage(format!("payload is too large: {} bytes", payload.get().len())).into());
         }
@@ -116,7 +119,11 @@ impl FromStr for BatchFile {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(if text == "-" { Self::Stdin } else { Self::File(text.into()) })
+        Ok(if text == "-" {
+            Self::Stdin
+        } else {
+            Self::File(text.into())
+        })
     }
 }
 
@@ -140,13 +147,22 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
         job.metadata = Some(serde_json::value::to_raw_value(&metadata)?);
     }
     let now = Timestamp::now();
-    let due = args.delay.map(|delay| now.saturating_add(delay).unwrap_or(Timestamp::MAX)).or(args.at);
+    let due = args
+        .delay
+        .map(|delay| now.saturating_add(delay).unwrap_or(Timestamp::MAX))
+        .or(args.at);
     if let Some(due) = due {
         job.delay_until(now, due);
     }
     let due_ms = due.map(Timestamp::as_millisecond);
     let store = store_args.open().await?;
-    store.push(&[Push { queue: args.queue, job: job.encode(), due_ms }]).await?;
+    store
+        .push(&[Push {
+            queue: args.queue,
+            job: job.encode(),
+            due_ms,
+        }])
+        .await?;
     writeln!(stdout(), "{}", job.id)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -160,7 +176,10 @@ pub(super) async fn push_batch(store: &Store, file: &BatchFile, queue: &QueueNam
     loop {
         line.clear();
         let limit = MAX_JOB_BYTES as u64 + 1;
-        let read = (&mut reader).take(limit).read_until(b'\n', &mut line).with_context(|| name.clone())?;
+        let read = (&mut reader)
+            .take(limit)
+            .read_until(b'\n', &mut line)
+            .with_context(|| name.clone())?;
         number += 1;
         let ended = read == 0;
         if ended || batch.len() == BATCH_JOBS || batch_bytes > BATCH_BYTES {
@@ -186,7 +205,10 @@ pub(super) async fn push_batch(store: &Store, file: &BatchFile, queue: &QueueNam
                 store.push(&batch).await?;
                 pushed += batch.len() as u64;
                 bar.finish_and_clear();
-                return Err(Usage(format!("{name}:{number}: {why}; the {pushed} jobs before it were pushed")).into());
+                return Err(Usage(format!(
+                    "{name}:{number}: {why}; the {pushed} jobs before it were pushed"
+                ))
+                .into());
             }
         }
     }
@@ -204,28 +226,44 @@ fn batch_line(line: &[u8], queue: &QueueName) -> Result<Push, String> {
     job.times.created_at = job.times.created_at.or(filled.times.created_at);
     job.times.updated_at = job.times.updated_at.or(filled.times.updated_at);
     job.times.available_at = job.times.available_at.or(filled.times.available_at);
-    Ok(Push { queue, job: job.encode(), due_ms: None })
+    Ok(Push {
+        queue,
+        job: job.encode(),
+        due_ms: None,
+    })
 }
 
 fn open_batch(file: &BatchFile) -> anyhow::Result<(String, Box<dyn Read>, ProgressBar)> {
     match file {
         BatchFile::Stdin => {
             let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}")?;
-            Ok(("standard input".to_owned(), Box::new(stdin()), ProgressBar::new_spinner().with_style(style)))
+            Ok((
+                "standard input".to_owned(),
+                Box::new(stdin()),
+                ProgressBar::new_spinner().with_style(style),
+            ))
         }
         BatchFile::File(path) => {
             let missing = |err| Missing(format!("{}: {err}", path.display()));
             let file = File::open(path).map_err(missing)?;
             let bytes = file.metadata().map_err(missing)?.len();
             let style = ProgressStyle::with_template("{bar:40} {percent}% {msg} {eta} left")?;
-            Ok((path.display().to_string(), Box::new(file), ProgressBar::new(bytes).with_style(style)))
+            Ok((
+                path.display().to_string(),
+                Box::new(file),
+                ProgressBar::new(bytes).with_style(style),
+            ))
         }
     }
 }
 
 fn positive_duration(text: &str) -> Result<Duration, String> {
     let value = duration(text)?;
-    if value.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(value) }
+    if value.is_zero() {
+        Err("must be more than 0".to_owned())
+    } else {
+        Ok(value)
+    }
 }
 
 /// A `value_parser` for `KEY=VALUE`.

@@ -29,15 +29,31 @@ pub(super) async fn queues(args: QueuesArgs) -> anyhow::Result<ExitCode> {
     let failed = store.failed_len().await?;
     let mut out = stdout().lock();
     if args.json {
-        let queues: serde_json::Map<_, _> =
-            queues.iter().map(|(queue, counts)| (queue.to_string(), json!(counts))).collect();
+        let queues: serde_json::Map<_, _> = queues
+            .iter()
+            .map(|(queue, counts)| (queue.to_string(), json!(counts)))
+            .collect();
         writeln!(out, "{}", json!({ "queues": queues, "failed": failed }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    writeln!(out, "{:<24} {:>10} {:>10} {:>10}  hosts", "queue", "ready", "delayed", "in flight")?;
+    writeln!(
+        out,
+        "{:<24} {:>10} {:>10} {:>10}  hosts",
+        "queue", "ready", "delayed", "in flight"
+    )?;
     for (queue, counts) in &queues {
-        let Counts { ready, delayed, in_flight, .. } = counts;
-        writeln!(out, "{:<24} {ready:>10} {delayed:>10} {in_flight:>10}  {}", queue.as_str(), hosts(counts))?;
+        let Counts {
+            ready,
+            delayed,
+            in_flight,
+            ..
+        } = counts;
+        writeln!(
+            out,
+            "{:<24} {ready:>10} {delayed:>10} {in_flight:>10}  {}",
+            queue.as_str(),
+            hosts(counts)
+        )?;
     }
     writeln!(out, "failed list: {failed}")?;
     Ok(ExitCode::SUCCESS)
@@ -45,8 +61,16 @@ pub(super) async fn queues(args: QueuesArgs) -> anyhow::Result<ExitCode> {
 
 fn hosts(counts: &Counts) -> String {
     let hosts = counts.hosts.iter().map(|(host, left_ms)| {
-        if *left_ms < 0 { format!("{host} (dead)") } else { host.clone() }
+        if *left_ms < 0 {
+            format!("{host} (dead)")
+        } else {
+            host.clone()
+        }
     });
     let hosts: Vec<_> = hosts.collect();
-    if hosts.is_empty() { "none".to_owned() } else { hosts.join(", ") }
+    if hosts.is_empty() {
+        "none".to_owned()
+    } else {
+        hosts.join(", ")
+    }
 }

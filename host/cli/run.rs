@@ -52,8 +52,14 @@ pub(super) struct RunArgs {
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let payload = args.payload.map_or_else(|| Ok(null()), PayloadSource::read)?;
     let (bytes, manifest) = read_plugin(&args.plugin)?;
-    let stem = args.plugin.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    let name = args.name.or_else(|| manifest.jobs.as_ref()?.first().cloned()).unwrap_or_else(|| stem.clone());
+    let stem = args
+        .plugin
+        .file_stem()
+        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let name = args
+        .name
+        .or_else(|| manifest.jobs.as_ref()?.first().cloned())
+        .unwrap_or_else(|| stem.clone());
     let mut job = Job::new(&name, QUEUE_DEFAULT, payload);
     job.attempts = args.attempt - 1;
     job.max_attempts = job.max_attempts.max(args.attempt);
@@ -94,7 +100,12 @@ fn show(attempt: &Attempt) -> anyhow::Result<()> {
             if let Some(backtrace) = &failure.backtrace {
                 eprintln!("{backtrace}");
             }
-            eprintln!("{failure}\nended as {} in {}; {}", failure.kind, took(report), fate(*retry));
+            eprintln!(
+                "{failure}\nended as {} in {}; {}",
+                failure.kind,
+                took(report),
+                fate(*retry)
+            );
         }
         Outcome::Cancelled => eprintln!("cancelled after {}", took(report)),
     }
@@ -140,7 +151,9 @@ fn as_json(attempt: &Attempt) -> serde_json::Value {
 
 /// As the top of `--help` lists them.
 fn exit_code(outcome: &Outcome) -> ExitCode {
-    let Outcome::Failed { failure, .. } = outcome else { return ExitCode::SUCCESS };
+    let Outcome::Failed { failure, .. } = outcome else {
+        return ExitCode::SUCCESS;
+    };
     match failure.kind {
         FailureKind::Rejected => 10,
         FailureKind::Error => 11,

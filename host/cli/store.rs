@@ -9,7 +9,13 @@ use crate::queue::{PREFIX_DEFAULT, QueueError, QueueName, Store, StoreSettings};
 #[command(next_help_heading = "Store")]
 pub(super) struct StoreArgs {
     /// Where the jobs are: redis://[user:password@]host[:port][/database], or memory: for this process alone
-    #[arg(long, env = "KILN_STORE", default_value = "redis://127.0.0.1:6379", hide_env_values = true, value_name = "URL")]
+    #[arg(
+        long,
+        env = "KILN_STORE",
+        default_value = "redis://127.0.0.1:6379",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     store: String,
     /// What every Redis key starts with
     #[arg(long, env = "KILN_PREFIX", default_value = PREFIX_DEFAULT)]
@@ -22,7 +28,10 @@ impl StoreArgs {
     }
 
     pub(super) fn settings(&self) -> StoreSettings {
-        StoreSettings { prefix: self.prefix.clone(), ..StoreSettings::new(&self.store) }
+        StoreSettings {
+            prefix: self.prefix.clone(),
+            ..StoreSettings::new(&self.store)
+        }
     }
 }
 

@@ -70,7 +70,10 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         return Err(PluginError::Folder(args.plugins).into());
     }
     let concurrency = args.concurrency.unwrap_or_else(default_concurrency);
-    let settings = StoreSettings { result_ttl: args.result_ttl, ..args.store.settings() };
+    let settings = StoreSettings {
+        result_ttl: args.result_ttl,
+        ..args.store.settings()
+    };
     let store = Store::open(&settings).await?;
     let sandbox = args.sandbox.open(concurrency)?;
     let plugins = Plugins::open(sandbox, &args.plugins).await?;
@@ -93,7 +96,10 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Drained::Interrupted(attempts) => {
-            tracing::warn!(attempts, "worker stopped; attempts were interrupted and their jobs given back");
+            tracing::warn!(
+                attempts,
+                "worker stopped; attempts were interrupted and their jobs given back"
+            );
             Ok(ExitCode::from(6))
         }
     }
@@ -107,7 +113,10 @@ struct Signals {
 impl Signals {
     fn new() -> anyhow::Result<Self> {
         let on = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) {
@@ -129,17 +138,26 @@ async fn stop_on_signal(stop: CancellationToken, mut signals: Signals) {
 
 fn default_concurrency() -> NonZeroU32 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(cores * ATTEMPTS_PER_CORE).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
+    u32::try_from(cores * ATTEMPTS_PER_CORE)
+        .ok()
+        .and_then(NonZeroU32::new)
+        .unwrap_or(NonZeroU32::MIN)
 }
 
 fn weighted_queue(text: &str) -> Result<(QueueName, NonZeroU32), String> {
     let (name, weight) = text.split_once('=').unwrap_or((text, "1"));
-    let weight = weight.parse().map_err(|_| format!("{weight:?} is no weight; write a whole number from 1"))?;
+    let weight = weight
+        .parse()
+        .map_err(|_| format!("{weight:?} is no weight; write a whole number from 1"))?;
     Ok((QueueName::new(name)?, weight))
 }
 
 /// A lease must outlast a few heartbeats of a busy machine.
 fn lease(text: &str) -> Result<Duration, String> {
     let lease = duration(text)?;
-    if lease < Duration::from_secs(1) { Err("a lease must last at least 1s".to_owned()) } else { Ok(lease) }
+    if lease < Duration::from_secs(1) {
+        Err("a lease must last at least 1s".to_owned())
+    } else {
+        Ok(lease)
+    }
 }

@@ -64,9 +64,21 @@ pub(super) fn scan(folder: &Path) -> Result<BTreeMap<String, Source>, PluginErro
             continue;
         }
         let stem = stem.to_owned();
-        let manifest = fs::metadata(manifest_path(&path)).ok().map(|metadata| Stat::of(&metadata));
-        let fingerprint = Fingerprint { wasm: Stat::of(&metadata), manifest };
-        found.insert(stem.clone(), Source { stem, fingerprint, path });
+        let manifest = fs::metadata(manifest_path(&path))
+            .ok()
+            .map(|metadata| Stat::of(&metadata));
+        let fingerprint = Fingerprint {
+            wasm: Stat::of(&metadata),
+            manifest,
+        };
+        found.insert(
+            stem.clone(),
+            Source {
+                stem,
+                fingerprint,
+                path,
+            },
+        );
     }
     Ok(found)
 }
@@ -78,8 +90,18 @@ impl Source {
         let (bytes, manifest) = read_plugin(&self.path).map_err(|err| (err, named.clone()))?;
         let jobs = manifest.jobs.clone().unwrap_or(named);
         match sandbox.load(&self.stem, &bytes, &manifest) {
-            Ok(handler) => Ok(Plugin { handler, retry: manifest.retry, jobs }),
-            Err(source) => Err((PluginError::Load { path: self.path, source }, jobs)),
+            Ok(handler) => Ok(Plugin {
+                handler,
+                retry: manifest.retry,
+                jobs,
+            }),
+            Err(source) => Err((
+                PluginError::Load {
+                    path: self.path,
+                    source,
+                },
+                jobs,
+            )),
         }
     }
 }
@@ -89,10 +111,16 @@ impl Source {
 /// # Errors
 /// When a file cannot be read, the plugin is too large, or the manifest is wrong.
 pub fn read_plugin(path: &Path) -> Result<(Vec<u8>, Manifest), PluginError> {
-    let read = |source| PluginError::Read { path: path.to_owned(), source };
+    let read = |source| PluginError::Read {
+        path: path.to_owned(),
+        source,
+    };
     let len = fs::metadata(path).map_err(read)?.len();
     if len > MAX_PLUGIN_BYTES {
-        return Err(PluginError::Load { path: path.to_owned(), source: LoadError::TooLarge { len } });
+        return Err(PluginError::Load {
+            path: path.to_owned(),
+            source: LoadError::TooLarge { len },
+        });
     }
     let bytes = fs::read(path).map_err(read)?;
     let manifest_path = manifest_path(path);
@@ -102,7 +130,12 @@ pub fn read_plugin(path: &Path) -> Result<(Vec<u8>, Manifest), PluginError> {
             path: manifest_path,
         })?,
         Err(err) if err.kind() == ErrorKind::NotFound => Manifest::default(),
-        Err(source) => return Err(PluginError::Read { path: manifest_path, source }),
+        Err(source) => {
+            return Err(PluginError::Read {
+                path: manifest_path,
+                source,
+            });
+        }
     };
     Ok((bytes, manifest))
 }
@@ -110,7 +143,9 @@ pub fn read_plugin(path: &Path) -> Result<(Vec<u8>, Manifest), PluginError> {
 /// `line:column: what is wrong`, on one line.
 fn located(text: &str, err: &toml::de::Error) -> String {
     let message = err.message().replace('\n', "; ");
-    let Some(before) = err.span().and_then(|span| text.get(..span.start)) else { return message };
+    let Some(before) = err.span().and_then(|span| text.get(..span.start)) else {
+        return message;
+    };
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
     format!("line {line}, column {column}: {message}")

@@ -95,7 +95,10 @@ struct Entry {
 
 impl fmt::Debug for Plugins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Plugins").field("folder", &self.folder).field("jobs", &self.jobs()).finish_non_exhaustive()
+        f.debug_struct("Plugins")
+            .field("folder", &self.folder)
+            .field("jobs", &self.jobs())
+            .finish_non_exhaustive()
     }
 }
 
@@ -134,8 +137,11 @@ impl Plugins {
     #[must_use]
     pub fn jobs(&self) -> Vec<String> {
         let table = self.table.load();
-        let mut jobs: Vec<_> =
-            table.iter().filter(|(_, to)| matches!(to, Resolved::Plugin(_))).map(|(name, _)| name.clone()).collect();
+        let mut jobs: Vec<_> = table
+            .iter()
+            .filter(|(_, to)| matches!(to, Resolved::Plugin(_)))
+            .map(|(name, _)| name.clone())
+            .collect();
         jobs.sort();
         jobs
     }
@@ -178,14 +184,22 @@ impl Plugins {
                 let jobs = plugin.jobs.join(",");
                 let digest = plugin.handler.short_digest();
                 tracing::info!(plugin = %stem, %jobs, %digest, ms, replaced = good.is_some(), "plugin loaded");
-                return Entry { seen, good: Some(Arc::new(plugin)), fault: None };
+                return Entry {
+                    seen,
+                    good: Some(Arc::new(plugin)),
+                    fault: None,
+                };
             }
             Ok(Err((err, jobs))) => (err.to_string(), jobs),
             Err(panic) => (format!("the compiler failed: {panic}"), vec![stem.clone()]),
         };
         let kept = good.is_some();
         tracing::error!(plugin = %stem, in_service = kept, "plugin does not load: {}", fault.0);
-        Entry { seen, good, fault: Some((fault.0.into(), fault.1)) }
+        Entry {
+            seen,
+            good,
+            fault: Some((fault.0.into(), fault.1)),
+        }
     }
 }
 
@@ -206,7 +220,11 @@ fn table(entries: &BTreeMap<String, Entry>) -> HashMap<String, Resolved> {
         }
     }
     for (stem, entry) in entries.iter().filter(|(_, entry)| entry.good.is_none()) {
-        for (fault, job) in entry.fault.iter().flat_map(|(fault, jobs)| jobs.iter().map(move |job| (fault, job))) {
+        for (fault, job) in entry
+            .fault
+            .iter()
+            .flat_map(|(fault, jobs)| jobs.iter().map(move |job| (fault, job)))
+        {
             claim(stem, job, Resolved::Unloadable(Arc::clone(fault)));
         }
     }

@@ -64,7 +64,13 @@ impl Consumer {
     /// # Errors
     /// When the store fails.
     pub async fn join(store: Store, queues: Vec<QueueName>, lease: Duration) -> Result<Self, QueueError> {
-        let shared = Arc::new(Shared { store, host: host_name(), queues, lease, held: Mutex::default() });
+        let shared = Arc::new(Shared {
+            store,
+            host: host_name(),
+            queues,
+            lease,
+            held: Mutex::default(),
+        });
         let (settlements, receiver) = mpsc::channel(MAX_UNSETTLED);
         let settler = tokio::spawn(settle_in_batches(Arc::clone(&shared), receiver));
         let consumer = Self {
@@ -126,14 +132,20 @@ impl Consumer {
     /// # Errors
     /// When the store fails.
     pub async fn wait(&self) -> Result<(), QueueError> {
-        let waits = self.shared.queues.iter().map(|queue| Box::pin(self.shared.store.wait(queue)));
+        let waits = self
+            .shared
+            .queues
+            .iter()
+            .map(|queue| Box::pin(self.shared.store.wait(queue)));
         select_all(waits).await.0
     }
 
     /// Hands a delivery's fate over to be carried out. Waits only while the store is too far behind.
     pub async fn settle(&self, delivery: Delivery, settlement: Settlement) {
         if self.settlements.send((delivery, settlement)).await.is_err() {
-            tracing::error!("a delivery could not be settled: the settling task has ended; its lease will bring it back");
+            tracing::error!(
+                "a delivery could not be settled: the settling task has ended; its lease will bring it back"
+            );
         }
     }
 
@@ -158,7 +170,10 @@ impl Consumer {
     pub async fn adopt(&self, queue: &QueueName) -> Result<Vec<Delivery>, QueueError> {
         let mut adopted = Vec::new();
         let hosts = self.shared.store.leases(queue).await?;
-        for (dead, _) in hosts.iter().filter(|(host, left_ms)| **left_ms < 0 && **host != self.shared.host) {
+        for (dead, _) in hosts
+            .iter()
+            .filter(|(host, left_ms)| **left_ms < 0 && **host != self.shared.host)
+        {
             let tag = self.next_tag.fetch_add(MAX_BATCH as u64, Ordering::Relaxed);
             let jobs = self.shared.store.adopt(&self.shared.claim(queue), dead, tag).await?;
             tracing::warn!(host = %dead, %queue, jobs = jobs.len(), "took over from a host that died");
@@ -176,7 +191,12 @@ impl Consumer {
         if self.suspect.load(Ordering::Relaxed) {
             self.give_back_unknown().await?;
         }
-        let Self { shared, settlements, settler, .. } = self;
+        let Self {
+            shared,
+            settlements,
+            settler,
+            ..
+        } = self;
         drop(settlements);
         let settler = settler.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(settler) = settler {
@@ -214,7 +234,11 @@ impl Consumer {
 
 impl Shared {
     fn claim<'a>(&'a self, queue: &'a QueueName) -> Claim<'a> {
-        Claim { host: &self.host, queue, lease: self.lease }
+        Claim {
+            host: &self.host,
+            queue,
+            lease: self.lease,
+        }
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
@@ -223,7 +247,14 @@ impl Shared {
 
     fn deliveries(&self, queue: &QueueName, tag: u64, jobs: Vec<Vec<u8>>) -> Vec<Delivery> {
         self.held().extend((tag..).take(jobs.len()));
-        (tag..).zip(jobs).map(|(tag, bytes)| Delivery { tag, queue: queue.clone(), bytes }).collect()
+        (tag..)
+            .zip(jobs)
+            .map(|(tag, bytes)| Delivery {
+                tag,
+                queue: queue.clone(),
+                bytes,
+            })
+            .collect()
     }
 }
 
@@ -273,6 +304,8 @@ async fn settle_for_sure(shared: &Shared, queue: &QueueName, batch: &[(u64, Sett
 
 /// `machine-process-random`: readable in the list of hosts, and never the same twice.
 fn host_name() -> String {
-    let machine = gethostname::gethostname().to_string_lossy().replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-");
+    let machine = gethostname::gethostname()
+        .to_string_lossy()
+        .replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-");
     format!("{machine}-{}-{:08x}", std::process::id(), fastrand::u32(..))
 }

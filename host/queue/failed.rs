@@ -93,7 +93,9 @@ impl Store {
     /// When the store fails.
     pub async fn retry_failed(&self, entry: FailedEntry) -> Result<bool, QueueError> {
         let bytes = entry.bytes.clone();
-        let Some((queue, job)) = entry.revived(Timestamp::now()) else { return Ok(false) };
+        let Some((queue, job)) = entry.revived(Timestamp::now()) else {
+            return Ok(false);
+        };
         either!(self, store => store.revive(&queue, &bytes, job))
     }
 }

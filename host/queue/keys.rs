@@ -13,8 +13,13 @@ pub(super) struct Keys {
 
 impl Keys {
     pub(super) fn new(prefix: &str) -> Self {
-        let tagged = prefix.split_once('{').is_some_and(|(_, rest)| rest.find('}').is_some_and(|end| end > 0));
-        Self { prefix: prefix.to_owned(), tagged }
+        let tagged = prefix
+            .split_once('{')
+            .is_some_and(|(_, rest)| rest.find('}').is_some_and(|end| end > 0));
+        Self {
+            prefix: prefix.to_owned(),
+            tagged,
+        }
     }
 
     /// LIST of ready jobs.
@@ -67,12 +72,20 @@ impl Keys {
         }
         let queue = own(key)?;
         let beside = [":leases", ":delayed"].iter().find_map(|mark| queue.strip_suffix(mark));
-        Some(beside.or_else(|| Some(queue.rsplit_once(":inflight:")?.0)).unwrap_or(queue))
+        Some(
+            beside
+                .or_else(|| Some(queue.rsplit_once(":inflight:")?.0))
+                .unwrap_or(queue),
+        )
     }
 
     fn beside(&self, queue: &str, what: &str) -> String {
         let list = self.ready(queue);
-        if self.tagged { format!("{list}:{what}") } else { format!("{{{list}}}:{what}") }
+        if self.tagged {
+            format!("{list}:{what}")
+        } else {
+            format!("{{{list}}}:{what}")
+        }
     }
 }
 
@@ -99,7 +112,12 @@ mod tests {
     fn every_key_of_a_queue_tells_its_queue() {
         for prefix in ["queue", "{jobs}"] {
             let keys = Keys::new(prefix);
-            for key in [keys.ready("a:b"), keys.delayed("a:b"), keys.in_flight("a:b", "h"), keys.leases("a:b")] {
+            for key in [
+                keys.ready("a:b"),
+                keys.delayed("a:b"),
+                keys.in_flight("a:b", "h"),
+                keys.leases("a:b"),
+            ] {
                 assert_eq!(keys.queue_of(&key), Some("a:b"), "{key}");
             }
             assert_eq!(keys.queue_of("other:queues:x"), None);

@@ -87,7 +87,12 @@ impl MemoryStore {
 
     pub(super) fn result(&self, id: &str) -> Option<String> {
         let state = self.state();
-        state.results.iter().rev().find(|(job, _)| job == id).map(|(_, json)| json.clone())
+        state
+            .results
+            .iter()
+            .rev()
+            .find(|(job, _)| job == id)
+            .map(|(_, json)| json.clone())
     }
 
     pub(super) fn promote(&self, queue: &QueueName) -> Promotion {
@@ -116,7 +121,11 @@ impl MemoryStore {
 
     pub(super) fn renew(&self, claim: &Claim<'_>) -> bool {
         let now = Instant::now();
-        let old = self.state().queue(claim.queue).leases.insert(claim.host.to_owned(), now + claim.lease);
+        let old = self
+            .state()
+            .queue(claim.queue)
+            .leases
+            .insert(claim.host.to_owned(), now + claim.lease);
         old.is_some_and(|ends| ends > now)
     }
 
@@ -135,7 +144,10 @@ impl MemoryStore {
             return Vec::new();
         }
         let held = queue.in_flight.entry(dead.to_owned()).or_default();
-        let jobs: Vec<_> = std::iter::from_fn(|| held.pop_first()).map(|(_, job)| job).take(count).collect();
+        let jobs: Vec<_> = std::iter::from_fn(|| held.pop_first())
+            .map(|(_, job)| job)
+            .take(count)
+            .collect();
         if held.is_empty() {
             queue.in_flight.remove(dead);
             queue.leases.remove(dead);
@@ -157,7 +169,12 @@ impl MemoryStore {
             let behind = now.saturating_duration_since(ends).as_millis();
             i64::try_from(ahead).unwrap_or(i64::MAX) - i64::try_from(behind).unwrap_or(i64::MAX)
         };
-        self.state().queue(queue).leases.iter().map(|(host, ends)| (host.clone(), left_ms(*ends))).collect()
+        self.state()
+            .queue(queue)
+            .leases
+            .iter()
+            .map(|(host, ends)| (host.clone(), left_ms(*ends)))
+            .collect()
     }
 
     pub(super) fn counts(&self, queue: &QueueName) -> Counts {
@@ -184,7 +201,13 @@ impl MemoryStore {
 
     pub(super) fn failed(&self, start: u64, count: u64) -> Vec<Vec<u8>> {
         let usize_of = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        self.state().failed.iter().skip(usize_of(start)).take(usize_of(count)).cloned().collect()
+        self.state()
+            .failed
+            .iter()
+            .skip(usize_of(start))
+            .take(usize_of(count))
+            .cloned()
+            .collect()
     }
 
     pub(super) fn delete_failed(&self, entry: &[u8]) -> bool {
@@ -243,7 +266,10 @@ impl State {
 impl Queue {
     fn hold(&mut self, claim: &Claim<'_>, tag: u64, jobs: &[Vec<u8>]) {
         if !jobs.is_empty() {
-            self.in_flight.entry(claim.host.to_owned()).or_default().extend((tag..).zip(jobs.iter().cloned()));
+            self.in_flight
+                .entry(claim.host.to_owned())
+                .or_default()
+                .extend((tag..).zip(jobs.iter().cloned()));
             self.leases.insert(claim.host.to_owned(), Instant::now() + claim.lease);
         }
     }

@@ -208,7 +208,11 @@ impl StoreSettings {
     /// The defaults for a store at `url`.
     #[must_use]
     pub fn new(url: &str) -> Self {
-        Self { url: url.to_owned(), prefix: PREFIX_DEFAULT.to_owned(), result_ttl: RESULT_TTL_DEFAULT }
+        Self {
+            url: url.to_owned(),
+            prefix: PREFIX_DEFAULT.to_owned(),
+            result_ttl: RESULT_TTL_DEFAULT,
+        }
     }
 }
 
@@ -331,7 +335,10 @@ impl Claim<'_> {
 }
 
 /// Milliseconds since the Unix epoch as the seconds of a delayed set's score.
-#[expect(clippy::cast_precision_loss, reason = "exact for every date of the next 280,000 years")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "exact for every date of the next 280,000 years"
+)]
 fn score(due_ms: i64) -> f64 {
     due_ms as f64 / 1000.0
 }

@@ -56,7 +56,9 @@ pub(super) struct RedisStore {
 
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisStore").field("keys", &self.keys).finish_non_exhaustive()
+        f.debug_struct("RedisStore")
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
     }
 }
 
@@ -71,11 +73,23 @@ impl RedisStore {
             .set_max_delay(RECONNECT_MAX)
             .set_number_of_retries(RECONNECTS);
         // The manager would try again and again; who starts a worker or pushes a job wants to know at once.
-        let unreachable = |err: RedisError| QueueError::Unreachable { address: address.clone(), why: one_cause(&err) };
-        client.get_multiplexed_async_connection_with_config(&blocking_config()).await.map_err(unreachable)?;
+        let unreachable = |err: RedisError| QueueError::Unreachable {
+            address: address.clone(),
+            why: one_cause(&err),
+        };
+        client
+            .get_multiplexed_async_connection_with_config(&blocking_config())
+            .await
+            .map_err(unreachable)?;
         let connection = client.get_connection_manager_lazy(config)?;
         let keys = Keys::new(&settings.prefix);
-        Ok(Self { client, connection, blocking: Arc::default(), keys, result_ttl: settings.result_ttl })
+        Ok(Self {
+            client,
+            connection,
+            blocking: Arc::default(),
+            keys,
+            result_ttl: settings.result_ttl,
+        })
     }
 
     pub(super) async fn push(&self, jobs: &[Push]) -> Result<(), QueueError> {
@@ -91,7 +105,10 @@ impl RedisStore {
                 let Some(due_ms) = push.due_ms else { continue };
                 let key = self.keys.delayed(push.queue.as_str());
                 let mut call = PUSH_DELAYED.key(key);
-                call.arg(&push.job).arg(score(due_ms)).invoke_async::<()>(&mut self.connection()).await?;
+                call.arg(&push.job)
+                    .arg(score(due_ms))
+                    .invoke_async::<()>(&mut self.connection())
+                    .await?;
             }
         }
         Ok(())
@@ -110,11 +127,20 @@ impl RedisStore {
         let idle = self.blocking().remove(queue);
         let mut connection = match idle {
             Some(connection) => connection,
-            None => self.client.get_multiplexed_async_connection_with_config(&blocking_config()).await?,
+            None => {
+                self.client
+                    .get_multiplexed_async_connection_with_config(&blocking_config())
+                    .await?
+            }
         };
         let ready = self.keys.ready(queue.as_str());
         let mut block = cmd("BLMOVE");
-        block.arg(&ready).arg(&ready).arg("LEFT").arg("LEFT").arg(BLOCK.as_secs());
+        block
+            .arg(&ready)
+            .arg(&ready)
+            .arg("LEFT")
+            .arg("LEFT")
+            .arg(BLOCK.as_secs());
         // Only the answer's arrival counts. A connection that failed, or whose answer nobody waited for, is dropped.
         block.query_async::<::redis::Value>(&mut connection).await?;
         self.blocking().insert(queue.clone(), connection);
@@ -125,9 +151,14 @@ impl RedisStore {
         self.keep_results(batch).await?;
         let queue = claim.queue.as_str();
         let mut call = SETTLE.key(self.in_flight(claim));
-        call.key(self.keys.ready(queue)).key(self.keys.delayed(queue)).key(self.keys.failed());
-        let acks: Vec<u64> =
-            batch.iter().filter(|(_, settlement)| matches!(settlement, Settlement::Ack { .. })).map(|(tag, _)| *tag).collect();
+        call.key(self.keys.ready(queue))
+            .key(self.keys.delayed(queue))
+            .key(self.keys.failed());
+        let acks: Vec<u64> = batch
+            .iter()
+            .filter(|(_, settlement)| matches!(settlement, Settlement::Ack { .. }))
+            .map(|(tag, _)| *tag)
+            .collect();
         call.arg(acks.len()).arg(acks);
         for (tag, settlement) in batch {
             match settlement {
@@ -145,7 +176,10 @@ impl RedisStore {
         let mut results = pipe();
         let ttl_ms = u64::try_from(self.result_ttl.as_millis()).unwrap_or(u64::MAX);
         for (_, settlement) in batch {
-            if let Settlement::Ack { result: Some((id, json)) } = settlement {
+            if let Settlement::Ack {
+                result: Some((id, json)),
+            } = settlement
+            {
                 results.pset_ex(self.keys.result(id), json, ttl_ms).ignore();
             }
         }
@@ -156,24 +190,38 @@ impl RedisStore {
     }
 
     pub(super) async fn result(&self, id: &str) -> Result<Option<String>, QueueError> {
-        Ok(cmd("GET").arg(self.keys.result(id)).query_async(&mut self.connection()).await?)
+        Ok(cmd("GET")
+            .arg(self.keys.result(id))
+            .query_async(&mut self.connection())
+            .await?)
     }
 
     pub(super) async fn promote(&self, queue: &QueueName) -> Result<Promotion, QueueError> {
         let mut call = PROMOTE.key(self.keys.delayed(queue.as_str()));
         call.key(self.keys.ready(queue.as_str())).arg(MAX_BATCH);
         let (moved, next_ms): (usize, i64) = call.invoke_async(&mut self.connection()).await?;
-        Ok(Promotion { moved, next_due: u64::try_from(next_ms).ok().map(Duration::from_millis) })
+        Ok(Promotion {
+            moved,
+            next_due: u64::try_from(next_ms).ok().map(Duration::from_millis),
+        })
     }
 
     pub(super) async fn renew(&self, claim: &Claim<'_>) -> Result<bool, QueueError> {
         let mut call = RENEW.key(self.leases_key(claim));
-        Ok(call.arg(claim.host).arg(claim.lease_ms()).invoke_async(&mut self.connection()).await?)
+        Ok(call
+            .arg(claim.host)
+            .arg(claim.lease_ms())
+            .invoke_async(&mut self.connection())
+            .await?)
     }
 
     pub(super) async fn leave(&self, claim: &Claim<'_>) -> Result<(), QueueError> {
         let mut call = LEAVE.key(self.leases_key(claim));
-        Ok(call.key(self.in_flight(claim)).arg(claim.host).invoke_async(&mut self.connection()).await?)
+        Ok(call
+            .key(self.in_flight(claim))
+            .arg(claim.host)
+            .invoke_async(&mut self.connection())
+            .await?)
     }
 
     pub(super) async fn adopt(
@@ -184,18 +232,24 @@ impl RedisStore {
         count: usize,
     ) -> Result<Vec<Vec<u8>>, QueueError> {
         let mut call = ADOPT.key(self.leases_key(claim));
-        call.key(self.keys.in_flight(claim.queue.as_str(), dead)).key(self.in_flight(claim));
+        call.key(self.keys.in_flight(claim.queue.as_str(), dead))
+            .key(self.in_flight(claim));
         call.arg(dead).arg(claim.host).arg(claim.lease_ms()).arg(tag).arg(count);
         Ok(call.invoke_async(&mut self.connection()).await?)
     }
 
     pub(super) async fn held(&self, claim: &Claim<'_>) -> Result<Vec<u64>, QueueError> {
-        Ok(cmd("HKEYS").arg(self.in_flight(claim)).query_async(&mut self.connection()).await?)
+        Ok(cmd("HKEYS")
+            .arg(self.in_flight(claim))
+            .query_async(&mut self.connection())
+            .await?)
     }
 
     pub(super) async fn leases(&self, queue: &QueueName) -> Result<BTreeMap<String, i64>, QueueError> {
-        let leases: Vec<(String, i64)> =
-            LEASES.key(self.keys.leases(queue.as_str())).invoke_async(&mut self.connection()).await?;
+        let leases: Vec<(String, i64)> = LEASES
+            .key(self.keys.leases(queue.as_str()))
+            .invoke_async(&mut self.connection())
+            .await?;
         Ok(leases.into_iter().collect())
     }
 
@@ -204,13 +258,21 @@ impl RedisStore {
         let queue = queue.as_str();
         let mut sizes = pipe();
         // In one transaction, or a job on its way from one to another would be in none.
-        sizes.atomic().llen(self.keys.ready(queue)).zcard(self.keys.delayed(queue));
+        sizes
+            .atomic()
+            .llen(self.keys.ready(queue))
+            .zcard(self.keys.delayed(queue));
         for host in hosts.keys() {
             sizes.hlen(self.keys.in_flight(queue, host));
         }
         let sizes: Vec<u64> = sizes.query_async(&mut self.connection()).await?;
         let (of_queue, of_hosts) = sizes.split_at(2.min(sizes.len()));
-        Ok(Counts { ready: of_queue[0], delayed: of_queue[1], in_flight: of_hosts.iter().sum(), hosts })
+        Ok(Counts {
+            ready: of_queue[0],
+            delayed: of_queue[1],
+            in_flight: of_hosts.iter().sum(),
+            hosts,
+        })
     }
 
     pub(super) async fn queues(&self) -> Result<Vec<QueueName>, QueueError> {
@@ -218,7 +280,11 @@ impl RedisStore {
         let mut cursor = 0_u64;
         loop {
             let mut scan = cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(self.keys.all_queues()).arg("COUNT").arg(SCAN_STEP);
+            scan.arg(cursor)
+                .arg("MATCH")
+                .arg(self.keys.all_queues())
+                .arg("COUNT")
+                .arg(SCAN_STEP);
             let (next, keys): (u64, Vec<String>) = scan.query_async(&mut self.connection()).await?;
             let queues = keys.iter().filter_map(|key| self.keys.queue_of(key));
             found.extend(queues.filter_map(|queue| QueueName::new(queue).ok()));
@@ -230,23 +296,40 @@ impl RedisStore {
     }
 
     pub(super) async fn failed_len(&self) -> Result<u64, QueueError> {
-        Ok(cmd("LLEN").arg(self.keys.failed()).query_async(&mut self.connection()).await?)
+        Ok(cmd("LLEN")
+            .arg(self.keys.failed())
+            .query_async(&mut self.connection())
+            .await?)
     }
 
     pub(super) async fn failed(&self, start: u64, count: u64) -> Result<Vec<Vec<u8>>, QueueError> {
         let mut range = cmd("LRANGE");
-        range.arg(self.keys.failed()).arg(start).arg(start.saturating_add(count).saturating_sub(1));
+        range
+            .arg(self.keys.failed())
+            .arg(start)
+            .arg(start.saturating_add(count).saturating_sub(1));
         Ok(range.query_async(&mut self.connection()).await?)
     }
 
     pub(super) async fn delete_failed(&self, entry: &[u8]) -> Result<bool, QueueError> {
-        Ok(cmd("LREM").arg(self.keys.failed()).arg(1).arg(entry).query_async(&mut self.connection()).await?)
+        Ok(cmd("LREM")
+            .arg(self.keys.failed())
+            .arg(1)
+            .arg(entry)
+            .query_async(&mut self.connection())
+            .await?)
     }
 
     pub(super) async fn purge_failed(&self, count: u64) -> Result<u64, QueueError> {
         let start = i64::try_from(count).unwrap_or(i64::MAX);
         let mut trim = pipe();
-        trim.atomic().llen(self.keys.failed()).cmd("LTRIM").arg(self.keys.failed()).arg(start).arg(-1).ignore();
+        trim.atomic()
+            .llen(self.keys.failed())
+            .cmd("LTRIM")
+            .arg(self.keys.failed())
+            .arg(start)
+            .arg(-1)
+            .ignore();
         let (len,): (u64,) = trim.query_async(&mut self.connection()).await?;
         Ok(len.min(count))
     }
@@ -281,13 +364,22 @@ fn blocking_config() -> AsyncConnectionConfig {
 }
 
 fn parse_url(url: &str) -> Result<ConnectionInfo, QueueError> {
-    let wrong = |why: String| QueueError::Url { url: without_password(url), why };
+    let wrong = |why: String| QueueError::Url {
+        url: without_password(url),
+        why,
+    };
     match url.split_once(':') {
         Some(("redis" | "redis+unix" | "unix", _)) => {}
         Some((scheme @ ("rediss" | "redis+sentinel" | "redis+cluster"), _)) => {
-            return Err(wrong(format!("{scheme} is not supported yet; use redis://host:port/database")));
+            return Err(wrong(format!(
+                "{scheme} is not supported yet; use redis://host:port/database"
+            )));
         }
-        _ => return Err(wrong("expected redis://[user:password@]host[:port][/database], or memory:".to_owned())),
+        _ => {
+            return Err(wrong(
+                "expected redis://[user:password@]host[:port][/database], or memory:".to_owned(),
+            ));
+        }
     }
     url.into_connection_info().map_err(|err| wrong(one_cause(&err)))
 }

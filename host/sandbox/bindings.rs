@@ -2,7 +2,11 @@
 //!
 //! Generated; the imports are implemented in `voice` and linked in `link`.
 
-#![allow(missing_docs, clippy::too_many_lines, reason = "generated from WIT, which carries the documentation")]
+#![allow(
+    missing_docs,
+    clippy::too_many_lines,
+    reason = "generated from WIT, which carries the documentation"
+)]
 
 wasmtime::component::bindgen!({
     path: "wit",

@@ -31,7 +31,9 @@ fn own(dir: &Path) -> io::Result<()> {
         return Err(io::Error::other("others may write to it; make it private: chmod 700"));
     }
     let probe = dir.join(format!(".probe-{}", std::process::id()));
-    let owner = std::fs::File::create(&probe).and_then(|file| file.metadata()).map(|file| file.uid());
+    let owner = std::fs::File::create(&probe)
+        .and_then(|file| file.metadata())
+        .map(|file| file.uid());
     std::fs::remove_file(&probe).ok();
     if owner? != found.uid() {
         return Err(io::Error::other("it belongs to another user"));

@@ -20,7 +20,10 @@ pub(super) enum Interrupt {
 
 impl Deadline {
     pub(super) fn start(limit: Duration) -> Self {
-        Self { started: Instant::now(), limit }
+        Self {
+            started: Instant::now(),
+            limit,
+        }
     }
 
     pub(super) fn limit(&self) -> Duration {

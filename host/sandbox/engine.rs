@@ -50,7 +50,10 @@ pub(super) fn build(slots: u32, cache: Option<Cache>) -> wasmtime::Result<Built>
         .memory_reservation(SMALL_RESERVATION_BYTES)
         .memory_reservation_for_growth(SMALL_RESERVATION_BYTES)
         .memory_guard_size(64 * 1024);
-    Ok(Built { engine: Engine::new(&config)?, unpooled: Some(reason) })
+    Ok(Built {
+        engine: Engine::new(&config)?,
+        unpooled: Some(reason),
+    })
 }
 
 fn config(cache: Option<Cache>) -> Config {

@@ -35,14 +35,22 @@ struct Permits {
 
 impl fmt::Debug for Handler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handler").field("name", &self.name()).field("digest", &self.short_digest()).finish_non_exhaustive()
+        f.debug_struct("Handler")
+            .field("name", &self.name())
+            .field("digest", &self.short_digest())
+            .finish_non_exhaustive()
     }
 }
 
 impl Handler {
     pub(super) fn new(sandbox: Arc<Inner>, plugin: Plugin, loaded: Loaded, concurrency: Option<usize>) -> Self {
         let permits = concurrency.map(|limit| Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))));
-        Self { sandbox, plugin: Arc::new(plugin), loaded: Arc::new(loaded), permits }
+        Self {
+            sandbox,
+            plugin: Arc::new(plugin),
+            loaded: Arc::new(loaded),
+            permits,
+        }
     }
 
     /// The plugin's name.
@@ -74,7 +82,10 @@ impl Handler {
             permits = self.permits() => permits,
         };
         let Some(permits) = permits else {
-            return Attempt { outcome: Outcome::Cancelled, report: Report::default() };
+            return Attempt {
+                outcome: Outcome::Cancelled,
+                report: Report::default(),
+            };
         };
         let limit = job.timeout().min(self.plugin.max_timeout);
         let deadline = Deadline::start(limit);
@@ -82,7 +93,7 @@ impl Handler {
         let state = State::new(Arc::clone(&self.plugin), job, deadline, cancel.clone(), control);
         let (sandbox, loaded) = (Arc::clone(&self.sandbox), Arc::clone(&self.loaded));
         let (guest_job, attempt) = (guest_job(job, queue), job.next_attempt());
-        let running = self.sandbox.guests().spawn(async move {
+        let running = self.sandbox.guests.spawn(async move {
             let attempt = run(&sandbox, &loaded, state, guest_job).await;
             drop(permits);
             attempt
@@ -99,13 +110,22 @@ impl Handler {
             Some(permits) => Some(Arc::clone(permits).acquire_owned().await.ok()?),
             None => None,
         };
-        let slots = Arc::clone(&self.sandbox.slots).acquire_many_owned(self.loaded.slots).await.ok()?;
-        Some(Permits { _plugin: plugin, _slots: slots })
+        let slots = Arc::clone(&self.sandbox.slots)
+            .acquire_many_owned(self.loaded.slots)
+            .await
+            .ok()?;
+        Some(Permits {
+            _plugin: plugin,
+            _slots: slots,
+        })
     }
 
     /// What became of an attempt whose task did not end by itself: a panic in the host, or the sandbox shut down.
     fn lost(&self, err: tokio::task::JoinError, attempt: u32, deadline: Deadline, cancel: &Cancel) -> Attempt {
-        let report = Report { duration: deadline.elapsed(), ..Report::default() };
+        let report = Report {
+            duration: deadline.elapsed(),
+            ..Report::default()
+        };
         let outcome = match err.try_into_panic() {
             Ok(panic) => {
                 let facts = facts(&self.plugin, attempt, deadline.limit(), cancel, &report);
@@ -142,7 +162,14 @@ async fn run(sandbox: &Inner, loaded: &Loaded, state: State, job: GuestJob) -> A
 
 fn facts<'a>(plugin: &'a Plugin, attempt: u32, limit: Duration, cancel: &Cancel, report: &'a Report) -> Facts<'a> {
     let draining = cancel.draining.is_cancelled();
-    Facts { handler: &plugin.name, digest: &plugin.digest, attempt, limit, draining, report }
+    Facts {
+        handler: &plugin.name,
+        digest: &plugin.digest,
+        attempt,
+        limit,
+        draining,
+        report,
+    }
 }
 
 /// The job as the guest sees it.
@@ -155,6 +182,9 @@ fn guest_job(job: &Job, queue: &str) -> GuestJob {
         attempt: job.next_attempt(),
         max_attempts: job.max_attempts,
         created_at_ms: job.created_at_ms(),
-        metadata: job.metadata.as_deref().map_or_else(|| "{}".to_owned(), |metadata| metadata.get().to_owned()),
+        metadata: job
+            .metadata
+            .as_deref()
+            .map_or_else(|| "{}".to_owned(), |metadata| metadata.get().to_owned()),
     }
 }

@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use http::uri::Scheme;
 use http::{Request, Response, Uri};
-use http_body_util::BodyExt;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
 
 use super::deadline::Deadline;
 use super::plugin::Plugin;
-use crate::config::{HTTP_TIMEOUT, MAX_HTTP_REQUESTS, Origin};
+use crate::config::{HTTP_TIMEOUT, MAX_HTTP_CHUNK_BYTES, MAX_HTTP_REQUESTS, Origin};
 
 /// The driver of a connection: runs until the answer's body is read.
 type Connection = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -43,7 +42,13 @@ pub(super) struct Egress {
 
 impl Egress {
     pub(super) fn new(plugin: Arc<Plugin>, control: Handle, deadline: Deadline) -> Self {
-        Self { plugin, control, deadline, sent: 0, denied: None }
+        Self {
+            plugin,
+            control,
+            deadline,
+            sent: 0,
+            denied: None,
+        }
     }
 
     /// Requests sent so far.
@@ -55,7 +60,10 @@ impl Egress {
     fn admit(&mut self, uri: &Uri) -> Result<(), Error> {
         let origin = origin(uri)?;
         if !self.plugin.http.iter().any(|grant| grant.origin.covers(&origin)) {
-            self.denied = Some(Denied { origin, plugin: self.plugin.name.clone() });
+            self.denied = Some(Denied {
+                origin,
+                plugin: self.plugin.name.clone(),
+            });
             return Err(Error::HttpRequestDenied);
         }
         if self.sent == MAX_HTTP_REQUESTS {
@@ -88,9 +96,15 @@ impl WasiHttpHooks for Egress {
         if let Err(err) = self.admit(request.uri()) {
             return Box::new(async { Err(err) });
         }
-        let sending = self.control.spawn(send(request, self.options(options), self.control.clone()));
+        let sending = self
+            .control
+            .spawn(send(request, self.options(options), self.control.clone()));
         let sending = AbortOnDropHandle::new(sending);
         Box::new(async { sending.await.unwrap_or_else(|_| Err(Error::ConnectionTerminated)) })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        MAX_HTTP_CHUNK_BYTES
     }
 }
 
@@ -99,12 +113,15 @@ impl WasiHttpHooks for Egress {
 /// This is the place to look at addresses: resolve the name, check each address, then connect to a checked one.
 async fn send(request: Request<WasiBody>, options: RequestOptions, control: Handle) -> Answer {
     // Covers the TLS handshake, for which the library has no limit of its own.
-    let limit = [options.connect_timeout, options.first_byte_timeout].into_iter().flatten().sum();
+    let limit = [options.connect_timeout, options.first_byte_timeout]
+        .into_iter()
+        .flatten()
+        .sum();
     let sent = tokio::time::timeout(limit, default_send_request(request, Some(options))).await;
     let (response, connection) = sent.map_err(|_| Error::ConnectionTimeout)??;
     let connection = AbortOnDropHandle::new(control.spawn(connection));
     let connection: Pin<Box<_>> = Box::pin(async { connection.await.unwrap_or(Err(Error::ConnectionTerminated)) });
-    Ok((response.map(BodyExt::boxed_unsync), Box::new(connection)))
+    Ok((response.map(WasiBody::new), Box::new(connection)))
 }
 
 /// Where a request goes. User names in it are refused: they make one host look like another.
@@ -113,5 +130,9 @@ fn origin(uri: &Uri) -> Result<Origin, Error> {
     if authority.as_str().contains('@') || authority.host().is_empty() {
         return Err(Error::HttpRequestUriInvalid);
     }
-    Ok(Origin::new(uri.scheme() == Some(&Scheme::HTTPS), authority.host(), authority.port_u16()))
+    Ok(Origin::new(
+        uri.scheme() == Some(&Scheme::HTTPS),
+        authority.host(),
+        authority.port_u16(),
+    ))
 }

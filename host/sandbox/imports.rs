@@ -5,7 +5,7 @@ use std::fmt;
 use wasmtime::Engine;
 use wasmtime::component::{Component, types::ComponentItem};
 
-/// The interface that makes a component a handler, and the versions of it that this host speaks.
+/// The interface that makes a component a handler. Any patch version of it will do.
 pub(super) const HANDLER: &str = "kiln:job/handler@0.1.0";
 
 /// How a component gets what it imports.
@@ -41,7 +41,7 @@ pub struct Import {
     pub offer: Offer,
 }
 
-/// One package's interfaces: name, version, whether the last is a range that any patch version is within, interfaces.
+/// Interfaces of one package that are offered alike: its name, its version, their names, how.
 type Package = (&'static str, &'static str, &'static [&'static str], Offer);
 
 /// A version of two numbers stands for all of its patch versions; any other for itself.
@@ -56,7 +56,12 @@ const OFFERED: &[Package] = &[
     ("wasi:http", "0.2", &["outgoing-handler"], Offer::ByGrant("grants.http")),
     ("wasi:io", "0.2", &["error", "poll", "streams"], Offer::Always),
     ("wasi:logging", "0.1.0-draft", &["logging"], Offer::Always),
-    ("wasi:random", "0.2", &["insecure", "insecure-seed", "random"], Offer::Always),
+    (
+        "wasi:random",
+        "0.2",
+        &["insecure", "insecure-seed", "random"],
+        Offer::Always,
+    ),
     ("wasi:sockets", "0.2", SOCKETS, Offer::Empty),
 ];
 
@@ -72,8 +77,15 @@ const CLI: &[&str] = &[
     "terminal-stdout",
 ];
 
-const SOCKETS: &[&str] =
-    &["instance-network", "ip-name-lookup", "network", "tcp", "tcp-create-socket", "udp", "udp-create-socket"];
+const SOCKETS: &[&str] = &[
+    "instance-network",
+    "ip-name-lookup",
+    "network",
+    "tcp",
+    "tcp-create-socket",
+    "udp",
+    "udp-create-socket",
+];
 
 /// What a component imports, in the order of its own list.
 pub(super) fn imports(component: &Component, engine: &Engine) -> Vec<Import> {
@@ -81,26 +93,37 @@ pub(super) fn imports(component: &Component, engine: &Engine) -> Vec<Import> {
     let imports = ty.imports(engine).map(|(name, item)| {
         // An interface of types alone asks the host for nothing.
         let types_only = match &item.ty {
-            ComponentItem::ComponentInstance(instance) => {
-                instance.exports(engine).all(|(_, item)| matches!(item.ty, ComponentItem::Type(_)))
-            }
+            ComponentItem::ComponentInstance(instance) => instance
+                .exports(engine)
+                .all(|(_, item)| matches!(item.ty, ComponentItem::Type(_))),
             ComponentItem::Type(_) => true,
             _ => false,
         };
         let offer = if types_only { Offer::Always } else { offer(name) };
-        Import { name: name.to_owned(), offer }
+        Import {
+            name: name.to_owned(),
+            offer,
+        }
     });
     imports.collect()
 }
 
 /// What a component exports.
 pub(super) fn exports(component: &Component, engine: &Engine) -> Vec<String> {
-    component.component_type().exports(engine).map(|(name, _)| name.to_owned()).collect()
+    component
+        .component_type()
+        .exports(engine)
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 fn offer(import: &str) -> Offer {
-    let Some((path, version)) = import.split_once('@') else { return Offer::Never };
-    let Some((package, interface)) = path.split_once('/') else { return Offer::Never };
+    let Some((path, version)) = import.split_once('@') else {
+        return Offer::Never;
+    };
+    let Some((package, interface)) = path.split_once('/') else {
+        return Offer::Never;
+    };
     let offered = OFFERED.iter().find(|(name, offered, interfaces, _)| {
         *name == package && interfaces.contains(&interface) && covers(offered, version)
     });
@@ -109,7 +132,10 @@ fn offer(import: &str) -> Offer {
 
 /// Whether the offered version serves what was asked for.
 fn covers(offered: &str, asked: &str) -> bool {
-    offered == asked || asked.strip_prefix(offered).is_some_and(|patch| patch.starts_with('.') && !patch.contains('-'))
+    offered == asked
+        || asked
+            .strip_prefix(offered)
+            .is_some_and(|patch| patch.starts_with('.') && !patch.contains('-'))
 }
 
 #[cfg(test)]
@@ -121,7 +147,13 @@ mod tests {
         assert_eq!(offer("wasi:io/poll@0.2.6"), Offer::Always);
         assert_eq!(offer("wasi:http/outgoing-handler@0.2.0"), Offer::ByGrant("grants.http"));
         assert_eq!(offer("wasi:sockets/tcp@0.2.3"), Offer::Empty);
-        for other in ["wasi:io/poll@0.3.0", "wasi:io/poll@0.2.0-rc", "wasi:io/poll", "wasi:keyvalue/store@0.2.0", "f"] {
+        for other in [
+            "wasi:io/poll@0.3.0",
+            "wasi:io/poll@0.2.0-rc",
+            "wasi:io/poll",
+            "wasi:keyvalue/store@0.2.0",
+            "f",
+        ] {
             assert_eq!(offer(other), Offer::Never, "{other}");
         }
     }

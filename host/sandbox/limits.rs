@@ -28,7 +28,12 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn new(max_memory: ByteSize) -> Self {
-        Self { limit: usize::try_from(max_memory.as_u64()).unwrap_or(usize::MAX), used: 0, peak: 0, adding: 0 }
+        Self {
+            limit: usize::try_from(max_memory.as_u64()).unwrap_or(usize::MAX),
+            used: 0,
+            peak: 0,
+            adding: 0,
+        }
     }
 
     /// The most memory held at once, in bytes.
@@ -46,7 +51,11 @@ impl ResourceLimiter for Limits {
         self.adding = desired.saturating_sub(current);
         let wanted = self.used.saturating_add(self.adding);
         if wanted > self.limit {
-            return Err(Exceeded::Memory { wanted, limit: self.limit }.into());
+            return Err(Exceeded::Memory {
+                wanted,
+                limit: self.limit,
+            }
+            .into());
         }
         self.used = wanted;
         self.peak = self.peak.max(wanted);

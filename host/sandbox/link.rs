@@ -3,13 +3,18 @@
 use wasmtime::component::{HasSelf, Linker, Resource};
 use wasmtime::{Engine, Result, StoreContextMut};
 use wasmtime_wasi_http::p2::bindings::http::outgoing_handler::Host as _;
-use wasmtime_wasi_http::p2::bindings::http::types::{self, ErrorCode, RequestOptions};
+use wasmtime_wasi_http::p2::bindings::http::types::{
+    self, ErrorCode, HostOutgoingRequest as _, Method, RequestOptions,
+};
 use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
 use super::bindings::kiln::job::context;
 use super::bindings::wasi::{config, logging};
 use super::state::State;
+
+/// Bytes of an HTTP method's name. The longest in use have about twenty.
+const MAX_METHOD_BYTES: usize = 64;
 
 /// A request and its options, as a guest hands them over.
 type Request = (Resource<HostOutgoingRequest>, Option<Resource<RequestOptions>>);
@@ -21,11 +26,30 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     types::add_to_linker::<_, WasiHttp>(&mut linker, &types::LinkOptions::default(), State::http)?;
-    linker.instance("wasi:http/outgoing-handler@0.2.12")?.func_wrap("handle", send)?;
+    linker
+        .instance("wasi:http/outgoing-handler@0.2.12")?
+        .func_wrap("handle", send)?;
+    linker.allow_shadowing(true);
+    linker
+        .instance("wasi:http/types@0.2.12")?
+        .func_wrap("[method]outgoing-request.set-method", set_method)?;
+    linker.allow_shadowing(false);
     context::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
     logging::logging::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
     config::store::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
     Ok(linker)
+}
+
+/// Names a request's method, in place of the library's own binding: that one keeps a name of any length for each request,
+/// and with it the host's memory.
+fn set_method(
+    mut store: StoreContextMut<'_, State>,
+    (request, method): (Resource<HostOutgoingRequest>, Method),
+) -> Result<(std::result::Result<(), ()>,)> {
+    if matches!(&method, Method::Other(name) if name.len() > MAX_METHOD_BYTES) {
+        return Ok((Err(()),));
+    }
+    Ok((store.data_mut().http().set_method(request, method)?,))
 }
 
 /// Sends a request. One that no grant covers ends the attempt: the guest can do nothing about it, its operator can.

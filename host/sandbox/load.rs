@@ -1,8 +1,8 @@
 //! From the bytes of a plugin to a component that can run here, or to one line saying what is wrong with it.
 
 use bytesize::ByteSize;
+use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Engine, Precompiled};
 
 use super::bindings::JobHandlerPre;
 use super::engine::TABLES_PER_SLOT;
@@ -84,18 +84,33 @@ pub(super) struct Examined {
 pub(super) fn examine(engine: &Engine, bytes: &[u8]) -> Result<Examined, LoadError> {
     check_format(bytes)?;
     let component = Component::from_binary(engine, bytes).map_err(|err| LoadError::Invalid(causes(&err)))?;
-    let (imports, exports) = (imports::imports(&component, engine), imports::exports(&component, engine));
-    Ok(Examined { component, imports, exports })
+    let (imports, exports) = (
+        imports::imports(&component, engine),
+        imports::exports(&component, engine),
+    );
+    Ok(Examined {
+        component,
+        imports,
+        exports,
+    })
 }
 
 /// Links a component and checks that it can run within `max_memory`.
 pub(super) fn link(linker: &Linker<State>, found: &Examined, max_memory: ByteSize) -> Result<Loaded, LoadError> {
-    let missing: Vec<_> = found.imports.iter().filter(|import| import.offer == Offer::Never).collect();
+    let missing: Vec<_> = found
+        .imports
+        .iter()
+        .filter(|import| import.offer == Offer::Never)
+        .collect();
     if !missing.is_empty() {
-        return Err(LoadError::NotOffered { imports: missing.into_iter().map(|import| import.name.clone()).collect() });
+        return Err(LoadError::NotOffered {
+            imports: missing.into_iter().map(|import| import.name.clone()).collect(),
+        });
     }
     if found.component.get_export_index(None, HANDLER).is_none() {
-        return Err(LoadError::NoHandler { exports: found.exports.clone() });
+        return Err(LoadError::NoHandler {
+            exports: found.exports.clone(),
+        });
     }
     let slots = slots(&found.component, max_memory)?;
     let pre = linker.instantiate_pre(&found.component).and_then(JobHandlerPre::new);
@@ -106,9 +121,11 @@ pub(super) fn link(linker: &Linker<State>, found: &Examined, max_memory: ByteSiz
 /// Tells what a file is by its first bytes.
 fn check_format(bytes: &[u8]) -> Result<(), LoadError> {
     if bytes.len() as u64 > MAX_PLUGIN_BYTES {
-        return Err(LoadError::TooLarge { len: bytes.len() as u64 });
+        return Err(LoadError::TooLarge {
+            len: bytes.len() as u64,
+        });
     }
-    if bytes.starts_with(b"\x7fELF") || matches!(Engine::detect_precompiled(bytes), Some::<Precompiled>(_)) {
+    if bytes.starts_with(b"\x7fELF") || Engine::detect_precompiled(bytes).is_some() {
         return Err(LoadError::Precompiled);
     }
     match bytes {
@@ -126,18 +143,28 @@ fn check_format(bytes: &[u8]) -> Result<(), LoadError> {
 /// The slots of the pool that one instance takes: one for nearly every component.
 fn slots(component: &Component, max_memory: ByteSize) -> Result<u32, LoadError> {
     // None where it imports modules, which Kiln does not offer.
-    let Some(needs) = component.resources_required() else { return Ok(1) };
+    let Some(needs) = component.resources_required() else {
+        return Ok(1);
+    };
     let wanted = ByteSize::b(needs.max_initial_memory_size.unwrap_or(0).saturating_mul(64 * 1024));
     if wanted > max_memory {
-        return Err(LoadError::Memory { wanted, limit: max_memory });
+        return Err(LoadError::Memory {
+            wanted,
+            limit: max_memory,
+        });
     }
-    for (what, found, limit) in [("memories", needs.num_memories, MAX_MEMORIES), ("tables", needs.num_tables, MAX_TABLES)]
-    {
+    for (what, found, limit) in [
+        ("memories", needs.num_memories, MAX_MEMORIES),
+        ("tables", needs.num_tables, MAX_TABLES),
+    ] {
         if found > limit {
             return Err(LoadError::TooMany { what, found, limit });
         }
     }
-    Ok(needs.num_memories.max(needs.num_tables.div_ceil(TABLES_PER_SLOT)).max(1))
+    Ok(needs
+        .num_memories
+        .max(needs.num_tables.div_ceil(TABLES_PER_SLOT))
+        .max(1))
 }
 
 /// An error and its causes in one line.
@@ -147,5 +174,9 @@ fn causes(err: &wasmtime::Error) -> String {
 }
 
 fn list(names: &[String]) -> String {
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
+    }
 }

@@ -66,9 +66,10 @@ struct Inner {
     slots: Arc<Semaphore>,
     /// Where guests' I/O is done.
     control: Handle,
-    /// Where guests run; there until this is dropped.
-    guests: Option<Runtime>,
-    guests_handle: Handle,
+    /// Where guests run.
+    guests: Handle,
+    /// The threads behind it; there until this is dropped.
+    threads: Option<Runtime>,
 }
 
 /// Why a sandbox could not be set up. The host's fault.
@@ -105,7 +106,7 @@ impl Sandbox {
         let cache = settings.cache_dir.as_deref().and_then(cache::open);
         let built = engine::build(slots, cache).map_err(SandboxError::Engine)?;
         let linker = link::linker(&built.engine).map_err(SandboxError::Engine)?;
-        let guests = Builder::new_multi_thread()
+        let threads = Builder::new_multi_thread()
             .worker_threads(thread::available_parallelism().map_or(1, usize::from))
             .thread_name("kiln-guest")
             .enable_time()
@@ -117,10 +118,15 @@ impl Sandbox {
             engine: built.engine,
             slots: Arc::new(Semaphore::new((slots as usize).min(Semaphore::MAX_PERMITS))),
             control: control.clone(),
-            guests_handle: guests.handle().clone(),
-            guests: Some(guests),
+            guests: threads.handle().clone(),
+            threads: Some(threads),
         };
-        Ok(Self { inner: Arc::new(inner), linker, settings: settings.clone(), unpooled: built.unpooled })
+        Ok(Self {
+            inner: Arc::new(inner),
+            linker,
+            settings: settings.clone(),
+            unpooled: built.unpooled,
+        })
     }
 
     /// Makes a handler of a plugin's bytes. Compiles for as long as that takes: call it where blocking is allowed.
@@ -142,7 +148,12 @@ impl Sandbox {
     pub fn inspect(&self, bytes: &[u8]) -> Result<Inspection, LoadError> {
         let found = load::examine(&self.inner.engine, bytes)?;
         let problem = load::link(&self.linker, &found, self.settings.max_memory).err();
-        Ok(Inspection { digest: plugin::digest(bytes), exports: found.exports, imports: found.imports, problem })
+        Ok(Inspection {
+            digest: plugin::digest(bytes),
+            exports: found.exports,
+            imports: found.imports,
+            problem,
+        })
     }
 
     /// Why sandboxes are made one by one instead of taken from the pool; none: they are taken from the pool.
@@ -152,17 +163,11 @@ impl Sandbox {
     }
 }
 
-impl Inner {
-    fn guests(&self) -> &Handle {
-        &self.guests_handle
-    }
-}
-
 impl Drop for Inner {
     /// Lets go of the guest threads without waiting for them: this may run on one of them, or on a host thread.
     fn drop(&mut self) {
-        if let Some(guests) = self.guests.take() {
-            guests.shutdown_background();
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
         }
     }
 }

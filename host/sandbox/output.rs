@@ -42,7 +42,10 @@ impl Tail {
     pub(super) fn take(&self) -> Output {
         let mut buffer = std::mem::take(&mut *self.lock());
         buffer.cut();
-        Output { text: String::from_utf8_lossy(&buffer.bytes).into_owned(), dropped_bytes: buffer.dropped }
+        Output {
+            text: String::from_utf8_lossy(&buffer.bytes).into_owned(),
+            dropped_bytes: buffer.dropped,
+        }
     }
 
     fn write(&self, bytes: &[u8]) {

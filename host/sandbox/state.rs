@@ -1,13 +1,13 @@
 //! What one attempt's store holds beside the guest: its output, its limits, its way out.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use tokio::runtime::Handle;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
-
-use std::sync::Arc;
-use std::time::Duration;
 
 use super::attempt::{Cancel, Report};
 use super::deadline::{Deadline, Interrupt};
@@ -16,7 +16,7 @@ use super::limits::Limits;
 use super::output::Tail;
 use super::plugin::Plugin;
 use super::voice::Voice;
-use crate::config::{MAX_HANDLES, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
+use crate::config::{MAX_HANDLES, MAX_HOSTCALL_BYTES, MAX_HTTP_FIELDS_BYTES, MAX_RANDOM_BYTES};
 use crate::job::Job;
 
 /// One attempt's own state. Made anew for each, dropped with its store.
@@ -50,6 +50,8 @@ impl State {
             .build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_HTTP_FIELDS_BYTES);
         Self {
             voice: Voice::new(job.id.clone(), job.name.clone(), Arc::clone(&plugin)),
             deadline,
@@ -60,7 +62,7 @@ impl State {
             stdout,
             stderr,
             wasi,
-            http: WasiHttpCtx::new(),
+            http,
             table,
             plugin,
         }
@@ -108,12 +110,19 @@ fn interrupt_or_yield(store: StoreContextMut<'_, State>) -> wasmtime::Result<Upd
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.egress }
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.egress,
+        }
     }
 }

@@ -39,8 +39,13 @@ impl Ticker {
     pub(super) fn start(engine: &Engine) -> io::Result<Self> {
         let state = Arc::new(State::default());
         let (engine, seen) = (engine.weak(), Arc::clone(&state));
-        let thread = thread::Builder::new().name("kiln-epoch".into()).spawn(move || tick(&engine, &seen))?;
-        Ok(Self { state, thread: thread.thread().clone() })
+        let thread = thread::Builder::new()
+            .name("kiln-epoch".into())
+            .spawn(move || tick(&engine, &seen))?;
+        Ok(Self {
+            state,
+            thread: thread.thread().clone(),
+        })
     }
 
     /// Notes one more running attempt.

@@ -39,9 +39,11 @@ pub(super) fn judge(returned: Returned, facts: &Facts<'_>) -> Outcome {
         Ok(Ok(result)) => completed(result, facts),
         Ok(Err(Answer::Retry(_) | Answer::RetryAfter(_))) if facts.draining => Outcome::Cancelled,
         Ok(Err(Answer::Retry(message))) => facts.failed(FailureKind::Error, message, RetryHint::ByPolicy),
-        Ok(Err(Answer::RetryAfter((message, ms)))) => {
-            facts.failed(FailureKind::Error, message, RetryHint::NotBefore(Duration::from_millis(ms)))
-        }
+        Ok(Err(Answer::RetryAfter((message, ms)))) => facts.failed(
+            FailureKind::Error,
+            message,
+            RetryHint::NotBefore(Duration::from_millis(ms)),
+        ),
         Ok(Err(Answer::Permanent(message))) => facts.failed(FailureKind::Rejected, message, RetryHint::Never),
         Err(err) => ended(&err, facts),
     }
@@ -50,7 +52,9 @@ pub(super) fn judge(returned: Returned, facts: &Facts<'_>) -> Outcome {
 /// What became of an attempt that the host itself failed, by a panic.
 pub(super) fn host_panic(panic: &(dyn Any + Send), facts: &Facts<'_>) -> Outcome {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    let text = text
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
     facts.failed(FailureKind::Trap, format!("host panic: {text}"), RetryHint::ByPolicy)
 }
 
@@ -74,7 +78,10 @@ fn ended(err: &wasmtime::Error, facts: &Facts<'_>) -> Outcome {
     let backtrace = err.downcast_ref::<WasmBacktrace>();
     let (kind, message) = match err.downcast_ref::<Interrupt>() {
         Some(Interrupt::Stopped) => return Outcome::Cancelled,
-        Some(Interrupt::TimedOut) => (FailureKind::Timeout, format!("took longer than {}", duration(facts.limit))),
+        Some(Interrupt::TimedOut) => (
+            FailureKind::Timeout,
+            format!("took longer than {}", duration(facts.limit)),
+        ),
         None if ran_out_of_transfer(err) && backtrace.is_none() => {
             return facts.failed(FailureKind::Rejected, result_too_large(), RetryHint::Never);
         }
@@ -103,13 +110,19 @@ fn fault(err: &wasmtime::Error, facts: &Facts<'_>) -> (FailureKind, String) {
     }
     if ran_out_of_transfer(err) {
         let limit = bytesize::ByteSize::b(MAX_HOSTCALL_BYTES as u64);
-        return (FailureKind::Trap, format!("handed more than {limit} to the host in one call"));
+        return (
+            FailureKind::Trap,
+            format!("handed more than {limit} to the host in one call"),
+        );
     }
     if let Some(panic) = panic_message(&facts.report.stderr.text) {
         return (FailureKind::Trap, panic);
     }
     match err.downcast_ref::<Trap>() {
-        Some(trap) => (FailureKind::Trap, trap.to_string().trim_start_matches("wasm trap: ").to_owned()),
+        Some(trap) => (
+            FailureKind::Trap,
+            trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
+        ),
         None => (FailureKind::Trap, err.root_cause().to_string()),
     }
 }
@@ -134,13 +147,18 @@ fn ran_out_of_transfer(err: &wasmtime::Error) -> bool {
 }
 
 fn result_too_large() -> String {
-    format!("returned ok with a result larger than {}", bytesize::ByteSize::b(MAX_RESULT_BYTES as u64))
+    format!(
+        "returned ok with a result larger than {}",
+        bytesize::ByteSize::b(MAX_RESULT_BYTES as u64)
+    )
 }
 
 /// The last panic that a Rust guest wrote to standard error: where, and what it said.
 fn panic_message(stderr: &str) -> Option<String> {
     let start = stderr.rfind("panicked at ")?;
-    let lines = stderr[start..].lines().take_while(|line| !line.starts_with("note: ") && !line.starts_with("stack "));
+    let lines = stderr[start..]
+        .lines()
+        .take_while(|line| !line.starts_with("note: ") && !line.starts_with("stack "));
     let lines: Vec<_> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
     Some(lines.join(" "))
 }
@@ -154,7 +172,8 @@ fn frames(backtrace: &WasmBacktrace) -> String {
 
 /// A duration as people write it: `5s`, `1h 30m`.
 fn duration(duration: Duration) -> String {
-    jiff::SignedDuration::try_from(duration).map_or_else(|_| format!("{duration:?}"), |duration| format!("{duration:#}"))
+    jiff::SignedDuration::try_from(duration)
+        .map_or_else(|_| format!("{duration:?}"), |duration| format!("{duration:#}"))
 }
 
 #[cfg(test)]
@@ -165,14 +184,38 @@ mod tests {
     fn a_panic_is_read_from_the_end_of_standard_error() {
         let stderr = "thread '<unnamed>' (1) panicked at src/lib.rs:3:5:\nfirst\nthread '<unnamed>' (1) panicked at \
                       src/lib.rs:7:9:\nno such user\nnote: run with `RUST_BACKTRACE=1`\n";
-        assert_eq!(panic_message(stderr).as_deref(), Some("panicked at src/lib.rs:7:9: no such user"));
+        assert_eq!(
+            panic_message(stderr).as_deref(),
+            Some("panicked at src/lib.rs:7:9: no such user")
+        );
         assert_eq!(panic_message("all is well\n"), None);
+    }
+
+    #[test]
+    fn a_panic_of_the_host_is_a_trap_of_that_attempt() {
+        let report = Report::default();
+        let limit = Duration::from_secs(1);
+        let facts = Facts {
+            handler: "h",
+            digest: "d",
+            attempt: 2,
+            limit,
+            draining: false,
+            report: &report,
+        };
+        let panic = std::panic::catch_unwind(|| panic!("index {} out of range", 7)).unwrap_err();
+        let Outcome::Failed { failure, retry } = host_panic(&*panic, &facts) else {
+            panic!("not failed")
+        };
+        assert_eq!((failure.kind, failure.attempt), (FailureKind::Trap, 2));
+        assert_eq!(failure.message, "host panic: index 7 out of range");
+        assert_eq!(retry, RetryHint::ByPolicy);
     }
 
     #[test]
     fn a_time_limit_reads_as_people_write_it() {
         assert_eq!(duration(Duration::from_secs(5)), "5s");
         assert_eq!(duration(Duration::from_millis(50)), "50ms");
-        assert_eq!(duration(Duration::from_secs(5400)), "1h 30m");
+        assert_eq!(duration(Duration::from_mins(90)), "1h 30m");
     }
 }

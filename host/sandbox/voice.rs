@@ -47,7 +47,14 @@ impl Count {
 impl Voice {
     pub(super) fn new(job_id: String, job_name: String, plugin: Arc<Plugin>) -> Self {
         let (log_lines, reports) = (Count::default(), Count::default());
-        Self { job_id, job_name, plugin, log_lines, reports, percent: None }
+        Self {
+            job_id,
+            job_name,
+            plugin,
+            log_lines,
+            reports,
+            percent: None,
+        }
     }
 
     fn log(&mut self, level: Level, context: &str, message: &str) {
@@ -92,7 +99,8 @@ impl logging::Host for State {
 
 impl context::Host for State {
     fn progress(&mut self, percent: u8, note: Option<String>) {
-        self.voice.progress(percent.min(100), note.as_deref().unwrap_or_default());
+        self.voice
+            .progress(percent.min(100), note.as_deref().unwrap_or_default());
     }
 
     fn remaining_ms(&mut self) -> u64 {

@@ -7,7 +7,9 @@
     (func $set_scheme (param i32 i32 i32 i32 i32) (result i32)))
   (import "wasi:http/types@0.2.0" "[method]outgoing-request.set-authority"
     (func $set_authority (param i32 i32 i32 i32) (result i32)))
-  (import "wasi:http/outgoing-handler@0.2.0" "handle" (func $handle (param i32 i32 i32 i32)))
+  (import "wasi:http/types@0.2.0" "[method]outgoing-request.set-path-with-query"
+    (func $set_path (param i32 i32 i32 i32) (result i32)))
+  (import "wasi:http/outgoing-handler@0.2.0" "handle" (func $send (param i32 i32 i32 i32)))
   (import "wasi:http/types@0.2.0" "[method]future-incoming-response.subscribe"
     (func $subscribe (param i32) (result i32)))
   (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
@@ -15,12 +17,13 @@
   (import "wasi:http/types@0.2.0" "[method]incoming-response.status" (func $status (param i32) (result i32)))
   (memory (export "memory") 2)
   (data (i32.const 8) "\01\00\00\00\40\00\00\00\00\00\00\00") ;; ok(some(text))
+  (data (i32.const 96) "/")
   ;; Hands out memory from 4096 on and never takes it back: an instance lives for one call.
   (global $free (mut i32) (i32.const 4096))
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
     global.get $free
     (global.set $free (i32.and (i32.add (i32.add (global.get $free) (local.get 3)) (i32.const 7)) (i32.const -8))))
-  (func (export "kiln:job/handler@0.1.0#handle")
+  (func $handle (export "kiln:job/handler@0.1.0#handle")
     (param $id i32) (param $id_len i32) (param $name i32) (param $name_len i32) (param $queue i32) (param $queue_len i32)
     (param $payload i32) (param $payload_len i32) (param $attempt i32) (param $max_attempts i32) (param $created i64)
     (param $metadata i32) (param $metadata_len i32) (result i32)
@@ -29,7 +32,8 @@
     (drop (call $set_scheme (local.get $request) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0))) ;; http
     (drop (call $set_authority (local.get $request) (i32.const 1)
       (i32.add (local.get $payload) (i32.const 1)) (i32.sub (local.get $payload_len) (i32.const 2))))
-    (call $handle (local.get $request) (i32.const 0) (i32.const 0) (i32.const 128))
+    (drop (call $set_path (local.get $request) (i32.const 1) (i32.const 96) (i32.const 1)))
+    (call $send (local.get $request) (i32.const 0) (i32.const 0) (i32.const 128))
     (i32.store8 (i32.const 64) (i32.const 48))
     (i32.store (i32.const 16) (i32.const 1))
     (if (i32.load8_u (i32.const 128)) (then (return (i32.const 0))))

@@ -7,7 +7,7 @@
     global.get $free
     (global.set $free (i32.and (i32.add (i32.add (global.get $free) (local.get 3)) (i32.const 7)) (i32.const -8))))
   (func $deeper (call $deeper) (call $deeper))
-  (func (export "kiln:job/handler@0.1.0#handle")
+  (func $handle (export "kiln:job/handler@0.1.0#handle")
     (param $id i32) (param $id_len i32) (param $name i32) (param $name_len i32) (param $queue i32) (param $queue_len i32)
     (param $payload i32) (param $payload_len i32) (param $attempt i32) (param $max_attempts i32) (param $created i64)
     (param $metadata i32) (param $metadata_len i32) (result i32)

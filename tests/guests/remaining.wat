@@ -1,16 +1,17 @@
-;; Reports progress of 40 %, then completes with the milliseconds it has left, in five digits.
+;; Reports progress of 40 %, then completes with the milliseconds it has left, in a string of five digits.
 (module
   (import "kiln:job/context@0.1.0" "progress" (func $progress (param i32 i32 i32 i32)))
   (import "kiln:job/context@0.1.0" "remaining-ms" (func $remaining_ms (result i64)))
   (memory (export "memory") 2)
-  (data (i32.const 8) "\01\00\00\00\40\00\00\00\05\00\00\00") ;; ok(some(text))
+  (data (i32.const 8) "\01\00\00\00\3f\00\00\00\07\00\00\00") ;; ok(some(text))
+  (data (i32.const 63) "\22.....\22")
   (data (i32.const 80) "half")
   ;; Hands out memory from 4096 on and never takes it back: an instance lives for one call.
   (global $free (mut i32) (i32.const 4096))
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
     global.get $free
     (global.set $free (i32.and (i32.add (i32.add (global.get $free) (local.get 3)) (i32.const 7)) (i32.const -8))))
-  (func (export "kiln:job/handler@0.1.0#handle")
+  (func $handle (export "kiln:job/handler@0.1.0#handle")
     (param $id i32) (param $id_len i32) (param $name i32) (param $name_len i32) (param $queue i32) (param $queue_len i32)
     (param $payload i32) (param $payload_len i32) (param $attempt i32) (param $max_attempts i32) (param $created i64)
     (param $metadata i32) (param $metadata_len i32) (result i32)

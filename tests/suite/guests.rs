@@ -7,18 +7,18 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 /// The component of the guest `tests/guests/{name}.wat`.
-pub fn guest(name: &str) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn guest(name: &str) -> anyhow::Result<Vec<u8>> {
     let path = guests().join(name).with_extension("wat");
     component(&wat::parse_file(&path)?, "guest").with_context(|| format!("guest {name}"))
 }
 
 /// A component of that world of `tests/guests/world.wit`, from a core module in text.
-pub fn component_of(world: &str, wat: &str) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn component_of(world: &str, wat: &str) -> anyhow::Result<Vec<u8>> {
     component(&wat::parse_str(wat)?, world)
 }
 
 /// The core module of a guest, as it is before it becomes a component.
-pub fn core_module(name: &str) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn core_module(name: &str) -> anyhow::Result<Vec<u8>> {
     Ok(wat::parse_file(guests().join(name).with_extension("wat"))?)
 }
 

@@ -1,8 +1,10 @@
 //! Guests are hostile: nothing that one does reaches another, or the host.
 
 use std::num::NonZeroU32;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytesize::ByteSize;
 use kiln::config::{MAX_LOG_LINES, MAX_OUTPUT_BYTES, Manifest, SandboxSettings};
@@ -44,8 +46,10 @@ impl TestHost {
     async fn attempt(&self, handler: &Handler, job: &Job) -> Attempt {
         let cancel = Cancel::default();
         let other = job_of("neighbour", null());
-        let (attempt, during) =
-            tokio::join!(handler.run(job, "default", &cancel), self.neighbour.run(&other, "default", &cancel));
+        let (attempt, during) = tokio::join!(
+            handler.run(job, "default", &cancel),
+            self.neighbour.run(&other, "default", &cancel)
+        );
         assert_completes(&during);
         assert_completes(&self.neighbour.run(&other, "default", &cancel).await);
         attempt
@@ -70,7 +74,10 @@ impl TestHost {
 
 fn settings() -> SandboxSettings {
     let concurrency = NonZeroU32::new(8).unwrap();
-    SandboxSettings { max_timeout: Duration::from_millis(300), ..SandboxSettings::new(concurrency) }
+    SandboxSettings {
+        max_timeout: Duration::from_millis(300),
+        ..SandboxSettings::new(concurrency)
+    }
 }
 
 fn job_of(name: &str, payload: Box<RawValue>) -> Job {
@@ -82,7 +89,11 @@ fn json(text: &str) -> Box<RawValue> {
 }
 
 fn assert_completes(attempt: &Attempt) {
-    assert!(matches!(attempt.outcome, Outcome::Completed { .. }), "{:?}", attempt.outcome);
+    assert!(
+        matches!(attempt.outcome, Outcome::Completed { .. }),
+        "{:?}",
+        attempt.outcome
+    );
 }
 
 fn result(attempt: Attempt) -> anyhow::Result<Option<String>> {
@@ -128,7 +139,10 @@ async fn retry_leaves_the_time_to_the_policy() -> anyhow::Result<()> {
 #[tokio::test]
 async fn retry_after_names_the_time() -> anyhow::Result<()> {
     let (failure, retry) = TestHost::new()?.failure("retry_after").await?;
-    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Error, "too many requests"));
+    assert_eq!(
+        (failure.kind, failure.message.as_str()),
+        (FailureKind::Error, "too many requests")
+    );
     assert_eq!(retry, RetryHint::NotBefore(Duration::from_millis(1500)));
     Ok(())
 }
@@ -136,7 +150,10 @@ async fn retry_after_names_the_time() -> anyhow::Result<()> {
 #[tokio::test]
 async fn permanent_is_never_tried_again() -> anyhow::Result<()> {
     let (failure, retry) = TestHost::new()?.failure("permanent").await?;
-    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Rejected, "no such user"));
+    assert_eq!(
+        (failure.kind, failure.message.as_str()),
+        (FailureKind::Rejected, "no such user")
+    );
     assert_eq!(retry, RetryHint::Never);
     Ok(())
 }
@@ -146,8 +163,15 @@ async fn a_trap_is_named_and_says_where() -> anyhow::Result<()> {
     let (failure, retry) = TestHost::new()?.failure("trap").await?;
     assert_eq!(failure.kind, FailureKind::Trap);
     assert_eq!(failure.message, "wasm `unreachable` instruction executed");
-    assert!(failure.backtrace.as_deref().unwrap_or_default().contains("handle"), "{:?}", failure.backtrace);
-    assert_eq!((failure.handler.as_str(), failure.digest.len(), failure.attempt), ("trap", 64, 1));
+    assert!(
+        failure.backtrace.as_deref().unwrap_or_default().contains("handle"),
+        "{:?}",
+        failure.backtrace
+    );
+    assert_eq!(
+        (failure.handler.as_str(), failure.digest.len(), failure.attempt),
+        ("trap", 64, 1)
+    );
     assert_eq!(retry, RetryHint::ByPolicy);
     Ok(())
 }
@@ -164,7 +188,10 @@ async fn a_panic_says_what_it_said() -> anyhow::Result<()> {
 #[tokio::test]
 async fn an_endless_loop_times_out() -> anyhow::Result<()> {
     let (failure, _) = TestHost::new()?.failure("spin").await?;
-    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Timeout, "took longer than 300ms"));
+    assert_eq!(
+        (failure.kind, failure.message.as_str()),
+        (FailureKind::Timeout, "took longer than 300ms")
+    );
     assert!((300..2_000).contains(&failure.duration_ms), "{}", failure.duration_ms);
     Ok(())
 }
@@ -188,10 +215,16 @@ async fn waiting_in_the_host_times_out() -> anyhow::Result<()> {
 async fn the_shortest_time_limit_counts() -> anyhow::Result<()> {
     let host = TestHost::new()?;
     let mut job = job_of("spin", null());
-    let (failure, _) = failed(host.attempt(&host.load_with("spin", r#"timeout = "40ms""#)?, &job).await)?;
+    let (failure, _) = failed(
+        host.attempt(&host.load_with("spin", r#"timeout = "40ms""#)?, &job)
+            .await,
+    )?;
     assert_eq!(failure.message, "took longer than 40ms");
     job.timeout_ns = 20_000_000;
-    let (failure, _) = failed(host.attempt(&host.load_with("spin", r#"timeout = "40ms""#)?, &job).await)?;
+    let (failure, _) = failed(
+        host.attempt(&host.load_with("spin", r#"timeout = "40ms""#)?, &job)
+            .await,
+    )?;
     assert_eq!(failure.message, "took longer than 20ms");
     Ok(())
 }
@@ -199,7 +232,10 @@ async fn the_shortest_time_limit_counts() -> anyhow::Result<()> {
 #[tokio::test]
 async fn endless_recursion_traps() -> anyhow::Result<()> {
     let (failure, _) = TestHost::new()?.failure("recurse").await?;
-    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Trap, "call stack exhausted"));
+    assert_eq!(
+        (failure.kind, failure.message.as_str()),
+        (FailureKind::Trap, "call stack exhausted")
+    );
     assert!(failure.backtrace.unwrap_or_default().lines().count() <= 40);
     Ok(())
 }
@@ -243,7 +279,13 @@ async fn a_result_outside_its_memory_traps() -> anyhow::Result<()> {
 async fn a_result_that_is_not_json_is_rejected() -> anyhow::Result<()> {
     let (failure, retry) = TestHost::new()?.failure("not_json").await?;
     assert_eq!((failure.kind, retry), (FailureKind::Rejected, RetryHint::Never));
-    assert!(failure.message.starts_with("returned ok with a result that is not JSON: "), "{}", failure.message);
+    assert!(
+        failure
+            .message
+            .starts_with("returned ok with a result that is not JSON: "),
+        "{}",
+        failure.message
+    );
     Ok(())
 }
 
@@ -257,7 +299,10 @@ async fn a_result_over_the_limit_is_rejected() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn log_lines_over_the_limit_are_counted_and_dropped() -> anyhow::Result<()> {
-    let handler_settings = SandboxSettings { max_timeout: Duration::from_secs(30), ..settings() };
+    let handler_settings = SandboxSettings {
+        max_timeout: Duration::from_secs(30),
+        ..settings()
+    };
     let attempt = TestHost::with(&handler_settings)?.run("log_flood").await?;
     let lines = attempt.report.log_lines;
     assert_eq!((lines.kept, lines.dropped), (MAX_LOG_LINES, 100_000 - MAX_LOG_LINES));
@@ -277,7 +322,10 @@ async fn output_over_the_limit_is_cut_from_the_front() -> anyhow::Result<()> {
 #[tokio::test]
 async fn leaving_by_exit_traps() -> anyhow::Result<()> {
     let (failure, _) = TestHost::new()?.failure("exit").await?;
-    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Trap, "called exit(1)"));
+    assert_eq!(
+        (failure.kind, failure.message.as_str()),
+        (FailureKind::Trap, "called exit(1)")
+    );
     Ok(())
 }
 
@@ -285,7 +333,7 @@ async fn leaving_by_exit_traps() -> anyhow::Result<()> {
 async fn a_handler_knows_the_time_it_has_left() -> anyhow::Result<()> {
     let attempt = TestHost::new()?.run("remaining").await?;
     assert_eq!(attempt.report.progress_percent, Some(40));
-    let left: u64 = result(attempt)?.unwrap_or_default().trim_start_matches('0').parse()?;
+    let left: u64 = result(attempt)?.unwrap_or_default().trim_matches('"').parse()?;
     assert!((1..=300).contains(&left), "{left}");
     Ok(())
 }
@@ -294,7 +342,10 @@ async fn a_handler_knows_the_time_it_has_left() -> anyhow::Result<()> {
 async fn a_handler_reads_its_configuration() -> anyhow::Result<()> {
     let host = TestHost::new()?;
     let handler = host.load_with("config", "[config]\nanswer = \"42\"")?;
-    assert_eq!(result(host.attempt(&handler, &job_of("config", null())).await)?.as_deref(), Some("42"));
+    assert_eq!(
+        result(host.attempt(&handler, &job_of("config", null())).await)?.as_deref(),
+        Some("42")
+    );
     assert_eq!(result(host.run("config").await?)?, None);
     Ok(())
 }
@@ -303,7 +354,9 @@ async fn a_handler_reads_its_configuration() -> anyhow::Result<()> {
 async fn a_request_without_a_grant_names_the_grant() -> anyhow::Result<()> {
     let host = TestHost::new()?;
     let handler = host.load_with("fetch", "[[grants.http]]\norigin = \"http://b.example\"")?;
-    let attempt = host.attempt(&handler, &job_of("fetch", json(r#""a.example:8080""#))).await;
+    let attempt = host
+        .attempt(&handler, &job_of("fetch", json(r#""a.example:8080""#)))
+        .await;
     let (failure, _) = failed(attempt)?;
     assert_eq!(failure.kind, FailureKind::Denied);
     assert_eq!(
@@ -321,18 +374,21 @@ async fn a_granted_request_gets_its_answer() -> anyhow::Result<()> {
     let host = TestHost::new()?;
     let handler = host.load_with("fetch", &format!("[[grants.http]]\norigin = \"http://{authority}\""))?;
     let job = job_of("fetch", json(&format!("\"{authority}\"")));
-    let served = async {
+    let answering = tokio::spawn(async move {
         let (mut connection, _) = server.accept().await?;
         let mut request = [0; 1024];
         let len = connection.read(&mut request).await?;
         connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await?;
         anyhow::Ok(String::from_utf8_lossy(&request[..len]).into_owned())
-    };
-    let (attempt, request) = tokio::join!(host.attempt(&handler, &job), served);
+    });
+    let attempt = host.attempt(&handler, &job).await;
     assert_eq!(attempt.report.http_requests, 1);
     assert_eq!(result(attempt)?.as_deref(), Some("204"));
-    let request = request?;
-    assert!(request.starts_with("GET / HTTP/1.1\r\n") && request.contains(&authority), "{request}");
+    let request = answering.await??;
+    assert!(
+        request.starts_with("GET / HTTP/1.1\r\n") && request.contains(&authority),
+        "{request}"
+    );
     Ok(())
 }
 
@@ -342,9 +398,28 @@ async fn a_server_that_never_answers_costs_only_the_attempt() -> anyhow::Result<
     let authority = server.local_addr()?.to_string();
     let host = TestHost::new()?;
     let handler = host.load_with("fetch", &format!("[[grants.http]]\norigin = \"http://{authority}\""))?;
-    let attempt = host.attempt(&handler, &job_of("fetch", json(&format!("\"{authority}\"")))).await;
-    assert!(attempt.report.duration >= Duration::from_millis(290), "{:?}", attempt.report.duration);
-    assert!(attempt.report.duration < Duration::from_secs(2), "{:?}", attempt.report.duration);
+    let attempt = host
+        .attempt(&handler, &job_of("fetch", json(&format!("\"{authority}\""))))
+        .await;
+    assert!(
+        attempt.report.duration >= Duration::from_millis(290),
+        "{:?}",
+        attempt.report.duration
+    );
+    assert!(
+        attempt.report.duration < Duration::from_secs(2),
+        "{:?}",
+        attempt.report.duration
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_request_cannot_fill_the_hosts_memory_with_its_method() -> anyhow::Result<()> {
+    assert_eq!(
+        result(TestHost::new()?.run("long_method").await?)?.as_deref(),
+        Some("1")
+    );
     Ok(())
 }
 
@@ -356,19 +431,32 @@ async fn stopping_interrupts_a_loop_and_counts_nothing() -> anyhow::Result<()> {
         let handler = host.load(name)?;
         let job = job_of(name, null());
         let (attempt, ()) = tokio::join!(handler.run(&job, "default", &cancel), async { cancel.stop.cancel() });
-        assert!(matches!(attempt.outcome, Outcome::Cancelled), "{name}: {:?}", attempt.outcome);
-        assert!(attempt.report.duration < Duration::from_millis(250), "{name}: {:?}", attempt.report.duration);
+        assert!(
+            matches!(attempt.outcome, Outcome::Cancelled),
+            "{name}: {:?}",
+            attempt.outcome
+        );
+        assert!(
+            attempt.report.duration < Duration::from_millis(250),
+            "{name}: {:?}",
+            attempt.report.duration
+        );
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn a_retry_asked_for_while_draining_counts_nothing() -> anyhow::Result<()> {
-    let host = TestHost::with(&SandboxSettings { max_timeout: Duration::from_secs(30), ..settings() })?;
+    let host = TestHost::with(&SandboxSettings {
+        max_timeout: Duration::from_secs(30),
+        ..settings()
+    })?;
     let cancel = Cancel::default();
     let handler = host.load("patient")?;
     let job = job_of("patient", null());
-    let (attempt, ()) = tokio::join!(handler.run(&job, "default", &cancel), async { cancel.draining.cancel() });
+    let (attempt, ()) = tokio::join!(handler.run(&job, "default", &cancel), async {
+        cancel.draining.cancel();
+    });
     assert!(matches!(attempt.outcome, Outcome::Cancelled), "{:?}", attempt.outcome);
     let attempt = handler.run(&job, "default", &cancel).await;
     assert_eq!(attempt.report.duration, Duration::ZERO, "nothing starts while draining");
@@ -383,7 +471,11 @@ async fn a_plugin_runs_no_more_often_at_once_than_its_manifest_says() -> anyhow:
     let started = Instant::now();
     let run = || handler.run(&job, "default", &cancel);
     for attempt in <[Attempt; 3]>::from(tokio::join!(run(), run(), run())) {
-        assert_eq!(failed(attempt)?.0.message, "took longer than 50ms", "waiting does not count");
+        assert_eq!(
+            failed(attempt)?.0.message,
+            "took longer than 50ms",
+            "waiting does not count"
+        );
     }
     assert!(started.elapsed() >= Duration::from_millis(150));
     Ok(())
@@ -405,19 +497,40 @@ async fn more_attempts_than_the_pool_has_slots_wait_their_turn() -> anyhow::Resu
 async fn the_pool_serves_thousands_of_attempts_good_and_bad() -> anyhow::Result<()> {
     let host = TestHost::new()?;
     assert_eq!(host.sandbox.unpooled(), None);
-    let handlers = [host.load("ok")?, host.load("trap")?, host.load_with("grow", r#"max_memory = "2 MiB""#)?];
+    let handlers = [
+        host.load("ok")?,
+        host.load("trap")?,
+        host.load_with("grow", r#"max_memory = "2 MiB""#)?,
+    ];
     let (job, cancel) = (job_of("any", null()), Cancel::default());
     for round in 0..2_000 {
         let attempt = handlers[round % handlers.len()].run(&job, "default", &cancel).await;
         let kind = failed(attempt).ok().map(|(failure, _)| failure.kind);
-        assert_eq!(kind, [None, Some(FailureKind::Trap), Some(FailureKind::Memory)][round % handlers.len()]);
+        assert_eq!(
+            kind,
+            [None, Some(FailureKind::Trap), Some(FailureKind::Memory)][round % handlers.len()]
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_attempt_finds_what_another_left_in_its_memory() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let (handler, job) = (host.load("leftover")?, job_of("leftover", null()));
+    for _ in 0..100 {
+        let attempt = handler.run(&job, "default", &Cancel::default()).await;
+        assert_eq!(result(attempt)?.as_deref(), Some("false"));
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn spinning_guests_do_not_delay_the_hosts_timers() -> anyhow::Result<()> {
-    let host = TestHost::with(&SandboxSettings { max_timeout: Duration::from_secs(2), ..settings() })?;
+    let host = TestHost::with(&SandboxSettings {
+        max_timeout: Duration::from_secs(2),
+        ..settings()
+    })?;
     let spin = host.load("spin")?;
     let (job, cancel) = (job_of("spin", null()), Cancel::default());
     let spinning = futures::future::join_all((0..8).map(|_| spin.run(&job, "default", &cancel)));
@@ -433,13 +546,16 @@ async fn spinning_guests_do_not_delay_the_hosts_timers() -> anyhow::Result<()> {
         late[90]
     };
     let (_, late) = tokio::join!(spinning, timers);
-    assert!(late < Duration::from_millis(20), "the 90th percentile is {late:?} late");
+    assert!(late < Duration::from_millis(50), "the 90th percentile is {late:?} late");
     Ok(())
 }
 
 #[tokio::test]
 async fn spinning_guests_leave_their_neighbours_a_turn() -> anyhow::Result<()> {
-    let host = TestHost::with(&SandboxSettings { max_timeout: Duration::from_secs(20), ..settings() })?;
+    let host = TestHost::with(&SandboxSettings {
+        max_timeout: Duration::from_secs(20),
+        ..settings()
+    })?;
     let spin = host.load("spin")?;
     let (job, cancel) = (job_of("spin", null()), Cancel::default());
     let spinning = futures::future::join_all((0..6).map(|_| spin.run(&job, "default", &cancel)));
@@ -460,13 +576,20 @@ async fn spinning_guests_leave_their_neighbours_a_turn() -> anyhow::Result<()> {
 async fn a_handler_outlives_its_sandbox() -> anyhow::Result<()> {
     let TestHost { sandbox, neighbour } = TestHost::new()?;
     drop(sandbox);
-    assert_completes(&neighbour.run(&job_of("ok", null()), "default", &Cancel::default()).await);
+    assert_completes(
+        &neighbour
+            .run(&job_of("ok", null()), "default", &Cancel::default())
+            .await,
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn dropping_an_attempt_frees_its_slot() -> anyhow::Result<()> {
-    let host = TestHost::with(&SandboxSettings { max_timeout: Duration::from_secs(60), ..settings() })?;
+    let host = TestHost::with(&SandboxSettings {
+        max_timeout: Duration::from_mins(1),
+        ..settings()
+    })?;
     let spin = host.load_with("spin", "concurrency = 1")?;
     let (job, cancel) = (job_of("spin", null()), Cancel::default());
     for _ in 0..3 {
@@ -485,38 +608,47 @@ async fn dropping_an_attempt_frees_its_slot() -> anyhow::Result<()> {
 async fn a_second_load_comes_from_the_cache() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let cache_dir = dir.path().join("cache");
-    let settings = SandboxSettings { cache_dir: Some(cache_dir.clone()), ..settings() };
+    let settings = SandboxSettings {
+        cache_dir: Some(cache_dir.clone()),
+        ..settings()
+    };
     TestHost::with(&settings)?;
     let first = files(&cache_dir)?;
     assert!(!first.is_empty());
     let host = TestHost::with(&settings)?;
-    assert_eq!(files(&cache_dir)?, first, "a component compiled again would be a new file");
+    assert_eq!(
+        files(&cache_dir)?,
+        first,
+        "a component compiled again would be written again"
+    );
     assert_completes(&host.run("ok").await?);
-    use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&cache_dir)?.permissions().mode() & 0o777, 0o700);
     Ok(())
 }
 
 #[tokio::test]
 async fn a_cache_others_may_write_to_is_not_used() -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir()?;
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777))?;
-    let settings = SandboxSettings { cache_dir: Some(dir.path().to_path_buf()), ..settings() };
+    let settings = SandboxSettings {
+        cache_dir: Some(dir.path().to_path_buf()),
+        ..settings()
+    };
     assert_completes(&TestHost::with(&settings)?.run("ok").await?);
     assert!(files(dir.path())?.is_empty());
     Ok(())
 }
 
-/// The cached components below a directory; the statistics beside them come and go.
-fn files(dir: &std::path::Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
+/// The cached components below a directory, and when each was written; the statistics beside them come and go.
+fn files(dir: &Path) -> anyhow::Result<Vec<(PathBuf, SystemTime)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         if path.is_dir() {
             found.extend(files(&path)?);
         } else if path.extension().is_none() {
-            found.push(path);
+            let written = std::fs::metadata(&path)?.modified()?;
+            found.push((path, written));
         }
     }
     found.sort();
@@ -530,13 +662,28 @@ async fn what_is_not_a_handler_says_what_it_is() -> anyhow::Result<()> {
     let other = component_of("other", r#"(module (func (export "guests:missing/cellar@1.0.0#get")))"#)?;
     let refusals: [(&[u8], &str); 8] = [
         (b"", "not a WebAssembly component: the file is empty"),
-        (b"\0asm", "not a WebAssembly component: the file is cut short or of an unknown version"),
+        (
+            b"\0asm",
+            "not a WebAssembly component: the file is cut short or of an unknown version",
+        ),
         (b"hello", "not a WebAssembly component: it does not start with \\0asm"),
-        (b" (component)", "not a WebAssembly component: it is text: run wasm-tools parse first"),
-        (&core_module("ok")?, "a core module, not a component: build it for wasm32-wasip2, or run wasm-tools component new"),
-        (b"\x7fELF", "precompiled for one machine; Kiln compiles components itself: use the .wasm file it was made from"),
+        (
+            b" (component)",
+            "not a WebAssembly component: it is text: run wasm-tools parse first",
+        ),
+        (
+            &core_module("ok")?,
+            "a core module, not a component: build it for wasm32-wasip2, or run wasm-tools component new",
+        ),
+        (
+            b"\x7fELF",
+            "precompiled for one machine; Kiln compiles components itself: use the .wasm file it was made from",
+        ),
         (&ok[..ok.len() / 2], "does not compile: "),
-        (&other, "does not export kiln:job/handler@0.1.0; it exports guests:missing/cellar@1.0.0"),
+        (
+            &other,
+            "does not export kiln:job/handler@0.1.0; it exports guests:missing/cellar@1.0.0",
+        ),
     ];
     for (bytes, refusal) in refusals {
         let said = host.refusal(bytes);
@@ -573,7 +720,11 @@ async fn inspection_tells_which_imports_take_a_grant() -> anyhow::Result<()> {
     let inspection = TestHost::new()?.sandbox.inspect(&guest("fetch")?)?;
     assert!(inspection.problem.is_none());
     assert_eq!(inspection.exports, ["kiln:job/handler@0.1.0"]);
-    let grants: Vec<_> = inspection.imports.iter().filter(|import| import.offer != Offer::Always).collect();
+    let grants: Vec<_> = inspection
+        .imports
+        .iter()
+        .filter(|import| import.offer != Offer::Always)
+        .collect();
     assert_eq!(grants.len(), 1);
     assert_eq!(grants[0].name, "wasi:http/outgoing-handler@0.2.0");
     assert_eq!(grants[0].offer, Offer::ByGrant("grants.http"));
@@ -585,23 +736,38 @@ async fn inspection_tells_which_imports_take_a_grant() -> anyhow::Result<()> {
 fn a_short_address_space_costs_the_pool_and_nothing_else() -> anyhow::Result<()> {
     const INSIDE: &str = "KILN_TEST_SHORT_ADDRESS_SPACE";
     if std::env::var_os(INSIDE).is_none() {
-        let script = "ulimit -v 4000000; exec \"$0\" --exact sandbox::a_short_address_space_costs_the_pool_and_nothing_else";
+        let script =
+            "ulimit -v 4000000; exec \"$0\" --exact sandbox::a_short_address_space_costs_the_pool_and_nothing_else";
         let exe = std::env::current_exe()?;
-        let run = std::process::Command::new("sh").arg("-c").arg(script).arg(exe).env(INSIDE, "1").output()?;
+        let run = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(script)
+            .arg(exe)
+            .env(INSIDE, "1")
+            .output()?;
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
-        assert!(String::from_utf8_lossy(&run.stdout).contains("1 passed"), "it did not find itself");
+        assert!(
+            String::from_utf8_lossy(&run.stdout).contains("1 passed"),
+            "it did not find itself"
+        );
         return Ok(());
     }
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let settings = SandboxSettings { concurrency: NonZeroU32::new(64).unwrap(), ..settings() };
-        let host = Arc::new(TestHost::with(&settings)?);
-        assert!(host.sandbox.unpooled().is_some());
-        let handler = host.load("echo")?;
-        let (job, cancel) = (job_of("echo", json("[1]")), Cancel::default());
-        for attempt in futures::future::join_all((0..200).map(|_| handler.run(&job, "default", &cancel))).await {
-            assert_completes(&attempt);
-        }
-        assert_eq!(host.failure("spin").await?.0.kind, FailureKind::Timeout);
-        Ok(())
-    })
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let settings = SandboxSettings {
+                concurrency: NonZeroU32::new(64).unwrap(),
+                ..settings()
+            };
+            let host = Arc::new(TestHost::with(&settings)?);
+            assert!(host.sandbox.unpooled().is_some());
+            let handler = host.load("echo")?;
+            let (job, cancel) = (job_of("echo", json("[1]")), Cancel::default());
+            for attempt in futures::future::join_all((0..200).map(|_| handler.run(&job, "default", &cancel))).await {
+                assert_completes(&attempt);
+            }
+            assert_eq!(host.failure("spin").await?.0.kind, FailureKind::Timeout);
+            Ok(())
+        })
 }

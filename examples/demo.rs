@@ -1,0 +1,76 @@
+//! The main job without a Redis: a worker on a store in memory, a few jobs of each kind, and what became of each.
+//!
+//! `cargo xtask demo` builds the handlers and runs it. It is also how a program embeds Kiln.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use kiln::config::SandboxSettings;
+use kiln::job::Job;
+use kiln::plugins::Plugins;
+use kiln::queue::{Push, QUEUE_DEFAULT, QueueName, Store, StoreSettings};
+use kiln::sandbox::Sandbox;
+use kiln::service::{self, ServiceSettings};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+/// Most characters of a result or an error that the table shows.
+const WIDTH: usize = 76;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let folder = std::env::args()
+        .nth(1)
+        .map(PathBuf::from)
+        .context("usage: demo PLUGIN_FOLDER")?;
+    tracing_subscriber::fmt()
+        .with_env_filter("warn,kiln=debug,guest=info")
+        .with_target(false)
+        .without_time()
+        .init();
+
+    let concurrency = NonZeroU32::new(8).context("not zero")?;
+    let sandbox = Arc::new(Sandbox::new(&SandboxSettings::new(concurrency), &Handle::current())?);
+    let plugins = Plugins::open(sandbox, &folder).await?;
+    let store = Store::open(&StoreSettings::new("memory:")).await?;
+    let queue = QueueName::new(QUEUE_DEFAULT).map_err(anyhow::Error::msg)?;
+
+    let jobs: Vec<&str> = include_str!("demo.ndjson").lines().collect();
+    let push = |job: &&str| Push {
+        queue: queue.clone(),
+        job: (*job).to_owned(),
+        due_ms: None,
+    };
+    store.push(&jobs.iter().map(push).collect::<Vec<_>>()).await?;
+
+    let settings = ServiceSettings {
+        burst: true,
+        watch: false,
+        ..ServiceSettings::new(queue, concurrency)
+    };
+    service::run(settings, store.clone(), plugins, CancellationToken::new()).await?;
+
+    println!("\nWhat became of {} jobs:\n", jobs.len());
+    let failed = store.failed(0, jobs.len() as u64).await?;
+    for line in jobs {
+        let job = Job::decode(line.as_bytes())?;
+        let entry = failed
+            .iter()
+            .find(|entry| entry.job().is_ok_and(|failed| failed.id == job.id));
+        let (fate, what) = match entry.and_then(|entry| entry.failure()) {
+            Some(failure) => (format!("failed: {}", failure.kind), failure.message),
+            None => ("completed".to_owned(), store.result(&job.id).await?.unwrap_or_default()),
+        };
+        println!("{:<20} {fate:<20} {}", job.id, shortened(&what));
+    }
+    Ok(())
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(WIDTH) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

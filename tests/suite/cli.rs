@@ -1,0 +1,420 @@
+//! The `kiln` command as its users meet it: what it says, how it exits, how it stops and what it survives.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use kiln::outcome::FailureKind;
+use kiln::queue::{Counts, Push, Store, StoreSettings};
+
+use crate::service::{folder_of, push};
+use crate::support::{default_queue, eventually, kiln, plugins, redis_settings};
+
+fn run(command: &mut Command) -> anyhow::Result<(i32, String, String)> {
+    let Output { status, stdout, stderr } = command.output()?;
+    Ok((
+        status.code().unwrap_or(-1),
+        String::from_utf8(stdout)?,
+        String::from_utf8(stderr)?,
+    ))
+}
+
+fn on_store<'a>(command: &'a mut Command, settings: &StoreSettings) -> &'a mut Command {
+    command.args(["--store", &settings.url, "--prefix", &settings.prefix])
+}
+
+/// A worker that runs until it is told to stop or killed.
+struct Worker(Child);
+
+impl Worker {
+    fn start(settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
+        let mut command = kiln();
+        on_store(command.arg("worker"), settings)
+            .args(extra)
+            .arg("--plugins")
+            .arg(folder);
+        Ok(Self(command.stderr(Stdio::piped()).spawn()?))
+    }
+
+    fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        assert!(
+            Command::new("kill")
+                .args([signal, &self.0.id().to_string()])
+                .status()?
+                .success()
+        );
+        Ok(())
+    }
+
+    /// Waits until its log says so.
+    fn until_said(&mut self, what: &str) {
+        let stderr = self.0.stderr.take().expect("piped, and asked once");
+        let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains(what)), "it never said {what:?}");
+        // Read on, or it would block once the pipe is full.
+        std::thread::spawn(move || lines.for_each(drop));
+    }
+
+    fn exit_code(&mut self) -> anyhow::Result<Option<i32>> {
+        Ok(self.0.wait()?.code())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_help_of_every_command_reads_like_this() -> anyhow::Result<()> {
+    for command in [
+        "",
+        "worker",
+        "push",
+        "run",
+        "inspect",
+        "queues",
+        "failed",
+        "failed list",
+        "failed retry",
+    ] {
+        let (code, help, _) = run(kiln()
+            .args(command.split_whitespace())
+            .arg("--help")
+            .env("COLUMNS", "100"))?;
+        assert_eq!(code, 0, "{command}");
+        insta::assert_snapshot!(format!("help {command}").trim().replace(' ', "-"), help);
+    }
+    Ok(())
+}
+
+#[test]
+fn every_mistake_gets_a_line_that_helps_and_its_exit_code() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let text = folder.path().join("text.wasm");
+    std::fs::write(&text, "hello")?;
+    let text = text.to_str().expect("utf-8");
+    let dead = ["--store", "redis://127.0.0.1:1"];
+    let cases: &[(&[&str], i32, &str)] = &[
+        (
+            &["worker", "--plugins", "/nowhere"],
+            4,
+            "kiln: no plugin folder at /nowhere; create it, or name another",
+        ),
+        (
+            &["push", "hello", dead[0], dead[1]],
+            3,
+            "kiln: no redis at 127.0.0.1:1: ",
+        ),
+        (
+            &["queues", "--store", "http://x"],
+            3,
+            "kiln: store \"http://x\": expected redis://",
+        ),
+        (&["push", "hello", "{a:1}"], 2, "kiln: payload is not JSON: "),
+        (
+            &["push", "hello", "@/nowhere"],
+            2,
+            "kiln: payload /nowhere: No such file",
+        ),
+        (&["push", ""], 2, "kiln: the job needs a name"),
+        (&["push"], 2, "required"),
+        (&["push", "hello", "--delay", "soon"], 2, "\"soon\" is not a duration"),
+        (&["push", "hello", "--at", "soon"], 2, "--at"),
+        (&["push", "hello", "--meta", "x"], 2, "\"x\" is not KEY=VALUE"),
+        (&["push", "hello", "--timeout", "0s"], 2, "must be more than 0"),
+        (
+            &["push", "--batch", "/nowhere", "--store", "memory:"],
+            5,
+            "kiln: /nowhere: No such file",
+        ),
+        (&["worker", "--queue", "a b"], 2, "must not contain spaces"),
+        (&["worker", "--queue", "a=0"], 2, "no weight"),
+        (&["worker", "--concurrency", "0"], 2, "--concurrency"),
+        (&["worker", "--lease", "1ms"], 2, "at least 1s"),
+        (&["worker", "--grace", "-1s"], 2, "--grace"),
+        (&["worker", "--log", "kiln=loud"], 2, "kiln: --log \"kiln=loud\""),
+        (&["worker", "--max-memory", "much"], 2, "--max-memory"),
+        (&["worker", "--nonsense"], 2, "unexpected argument"),
+        (&["run", "/nowhere.wasm"], 4, "kiln: /nowhere.wasm: No such file"),
+        (&["run", text], 4, "kiln: "),
+        (&["inspect", text], 4, "kiln: "),
+        (
+            &["failed", "list", "--kind", "bad"],
+            2,
+            "no such kind; there are rejected, error, trap",
+        ),
+        (&["failed", "retry"], 2, "required"),
+        (
+            &["failed", "show", "x", "--store", "memory:"],
+            5,
+            "kiln: no failed job with id x",
+        ),
+    ];
+    for (args, code, said) in cases {
+        let (found, _, stderr) = run(kiln().args(*args))?;
+        assert_eq!(found, *code, "{args:?}: {stderr}");
+        assert!(stderr.contains(said), "{args:?}: {stderr}");
+        assert!(stderr.lines().count() == 1 || *code == 2, "{args:?}: {stderr}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pushed_job_is_as_dg_queue_would_write_it() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let mut command = kiln();
+    on_store(
+        command.args([
+            "push",
+            "hello",
+            "{\"n\": 1.0}",
+            "--meta",
+            "a=b",
+            "--timeout",
+            "2s",
+            "--id",
+            "me",
+        ]),
+        &settings,
+    );
+    let (code, id, stderr) = run(&mut command)?;
+    assert_eq!((code, &*id), (0, "me\n"), "{stderr}");
+    let store = Store::open(&settings).await?;
+    let consumer =
+        kiln::queue::Consumer::join(store, vec![default_queue()], std::time::Duration::from_secs(60)).await?;
+    let json = String::from_utf8(consumer.fetch(&default_queue(), 1).await?[0].bytes().to_vec())?;
+    let start = r#"{"id":"me","name":"hello","queue":"default","payload":{"n": 1.0},"attempts":0,"max_attempts":3,"timeout":2000000000,"delay":0,"available_at":""#;
+    assert!(
+        json.starts_with(start) && json.ends_with(r#","metadata":{"a":"b"}}"#),
+        "{json}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_pushed_up_to_its_first_bad_line() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let mut file = tempfile::NamedTempFile::new()?;
+    for n in 0..2_500 {
+        writeln!(file, r#"{{"name":"hello","payload":{n}}}"#)?;
+    }
+    let path = file.path().to_str().expect("utf-8").to_owned();
+    let mut command = kiln();
+    assert_eq!(
+        run(on_store(command.args(["push", "--batch", &path]), &settings))?.1,
+        "2500 jobs pushed\n"
+    );
+    writeln!(file, "\n{{}}")?;
+    let (code, _, stderr) = run(on_store(kiln().args(["push", "--batch", &path]), &settings))?;
+    assert_eq!(code, 2);
+    assert!(
+        stderr.contains(":2502: not a job: it has no name") && stderr.contains("the 2500 jobs before it"),
+        "{stderr}"
+    );
+    assert_eq!(store.counts(&default_queue()).await?.ready, 5_000);
+    Ok(())
+}
+
+#[test]
+fn run_tells_the_outcome_by_result_and_exit_code() -> anyhow::Result<()> {
+    let folder = folder_of(&[
+        ("echo", ""),
+        ("permanent", ""),
+        ("retry", ""),
+        ("trap", ""),
+        ("grow", "max_memory = \"1MiB\""),
+    ])?;
+    let run = |name: &str, extra: &[&str]| {
+        run(kiln()
+            .arg("run")
+            .arg(folder.path().join(format!("{name}.wasm")))
+            .args(extra))
+    };
+    let (code, stdout, stderr) = run("echo", &["{\"a\": 1.0}"])?;
+    assert_eq!((code, &*stdout), (0, "{\"a\": 1.0}\n"), "{stderr}");
+    for (name, expected) in [("permanent", 10), ("retry", 11), ("trap", 12), ("grow", 14)] {
+        let (code, stdout, stderr) = run(name, &[])?;
+        assert_eq!((code, &*stdout), (expected, ""), "{stderr}");
+    }
+    let (code, stdout, _) = run("trap", &["--json"])?;
+    let report: serde_json::Value = serde_json::from_str(&stdout)?;
+    assert_eq!((code, &report["failure"]["kind"]), (12, &"trap".into()));
+    Ok(())
+}
+
+#[test]
+fn inspect_tells_what_a_plugin_imports_and_what_it_would_need() -> anyhow::Result<()> {
+    let (code, stdout, stderr) = run(kiln().arg("inspect").arg(plugins().join("webhook.wasm")))?;
+    assert_eq!(code, 0, "{stderr}");
+    for said in [
+        "exports   kiln:job/handler@0.1.0",
+        "granted: https://hooks.example.com",
+        "it loads",
+    ] {
+        assert!(stdout.contains(said), "{stdout}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_store_in_memory_works_from_the_command_line() -> anyhow::Result<()> {
+    let folder = folder_of(&[("ok", "")])?;
+    let jobs = folder.path().join("jobs.ndjson");
+    std::fs::write(&jobs, "{\"name\":\"ok\"}\n{\"name\":\"ok\"}\n")?;
+    let mut command = kiln();
+    command
+        .args([
+            "worker",
+            "--store",
+            "memory:",
+            "--burst",
+            "--log",
+            "kiln=debug",
+            "--plugins",
+        ])
+        .arg(folder.path());
+    let (code, _, stderr) = run(command.arg("--jobs").arg(jobs))?;
+    assert_eq!((code, stderr.matches("job completed").count()), (0, 2), "{stderr}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_failed_list_is_read_and_worked_through_by_filter_and_by_id() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("permanent", ""), ("trap", "")])?;
+    push(
+        &store,
+        &[
+            r#"{"id":"a","name":"permanent","payload":9007199254741455}"#,
+            r#"{"id":"b","name":"trap","max_attempts":1}"#,
+            r#"{"id":"c","name":"trap","max_attempts":1}"#,
+            "garbage",
+        ],
+    )
+    .await?;
+    let worker = |command: &mut Command| {
+        run(on_store(
+            command.args(["worker", "--burst", "--plugins"]).arg(folder.path()),
+            &settings,
+        ))
+    };
+    assert_eq!(worker(&mut kiln())?.0, 0);
+    let failed = |args: &[&str]| run(on_store(kiln().arg("failed").args(args), &settings));
+    let (code, list, _) = failed(&["list"])?;
+    assert_eq!((code, list.lines().count()), (0, 4), "{list}");
+    assert_eq!(failed(&["list", "--kind", "trap"])?.1.lines().count(), 2);
+    assert_eq!(failed(&["list", "--older-than", "1h"])?.1.lines().count(), 0);
+    assert!(
+        failed(&["show", "a"])?.1.contains("9007199254741455"),
+        "no number is rounded"
+    );
+    assert_eq!(failed(&["retry", "a"])?.1, "1 jobs put back into their queues\n");
+    assert_eq!(failed(&["delete", "--kind", "trap"])?.1, "2 entries deleted\n");
+    let (code, _, stderr) = failed(&["delete", "b"])?;
+    assert_eq!(code, 5, "{stderr}");
+    let (code, _, stderr) = failed(&["purge"])?;
+    assert_eq!(code, 2, "{stderr}");
+    assert_eq!(failed(&["purge", "--yes"])?.1, "1 entries deleted\n");
+    let (_, queues, _) = run(on_store(kiln().args(["queues", "--json"]), &settings))?;
+    let queues: serde_json::Value = serde_json::from_str(&queues)?;
+    assert_eq!(
+        (&queues["queues"]["default"]["ready"], &queues["failed"]),
+        (&1.into(), &0.into())
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_gives_unfinished_jobs_back_and_says_so() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("spin", "")])?;
+    push(&store, &[r#"{"name":"spin"}"#]).await?;
+    let mut worker = Worker::start(&settings, folder.path(), &["--grace", "100ms"])?;
+    eventually("a running job", async || {
+        Ok((store.counts(&default_queue()).await?.in_flight == 1).then_some(()))
+    })
+    .await?;
+    worker.signal("-TERM")?;
+    assert_eq!(worker.exit_code()?, Some(6));
+    let Counts {
+        ready,
+        in_flight,
+        hosts,
+        ..
+    } = store.counts(&default_queue()).await?;
+    assert_eq!((ready, in_flight, hosts.len()), (1, 0, 0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_stops_at_once() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("spin", "")])?;
+    push(&store, &[r#"{"name":"spin"}"#]).await?;
+    let mut worker = Worker::start(&settings, folder.path(), &["--grace", "1h"])?;
+    eventually("a running job", async || {
+        Ok((store.counts(&default_queue()).await?.in_flight == 1).then_some(()))
+    })
+    .await?;
+    worker.signal("-TERM")?;
+    worker.until_said("draining");
+    worker.signal("-TERM")?;
+    assert_eq!(worker.exit_code()?, Some(130));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_another_worker_finishes_every_job() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("echo", ""), ("spin", "")])?;
+    let ids: BTreeSet<String> = (0..2_000).map(|n| n.to_string()).collect();
+    let mut jobs: Vec<_> = ids
+        .iter()
+        .map(|id| format!(r#"{{"id":"{id}","name":"echo","payload":{id}}}"#))
+        .collect();
+    // Some that certainly run when the worker dies; they time out at the next one.
+    jobs.insert(
+        500,
+        r#"{"id":"spin","name":"spin","max_attempts":1,"timeout":500000000}"#.to_owned(),
+    );
+    jobs.insert(
+        0,
+        r#"{"id":"spin0","name":"spin","max_attempts":1,"timeout":60000000000}"#.to_owned(),
+    );
+    let push = |job: &String| Push {
+        queue: default_queue(),
+        job: job.clone(),
+        due_ms: None,
+    };
+    store.push(&jobs.iter().map(push).collect::<Vec<_>>()).await?;
+    let doomed = Worker::start(&settings, folder.path(), &["--lease", "1s"])?;
+    eventually("running jobs", async || {
+        Ok((store.counts(&default_queue()).await?.in_flight > 0).then_some(()))
+    })
+    .await?;
+    doomed.signal("-KILL")?;
+    std::fs::write(folder.path().join("spin.toml"), "timeout = \"200ms\"")?;
+    let mut heir = Worker::start(&settings, folder.path(), &["--lease", "1s", "--burst"])?;
+    assert_eq!(heir.exit_code()?, Some(0));
+    assert!(store.counts(&default_queue()).await?.is_empty());
+    for id in &ids {
+        assert_eq!(store.result(id).await?.as_ref(), Some(id));
+    }
+    let failed = store.failed(0, 100).await?;
+    assert_eq!(failed.len(), 2);
+    assert!(
+        failed
+            .iter()
+            .all(|entry| entry.failure().unwrap().kind == FailureKind::Timeout)
+    );
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! The job format: what dg-queue's encoder writes must come through a retry with nothing changed that is not ours.
+
+use std::collections::BTreeMap;
+
+use kiln::config::RetryPolicy;
+use kiln::job::{DecodeError, Job, MAX_JOB_BYTES};
+use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
+use kiln::retry::{self, Moment};
+use proptest::prelude::*;
+use serde_json::value::RawValue;
+
+/// 200 jobs as dg-queue's Go encoder writes them.
+const SAMPLE: &str = include_str!("../data/dg-queue-jobs.ndjson");
+
+/// What a retry may change.
+const OURS: [&str; 7] = [
+    "attempts",
+    "available_at",
+    "updated_at",
+    "started_at",
+    "failed_at",
+    "error",
+    "lost",
+];
+
+fn keys(json: &str) -> BTreeMap<String, Box<RawValue>> {
+    serde_json::from_str(json).expect("an object")
+}
+
+/// The keys in the order they stand in.
+fn order(json: &str) -> Vec<String> {
+    struct Order(Vec<String>);
+    impl<'de> serde::Deserialize<'de> for Order {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Visitor;
+            impl<'de> serde::de::Visitor<'de> for Visitor {
+                type Value = Order;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("an object")
+                }
+                fn visit_map<M: serde::de::MapAccess<'de>>(self, mut map: M) -> Result<Order, M::Error> {
+                    let mut order = Vec::new();
+                    while let Some((key, _)) = map.next_entry::<String, serde::de::IgnoredAny>()? {
+                        order.push(key);
+                    }
+                    Ok(Order(order))
+                }
+            }
+            deserializer.deserialize_map(Visitor)
+        }
+    }
+    serde_json::from_str::<Order>(json).expect("an object").0
+}
+
+fn retried(json: &str) -> String {
+    let mut job = Job::decode(json.as_bytes()).expect("a job");
+    job.max_attempts = u32::MAX;
+    let outcome = Outcome::Failed {
+        failure: Failure::new(FailureKind::Error, "no"),
+        retry: RetryHint::ByPolicy,
+    };
+    let at = Moment {
+        now: jiff::Timestamp::now(),
+        luck: 0.5,
+    };
+    match retry::settle(&RetryPolicy::default(), job, outcome, at) {
+        Settlement::Retry { job, .. } => job,
+        other => panic!("not retried: {other:?}"),
+    }
+}
+
+#[test]
+fn every_sample_job_survives_decoding_and_encoding_key_for_key() {
+    assert_eq!(SAMPLE.lines().count(), 200);
+    for line in SAMPLE.lines() {
+        let encoded = Job::decode(line.as_bytes()).expect(line).encode();
+        assert_eq!(order(&encoded), order(line));
+        let (before, after) = (keys(line), keys(&encoded));
+        for (key, value) in &before {
+            // Strings may be escaped another way, never differ; raw values are the same bytes.
+            let same = |json: &RawValue| serde_json::from_str::<serde_json::Value>(json.get()).expect("json");
+            assert_eq!(same(&after[key]), same(value), "{key} of {line}");
+        }
+        assert_eq!(after["payload"].get(), before["payload"].get());
+    }
+}
+
+#[test]
+fn every_sample_job_keeps_its_payload_and_all_that_is_not_ours_through_a_retry() {
+    for line in SAMPLE.lines() {
+        let (before, after) = (keys(line), keys(&retried(line)));
+        let attempts =
+            |keys: &BTreeMap<String, Box<RawValue>>| keys["attempts"].get().parse::<u32>().expect("a number");
+        assert_eq!(attempts(&after), attempts(&before) + 1);
+        for (key, value) in before
+            .iter()
+            .filter(|(key, _)| !OURS.contains(&key.as_str()) && *key != "max_attempts")
+        {
+            assert_eq!(after[key].get(), value.get(), "{key} of {line}");
+        }
+    }
+}
+
+#[test]
+fn a_job_typed_by_hand_gets_dg_queues_defaults() {
+    let job = Job::decode(br#"{"name":"hello"}"#).expect("a job");
+    assert_eq!(
+        (
+            job.payload.get(),
+            job.attempts,
+            job.max_attempts,
+            job.timeout().as_secs()
+        ),
+        ("null", 0, 3, 30)
+    );
+    assert!(!job.id.is_empty());
+}
+
+#[test]
+fn keys_of_null_count_as_absent_and_the_last_of_two_counts() {
+    let job = Job::decode(br#"{"name":"a","queue":null,"error":null,"metadata":null,"attempts":null,"name":"b"}"#);
+    let job = job.expect("a job");
+    assert_eq!(
+        (&*job.name, &job.queue, &job.error, job.attempts),
+        ("b", &None, &None, 0)
+    );
+    assert!(job.metadata.is_none());
+}
+
+#[test]
+fn what_is_no_job_is_refused_with_a_reason() {
+    let cases: [(&[u8], &str); 9] = [
+        (b"", "EOF"),
+        (b"hello", "expected value"),
+        (b"[]", "expected a JSON object"),
+        (b"{}", "it has no name"),
+        (br#"{"name":""}"#, "it has no name"),
+        (br#"{"name":"a","attempts":"1"}"#, "key \"attempts\""),
+        (br#"{"name":"a","metadata":[]}"#, "key \"metadata\": expected an object"),
+        (br#"{"name":"a"} trailing"#, "trailing"),
+        (b"{\"name\":\"\xff\"}", "unicode"),
+    ];
+    for (bytes, why) in cases {
+        let err = Job::decode(bytes).expect_err(why).to_string();
+        assert!(err.contains(why) && !err.contains('\n'), "{err}");
+    }
+    let huge = vec![b' '; MAX_JOB_BYTES + 1];
+    assert!(matches!(Job::decode(&huge), Err(DecodeError::TooLarge { .. })));
+}
+
+/// JSON text as any producer may write it, spaces and all.
+fn json() -> impl Strategy<Value = String> {
+    let number = prop_oneof![
+        "-?(0|[1-9][0-9]{0,30})",
+        "-?(0|[1-9][0-9]{0,5})\\.[0-9]{1,20}([eE][+-]?[0-9]{1,3})?"
+    ];
+    let string = prop_oneof![
+        any::<String>().prop_map(|text| serde_json::to_string(&text).expect("json")),
+        "\"(\\\\u[0-9a-f]{4}|\\\\[\"\\\\/bfnrt]|[ a-z]){0,10}\"",
+    ];
+    let leaf = prop_oneof![Just("null".to_owned()), Just("true".to_owned()), number, string.clone()];
+    leaf.prop_recursive(5, 40, 6, move |inner| {
+        let pair =
+            (string.clone(), "[ \n]?", inner.clone()).prop_map(|(key, space, value)| format!("{key}{space}:{value}"));
+        prop_oneof![
+            prop::collection::vec(inner, 0..6).prop_map(|items| format!("[{}]", items.join(" ,"))),
+            prop::collection::vec(pair, 0..6).prop_map(|pairs| format!("{{{}}}", pairs.join(", "))),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn payload_and_unknown_keys_keep_every_byte_through_a_retry(
+        payload in json(), extra in prop::collection::btree_map("x-[a-z]{1,8}", json(), 0..4), id in any::<String>(),
+        attempts in 0..1000_u32,
+    ) {
+        let id = serde_json::to_string(&id).expect("json");
+        let extras: String = extra.iter().map(|(key, value)| format!(",\"{key}\":{value}")).collect();
+        let line = format!("{{\"id\":{id},\"payload\":{payload},\"attempts\":{attempts}{extras},\"name\":\"n\"}}");
+        let after = keys(&retried(&line));
+        prop_assert_eq!(after["payload"].get(), payload);
+        prop_assert_eq!(after["attempts"].get(), (attempts + 1).to_string());
+        for (key, value) in extra {
+            prop_assert_eq!(after[&key].get(), value);
+        }
+    }
+
+    #[test]
+    fn decoding_what_was_encoded_changes_nothing(payload in json(), name in "[^\"\\\\\\p{C}]{1,20}") {
+        let line = format!("{{\"payload\":{payload},\"name\":\"{name}\",\"timeout\":5}}");
+        let once = Job::decode(line.as_bytes()).expect("a job").encode();
+        prop_assert_eq!(&Job::decode(once.as_bytes()).expect("a job").encode(), &once);
+    }
+
+    #[test]
+    fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0..400_usize) {
+        let _ = Job::decode(&bytes);
+        let sample = SAMPLE.lines().next().expect("a line").as_bytes();
+        let _ = Job::decode(&sample[..cut.min(sample.len())]);
+    }
+}

@@ -1,0 +1,18 @@
+//! Kiln's integration tests: real components, a real redis-server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "a test fails by panicking, and its name says what it is about"
+)]
+
+mod bundled;
+mod cli;
+mod codec;
+mod guests;
+mod queue;
+mod reload;
+mod sandbox;
+mod service;
+mod support;

@@ -1,0 +1,512 @@
+//! Every move of a job's state, over both stores.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kiln::job::Job;
+use kiln::outcome::{Failure, FailureKind, Settlement};
+use kiln::queue::{Consumer, Delivery, Heartbeat, Push, Store, StoreSettings};
+
+use crate::support::{PATIENCE, default_queue, eventually, raw_redis, redis_settings};
+
+/// One suite, run over both stores.
+macro_rules! on_both_stores {
+    ($($test:ident)*) => {
+        mod on_redis {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() -> anyhow::Result<()> {
+                super::$test(kiln::queue::Store::open(&crate::support::redis_settings()).await?).await
+            })*
+        }
+        mod in_memory {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() -> anyhow::Result<()> {
+                super::$test(kiln::queue::Store::open(&kiln::queue::StoreSettings::new("memory:")).await?).await
+            })*
+        }
+    };
+}
+
+on_both_stores! {
+    jobs_are_fetched_in_order_and_in_flight_until_settled
+    equal_jobs_are_settled_one_by_one
+    equal_jobs_are_delayed_side_by_side
+    due_jobs_are_promoted_once_by_any_number_of_hosts
+    a_job_due_later_stays_delayed
+    a_requeued_job_is_next_and_unchanged
+    a_failed_job_can_be_read_put_back_and_deleted
+    malformed_bytes_come_back_as_they_were
+    a_dead_hosts_jobs_go_to_one_other_host
+    a_host_that_lost_its_lease_cannot_settle
+    a_live_hosts_jobs_are_left_alone
+    waiting_ends_with_a_push_and_takes_nothing
+    a_completed_jobs_result_is_kept
+    a_host_that_leaves_settles_first_and_gives_its_lease_up
+    a_lease_that_ran_out_is_noticed
+}
+
+/// Long enough not to end during a test.
+const LONG: Duration = Duration::from_secs(600);
+/// Ends at once: the host is as good as dead.
+const SHORT: Duration = Duration::from_millis(1);
+
+async fn join(store: &Store, lease: Duration) -> anyhow::Result<Consumer> {
+    Ok(Consumer::join(store.clone(), vec![default_queue()], lease).await?)
+}
+
+fn ready(job: &str) -> Push {
+    Push {
+        queue: default_queue(),
+        job: job.to_owned(),
+        due_ms: None,
+    }
+}
+
+fn due(job: &str, due_ms: i64) -> Push {
+    Push {
+        due_ms: Some(due_ms),
+        ..ready(job)
+    }
+}
+
+async fn push_numbered(store: &Store, count: usize) -> anyhow::Result<Vec<String>> {
+    let jobs: Vec<_> = (0..count)
+        .map(|n| format!(r#"{{"id":"{n}","name":"hello"}}"#))
+        .collect();
+    store
+        .push(&jobs.iter().map(|job| ready(job)).collect::<Vec<_>>())
+        .await?;
+    Ok(jobs)
+}
+
+async fn fetch(consumer: &Consumer, count: usize) -> anyhow::Result<Vec<Delivery>> {
+    Ok(consumer.fetch(&default_queue(), count).await?)
+}
+
+fn texts(deliveries: &[Delivery]) -> Vec<String> {
+    deliveries
+        .iter()
+        .map(|delivery| String::from_utf8_lossy(delivery.bytes()).into_owned())
+        .collect()
+}
+
+/// Ready, delayed and in flight.
+async fn counts(store: &Store) -> anyhow::Result<(u64, u64, u64)> {
+    let counts = store.counts(&default_queue()).await?;
+    Ok((counts.ready, counts.delayed, counts.in_flight))
+}
+
+async fn until_counts(store: &Store, wanted: (u64, u64, u64)) -> anyhow::Result<()> {
+    eventually(&format!("counts of {wanted:?}"), async || {
+        Ok((counts(store).await? == wanted).then_some(()))
+    })
+    .await
+}
+
+const ACK: Settlement = Settlement::Ack { result: None };
+
+async fn jobs_are_fetched_in_order_and_in_flight_until_settled(store: Store) -> anyhow::Result<()> {
+    let pushed = push_numbered(&store, 5).await?;
+    let consumer = join(&store, LONG).await?;
+    let mut deliveries = fetch(&consumer, 3).await?;
+    assert_eq!(texts(&deliveries), pushed[..3]);
+    assert_eq!(counts(&store).await?, (2, 0, 3));
+    deliveries.extend(fetch(&consumer, 100).await?);
+    assert_eq!(texts(&deliveries), pushed);
+    for delivery in deliveries {
+        consumer.settle(delivery, ACK).await;
+    }
+    until_counts(&store, (0, 0, 0)).await?;
+    assert_eq!(store.failed_len().await?, 0);
+    Ok(())
+}
+
+async fn equal_jobs_are_settled_one_by_one(store: Store) -> anyhow::Result<()> {
+    store
+        .push(&[ready(r#"{"name":"hello"}"#), ready(r#"{"name":"hello"}"#)])
+        .await?;
+    let consumer = join(&store, LONG).await?;
+    let mut deliveries = fetch(&consumer, 2).await?;
+    consumer.settle(deliveries.remove(0), ACK).await;
+    until_counts(&store, (0, 0, 1)).await?;
+    consumer.settle(deliveries.remove(0), Settlement::Requeue).await;
+    until_counts(&store, (1, 0, 0)).await
+}
+
+async fn equal_jobs_are_delayed_side_by_side(store: Store) -> anyhow::Result<()> {
+    let job = r#"{"name":"hello"}"#;
+    store
+        .push(&[ready(job), ready(job), due(job, 1_000), due(job, 2_000)])
+        .await?;
+    let consumer = join(&store, LONG).await?;
+    for delivery in fetch(&consumer, 2).await? {
+        consumer
+            .settle(
+                delivery,
+                Settlement::Retry {
+                    job: job.to_owned(),
+                    due_ms: 3_000,
+                },
+            )
+            .await;
+    }
+    until_counts(&store, (0, 4, 0)).await?;
+    assert_eq!(store.promote(&default_queue()).await?.moved, 4);
+    for delivery in fetch(&consumer, 4).await? {
+        assert_eq!(delivery.decode()?.name, "hello");
+    }
+    Ok(())
+}
+
+async fn due_jobs_are_promoted_once_by_any_number_of_hosts(store: Store) -> anyhow::Result<()> {
+    let jobs: Vec<_> = (0..2_000)
+        .map(|n| due(&format!(r#"{{"id":"{n}","name":"hello"}}"#), 1_000 + n))
+        .collect();
+    store.push(&jobs).await?;
+    let hosts = (0..4).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut moved = 0;
+            loop {
+                match store.promote(&default_queue()).await?.moved {
+                    0 => return anyhow::Ok(moved),
+                    more => moved += more,
+                }
+            }
+        })
+    });
+    let mut moved = 0;
+    for host in hosts.collect::<Vec<_>>() {
+        moved += host.await??;
+    }
+    assert_eq!((moved, counts(&store).await?), (2_000, (2_000, 0, 0)));
+    let consumer = join(&store, LONG).await?;
+    let mut ids = BTreeSet::new();
+    loop {
+        let deliveries = fetch(&consumer, 256).await?;
+        if deliveries.is_empty() {
+            break;
+        }
+        for delivery in deliveries {
+            assert!(ids.insert(delivery.decode()?.id), "fetched twice");
+        }
+    }
+    assert_eq!(ids.len(), 2_000);
+    Ok(())
+}
+
+async fn a_job_due_later_stays_delayed(store: Store) -> anyhow::Result<()> {
+    let in_an_hour = jiff::Timestamp::now().as_millisecond() + 3_600_000;
+    store.push(&[due(r#"{"name":"hello"}"#, in_an_hour)]).await?;
+    let promotion = store.promote(&default_queue()).await?;
+    let next = promotion.next_due.expect("one is waiting");
+    assert_eq!(promotion.moved, 0);
+    assert!(
+        next > Duration::from_secs(3_500) && next <= Duration::from_secs(3_600),
+        "{next:?}"
+    );
+    assert_eq!(counts(&store).await?, (0, 1, 0));
+    Ok(())
+}
+
+async fn a_requeued_job_is_next_and_unchanged(store: Store) -> anyhow::Result<()> {
+    let odd = "{\"name\" : \"hello\", \"payload\":9007199254741455.10 }";
+    store.push(&[ready(odd), ready(r#"{"name":"other"}"#)]).await?;
+    let consumer = join(&store, LONG).await?;
+    let first = fetch(&consumer, 1).await?.remove(0);
+    consumer.settle(first, Settlement::Requeue).await;
+    until_counts(&store, (2, 0, 0)).await?;
+    assert_eq!(texts(&fetch(&consumer, 1).await?), [odd]);
+    Ok(())
+}
+
+/// Fails the one job that is ready, as a handler's rejection would.
+async fn fail_one(store: &Store, consumer: &Consumer) -> anyhow::Result<()> {
+    let delivery = fetch(consumer, 1).await?.remove(0);
+    let failure = Failure::new(FailureKind::Rejected, "no");
+    let outcome = kiln::outcome::Outcome::Failed {
+        failure,
+        retry: kiln::outcome::RetryHint::Never,
+    };
+    let at = kiln::retry::Moment {
+        now: jiff::Timestamp::now(),
+        luck: 0.5,
+    };
+    let settlement = kiln::retry::settle(&kiln::config::RetryPolicy::default(), delivery.decode()?, outcome, at);
+    let before = store.failed_len().await?;
+    consumer.settle(delivery, settlement).await;
+    eventually("a failed entry", async || {
+        Ok((store.failed_len().await? > before).then_some(()))
+    })
+    .await
+}
+
+async fn a_failed_job_can_be_read_put_back_and_deleted(store: Store) -> anyhow::Result<()> {
+    let consumer = join(&store, LONG).await?;
+    store
+        .push(&[ready(r#"{"id":"a","name":"hello","payload":[1.0],"max_attempts":2}"#)])
+        .await?;
+    fail_one(&store, &consumer).await?;
+    let entry = store.failed(0, 10).await?.remove(0);
+    assert_eq!(entry.failure().expect("a failure").kind, FailureKind::Rejected);
+    assert_eq!(entry.job().expect("a job").error.as_deref(), Some("rejected: no"));
+
+    assert!(store.retry_failed(entry).await?);
+    assert_eq!((store.failed_len().await?, counts(&store).await?), (0, (1, 0, 0)));
+    let delivery = fetch(&consumer, 1).await?.remove(0);
+    let job = delivery.decode()?;
+    assert_eq!(
+        (&*job.id, job.payload.get(), job.attempts, job.max_attempts, &job.error),
+        ("a", "[1.0]", 0, 2, &None)
+    );
+    assert!(job.extra("failure").is_none());
+    consumer.settle(delivery, Settlement::Requeue).await;
+    until_counts(&store, (1, 0, 0)).await?;
+
+    fail_one(&store, &consumer).await?;
+    let (first, second) = (store.failed(0, 1).await?.remove(0), store.failed(0, 1).await?.remove(0));
+    assert!(store.delete_failed(first).await?);
+    assert!(!store.delete_failed(second).await?, "it is gone");
+    assert_eq!(store.failed_len().await?, 0);
+    Ok(())
+}
+
+async fn malformed_bytes_come_back_as_they_were(store: Store) -> anyhow::Result<()> {
+    let consumer = join(&store, LONG).await?;
+    store.push(&[ready("no \"job\"\n")]).await?;
+    let delivery = fetch(&consumer, 1).await?.remove(0);
+    let err = delivery.decode().expect_err("no job");
+    let entry = kiln::worker::malformed(&delivery, &err);
+    consumer.settle(delivery, entry).await;
+    eventually("a failed entry", async || {
+        Ok((store.failed_len().await? == 1).then_some(()))
+    })
+    .await?;
+    let entry = store.failed(0, 1).await?.remove(0);
+    assert_eq!(entry.failure().expect("a failure").kind, FailureKind::Malformed);
+    assert!(store.retry_failed(entry).await?);
+    assert_eq!(texts(&fetch(&consumer, 1).await?), ["no \"job\"\n"]);
+    Ok(())
+}
+
+async fn a_dead_hosts_jobs_go_to_one_other_host(store: Store) -> anyhow::Result<()> {
+    push_numbered(&store, 300).await?;
+    let dead = join(&store, SHORT).await?;
+    let (mut held, mut fetched) = (Vec::new(), 1);
+    while fetched > 0 {
+        let deliveries = fetch(&dead, 256).await?;
+        fetched = deliveries.len();
+        held.extend(deliveries);
+    }
+    let (one, other) = (join(&store, LONG).await?, join(&store, LONG).await?);
+    let queue = default_queue();
+    let mut adopted = Vec::new();
+    eventually("300 adopted jobs", async || {
+        let (a, b) = tokio::join!(one.adopt(&queue), other.adopt(&queue));
+        adopted.extend(
+            a?.into_iter()
+                .chain(b?)
+                .map(|delivery| delivery.decode().expect("a job").id),
+        );
+        Ok((adopted.len() >= 300).then_some(()))
+    })
+    .await?;
+    assert_eq!(
+        (adopted.len(), adopted.iter().collect::<BTreeSet<_>>().len()),
+        (300, 300)
+    );
+    assert_eq!(counts(&store).await?, (0, 0, 300));
+    assert!(
+        !store.counts(&queue).await?.hosts.contains_key(dead.host()),
+        "the dead host's lease is gone"
+    );
+    Ok(())
+}
+
+async fn a_host_that_lost_its_lease_cannot_settle(store: Store) -> anyhow::Result<()> {
+    push_numbered(&store, 1).await?;
+    let paused = join(&store, SHORT).await?;
+    let stale = fetch(&paused, 1).await?.remove(0);
+    let heir = join(&store, LONG).await?;
+    let adopted = eventually("an adopted job", async || Ok(heir.adopt(&default_queue()).await?.pop())).await?;
+    let entry = Settlement::Fail { entry: "{}".to_owned() };
+    paused.settle(stale, entry).await;
+    paused.close().await?;
+    assert_eq!((store.failed_len().await?, counts(&store).await?), (0, (0, 0, 1)));
+    heir.settle(adopted, ACK).await;
+    until_counts(&store, (0, 0, 0)).await
+}
+
+async fn a_live_hosts_jobs_are_left_alone(store: Store) -> anyhow::Result<()> {
+    push_numbered(&store, 1).await?;
+    let live = join(&store, LONG).await?;
+    let delivery = fetch(&live, 1).await?.remove(0);
+    let other = join(&store, LONG).await?;
+    assert!(other.adopt(&default_queue()).await?.is_empty());
+    live.settle(delivery, ACK).await;
+    until_counts(&store, (0, 0, 0)).await
+}
+
+async fn waiting_ends_with_a_push_and_takes_nothing(store: Store) -> anyhow::Result<()> {
+    let consumer = join(&store, LONG).await?;
+    {
+        // One that nobody waits for to the end must not swallow a job either.
+        let mut abandoned = Box::pin(consumer.wait());
+        assert!(futures::poll!(&mut abandoned).is_pending());
+    }
+    let (waited, pushed) = tokio::join!(
+        tokio::time::timeout(PATIENCE, consumer.wait()),
+        push_numbered(&store, 2)
+    );
+    waited??;
+    let (waited, pushed) = (tokio::time::timeout(PATIENCE, consumer.wait()).await??, pushed?);
+    let () = waited;
+    assert_eq!(texts(&fetch(&consumer, 10).await?), pushed);
+    Ok(())
+}
+
+async fn a_completed_jobs_result_is_kept(store: Store) -> anyhow::Result<()> {
+    push_numbered(&store, 1).await?;
+    let consumer = join(&store, LONG).await?;
+    let delivery = fetch(&consumer, 1).await?.remove(0);
+    consumer
+        .settle(
+            delivery,
+            Settlement::Ack {
+                result: Some(("0".to_owned(), "{\"a\":1}".to_owned())),
+            },
+        )
+        .await;
+    until_counts(&store, (0, 0, 0)).await?;
+    assert_eq!(store.result("0").await?.as_deref(), Some("{\"a\":1}"));
+    assert_eq!(store.result("1").await?, None);
+    Ok(())
+}
+
+async fn a_host_that_leaves_settles_first_and_gives_its_lease_up(store: Store) -> anyhow::Result<()> {
+    push_numbered(&store, 200).await?;
+    let consumer = join(&store, LONG).await?;
+    assert!(
+        store
+            .counts(&default_queue())
+            .await?
+            .hosts
+            .contains_key(consumer.host())
+    );
+    for delivery in fetch(&consumer, 200).await? {
+        consumer.settle(delivery, ACK).await;
+    }
+    consumer.close().await?;
+    let counts = store.counts(&default_queue()).await?;
+    assert!(counts.is_empty() && counts.hosts.is_empty(), "{counts:?}");
+    Ok(())
+}
+
+async fn a_lease_that_ran_out_is_noticed(store: Store) -> anyhow::Result<()> {
+    let steady = join(&store, LONG).await?;
+    assert_eq!(steady.heartbeat().await?, Heartbeat::Kept);
+    let late = join(&store, SHORT).await?;
+    eventually("a lapsed lease", async || {
+        Ok((late.heartbeat().await? == Heartbeat::Lapsed).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_whose_delivery_was_lost_on_the_way_are_given_back() -> anyhow::Result<()> {
+    let store = Store::open(&redis_settings()).await?;
+    let pushed = push_numbered(&store, 50).await?;
+    let consumer = join(&store, LONG).await?;
+    {
+        let queue = default_queue();
+        let mut lost = Box::pin(consumer.fetch(&queue, 20));
+        // Sent, and nobody there for the answer.
+        assert!(futures::poll!(&mut lost).is_pending());
+        until_counts(&store, (30, 0, 20)).await?;
+    }
+    assert_eq!(
+        texts(&fetch(&consumer, 256).await?),
+        pushed,
+        "all of them, in their order"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producers_rpush_is_all_it_takes_and_dg_queues_keys_are_used() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let (store, prefix) = (Store::open(&settings).await?, &settings.prefix);
+    let mut redis = raw_redis().await?;
+    let key = |suffix: &str| format!("{prefix}:{suffix}");
+    redis::cmd("RPUSH")
+        .arg(key("queues:default"))
+        .arg(r#"{"name":"hello"}"#)
+        .exec_async(&mut redis)
+        .await?;
+    let consumer = join(&store, LONG).await?;
+    let delivery = fetch(&consumer, 1).await?.remove(0);
+    let job = r#"{"name":"hello","attempts":1}"#.to_owned();
+    consumer
+        .settle(
+            delivery,
+            Settlement::Retry {
+                job: job.clone(),
+                due_ms: 1_500,
+            },
+        )
+        .await;
+    until_counts(&store, (0, 1, 0)).await?;
+    let delayed: Vec<(String, f64)> = redis::cmd("ZRANGE")
+        .arg(key("queues:default:delayed"))
+        .arg(0)
+        .arg(-1)
+        .arg("WITHSCORES")
+        .query_async(&mut redis)
+        .await?;
+    assert_eq!(delayed, [(job, 1.5)]);
+    store.promote(&default_queue()).await?;
+    fail_one(&store, &consumer).await?;
+    let failed: Vec<String> = redis::cmd("LRANGE")
+        .arg(key("failed"))
+        .arg(0)
+        .arg(-1)
+        .query_async(&mut redis)
+        .await?;
+    let entry = Job::decode(failed[0].as_bytes())?;
+    assert_eq!((failed.len(), &*entry.name, entry.attempts), (1, "hello", 2));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_survive_a_flushed_script_cache() -> anyhow::Result<()> {
+    let store = Store::open(&redis_settings()).await?;
+    push_numbered(&store, 1).await?;
+    let consumer = join(&store, LONG).await?;
+    redis::cmd("SCRIPT")
+        .arg("FLUSH")
+        .exec_async(&mut raw_redis().await?)
+        .await?;
+    let delivery = fetch(&consumer, 1).await?.remove(0);
+    redis::cmd("SCRIPT")
+        .arg("FLUSH")
+        .exec_async(&mut raw_redis().await?)
+        .await?;
+    consumer.settle(delivery, ACK).await;
+    until_counts(&store, (0, 0, 0)).await
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_is_refused_in_one_line_without_its_password() {
+    for (url, said) in [
+        ("redis://127.0.0.1:1", "no redis at 127.0.0.1:1"),
+        ("http://127.0.0.1", "expected redis://"),
+        ("rediss://user:secret@127.0.0.1", "rediss is not supported yet"),
+        ("redis://user:secret@127.0.0.1:x", "store"),
+    ] {
+        let err = Store::open(&StoreSettings::new(url)).await.expect_err(url).to_string();
+        assert!(
+            err.contains(said) && !err.contains("secret") && !err.contains('\n'),
+            "{url}: {err}"
+        );
+    }
+}

@@ -1,0 +1,312 @@
+//! The line of one job, end to end: a service on a store, real components, and what became of every job.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kiln::config::SandboxSettings;
+use kiln::job::Job;
+use kiln::outcome::FailureKind;
+use kiln::plugins::Plugins;
+use kiln::queue::{Push, QueueError, QueueName, Store, StoreSettings};
+use kiln::sandbox::Sandbox;
+use kiln::service::{self, Drained, ServiceSettings};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::guests::guest;
+use crate::support::{default_queue, eventually, plugins, redis_settings};
+
+const CONCURRENCY: NonZeroU32 = NonZeroU32::new(16).unwrap();
+
+fn memory() -> StoreSettings {
+    StoreSettings::new("memory:")
+}
+
+fn settings() -> ServiceSettings {
+    ServiceSettings {
+        burst: true,
+        watch: false,
+        ..ServiceSettings::new(default_queue(), CONCURRENCY)
+    }
+}
+
+/// A folder with these guests as plugins, each with a manifest.
+pub fn folder_of(guests: &[(&str, &str)]) -> anyhow::Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    for (name, manifest) in guests {
+        std::fs::write(folder.path().join(name).with_extension("wasm"), guest(name)?)?;
+        std::fs::write(folder.path().join(name).with_extension("toml"), manifest)?;
+    }
+    Ok(folder)
+}
+
+pub async fn open_plugins(folder: &Path) -> anyhow::Result<Arc<Plugins>> {
+    let sandbox = Arc::new(Sandbox::new(&SandboxSettings::new(CONCURRENCY), &Handle::current())?);
+    Ok(Plugins::open(sandbox, folder).await?)
+}
+
+pub async fn push(store: &Store, jobs: &[&str]) -> anyhow::Result<()> {
+    let push = |job: &&str| Push {
+        queue: default_queue(),
+        job: (*job).to_owned(),
+        due_ms: None,
+    };
+    Ok(store.push(&jobs.iter().map(push).collect::<Vec<_>>()).await?)
+}
+
+/// Serves until nothing is left to do.
+async fn burst(store: &Store, folder: &Path) -> anyhow::Result<Drained> {
+    Ok(service::run(
+        settings(),
+        store.clone(),
+        open_plugins(folder).await?,
+        CancellationToken::new(),
+    )
+    .await?)
+}
+
+/// Serves until the token is cancelled.
+async fn serve(
+    settings: ServiceSettings,
+    store: &Store,
+    folder: &Path,
+) -> anyhow::Result<(JoinHandle<Result<Drained, QueueError>>, CancellationToken)> {
+    let stop = CancellationToken::new();
+    let serving = service::run(settings, store.clone(), open_plugins(folder).await?, stop.clone());
+    Ok((tokio::spawn(serving), stop))
+}
+
+async fn failures(store: &Store) -> anyhow::Result<BTreeMap<String, FailureKind>> {
+    let entries = store.failed(0, 10_000).await?;
+    Ok(entries
+        .iter()
+        .map(|entry| (entry.job().unwrap().id.clone(), entry.failure().unwrap().kind))
+        .collect())
+}
+
+const RETRY_AT_ONCE: &str = "retry = { policy = \"fixed\", base = \"1ms\" }";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_end_leads_where_it_should_and_nothing_is_left() -> anyhow::Result<()> {
+    let at_once = |extra: &str| format!("{extra}\n{RETRY_AT_ONCE}");
+    let short = at_once("timeout = \"300ms\"");
+    let retry = at_once("");
+    let folder = folder_of(&[
+        ("ok", ""),
+        ("echo", ""),
+        ("retry", &retry),
+        ("permanent", &retry),
+        ("trap", &retry),
+        ("spin", &short),
+        ("grow", &retry),
+    ])?;
+    std::fs::write(folder.path().join("broken.wasm"), "not wasm")?;
+    for store in [Store::open(&memory()).await?, Store::open(&redis_settings()).await?] {
+        push(
+            &store,
+            &[
+                r#"{"id":"ok","name":"ok"}"#,
+                r#"{"id":"echo","name":"echo","payload":{"n": 9007199254741455.10}}"#,
+                r#"{"id":"retry","name":"retry"}"#,
+                r#"{"id":"permanent","name":"permanent"}"#,
+                r#"{"id":"trap","name":"trap"}"#,
+                r#"{"id":"spin","name":"spin","max_attempts":1}"#,
+                r#"{"id":"grow","name":"grow"}"#,
+                r#"{"id":"nobody","name":"nobody"}"#,
+                r#"{"id":"broken","name":"broken","max_attempts":1}"#,
+            ],
+        )
+        .await?;
+        assert_eq!(burst(&store, folder.path()).await?, Drained::Clean);
+        let expected = [
+            ("retry", FailureKind::Error),
+            ("permanent", FailureKind::Rejected),
+            ("trap", FailureKind::Trap),
+            ("spin", FailureKind::Timeout),
+            ("grow", FailureKind::Memory),
+            ("nobody", FailureKind::UnknownJob),
+            ("broken", FailureKind::Unloadable),
+        ];
+        assert_eq!(
+            failures(&store).await?,
+            expected.map(|(id, kind)| (id.to_owned(), kind)).into()
+        );
+        assert!(store.counts(&default_queue()).await?.is_empty());
+        assert_eq!(
+            store.result("echo").await?.as_deref(),
+            Some(r#"{"n": 9007199254741455.10}"#)
+        );
+        let trapped = store
+            .failed(0, 100)
+            .await?
+            .into_iter()
+            .find(|entry| entry.job().unwrap().id == "trap")
+            .unwrap();
+        let (job, failure) = (trapped.job().unwrap(), trapped.failure().unwrap());
+        assert_eq!((job.attempts, failure.attempt, &*failure.handler), (3, 3, "trap"));
+        assert!(failure.backtrace.is_some() && failure.digest.len() == 64);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sample_jobs_of_dg_queue_all_end_somewhere_with_their_payloads_unchanged() -> anyhow::Result<()> {
+    let sample: Vec<&str> = include_str!("../data/dg-queue-jobs.ndjson").lines().collect();
+    let folder = tempfile::tempdir()?;
+    for file in ["markdown.wasm", "markdown.toml"] {
+        std::fs::copy(plugins().join(file), folder.path().join(file))?;
+    }
+    let store = Store::open(&redis_settings()).await?;
+    push(&store, &sample).await?;
+    // Not every sample job belongs to the default queue by its own word; all were found on it.
+    burst(&store, folder.path()).await?;
+    assert!(store.counts(&default_queue()).await?.is_empty());
+    let failed = store.failed(0, 1_000).await?;
+    let jobs: BTreeMap<String, Job> = sample
+        .iter()
+        .map(|line| Job::decode(line.as_bytes()).unwrap())
+        .map(|job| (job.id.clone(), job))
+        .collect();
+    let unhandled = jobs.values().filter(|job| job.name != "markdown").count();
+    assert_eq!(failed.len(), unhandled, "the others are acknowledged");
+    for entry in &failed {
+        let job = entry.job().unwrap();
+        assert_eq!(entry.failure().unwrap().kind, FailureKind::UnknownJob);
+        assert_eq!(job.payload.get(), jobs[&job.id].payload.get());
+    }
+    for job in jobs.values().filter(|job| job.name == "markdown") {
+        assert!(
+            store
+                .result(&job.id)
+                .await?
+                .is_some_and(|result| result.contains("html")),
+            "{}",
+            job.id
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_worker_runs_what_is_pushed_and_what_falls_due() -> anyhow::Result<()> {
+    let folder = folder_of(&[("echo", "")])?;
+    let store = Store::open(&redis_settings()).await?;
+    let (serving, stop) = serve(
+        ServiceSettings {
+            burst: false,
+            ..settings()
+        },
+        &store,
+        folder.path(),
+    )
+    .await?;
+    eventually("a host", async || {
+        Ok((!store.counts(&default_queue()).await?.hosts.is_empty()).then_some(()))
+    })
+    .await?;
+    push(&store, &[r#"{"id":"now","name":"echo","payload":1}"#]).await?;
+    eventually("the result of a job pushed", async || Ok(store.result("now").await?)).await?;
+    let due_ms = jiff::Timestamp::now().as_millisecond() + 200;
+    let later = r#"{"id":"later","name":"echo","payload":2}"#.to_owned();
+    store
+        .push(&[Push {
+            queue: default_queue(),
+            job: later,
+            due_ms: Some(due_ms),
+        }])
+        .await?;
+    eventually("the result of a delayed job", async || {
+        Ok(store.result("later").await?)
+    })
+    .await?;
+    assert!(jiff::Timestamp::now().as_millisecond() >= due_ms, "not before its time");
+    stop.cancel();
+    assert_eq!(serving.await??, Drained::Clean);
+    assert!(store.counts(&default_queue()).await?.hosts.is_empty(), "it left");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_grace_period_leaves_goes_back_uncounted() -> anyhow::Result<()> {
+    let folder = folder_of(&[("spin", "")])?;
+    let store = Store::open(&redis_settings()).await?;
+    let job = r#"{"id":"spin","name":"spin","attempts":1}"#;
+    push(&store, &[job]).await?;
+    let settings = ServiceSettings {
+        burst: false,
+        grace: Duration::from_millis(50),
+        ..settings()
+    };
+    let (serving, stop) = serve(settings, &store, folder.path()).await?;
+    eventually("a running job", async || {
+        Ok((store.counts(&default_queue()).await?.in_flight == 1).then_some(()))
+    })
+    .await?;
+    stop.cancel();
+    assert_eq!(serving.await??, Drained::Interrupted(1));
+    let counts = store.counts(&default_queue()).await?;
+    assert_eq!((counts.ready, counts.in_flight, counts.hosts.len()), (1, 0, 0));
+    let other = kiln::queue::Consumer::join(store.clone(), vec![default_queue()], Duration::from_secs(60)).await?;
+    assert_eq!(other.fetch(&default_queue(), 1).await?[0].bytes(), job.as_bytes());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_hosts_share_a_queue_and_each_job_runs_once() -> anyhow::Result<()> {
+    let folder = folder_of(&[("echo", "")])?;
+    let store = Store::open(&redis_settings()).await?;
+    let ids: BTreeSet<String> = (0..3_000).map(|n| n.to_string()).collect();
+    let jobs: Vec<_> = ids
+        .iter()
+        .map(|id| format!(r#"{{"id":"{id}","name":"echo","payload":{id}}}"#))
+        .collect();
+    push(&store, &jobs.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    let (one, two, three) = tokio::join!(
+        burst(&store, folder.path()),
+        burst(&store, folder.path()),
+        burst(&store, folder.path())
+    );
+    assert_eq!([one?, two?, three?], [Drained::Clean; 3]);
+    assert!(store.counts(&default_queue()).await?.is_empty());
+    assert_eq!(store.failed_len().await?, 0);
+    for id in &ids {
+        assert_eq!(store.result(id).await?.as_ref(), Some(id));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_on_two_queues_drains_both() -> anyhow::Result<()> {
+    let folder = folder_of(&[("ok", "")])?;
+    let store = Store::open(&redis_settings()).await?;
+    let queues = ["low", "high"].map(|name| QueueName::new(name).unwrap());
+    let jobs: Vec<_> = (0..200)
+        .map(|n| Push {
+            queue: queues[n % 2].clone(),
+            job: r#"{"name":"ok"}"#.to_owned(),
+            due_ms: None,
+        })
+        .collect();
+    store.push(&jobs).await?;
+    let weights = [1, 5].map(|weight| NonZeroU32::new(weight).unwrap());
+    let settings = ServiceSettings {
+        queues: queues.iter().cloned().zip(weights).collect(),
+        ..settings()
+    };
+    service::run(
+        settings,
+        store.clone(),
+        open_plugins(folder.path()).await?,
+        CancellationToken::new(),
+    )
+    .await?;
+    for queue in &queues {
+        assert!(store.counts(queue).await?.is_empty());
+    }
+    assert_eq!(store.failed_len().await?, 0);
+    Ok(())
+}
