@@ -28,8 +28,6 @@ enum Command {
     /// List entries, the oldest first
     List {
         #[command(flatten)]
-        store: StoreArgs,
-        #[command(flatten)]
         filter: Filter,
         /// Entries shown at most
         #[arg(long, default_value = "100", value_name = "N")]
@@ -37,38 +35,40 @@ enum Command {
         /// Print the entries as they stand in the list, one a line
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        store: StoreArgs,
     },
     /// Show one entry whole
     Show {
-        #[command(flatten)]
-        store: StoreArgs,
         /// The job's id
         id: String,
         /// Print the entry as it stands in the list
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        store: StoreArgs,
     },
     /// Put jobs back into their queues, with all their attempts before them again
     Retry {
         #[command(flatten)]
-        store: StoreArgs,
-        #[command(flatten)]
         chosen: Chosen,
+        #[command(flatten)]
+        store: StoreArgs,
     },
     /// Delete entries
     Delete {
         #[command(flatten)]
-        store: StoreArgs,
-        #[command(flatten)]
         chosen: Chosen,
+        #[command(flatten)]
+        store: StoreArgs,
     },
     /// Delete every entry there is
     Purge {
-        #[command(flatten)]
-        store: StoreArgs,
         /// Really: without it, only tells how many there are
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        store: StoreArgs,
     },
 }
 

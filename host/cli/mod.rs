@@ -12,7 +12,7 @@ mod worker;
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::plugins::PluginError;
@@ -95,7 +95,7 @@ struct Missing(String);
 /// Parses the arguments, does what they say and tells how it went.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|err| err.exit());
     let done = start_log(&cli.log).and_then(|()| {
         let runtime = tokio::runtime::Runtime::new()?;
         let done = runtime.block_on(dispatch(cli.command));
@@ -111,6 +111,14 @@ pub fn main() -> ExitCode {
             exit_code(&err)
         }
     }
+}
+
+/// The grammar, without showing what the environment holds: it may be a secret, and help is pasted into tickets.
+fn command() -> clap::Command {
+    fn hide(command: clap::Command) -> clap::Command {
+        command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(hide)
+    }
+    hide(Cli::command())
 }
 
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {

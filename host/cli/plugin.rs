@@ -18,9 +18,9 @@ pub(super) struct SandboxArgs {
     /// The most time any attempt may take, whatever its job asks for
     #[arg(long, env = "KILN_MAX_TIMEOUT", default_value = "1h", value_parser = duration, value_name = "DURATION")]
     max_timeout: std::time::Duration,
-    /// The memory an attempt may have where its plugin's manifest names none
-    #[arg(long, env = "KILN_MAX_MEMORY", default_value_t = MAX_MEMORY_DEFAULT, value_name = "SIZE")]
-    max_memory: ByteSize,
+    /// The memory an attempt may have where its plugin's manifest names none [default: 128MiB]
+    #[arg(long, env = "KILN_MAX_MEMORY", value_name = "SIZE")]
+    max_memory: Option<ByteSize>,
     /// Where compiled plugins are kept between starts [default: the user's cache folder]
     #[arg(long, env = "KILN_CACHE_DIR", value_name = "DIR")]
     cache_dir: Option<std::path::PathBuf>,
@@ -33,7 +33,7 @@ impl SandboxArgs {
         let settings = SandboxSettings {
             cache_dir: self.cache_dir.or_else(users),
             max_timeout: self.max_timeout,
-            max_memory: self.max_memory,
+            max_memory: self.max_memory.unwrap_or(MAX_MEMORY_DEFAULT),
             ..SandboxSettings::new(concurrency)
         };
         Ok(Arc::new(Sandbox::new(&settings, &Handle::current())?))

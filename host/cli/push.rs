@@ -34,8 +34,6 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
   kiln push thumbnail @photo.json --queue images --delay 5m
   kiln push --batch jobs.ndjson")]
 pub(super) struct PushArgs {
-    #[command(flatten)]
-    store: StoreArgs,
     /// The job's name, which picks its handler
     #[arg(required_unless_present = "batch", conflicts_with = "batch")]
     name: Option<String>,
@@ -65,6 +63,8 @@ pub(super) struct PushArgs {
     /// The job's id [default: a new UUID]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     id: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 /// Where a payload comes from.

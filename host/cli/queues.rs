@@ -12,11 +12,11 @@ use crate::queue::Counts;
 /// Show the queues: ready, delayed, in flight, failed, and the hosts that serve them
 #[derive(Debug, Args)]
 pub(super) struct QueuesArgs {
-    #[command(flatten)]
-    store: StoreArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 pub(super) async fn queues(args: QueuesArgs) -> anyhow::Result<ExitCode> {

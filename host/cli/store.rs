@@ -13,7 +13,6 @@ pub(super) struct StoreArgs {
         long,
         env = "KILN_STORE",
         default_value = "redis://127.0.0.1:6379",
-        hide_env_values = true,
         value_name = "URL"
     )]
     store: String,

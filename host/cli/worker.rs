@@ -30,8 +30,6 @@ const EXIT_SECOND_SIGNAL: i32 = 130;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kiln worker --plugins ./plugins --queue critical=5 --queue default")]
 pub(super) struct WorkerArgs {
-    #[command(flatten)]
-    store: StoreArgs,
     /// Where the plugins are: NAME.wasm, and NAME.toml where it needs settings. Changes take effect at once
     #[arg(long, env = "KILN_PLUGINS", default_value = "plugins", value_name = "DIR")]
     plugins: PathBuf,
@@ -60,6 +58,8 @@ pub(super) struct WorkerArgs {
     /// Push the jobs of this NDJSON file first (- for standard input); the way to use --store memory:
     #[arg(long, env = "KILN_JOBS", value_name = "FILE")]
     jobs: Option<BatchFile>,
+    #[command(flatten)]
+    store: StoreArgs,
     #[command(flatten)]
     sandbox: SandboxArgs,
 }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use kiln::queue::{QueueName, Store, StoreSettings};
+use kiln::queue::{QueueName, StoreSettings};
 
 /// How long something may take that happens within a second on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
