@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask demo` builds the handlers and runs it. It is also how a program embeds Kiln.
 
+use std::io::IsTerminal as _;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,7 +60,7 @@ async fn main() -> anyhow::Result<()> {
         let entry = failed
             .iter()
             .find(|entry| entry.job().is_ok_and(|failed| failed.id == job.id));
-        let (fate, what) = match entry.and_then(|entry| entry.failure()) {
+        let (fate, what) = match entry.and_then(kiln::queue::FailedEntry::failure) {
             Some(failure) => (format!("failed: {}", failure.kind), failure.message),
             None => ("completed".to_owned(), store.result(&job.id).await?.unwrap_or_default()),
         };

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer};
 pub const MAX_MEMORY_DEFAULT: ByteSize = ByteSize::mib(128);
 
 /// The most time a job may ask for. Beyond an hour a job is a service, and a deploy would always interrupt it.
-pub const MAX_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60 * 60);
+pub const MAX_TIMEOUT_DEFAULT: Duration = Duration::from_hours(1);
 
 /// Table elements one attempt may have, over each of its tables. The largest known runtimes use 20,000.
 pub const MAX_TABLE_ELEMENTS: usize = 64 * 1024;
@@ -33,7 +33,7 @@ pub const MAX_TABLES: u32 = 32;
 /// guest, whose sandbox then costs a third; it stays resident for every slot of the pool that was ever used.
 pub const KEEP_RESIDENT_BYTES: usize = 256 * 1024;
 
-/// Sandboxes in the pool beyond `concurrency`, for components that take several slots and for slots not yet reset.
+/// Sandboxes beyond `concurrency`: so that a component that takes several runs even where one attempt at once is allowed.
 pub const SPARE_SLOTS: u32 = 8;
 
 /// Bytes of a result that are kept. A result is an answer, not a file store.
@@ -77,7 +77,7 @@ pub const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Frames kept of a trap's backtrace.
 pub const MAX_BACKTRACE_FRAMES: usize = 32;
 
-/// Bytes of a plugin file. StarlingMonkey and Python come to under 20 MB.
+/// Bytes of a plugin file. JavaScript's and Python's runtimes come to under 20 MB.
 pub const MAX_PLUGIN_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How often a running guest is asked whether it should stop or let others run.
@@ -253,7 +253,7 @@ impl Default for RetryPolicy {
         Self {
             policy: Backoff::Exponential,
             base: Duration::from_secs(2),
-            max: Duration::from_secs(60 * 60),
+            max: Duration::from_hours(1),
             jitter: 0.2,
         }
     }

@@ -157,10 +157,8 @@ async fn fetch(
                     });
                 }
                 drop(free);
-                if idle {
-                    if let Some(Err(err)) = stop.run_until_cancelled(consumer.wait()).await {
-                        stop.run_until_cancelled(faults.wait(&err)).await;
-                    }
+                if idle && let Some(Err(err)) = stop.run_until_cancelled(consumer.wait()).await {
+                    stop.run_until_cancelled(faults.wait(&err)).await;
                 }
             }
             Err(err) => _ = stop.run_until_cancelled(faults.wait(&err)).await,
@@ -306,13 +304,11 @@ async fn close(consumer: Arc<Consumer>) -> Result<(), QueueError> {
         tracing::error!("an attempt still runs; the lease will bring its job back");
         return Ok(());
     };
-    match tokio::time::timeout(CLOSE_TIMEOUT, consumer.close()).await {
-        Ok(closed) => closed,
-        Err(_) => {
-            tracing::error!("the store did not take the last settlements; the lease will bring their jobs back");
-            Ok(())
-        }
-    }
+    let closed = tokio::time::timeout(CLOSE_TIMEOUT, consumer.close()).await;
+    closed.unwrap_or_else(|_| {
+        tracing::error!("the store did not take the last settlements; the lease will bring their jobs back");
+        Ok(())
+    })
 }
 
 /// A loop's dealings with a store that fails: told once, tried again with growing waits.

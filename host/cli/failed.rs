@@ -1,5 +1,6 @@
 //! `kiln failed`: the failed list.
 
+use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -262,7 +263,8 @@ fn pretty(entry: &RawValue) -> anyhow::Result<String> {
     let mut text = known.collect::<Vec<_>>().join("\n");
     if let Some(failure) = crate::outcome::Failure::of(&job) {
         let digest = failure.digest.get(..12).unwrap_or(&failure.digest);
-        text += &format!(
+        let _ = write!(
+            text,
             "\nkind          {}\nmessage       {}\nhandler       {} {digest}\nattempt       {}\nduration      {} ms",
             failure.kind, failure.message, failure.handler, failure.attempt, failure.duration_ms
         );

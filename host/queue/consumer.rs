@@ -199,10 +199,10 @@ impl Consumer {
         } = self;
         drop(settlements);
         let settler = settler.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some(settler) = settler {
-            if let Err(err) = settler.await {
-                tracing::error!(%err, "the settling task ended early");
-            }
+        if let Some(settler) = settler
+            && let Err(err) = settler.await
+        {
+            tracing::error!(%err, "the settling task ended early");
         }
         for queue in &shared.queues {
             shared.store.leave(&shared.claim(queue)).await?;

@@ -65,10 +65,9 @@ impl Keys {
     /// The queue that a key matched by [`Self::all_queues`] belongs to.
     pub(super) fn queue_of<'k>(&self, key: &'k str) -> Option<&'k str> {
         let own = |key: &'k str| key.strip_prefix(&*self.prefix)?.strip_prefix(":queues:");
-        if let Some((list, _)) = key.strip_prefix('{').and_then(|key| key.rsplit_once('}')) {
-            if let Some(queue) = own(list) {
-                return Some(queue);
-            }
+        let wrapped = key.strip_prefix('{').and_then(|key| key.rsplit_once('}'));
+        if let Some(queue) = wrapped.and_then(|(list, _)| own(list)) {
+            return Some(queue);
         }
         let queue = own(key)?;
         let beside = [":leases", ":delayed"].iter().find_map(|mark| queue.strip_suffix(mark));

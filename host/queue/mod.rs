@@ -202,7 +202,7 @@ pub const PREFIX_DEFAULT: &str = "queue";
 pub const QUEUE_DEFAULT: &str = "default";
 
 /// How long results are kept by default: long enough to be fetched, short enough not to fill Redis.
-pub const RESULT_TTL_DEFAULT: Duration = Duration::from_secs(60 * 60);
+pub const RESULT_TTL_DEFAULT: Duration = Duration::from_hours(1);
 
 impl StoreSettings {
     /// The defaults for a store at `url`.
@@ -222,7 +222,7 @@ pub struct Store(Backend);
 
 #[derive(Debug, Clone)]
 enum Backend {
-    Redis(redis::RedisStore),
+    Redis(Arc<redis::RedisStore>),
     Memory(memory::MemoryStore),
 }
 
@@ -235,7 +235,9 @@ impl Store {
         if settings.url == "memory:" {
             return Ok(Self(Backend::Memory(memory::MemoryStore::default())));
         }
-        Ok(Self(Backend::Redis(redis::RedisStore::connect(settings).await?)))
+        Ok(Self(Backend::Redis(Arc::new(
+            redis::RedisStore::connect(settings).await?,
+        ))))
     }
 
     /// Adds jobs, in their order.

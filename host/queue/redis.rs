@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
@@ -43,13 +43,12 @@ static LEASES: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scr
 static ADOPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/adopt.lua")));
 static REVIVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/revive.lua")));
 
-#[derive(Clone)]
 pub(super) struct RedisStore {
     client: Client,
     /// Shared by every command but the blocking ones; connects again by itself.
     connection: ConnectionManager,
     /// A connection for each queue that is waited on, while nobody waits on it.
-    blocking: Arc<Mutex<HashMap<QueueName, MultiplexedConnection>>>,
+    blocking: Mutex<HashMap<QueueName, MultiplexedConnection>>,
     keys: Keys,
     result_ttl: Duration,
 }
@@ -86,7 +85,7 @@ impl RedisStore {
         Ok(Self {
             client,
             connection,
-            blocking: Arc::default(),
+            blocking: Mutex::default(),
             keys,
             result_ttl: settings.result_ttl,
         })

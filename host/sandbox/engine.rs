@@ -20,6 +20,9 @@ use crate::config::{
 /// Tables every slot of the pool brings along; a component links one or two.
 pub(super) const TABLES_PER_SLOT: u32 = 4;
 
+/// Used memories that a thread collects before it gives them back to the system, which costs less together.
+const RESET_BATCH: u32 = 16;
+
 /// Bytes of the host's own records of one component's instances. Python's libraries link thousands of globals.
 const MAX_INSTANCE_BYTES: usize = 10 * 1024 * 1024;
 
@@ -32,8 +35,11 @@ pub(super) struct Built {
     pub(super) unpooled: Option<String>,
 }
 
-/// Builds the engine with a pool of so many slots, or without one where address space is short.
-pub(super) fn build(slots: u32, cache: Option<Cache>) -> wasmtime::Result<Built> {
+/// Builds the engine with a pool of which so many slots can be in use at any time, or without one where address space is
+/// short.
+pub(super) fn build(in_use: u32, threads: u32, cache: Option<Cache>) -> wasmtime::Result<Built> {
+    // A batch that one thread is just giving back is neither in use nor free for another.
+    let slots = in_use.saturating_add(threads.saturating_mul(RESET_BATCH));
     let mut config = config(cache);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)));
     let reason = match Engine::new(&config) {
@@ -88,7 +94,7 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
         .table_elements(MAX_TABLE_ELEMENTS)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES)
-        .decommit_batch_size(16)
+        .decommit_batch_size(RESET_BATCH as usize)
         .pagemap_scan(Enabled::No);
     pool
 }

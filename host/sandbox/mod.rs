@@ -62,7 +62,7 @@ pub struct Sandbox {
 struct Inner {
     engine: Engine,
     ticker: Ticker,
-    /// One permit for every slot of the pool, so that it never runs out.
+    /// One permit for every slot of the pool that can be in use, so that it never runs out.
     slots: Arc<Semaphore>,
     /// Where guests' I/O is done.
     control: Handle,
@@ -104,10 +104,12 @@ impl Sandbox {
     pub fn new(settings: &SandboxSettings, control: &Handle) -> Result<Self, SandboxError> {
         let slots = settings.concurrency.get().saturating_add(SPARE_SLOTS);
         let cache = settings.cache_dir.as_deref().and_then(cache::open);
-        let built = engine::build(slots, cache).map_err(SandboxError::Engine)?;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let built =
+            engine::build(slots, u32::try_from(cores).unwrap_or(u32::MAX), cache).map_err(SandboxError::Engine)?;
         let linker = link::linker(&built.engine).map_err(SandboxError::Engine)?;
         let threads = Builder::new_multi_thread()
-            .worker_threads(thread::available_parallelism().map_or(1, usize::from))
+            .worker_threads(cores)
             .thread_name("kiln-guest")
             .enable_time()
             .event_interval(TURNS_BETWEEN_LOOKS)

@@ -176,7 +176,8 @@ proptest! {
         attempts in 0..1000_u32,
     ) {
         let id = serde_json::to_string(&id).expect("json");
-        let extras: String = extra.iter().map(|(key, value)| format!(",\"{key}\":{value}")).collect();
+        let extras: Vec<_> = extra.iter().map(|(key, value)| format!(",\"{key}\":{value}")).collect();
+        let extras = extras.concat();
         let line = format!("{{\"id\":{id},\"payload\":{payload},\"attempts\":{attempts}{extras},\"name\":\"n\"}}");
         let after = keys(&retried(&line));
         prop_assert_eq!(after["payload"].get(), payload);

@@ -12,6 +12,7 @@ mod cli;
 mod codec;
 mod guests;
 mod queue;
+mod readme;
 mod reload;
 mod sandbox;
 mod service;

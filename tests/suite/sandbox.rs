@@ -494,6 +494,21 @@ async fn more_attempts_than_the_pool_has_slots_wait_their_turn() -> anyhow::Resu
 }
 
 #[tokio::test]
+async fn the_pool_never_runs_out_under_more_attempts_than_it_has_slots() -> anyhow::Result<()> {
+    let host = TestHost::with(&SandboxSettings {
+        max_timeout: Duration::from_secs(30),
+        ..settings()
+    })?;
+    // Guests too large to be kept resident, so that their memories are given back in batches.
+    let (handler, job, cancel) = (host.load("leftover")?, job_of("leftover", null()), Cancel::default());
+    for _ in 0..40 {
+        let attempts = futures::future::join_all((0..64).map(|_| handler.run(&job, "default", &cancel))).await;
+        attempts.iter().for_each(assert_completes);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_pool_serves_thousands_of_attempts_good_and_bad() -> anyhow::Result<()> {
     let host = TestHost::new()?;
     assert_eq!(host.sandbox.unpooled(), None);

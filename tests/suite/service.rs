@@ -35,7 +35,7 @@ fn settings() -> ServiceSettings {
 }
 
 /// A folder with these guests as plugins, each with a manifest.
-pub fn folder_of(guests: &[(&str, &str)]) -> anyhow::Result<tempfile::TempDir> {
+pub(crate) fn folder_of(guests: &[(&str, &str)]) -> anyhow::Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     for (name, manifest) in guests {
         std::fs::write(folder.path().join(name).with_extension("wasm"), guest(name)?)?;
@@ -44,12 +44,12 @@ pub fn folder_of(guests: &[(&str, &str)]) -> anyhow::Result<tempfile::TempDir> {
     Ok(folder)
 }
 
-pub async fn open_plugins(folder: &Path) -> anyhow::Result<Arc<Plugins>> {
+pub(crate) async fn open_plugins(folder: &Path) -> anyhow::Result<Arc<Plugins>> {
     let sandbox = Arc::new(Sandbox::new(&SandboxSettings::new(CONCURRENCY), &Handle::current())?);
     Ok(Plugins::open(sandbox, folder).await?)
 }
 
-pub async fn push(store: &Store, jobs: &[&str]) -> anyhow::Result<()> {
+pub(crate) async fn push(store: &Store, jobs: &[&str]) -> anyhow::Result<()> {
     let push = |job: &&str| Push {
         queue: default_queue(),
         job: (*job).to_owned(),
@@ -250,7 +250,7 @@ async fn what_the_grace_period_leaves_goes_back_uncounted() -> anyhow::Result<()
     assert_eq!(serving.await??, Drained::Interrupted(1));
     let counts = store.counts(&default_queue()).await?;
     assert_eq!((counts.ready, counts.in_flight, counts.hosts.len()), (1, 0, 0));
-    let other = kiln::queue::Consumer::join(store.clone(), vec![default_queue()], Duration::from_secs(60)).await?;
+    let other = kiln::queue::Consumer::join(store.clone(), vec![default_queue()], Duration::from_mins(1)).await?;
     assert_eq!(other.fetch(&default_queue(), 1).await?[0].bytes(), job.as_bytes());
     Ok(())
 }

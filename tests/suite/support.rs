@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use kiln::queue::{QueueName, StoreSettings};
 
 /// How long something may take that happens within a second on an idle machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A redis-server of this test run's own, on a free port, without a disk.
 struct RedisServer {
@@ -54,14 +54,14 @@ impl RedisServer {
 }
 
 /// The URL of this test run's redis-server.
-pub fn redis_url() -> String {
+pub(crate) fn redis_url() -> String {
     static SERVER: OnceLock<RedisServer> = OnceLock::new();
     let server = SERVER.get_or_init(|| RedisServer::start().expect("a redis-server"));
     format!("redis://127.0.0.1:{}", server.port)
 }
 
 /// Settings for a store on Redis under a prefix of its own.
-pub fn redis_settings() -> StoreSettings {
+pub(crate) fn redis_settings() -> StoreSettings {
     StoreSettings {
         prefix: format!("test-{:016x}", fastrand::u64(..)),
         ..StoreSettings::new(&redis_url())
@@ -69,19 +69,22 @@ pub fn redis_settings() -> StoreSettings {
 }
 
 /// The queue that tests use.
-pub fn default_queue() -> QueueName {
+pub(crate) fn default_queue() -> QueueName {
     QueueName::new("default").expect("a name")
 }
 
 /// A connection for looking at Redis past Kiln.
-pub async fn raw_redis() -> anyhow::Result<redis::aio::MultiplexedConnection> {
+pub(crate) async fn raw_redis() -> anyhow::Result<redis::aio::MultiplexedConnection> {
     Ok(redis::Client::open(redis_url())?
         .get_multiplexed_async_connection()
         .await?)
 }
 
 /// Asks again and again until the answer is there.
-pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+pub(crate) async fn eventually<T>(
+    what: &str,
+    mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
     let mut again = tokio::time::interval(Duration::from_millis(5));
     let waiting = async {
         loop {
@@ -97,7 +100,7 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> anyhow::Res
 }
 
 /// The folder with the built handlers.
-pub fn plugins() -> PathBuf {
+pub(crate) fn plugins() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/plugins");
     assert!(
         folder.join("markdown.wasm").is_file(),
@@ -107,7 +110,7 @@ pub fn plugins() -> PathBuf {
 }
 
 /// The `kiln` binary.
-pub fn kiln() -> Command {
+pub(crate) fn kiln() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KILN_")) {
         command.env_remove(name);
