@@ -87,7 +87,13 @@ fn ended(err: &wasmtime::Error, facts: &Facts<'_>) -> Outcome {
         }
         None => fault(err, facts),
     };
-    let mut outcome = facts.failed(kind, message, RetryHint::ByPolicy);
+    // What is not granted will not be the next time either.
+    let retry = if kind == FailureKind::Denied {
+        RetryHint::Never
+    } else {
+        RetryHint::ByPolicy
+    };
+    let mut outcome = facts.failed(kind, message, retry);
     if let Outcome::Failed { failure, .. } = &mut outcome {
         failure.backtrace = backtrace.map(frames);
     }

@@ -199,8 +199,14 @@ async fn a_webhook_to_an_origin_that_was_not_granted_is_denied() -> anyhow::Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hello_greets_whoever_is_named_or_the_world() -> anyhow::Result<()> {
-    for (payload, greeting) in [(json!({ "to": "Kiln" }), "Hello, Kiln!"), (Value::Null, "Hello, World!")] {
-        assert_eq!(completed(run("hello", &payload, None).await?), json!({ "greeting": greeting }));
+    for (payload, greeting) in [
+        (json!({ "to": "Kiln" }), "Hello, Kiln!"),
+        (Value::Null, "Hello, World!"),
+    ] {
+        assert_eq!(
+            completed(run("hello", &payload, None).await?),
+            json!({ "greeting": greeting })
+        );
     }
     Ok(())
 }

@@ -5,7 +5,11 @@ const README: &str = include_str!("../../README.md");
 /// What stands between a fence of this language and the next.
 fn blocks(language: &str) -> Vec<&'static str> {
     let fence = format!("```{language}\n");
-    README.split(&*fence).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+    README
+        .split(&*fence)
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect()
 }
 
 #[test]
@@ -18,7 +22,11 @@ fn the_readmes_handler_is_the_one_that_is_built_and_tested() {
 fn the_readmes_manifest_is_read_as_it_says() {
     let manifest: kiln::config::Manifest = toml::from_str(blocks("toml")[0]).expect("a manifest");
     assert_eq!(manifest.jobs.expect("jobs"), ["send-email", "send-sms"]);
-    assert_eq!(manifest.retry, kiln::config::RetryPolicy::default(), "it shows the defaults");
+    assert_eq!(
+        manifest.retry,
+        kiln::config::RetryPolicy::default(),
+        "it shows the defaults"
+    );
     assert_eq!(manifest.grants.http[0].origin.to_string(), "https://api.example.com");
 }
 
