@@ -29,6 +29,7 @@ async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter("warn,kiln=debug,guest=info")
         .with_target(false)
+        .with_ansi(std::io::stdout().is_terminal())
         .without_time()
         .init();
 

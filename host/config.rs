@@ -36,6 +36,9 @@ pub const KEEP_RESIDENT_BYTES: usize = 256 * 1024;
 /// Sandboxes beyond `concurrency`: so that a component that takes several runs even where one attempt at once is allowed.
 pub const SPARE_SLOTS: u32 = 8;
 
+/// Bytes of stack for a guest's own frames. What the engine's makers chose; native code of a deep parser fits in.
+pub const MAX_STACK_BYTES: usize = 512 * 1024;
+
 /// Bytes of a result that are kept. A result is an answer, not a file store.
 pub const MAX_RESULT_BYTES: usize = 16 * 1024 * 1024;
 

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
 
 use super::store::{StoreArgs, duration};
-use super::{Missing, Usage};
+use super::{Missing, Usage, printable};
 use crate::outcome::FailureKind;
 use crate::queue::{FailedEntry, QueueError, Store};
 
@@ -180,7 +180,7 @@ async fn list(store: &Store, filter: &Filter, limit: usize, json: bool) -> anyho
                 out.write_all(entry.bytes())?;
                 writeln!(out)?;
             } else {
-                writeln!(out, "{}", line(entry))?;
+                writeln!(out, "{}", printable(&line(entry)).replace('\n', " "))?;
             }
         }
     }
@@ -227,7 +227,7 @@ async fn show(store: &Store, id: &str, json: bool) -> anyhow::Result<()> {
             if let Some(failure) = entry.failure() {
                 for (what, text) in [("backtrace", failure.backtrace), ("stderr", failure.stderr)] {
                     if let Some(text) = text {
-                        writeln!(out, "\n{what}:\n{}", text.trim_end())?;
+                        writeln!(out, "\n{what}:\n{}", printable(text.trim_end()))?;
                     }
                 }
             }
@@ -255,11 +255,8 @@ fn pretty(entry: &RawValue) -> anyhow::Result<String> {
         .keys()
         .map(String::as_str)
         .filter(|key| !order.contains(key) && *key != "failure");
-    let mut lines: Vec<_> = order.into_iter().chain(rest).collect();
-    lines.dedup();
-    let known = lines
-        .iter()
-        .filter_map(|key| keys.get(*key).map(|value| format!("{key:<14}{}", value.get())));
+    let lines = order.into_iter().chain(rest);
+    let known = lines.filter_map(|key| keys.get(key).map(|value| format!("{key:<14}{}", value.get())));
     let mut text = known.collect::<Vec<_>>().join("\n");
     if let Some(failure) = crate::outcome::Failure::of(&job) {
         let digest = failure.digest.get(..12).unwrap_or(&failure.digest);

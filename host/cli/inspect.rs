@@ -29,7 +29,7 @@ pub(super) struct InspectArgs {
 pub(super) fn inspect(args: InspectArgs) -> anyhow::Result<ExitCode> {
     let (bytes, manifest) = read_plugin(&args.plugin)?;
     let sandbox = args.sandbox.open(NonZeroU32::MIN)?;
-    let found = sandbox.inspect(&bytes).map_err(|source| PluginError::Load {
+    let found = sandbox.inspect(&bytes, &manifest).map_err(|source| PluginError::Load {
         path: args.plugin.clone(),
         source,
     })?;
@@ -87,7 +87,7 @@ fn told(import: &Import, grants: &crate::config::Grants) -> String {
         _ => Vec::new(),
     };
     match import.offer {
-        Offer::ByGrant(key) if granted.is_empty() => format!("nothing granted; the manifest grants it under {key}"),
+        Offer::ByGrant(key) if granted.is_empty() => format!("nothing granted ({key})"),
         Offer::ByGrant(_) => format!("granted: {}", granted.join(", ")),
         offer => offer.to_string(),
     }

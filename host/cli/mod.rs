@@ -27,11 +27,11 @@ Exit codes:
   3   the store cannot be reached or used
   4   the plugin folder or a plugin cannot be used
   5   there is no such thing: no such failed entry, no such result
-  6   worker: the grace period ended and attempts were interrupted; their jobs are back in their queues
+  6   worker: the grace period ended, attempts were interrupted, their jobs are back in their queues
   130 worker: stopped at once by a second signal; its jobs come back when its lease runs out
-  10-15 run: the attempt ended as rejected (10), error (11), trap (12), timeout (13), memory (14), denied (15)
+  10  run: the attempt ended as rejected; 11 error, 12 trap, 13 timeout, 14 memory, 15 denied
 
-Every flag can be given as the environment variable its help names.";
+A flag whose help names an environment variable can be given by it.";
 
 /// Background jobs from Redis, each run as a sandboxed WebAssembly component.
 ///
@@ -150,6 +150,11 @@ fn exit_code(err: &anyhow::Error) -> ExitCode {
 fn is_broken_pipe(err: &anyhow::Error) -> bool {
     err.downcast_ref::<std::io::Error>()
         .is_some_and(|err| err.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Text of a guest or a producer, fit for a terminal: control characters in it could make one lie.
+fn printable(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}")
 }
 
 fn start_log(args: &LogArgs) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::plugin::SandboxArgs;
+use super::printable;
 use super::push::{PayloadSource, key_value};
 use super::store::duration;
 use crate::job::{Job, null, saturating_ns};
@@ -86,7 +87,7 @@ fn show(attempt: &Attempt) -> anyhow::Result<()> {
             eprintln!("{stream} | … {} bytes before this were dropped", output.dropped_bytes);
         }
         for line in output.text.lines() {
-            eprintln!("{stream} | {line}");
+            eprintln!("{stream} | {}", printable(line));
         }
     }
     match &attempt.outcome {

@@ -124,6 +124,10 @@ pub fn read_plugin(path: &Path) -> Result<(Vec<u8>, Manifest), PluginError> {
     }
     let bytes = fs::read(path).map_err(read)?;
     let manifest_path = manifest_path(path);
+    if manifest_path == path {
+        // Somebody named the manifest; that it is no component is for the sandbox to say.
+        return Ok((bytes, Manifest::default()));
+    }
     let manifest = match fs::read_to_string(&manifest_path) {
         Ok(text) => toml::from_str(&text).map_err(|err| PluginError::Manifest {
             message: located(&text, &err),

@@ -14,7 +14,8 @@ use wasmtime::{
 };
 
 use crate::config::{
-    KEEP_RESIDENT_BYTES, MAX_BACKTRACE_FRAMES, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES,
+    KEEP_RESIDENT_BYTES, MAX_BACKTRACE_FRAMES, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_STACK_BYTES, MAX_TABLE_ELEMENTS,
+    MAX_TABLES,
 };
 
 /// Tables every slot of the pool brings along; a component links one or two.
@@ -66,6 +67,7 @@ fn config(cache: Option<Cache>) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        .max_wasm_stack(MAX_STACK_BYTES)
         // Handlers are sync exports; what async exports need would be set up anew for each store.
         .concurrency_support(false)
         .wasm_features(WasmFeatures::THREADS | WasmFeatures::SHARED_EVERYTHING_THREADS, false)

@@ -143,13 +143,15 @@ impl Sandbox {
         Ok(Handler::new(Arc::clone(&self.inner), plugin, loaded, concurrency))
     }
 
-    /// Tells what a plugin is made of, and why it would not load. Compiles it, as [`Sandbox::load`] does.
+    /// Tells what a plugin is made of, and why it would not load with this manifest. Compiles it, as [`Sandbox::load`]
+    /// does.
     ///
     /// # Errors
     /// When the bytes are no component at all, so that nothing can be told.
-    pub fn inspect(&self, bytes: &[u8]) -> Result<Inspection, LoadError> {
+    pub fn inspect(&self, bytes: &[u8], manifest: &Manifest) -> Result<Inspection, LoadError> {
         let found = load::examine(&self.inner.engine, bytes)?;
-        let problem = load::link(&self.linker, &found, self.settings.max_memory).err();
+        let max_memory = manifest.max_memory.unwrap_or(self.settings.max_memory);
+        let problem = load::link(&self.linker, &found, max_memory).err();
         Ok(Inspection {
             digest: plugin::digest(bytes),
             exports: found.exports,
