@@ -159,6 +159,12 @@ impl Job {
             .unwrap_or(0)
     }
 
+    /// When the job may first run, where it says so in a way that can be read.
+    #[must_use]
+    pub fn available_at(&self) -> Option<Timestamp> {
+        self.times.available_at.as_deref()?.parse().ok()
+    }
+
     /// Delays the first attempt until `at`: the job belongs into its queue's delayed set with that score.
     pub fn delay_until(&mut self, now: Timestamp, at: Timestamp) {
         self.delay_ns = saturating_ns(at.duration_since(now).unsigned_abs());

@@ -48,9 +48,15 @@ pub fn settle(policy: &RetryPolicy, mut job: Job, outcome: Outcome, at: Moment) 
     };
     match wait {
         Some(wait) => put_off(job, &failure, wait, at.now),
-        None => Settlement::Fail {
-            entry: job.into_failed_entry(&failure, at.now),
-        },
+        None => give_up(job, &failure, at.now),
+    }
+}
+
+/// Fails a job as it stands.
+#[must_use]
+pub fn give_up(job: Job, failure: &Failure, now: Timestamp) -> Settlement {
+    Settlement::Fail {
+        entry: job.into_failed_entry(failure, now),
     }
 }
 
@@ -67,9 +73,7 @@ pub fn settle_lost(mut job: Job, at: Moment) -> Settlement {
     );
     if job.lost >= MAX_LOSSES {
         failure.attempt = job.next_attempt();
-        return Settlement::Fail {
-            entry: job.into_failed_entry(&failure, at.now),
-        };
+        return give_up(job, &failure, at.now);
     }
     let policy = RetryPolicy {
         base: LOST_BASE,

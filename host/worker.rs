@@ -61,11 +61,8 @@ impl Worker {
         job.queue.get_or_insert_with(|| queue.to_string());
         let plugin = match self.plugins.resolve(&job.name) {
             Resolved::Plugin(plugin) => plugin,
-            Resolved::Unloadable(why) => return unrunnable(job, FailureKind::Unloadable, &why, RetryHint::ByPolicy),
-            Resolved::Unknown => {
-                let why = format!("no plugin handles {:?}", job.name);
-                return unrunnable(job, FailureKind::UnknownJob, &why, RetryHint::Never);
-            }
+            Resolved::Unloadable(why) => return unloadable(job, &why),
+            Resolved::Unknown => return unknown(job),
         };
         let attempt = plugin.handler.run(&job, queue.as_str(), &self.cancel).await;
         log_attempt(&job, &plugin, &attempt);
@@ -73,14 +70,24 @@ impl Worker {
     }
 }
 
-/// The fate of a job that has no handler to run it.
-fn unrunnable(job: Job, kind: FailureKind, why: &str, retry: RetryHint) -> Settlement {
-    tracing::warn!(id = %job.id, name = %job.name, %kind, %why, "job cannot run");
-    let outcome = Outcome::Failed {
-        failure: Failure::new(kind, why),
-        retry,
-    };
-    retry::settle(&RetryPolicy::default(), job, outcome, moment())
+/// The fate of a job whose plugin is there and does not load. It counts as an attempt, or it would go round for ever.
+fn unloadable(job: Job, why: &str) -> Settlement {
+    tracing::warn!(id = %job.id, name = %job.name, %why, "job cannot run");
+    let failure = Failure::new(FailureKind::Unloadable, why);
+    let retry = RetryHint::ByPolicy;
+    retry::settle(
+        &RetryPolicy::default(),
+        job,
+        Outcome::Failed { failure, retry },
+        moment(),
+    )
+}
+
+/// The fate of a job that nobody handles.
+fn unknown(job: Job) -> Settlement {
+    tracing::warn!(id = %job.id, name = %job.name, "no plugin handles this job");
+    let failure = Failure::new(FailureKind::UnknownJob, format!("no plugin handles {:?}", job.name));
+    retry::give_up(job, &failure, Timestamp::now())
 }
 
 /// The fate of bytes that are no job: a failed entry that holds them.

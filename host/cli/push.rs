@@ -225,11 +225,18 @@ fn batch_line(line: &[u8], queue: &QueueName) -> Result<Push, String> {
     }
     job.times.created_at = job.times.created_at.or(filled.times.created_at);
     job.times.updated_at = job.times.updated_at.or(filled.times.updated_at);
-    job.times.available_at = job.times.available_at.or(filled.times.available_at);
+    let now = Timestamp::now();
+    let due = job.available_at().unwrap_or_else(|| {
+        let delay = Duration::from_nanos(u64::try_from(job.delay_ns).unwrap_or(0));
+        now.saturating_add(delay).unwrap_or(Timestamp::MAX)
+    });
+    job.times.available_at.get_or_insert_with(|| due.to_string());
+    // As dg-queue decides it: what is not available yet is delayed.
+    let due_ms = (due > now).then(|| due.as_millisecond());
     Ok(Push {
         queue,
         job: job.encode(),
-        due_ms: None,
+        due_ms,
     })
 }
 

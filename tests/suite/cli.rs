@@ -208,14 +208,17 @@ async fn a_batch_is_pushed_up_to_its_first_bad_line() -> anyhow::Result<()> {
         run(on_store(command.args(["push", "--batch", &path]), &settings))?.1,
         "2500 jobs pushed\n"
     );
+    writeln!(file, r#"{{"name":"hello","delay":3600000000000}}"#)?;
+    writeln!(file, r#"{{"name":"hello","available_at":"2100-01-01T00:00:00Z"}}"#)?;
     writeln!(file, "\n{{}}")?;
     let (code, _, stderr) = run(on_store(kiln().args(["push", "--batch", &path]), &settings))?;
     assert_eq!(code, 2);
     assert!(
-        stderr.contains(":2502: not a job: it has no name") && stderr.contains("the 2500 jobs before it"),
+        stderr.contains(":2504: not a job: it has no name") && stderr.contains("the 2502 jobs before it"),
         "{stderr}"
     );
-    assert_eq!(store.counts(&default_queue()).await?.ready, 5_000);
+    let counts = store.counts(&default_queue()).await?;
+    assert_eq!((counts.ready, counts.delayed), (5_000, 2));
     Ok(())
 }
 

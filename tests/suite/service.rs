@@ -10,7 +10,7 @@ use kiln::config::SandboxSettings;
 use kiln::job::Job;
 use kiln::outcome::FailureKind;
 use kiln::plugins::Plugins;
-use kiln::queue::{Push, QueueError, QueueName, Store, StoreSettings};
+use kiln::queue::{FailedEntry, Push, QueueError, QueueName, Store, StoreSettings};
 use kiln::sandbox::Sandbox;
 use kiln::service::{self, Drained, ServiceSettings};
 use tokio::runtime::Handle;
@@ -140,12 +140,15 @@ async fn every_kind_of_end_leads_where_it_should_and_nothing_is_left() -> anyhow
             store.result("echo").await?.as_deref(),
             Some(r#"{"n": 9007199254741455.10}"#)
         );
-        let trapped = store
-            .failed(0, 100)
-            .await?
-            .into_iter()
-            .find(|entry| entry.job().unwrap().id == "trap")
-            .unwrap();
+        let entry_of =
+            |entries: Vec<FailedEntry>, id: &str| entries.into_iter().find(|entry| entry.job().unwrap().id == id);
+        let unknown = entry_of(store.failed(0, 100).await?, "nobody").unwrap();
+        assert_eq!(
+            (unknown.job().unwrap().attempts, unknown.failure().unwrap().attempt),
+            (0, 0),
+            "none was made"
+        );
+        let trapped = entry_of(store.failed(0, 100).await?, "trap").unwrap();
         let (job, failure) = (trapped.job().unwrap(), trapped.failure().unwrap());
         assert_eq!((job.attempts, failure.attempt, &*failure.handler), (3, 3, "trap"));
         assert!(failure.backtrace.is_some() && failure.digest.len() == 64);
