@@ -23,9 +23,12 @@ pub const MAX_ATTEMPTS_DEFAULT: u32 = 3;
 /// Time an attempt may take for a job that names none; what dg-queue gives.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
-/// Largest job, in bytes, that is decoded. Images travel in payloads; a list entry beyond this is a mistake, and with a
-/// batch of them in hand the host's memory would be at a producer's mercy.
-pub const MAX_JOB_BYTES: usize = 16 * 1024 * 1024;
+/// Largest payload, in bytes. Images travel in payloads; one beyond this is a mistake, and with many in hand the host's
+/// memory would be at a producer's mercy. A payload never grows, so a job that was taken once can always be retried.
+pub const MAX_PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
+
+/// Largest job, in bytes, that is decoded at all: leaves room for everything beside the payload.
+pub const MAX_JOB_BYTES: usize = 2 * MAX_PAYLOAD_BYTES;
 
 /// The name given to the failed entry that wraps bytes which are no job.
 pub const MALFORMED_NAME: &str = "malformed";
@@ -33,7 +36,8 @@ pub const MALFORMED_NAME: &str = "malformed";
 /// A unit of work: which handler, with what payload, how often tried.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Identity, the same on every attempt. Made up on decoding where the producer sent none.
+    /// Identity, the same on every attempt. Where the producer sent none, one is made up each time the job is decoded,
+    /// until a retry writes it down.
     pub id: String,
     /// Picks the handler.
     pub name: String,
@@ -57,6 +61,8 @@ pub struct Job {
     pub metadata: Option<Box<RawValue>>,
     /// How often a host died while it ran this job. Kiln's own key, absent from the JSON while 0.
     pub lost: u32,
+    /// The queue it was taken from, which may be another than it says. Not part of the JSON.
+    pub found_on: Option<String>,
     /// Keys that are not ours, in the order they came.
     pub extra: Vec<(String, Box<RawValue>)>,
 }
@@ -85,6 +91,12 @@ pub enum DecodeError {
         /// Length found, in bytes.
         len: usize,
     },
+    /// Its payload is longer than [`MAX_PAYLOAD_BYTES`].
+    #[error("payload is too large: {len} bytes, at most {MAX_PAYLOAD_BYTES} are taken")]
+    PayloadTooLarge {
+        /// Length found, in bytes.
+        len: usize,
+    },
 }
 
 impl Job {
@@ -110,6 +122,7 @@ impl Job {
             error: None,
             metadata: None,
             lost: 0,
+            found_on: None,
             extra: Vec::new(),
         }
     }
@@ -122,7 +135,27 @@ impl Job {
         if bytes.len() > MAX_JOB_BYTES {
             return Err(DecodeError::TooLarge { len: bytes.len() });
         }
+        let job = Self::decode_any(bytes)?;
+        match job.payload.get().len() {
+            len if len > MAX_PAYLOAD_BYTES => Err(DecodeError::PayloadTooLarge { len }),
+            _ => Ok(job),
+        }
+    }
+
+    /// Reads a job of any size: what is in the failed list has been taken already, and wraps what was too large.
+    pub(crate) fn decode_any(bytes: &[u8]) -> Result<Self, DecodeError> {
         Ok(serde_json::from_slice(bytes)?)
+    }
+
+    /// The queue it belongs to: the one it was found on, else the one it names.
+    pub(crate) fn home(&self) -> Option<&str> {
+        self.found_on.as_deref().or(self.queue.as_deref())
+    }
+
+    /// What its failed entry says about the failure; none where another program wrote it.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        serde_json::from_str(self.extra("failure")?.get()).ok()
     }
 
     /// The job's JSON, keys in dg-queue's order, unknown keys last.
@@ -186,7 +219,9 @@ impl Job {
         self.times.failed_at = Some(now.to_string());
         self.times.updated_at.clone_from(&self.times.failed_at);
         self.extra.retain(|(key, _)| key != "failure");
-        self.extra.push(("failure".to_owned(), raw(failure)));
+        let mut failure = failure.clone();
+        failure.queue = self.found_on.take().filter(|found| self.queue.as_ref() != Some(found));
+        self.extra.push(("failure".to_owned(), raw(&failure)));
         self.encode()
     }
 
@@ -233,7 +268,7 @@ pub(crate) fn unwrap_malformed(job: &Job) -> Option<Vec<u8>> {
         Text(String),
         Base64(String),
     }
-    if job.name != MALFORMED_NAME || Failure::of(job)?.kind != FailureKind::Malformed {
+    if job.name != MALFORMED_NAME || job.failure()?.kind != FailureKind::Malformed {
         return None;
     }
     match serde_json::from_str(job.payload.get()).ok()? {
@@ -327,6 +362,7 @@ impl<'de> Visitor<'de> for JobVisitor {
             error: None,
             metadata: None,
             lost: 0,
+            found_on: None,
             extra: Vec::new(),
         };
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {

@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::Job;
-
 /// What an attempt came to.
 #[derive(Debug, Clone)]
 pub enum Outcome {
@@ -123,6 +121,9 @@ pub struct Failure {
     /// How long the attempt took.
     #[serde(default)]
     pub duration_ms: u64,
+    /// The queue the job was taken from, where the job itself names another or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
     /// The Wasm frames of a trap, innermost first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backtrace: Option<String>,
@@ -142,15 +143,10 @@ impl Failure {
             digest: String::new(),
             attempt: 0,
             duration_ms: 0,
+            queue: None,
             backtrace: None,
             stderr: None,
         }
-    }
-
-    /// The failure that a failed entry carries; none where another program wrote the entry.
-    #[must_use]
-    pub fn of(entry: &Job) -> Option<Self> {
-        serde_json::from_str(entry.extra("failure")?.get()).ok()
     }
 }
 

@@ -157,7 +157,10 @@ mod tests {
         let Settlement::Fail { entry } = settle(&RetryPolicy::default(), last, outcome, MIDDLE) else {
             panic!("attempts ran out");
         };
-        let failure = Failure::of(&Job::decode(entry.as_bytes()).expect("a job")).expect("a failure");
+        let failure = Job::decode(entry.as_bytes())
+            .expect("a job")
+            .failure()
+            .expect("a failure");
         assert_eq!((failure.kind, failure.attempt), (FailureKind::Trap, 2));
     }
 

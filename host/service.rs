@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,7 +21,7 @@ use crate::worker::Worker;
 pub const GRACE_DEFAULT: Duration = Duration::from_secs(25);
 
 /// Longest time between two looks at the delayed set: producers add to it without telling us, and a due job may be late
-/// by 100 ms at most. A dozen looks a second is also all that an idle host asks of Redis.
+/// by 100 ms at most. It is most of what an idle host asks of Redis.
 const PROMOTE_INTERVAL: Duration = Duration::from_millis(90);
 
 /// Time between two looks for hosts that died.
@@ -76,6 +76,8 @@ pub enum Drained {
     Clean,
     /// The grace period ended first: these attempts were interrupted and their jobs given back.
     Interrupted(usize),
+    /// The store did not take the last settlements: their jobs come back when this host's lease runs out.
+    Unsettled,
 }
 
 /// Serves queues until `stop`, then drains.
@@ -100,11 +102,9 @@ pub async fn run(
     loops.spawn(until(drained.clone(), heartbeat(Arc::clone(&consumer))));
     for queue in consumer.queues() {
         loops.spawn(until(stop.clone(), promote(store.clone(), queue.clone())));
-        loops.spawn(reap(
-            Arc::clone(&consumer),
-            Arc::clone(&worker),
-            queue.clone(),
+        loops.spawn(until(
             stop.clone(),
+            reap(Arc::clone(&consumer), Arc::clone(&worker), queue.clone()),
         ));
     }
     if settings.watch {
@@ -114,54 +114,55 @@ pub async fn run(
         loops.spawn(stop_when_idle(store, Arc::clone(&consumer), stop.clone()));
     }
     let attempts = TaskTracker::new();
-    fetch(&settings, &consumer, &worker, &attempts, &stop).await;
+    until(stop, fetch(&settings, &consumer, &worker, &attempts)).await;
 
     let ended = drain(&attempts, &cancel, settings.grace).await;
     drained.cancel();
     loops.close();
-    loops.wait().await;
-    drop(worker);
-    close(consumer).await?;
-    Ok(ended)
+    if timeout(CLOSE_TIMEOUT, loops.wait()).await.is_err() {
+        tracing::warn!("a plugin is still being compiled; not waiting for it");
+    }
+    match timeout(CLOSE_TIMEOUT, consumer.close()).await {
+        Ok(closed) => closed.map(|()| ended),
+        Err(_) => Ok(Drained::Unsettled),
+    }
 }
 
-/// Runs a loop that may be dropped wherever it waits until the token is cancelled. Loops that hold deliveries look at
-/// the token themselves, where they hold none.
+/// Runs a loop until the token is cancelled. A loop may be dropped wherever it waits: deliveries it holds then go back.
 async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
     stop.run_until_cancelled(work).await;
 }
 
 /// Takes as many jobs as there are free permits, and starts each.
-async fn fetch(
-    settings: &ServiceSettings,
-    consumer: &Arc<Consumer>,
-    worker: &Arc<Worker>,
-    attempts: &TaskTracker,
-    stop: &CancellationToken,
-) {
-    let permits = Arc::new(Semaphore::new(
-        usize::try_from(settings.concurrency.get()).unwrap_or(Semaphore::MAX_PERMITS),
-    ));
-    let mut faults = Faults::new("fetch");
-    while let Some(mut free) = stop.run_until_cancelled(acquire(&permits)).await {
-        match fetch_by_weight(&settings.queues, consumer, free.num_permits()).await {
-            Ok(deliveries) => {
-                faults.over();
-                let idle = deliveries.is_empty();
-                for delivery in deliveries {
-                    let worker = Arc::clone(worker);
-                    let permit = free.split(1);
-                    attempts.spawn(async move {
-                        worker.process(delivery).await;
-                        drop(permit);
-                    });
-                }
-                drop(free);
-                if idle && let Some(Err(err)) = stop.run_until_cancelled(consumer.wait()).await {
-                    stop.run_until_cancelled(faults.wait(&err)).await;
-                }
+async fn fetch(settings: &ServiceSettings, consumer: &Arc<Consumer>, worker: &Arc<Worker>, attempts: &TaskTracker) {
+    let permits = usize::try_from(settings.concurrency.get()).unwrap_or(Semaphore::MAX_PERMITS);
+    let permits = Arc::new(Semaphore::new(permits));
+    let (mut fetching, mut waiting) = (Faults::new("fetch"), Faults::new("wait"));
+    loop {
+        let mut free = acquire(&permits).await;
+        let deliveries = match fetch_by_weight(&settings.queues, consumer, free.num_permits()).await {
+            Ok(deliveries) => deliveries,
+            Err(err) => {
+                fetching.wait(&err).await;
+                continue;
             }
-            Err(err) => _ = stop.run_until_cancelled(faults.wait(&err)).await,
+        };
+        fetching.over();
+        let idle = deliveries.is_empty();
+        for delivery in deliveries {
+            let worker = Arc::clone(worker);
+            let permit = free.split(1);
+            attempts.spawn(async move {
+                worker.process(delivery).await;
+                drop(permit);
+            });
+        }
+        drop(free);
+        if idle {
+            match consumer.wait().await {
+                Ok(()) => waiting.over(),
+                Err(err) => waiting.wait(&err).await,
+            }
         }
     }
 }
@@ -242,18 +243,21 @@ async fn heartbeat(consumer: Arc<Consumer>) {
 }
 
 /// Takes over what dead hosts held.
-async fn reap(consumer: Arc<Consumer>, worker: Arc<Worker>, queue: QueueName, stop: CancellationToken) {
+async fn reap(consumer: Arc<Consumer>, worker: Arc<Worker>, queue: QueueName) {
     let mut faults = Faults::new("reap");
-    while !stop.is_cancelled() {
+    loop {
         match consumer.adopt(&queue).await {
             Ok(deliveries) => {
                 faults.over();
+                let none = deliveries.is_empty();
                 for delivery in deliveries {
                     worker.recover(delivery).await;
                 }
-                stop.run_until_cancelled(sleep(REAP_INTERVAL)).await;
+                if none {
+                    sleep(REAP_INTERVAL).await;
+                }
             }
-            Err(err) => _ = stop.run_until_cancelled(faults.wait(&err)).await,
+            Err(err) => faults.wait(&err).await,
         }
     }
 }
@@ -280,35 +284,19 @@ async fn drain(attempts: &TaskTracker, cancel: &Cancel, grace: Duration) -> Drai
         tracing::info!(attempts = attempts.len(), grace_s = grace.as_secs_f64(), "draining");
     }
     cancel.draining.cancel();
-    if timeout_at(Instant::now() + grace, attempts.wait()).await.is_ok() {
+    if timeout(grace, attempts.wait()).await.is_ok() {
         return Drained::Clean;
     }
     let left = attempts.len();
     tracing::warn!(attempts = left, "the grace period ended; interrupting");
     cancel.stop.cancel();
-    if timeout_at(Instant::now() + CLOSE_TIMEOUT, attempts.wait())
-        .await
-        .is_err()
-    {
+    if timeout(CLOSE_TIMEOUT, attempts.wait()).await.is_err() {
         tracing::error!(
             attempts = attempts.len(),
             "attempts would not be interrupted; their lease will bring them back"
         );
     }
     Drained::Interrupted(left)
-}
-
-/// Has the last settlements carried out and leaves.
-async fn close(consumer: Arc<Consumer>) -> Result<(), QueueError> {
-    let Some(consumer) = Arc::into_inner(consumer) else {
-        tracing::error!("an attempt still runs; the lease will bring its job back");
-        return Ok(());
-    };
-    let closed = tokio::time::timeout(CLOSE_TIMEOUT, consumer.close()).await;
-    closed.unwrap_or_else(|_| {
-        tracing::error!("the store did not take the last settlements; the lease will bring their jobs back");
-        Ok(())
-    })
 }
 
 /// A loop's dealings with a store that fails: told once, tried again with growing waits.

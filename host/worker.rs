@@ -49,7 +49,7 @@ impl Worker {
                 let id = job.id.clone();
                 let settlement = retry::settle_lost(job, moment());
                 let fails = matches!(settlement, Settlement::Fail { .. });
-                tracing::warn!(%id, fails, "job lost its host");
+                tracing::warn!(id, fails, "job lost its host");
                 settlement
             }
             Err(err) => malformed(&delivery, &err),
@@ -57,8 +57,7 @@ impl Worker {
         self.consumer.settle(delivery, settlement).await;
     }
 
-    async fn attempt(&self, mut job: Job, queue: &QueueName) -> Settlement {
-        job.queue.get_or_insert_with(|| queue.to_string());
+    async fn attempt(&self, job: Job, queue: &QueueName) -> Settlement {
         let plugin = match self.plugins.resolve(&job.name) {
             Resolved::Plugin(plugin) => plugin,
             Resolved::Unloadable(why) => return unloadable(job, &why),
@@ -72,7 +71,7 @@ impl Worker {
 
 /// The fate of a job whose plugin is there and does not load. It counts as an attempt, or it would go round for ever.
 fn unloadable(job: Job, why: &str) -> Settlement {
-    tracing::warn!(id = %job.id, name = %job.name, %why, "job cannot run");
+    tracing::warn!(id = job.id, name = job.name, why, "job cannot run");
     let failure = Failure::new(FailureKind::Unloadable, why);
     let retry = RetryHint::ByPolicy;
     retry::settle(
@@ -85,7 +84,7 @@ fn unloadable(job: Job, why: &str) -> Settlement {
 
 /// The fate of a job that nobody handles.
 fn unknown(job: Job) -> Settlement {
-    tracing::warn!(id = %job.id, name = %job.name, "no plugin handles this job");
+    tracing::warn!(id = job.id, name = job.name, "no plugin handles this job");
     let failure = Failure::new(FailureKind::UnknownJob, format!("no plugin handles {:?}", job.name));
     retry::give_up(job, &failure, Timestamp::now())
 }
@@ -107,28 +106,29 @@ fn moment() -> Moment {
     }
 }
 
+/// What a producer or a guest wrote is logged as a value, never as text: quoted, no line can be forged with it.
 fn log_attempt(job: &Job, plugin: &Plugin, attempt: &Attempt) {
-    let Job { id, name, .. } = job;
+    let (id, name) = (job.id.as_str(), job.name.as_str());
     let digest = plugin.handler.short_digest();
     let number = job.next_attempt();
     let duration_ms = (attempt.report.duration.as_secs_f64() * 1e4).round() / 10.0;
     let peak_memory_bytes = attempt.report.peak_memory_bytes;
     match &attempt.outcome {
         Outcome::Completed { .. } => {
-            tracing::debug!(%id, %name, %digest, attempt = number, duration_ms, peak_memory_bytes, "job completed");
+            tracing::debug!(id, name, %digest, attempt = number, duration_ms, peak_memory_bytes, "job completed");
         }
         Outcome::Cancelled => {
-            tracing::info!(%id, %name, %digest, attempt = number, duration_ms, "attempt cancelled; the job goes back");
+            tracing::info!(id, name, %digest, attempt = number, duration_ms, "attempt cancelled; the job goes back");
         }
         Outcome::Failed { failure, retry } => {
-            let Failure { kind, message: why, .. } = failure;
+            let (kind, why) = (failure.kind, failure.message.as_str());
             let last = *retry == RetryHint::Never || number >= job.max_attempts;
             let fate = if last {
                 "job failed"
             } else {
                 "attempt failed; the job will be retried"
             };
-            tracing::info!(%id, %name, %digest, %kind, attempt = number, duration_ms, peak_memory_bytes, %why, "{fate}");
+            tracing::info!(id, name, %digest, %kind, attempt = number, duration_ms, peak_memory_bytes, why, "{fate}");
         }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::store::{StoreArgs, duration};
 use super::{Missing, Usage, printable};
-use crate::outcome::FailureKind;
+use crate::outcome::{Failure, FailureKind};
 use crate::queue::{FailedEntry, QueueError, Store};
 
 /// Entries read from the list at once.
@@ -223,7 +223,7 @@ async fn show(store: &Store, id: &str, json: bool) -> anyhow::Result<()> {
             writeln!(out)?;
         } else {
             let value: &RawValue = serde_json::from_slice(entry.bytes())?;
-            writeln!(out, "{}", pretty(value)?)?;
+            writeln!(out, "{}", printable(&pretty(value, entry.failure())?))?;
             if let Some(failure) = entry.failure() {
                 for (what, text) in [("backtrace", failure.backtrace), ("stderr", failure.stderr)] {
                     if let Some(text) = text {
@@ -237,8 +237,7 @@ async fn show(store: &Store, id: &str, json: bool) -> anyhow::Result<()> {
 }
 
 /// The entry's keys a line each, each value as it stands there: a JSON tree would round its numbers.
-fn pretty(entry: &RawValue) -> anyhow::Result<String> {
-    let job = crate::job::Job::decode(entry.get().as_bytes())?;
+fn pretty(entry: &RawValue, failure: Option<Failure>) -> anyhow::Result<String> {
     let keys: std::collections::BTreeMap<String, &RawValue> = serde_json::from_str(entry.get())?;
     let order = [
         "id",
@@ -258,7 +257,7 @@ fn pretty(entry: &RawValue) -> anyhow::Result<String> {
     let lines = order.into_iter().chain(rest);
     let known = lines.filter_map(|key| keys.get(key).map(|value| format!("{key:<14}{}", value.get())));
     let mut text = known.collect::<Vec<_>>().join("\n");
-    if let Some(failure) = crate::outcome::Failure::of(&job) {
+    if let Some(failure) = failure {
         let digest = failure.digest.get(..12).unwrap_or(&failure.digest);
         let _ = write!(
             text,
@@ -305,7 +304,11 @@ async fn each_chosen(
     if missing.is_empty() {
         Ok(done)
     } else {
-        Err(Missing(format!("no failed job with id {}", missing.join(", "))).into())
+        Err(Missing(format!(
+            "no failed job that could be worked on with id {}",
+            missing.join(", ")
+        ))
+        .into())
     }
 }
 

@@ -26,7 +26,7 @@ Exit codes:
   2   wrong use: a flag, a value or a payload that makes no sense
   3   the store cannot be reached or used
   4   the plugin folder or a plugin cannot be used
-  5   there is no such thing: no such failed entry, no such result
+  5   there is no such thing: no such failed entry, no such file of jobs
   6   worker: the grace period ended, attempts were interrupted, their jobs are back in their queues
   130 worker: stopped at once by a second signal; its jobs come back when its lease runs out
   10  run: the attempt ended as rejected; 11 error, 12 trap, 13 timeout, 14 memory, 15 denied

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::store::{StoreArgs, duration, queue_name};
 use super::{Missing, Usage};
-use crate::job::{Job, MAX_JOB_BYTES, null, saturating_ns};
+use crate::job::{DecodeError, Job, MAX_JOB_BYTES, MAX_PAYLOAD_BYTES, null, saturating_ns};
 use crate::queue::{Push, QUEUE_DEFAULT, QueueName, Store};
 
 /// Jobs pushed in one go of a batch.
@@ -101,10 +101,10 @@ impl PayloadSource {
                 "payload is not JSON: {err}; quote it for the shell, as in '{{\"key\": 1}}'"
             ))
         })?;
-        if payload.get().len() > MAX_JOB_BYTES {
-            return Err(Usage(format!("payload is too large: {} bytes", payload.get().len())).into());
+        match payload.get().len() {
+            len if len > MAX_PAYLOAD_BYTES => Err(Usage(DecodeError::PayloadTooLarge { len }.to_string()).into()),
+            _ => Ok(payload),
         }
-        Ok(payload)
     }
 }
 

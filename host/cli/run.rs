@@ -99,7 +99,7 @@ fn show(attempt: &Attempt) -> anyhow::Result<()> {
         }
         Outcome::Failed { failure, retry } => {
             if let Some(backtrace) = &failure.backtrace {
-                eprintln!("{backtrace}");
+                eprintln!("{}", printable(backtrace));
             }
             eprintln!(
                 "{failure}\nended as {} in {}; {}",

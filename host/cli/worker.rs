@@ -10,6 +10,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::Usage;
 use super::plugin::SandboxArgs;
 use super::push::{BatchFile, push_batch};
 use super::store::{StoreArgs, duration};
@@ -65,6 +66,11 @@ pub(super) struct WorkerArgs {
 }
 
 pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
+    let mut names: Vec<_> = args.queues.iter().map(|(queue, _)| queue).collect();
+    names.sort();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Usage(format!("queue {} is named twice", twice[0])).into());
+    }
     if !args.plugins.is_dir() {
         // Before the store is asked: what is easier to mend comes first.
         return Err(PluginError::Folder(args.plugins).into());
@@ -94,6 +100,12 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         Drained::Clean => {
             tracing::info!("worker stopped; nothing was interrupted");
             Ok(ExitCode::SUCCESS)
+        }
+        Drained::Unsettled => {
+            tracing::error!(
+                "worker stopped; the store did not take the last settlements, their jobs come back in time"
+            );
+            Ok(ExitCode::from(3))
         }
         Drained::Interrupted(attempts) => {
             tracing::warn!(

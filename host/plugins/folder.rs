@@ -87,7 +87,11 @@ impl Source {
     /// Reads, compiles and links it. The error comes with the names the plugin claims.
     pub(super) fn load(self, sandbox: &Sandbox) -> Result<Plugin, (PluginError, Vec<String>)> {
         let named = vec![self.stem.clone()];
-        let (bytes, manifest) = read_plugin(&self.path).map_err(|err| (err, named.clone()))?;
+        let (bytes, manifest) = read_plugin(&self.path).map_err(|err| {
+            // However wrong the manifest, the jobs it names are this plugin's: they wait for it to be mended.
+            let claimed = claimed(&self.path).unwrap_or_else(|| named.clone());
+            (err, claimed)
+        })?;
         let jobs = manifest.jobs.clone().unwrap_or(named);
         match sandbox.load(&self.stem, &bytes, &manifest) {
             Ok(handler) => Ok(Plugin {
@@ -104,6 +108,12 @@ impl Source {
             )),
         }
     }
+}
+
+/// The jobs that a manifest names, whatever else is wrong with it.
+fn claimed(wasm: &Path) -> Option<Vec<String>> {
+    let text = fs::read_to_string(manifest_path(wasm)).ok()?;
+    text.parse::<toml::Table>().ok()?.remove("jobs")?.try_into().ok()
 }
 
 /// Reads a plugin's file and its manifest, if there is one.

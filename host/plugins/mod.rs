@@ -153,9 +153,11 @@ impl Plugins {
     pub async fn refresh(&self) -> Result<(), PluginError> {
         let mut entries = self.entries.lock().await;
         let sources = folder::scan(&self.folder)?;
+        let mut changed = false;
         entries.retain(|stem, _| {
             let stays = sources.contains_key(stem);
             if !stays {
+                changed = true;
                 tracing::info!(plugin = %stem, "plugin removed");
             }
             stays
@@ -166,8 +168,11 @@ impl Plugins {
             }
             let good = entries.remove(&stem).and_then(|entry| entry.good);
             entries.insert(stem, self.load(source, good).await);
+            changed = true;
         }
-        self.table.store(Arc::new(table(&entries)));
+        if changed {
+            self.table.store(Arc::new(table(&entries)));
+        }
         Ok(())
     }
 

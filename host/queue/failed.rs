@@ -15,7 +15,7 @@ pub struct FailedEntry {
 
 impl FailedEntry {
     fn new(bytes: Vec<u8>) -> Self {
-        let job = Job::decode(&bytes);
+        let job = Job::decode_any(&bytes);
         Self { bytes, job }
     }
 
@@ -36,14 +36,15 @@ impl FailedEntry {
     /// What Kiln noted about the failure; none where another program wrote the entry.
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
-        Failure::of(self.job.as_ref().ok()?)
+        self.job.as_ref().ok()?.failure()
     }
 
     /// The queue the job came from, and the bytes to put back into it: the job with all its attempts before it again,
     /// or what a wrapper of malformed bytes holds.
     fn revived(self, now: Timestamp) -> Option<(QueueName, Vec<u8>)> {
         let mut job = self.job.ok()?;
-        let queue = QueueName::new(job.queue.as_deref().unwrap_or(QUEUE_DEFAULT)).ok()?;
+        job.found_on = job.failure().and_then(|failure| failure.queue);
+        let queue = QueueName::new(job.home().unwrap_or(QUEUE_DEFAULT)).ok()?;
         if let Some(original) = unwrap_malformed(&job) {
             return Some((queue, original));
         }

@@ -8,14 +8,21 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{Claim, Counts, MAX_BATCH, Promotion, Push, QueueName};
+use super::{Claim, Counts, MAX_BATCH, Promotion, Push, QueueName, StoreSettings};
 use crate::outcome::Settlement;
 
 /// Results kept; the oldest goes first. Redis lets them expire instead.
 const MAX_RESULTS: usize = 10_000;
 
-#[derive(Debug, Clone, Default)]
+/// Bytes of results kept.
+const MAX_RESULTS_BYTES: usize = 64 * 1024 * 1024;
+
+/// As long as a wait lasts, with or without a job.
+const WAIT: Duration = Duration::from_secs(4);
+
+#[derive(Debug, Clone)]
 pub(super) struct MemoryStore {
+    keep_results: bool,
     state: Arc<Mutex<State>>,
     /// Told whenever a ready list may have become non-empty.
     ready: Arc<Notify>,
@@ -27,6 +34,7 @@ struct State {
     failed: VecDeque<Vec<u8>>,
     /// The latest results, the oldest first.
     results: VecDeque<(String, String)>,
+    result_bytes: usize,
     pushed: u64,
 }
 
@@ -40,6 +48,14 @@ struct Queue {
 }
 
 impl MemoryStore {
+    pub(super) fn new(settings: &StoreSettings) -> Self {
+        Self {
+            keep_results: !settings.result_ttl.is_zero(),
+            state: Arc::default(),
+            ready: Arc::default(),
+        }
+    }
+
     pub(super) fn push(&self, jobs: &[Push]) {
         let mut state = self.state();
         for push in jobs {
@@ -61,11 +77,12 @@ impl MemoryStore {
         // Registered before the look, so that a push between the two is not missed.
         let ready = self.ready.notified();
         if self.state().queue(queue).ready.is_empty() {
-            ready.await;
+            // Late is no fault: whoever waits looks again.
+            let _ = tokio::time::timeout(WAIT, ready).await;
         }
     }
 
-    pub(super) fn settle(&self, claim: &Claim<'_>, batch: &[(u64, Settlement)]) -> usize {
+    pub(super) fn settle(&self, claim: &Claim<'_>, batch: &[(u64, &Settlement)]) -> usize {
         let mut state = self.state();
         let mut refused = 0;
         for (tag, settlement) in batch {
@@ -74,10 +91,11 @@ impl MemoryStore {
                 refused += 1;
                 continue;
             };
-            match settlement.clone() {
-                Settlement::Ack { result } => state.keep(result),
-                Settlement::Retry { job, due_ms } => state.add(claim.queue, Some(due_ms), job.into_bytes()),
-                Settlement::Fail { entry } => state.failed.push_back(entry.into_bytes()),
+            match settlement {
+                Settlement::Ack { result } if self.keep_results => state.keep(result.clone()),
+                Settlement::Ack { .. } => {}
+                Settlement::Retry { job, due_ms } => state.add(claim.queue, Some(*due_ms), job.clone().into_bytes()),
+                Settlement::Fail { entry } => state.failed.push_back(entry.clone().into_bytes()),
                 Settlement::Requeue => state.queue(claim.queue).ready.push_front(job),
             }
         }
@@ -162,7 +180,7 @@ impl MemoryStore {
         held.map_or_else(Vec::new, |held| held.keys().copied().collect())
     }
 
-    pub(super) fn leases(&self, queue: &QueueName) -> BTreeMap<String, i64> {
+    fn leases(&self, queue: &QueueName) -> BTreeMap<String, i64> {
         let now = Instant::now();
         let left_ms = |ends: Instant| {
             let ahead = ends.saturating_duration_since(now).as_millis();
@@ -251,10 +269,15 @@ impl State {
     }
 
     fn keep(&mut self, result: Option<(String, String)>) {
-        if self.results.len() == MAX_RESULTS {
-            self.results.pop_front();
+        let Some(result) = result else { return };
+        self.result_bytes += result.1.len();
+        self.results.push_back(result);
+        while self.results.len() > MAX_RESULTS || self.result_bytes > MAX_RESULTS_BYTES {
+            let Some((_, json)) = self.results.pop_front() else {
+                return;
+            };
+            self.result_bytes -= json.len();
         }
-        self.results.extend(result);
     }
 
     fn delete_failed(&mut self, entry: &[u8]) -> bool {

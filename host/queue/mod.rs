@@ -49,6 +49,10 @@ pub use failed::FailedEntry;
 /// Most jobs that one fetch, promotion or adoption moves: bounds how long a script holds Redis up.
 pub const MAX_BATCH: usize = 256;
 
+/// Bytes of jobs that one message to or from the store carries, beyond the first of them: bounds how long it keeps the
+/// others on its connection waiting, above all heartbeats.
+pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+
 /// A host's fault: the store could not be reached or refused. Never a job's.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
@@ -67,6 +71,12 @@ pub enum QueueError {
         address: String,
         /// What the attempt to connect met.
         why: String,
+    },
+    /// Nothing came back in the time a lease allows for.
+    #[error("redis: no answer within {} ms", patience.as_millis())]
+    Slow {
+        /// How long was waited.
+        patience: Duration,
     },
     /// Redis answered with an error, or not in time.
     #[error("redis: {0}")]
@@ -110,14 +120,15 @@ impl fmt::Display for QueueName {
     }
 }
 
-/// One job that this host has fetched and must settle. Dropped unsettled, it stays in flight until the host gives it
-/// back or its lease runs out.
+/// One job that this host has fetched and must settle. Dropped unsettled, it goes back to its queue within half a
+/// minute.
 #[derive(Debug)]
 #[must_use = "a delivery must be settled"]
 pub struct Delivery {
     tag: u64,
     queue: QueueName,
     bytes: Vec<u8>,
+    held: consumer::Held,
 }
 
 impl Delivery {
@@ -126,7 +137,9 @@ impl Delivery {
     /// # Errors
     /// When the bytes are no job.
     pub fn decode(&self) -> Result<Job, DecodeError> {
-        Job::decode(&self.bytes)
+        let mut job = Job::decode(&self.bytes)?;
+        job.found_on = Some(self.queue.to_string());
+        Ok(job)
     }
 
     /// The queue it was taken from.
@@ -233,7 +246,7 @@ impl Store {
     /// When the URL is wrong or Redis cannot be reached.
     pub async fn open(settings: &StoreSettings) -> Result<Self, QueueError> {
         if settings.url == "memory:" {
-            return Ok(Self(Backend::Memory(memory::MemoryStore::default())));
+            return Ok(Self(Backend::Memory(memory::MemoryStore::new(settings))));
         }
         Ok(Self(Backend::Redis(Arc::new(
             redis::RedisStore::connect(settings).await?,
@@ -296,13 +309,8 @@ impl Store {
     }
 
     /// Settles a batch and returns how many of it were no longer the host's to settle.
-    async fn settle(&self, claim: &Claim<'_>, batch: &[(u64, Settlement)]) -> Result<usize, QueueError> {
+    async fn settle(&self, claim: &Claim<'_>, batch: &[(u64, &Settlement)]) -> Result<usize, QueueError> {
         either!(self, store => store.settle(claim, batch))
-    }
-
-    /// The hosts that serve a queue, with the milliseconds their leases have left.
-    async fn leases(&self, queue: &QueueName) -> Result<BTreeMap<String, i64>, QueueError> {
-        either!(self, store => store.leases(queue))
     }
 
     async fn renew(&self, claim: &Claim<'_>) -> Result<bool, QueueError> {

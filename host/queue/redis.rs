@@ -1,15 +1,18 @@
 //! The store in Redis: one script for each move. No decision is made here.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
-use ::redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, RedisError, Script, cmd, pipe};
+use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use ::redis::{
+    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, Script, cmd, pipe,
+};
 
 use super::keys::Keys;
-use super::{Claim, Counts, MAX_BATCH, Promotion, Push, QueueError, QueueName, StoreSettings, score};
+use super::{Claim, Counts, MAX_BATCH, MAX_BATCH_BYTES, Promotion, Push, QueueError, QueueName, StoreSettings, score};
 use crate::outcome::Settlement;
 
 /// Time to reach Redis. Explicit, as every time-out here: the library's own have stopped whole pools of workers.
@@ -21,13 +24,16 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle host blocks before it asks anew. Short enough that a dead connection is noticed.
 const BLOCK: Duration = Duration::from_secs(4);
 
+/// How long the other end's system may be silent before the connection counts as dead.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Longest wait between two attempts to connect again.
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
 
 /// Attempts to connect again before a command fails; whoever sent it tries again for as long as it matters.
 const RECONNECTS: usize = 3;
 
-/// Commands sent in one round trip of a push, and bytes in it: bounds what a large batch holds in memory twice.
+/// Commands sent in one round trip of a push: bounds what a large batch holds in memory twice.
 const PUSH_COMMANDS: usize = 1_000;
 
 /// Keys looked at in one step of a scan.
@@ -39,8 +45,9 @@ static PROMOTE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("sc
 static PUSH_DELAYED: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/push_delayed.lua")));
 static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/renew.lua")));
 static LEAVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/leave.lua")));
-static LEASES: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/leases.lua")));
 static ADOPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/adopt.lua")));
+static COUNTS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/counts.lua")));
+static PURGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/purge.lua")));
 static REVIVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/revive.lua")));
 
 pub(super) struct RedisStore {
@@ -116,7 +123,11 @@ impl RedisStore {
     pub(super) async fn fetch(&self, claim: &Claim<'_>, tag: u64, count: usize) -> Result<Vec<Vec<u8>>, QueueError> {
         let mut call = FETCH.key(self.keys.ready(claim.queue.as_str()));
         call.key(self.in_flight(claim)).key(self.leases_key(claim));
-        call.arg(claim.host).arg(claim.lease_ms()).arg(tag).arg(count);
+        call.arg(claim.host)
+            .arg(claim.lease_ms())
+            .arg(tag)
+            .arg(count)
+            .arg(MAX_BATCH_BYTES);
         Ok(call.invoke_async(&mut self.connection()).await?)
     }
 
@@ -146,7 +157,7 @@ impl RedisStore {
         Ok(())
     }
 
-    pub(super) async fn settle(&self, claim: &Claim<'_>, batch: &[(u64, Settlement)]) -> Result<usize, QueueError> {
+    pub(super) async fn settle(&self, claim: &Claim<'_>, batch: &[(u64, &Settlement)]) -> Result<usize, QueueError> {
         self.keep_results(batch).await?;
         let queue = claim.queue.as_str();
         let mut call = SETTLE.key(self.in_flight(claim));
@@ -171,7 +182,7 @@ impl RedisStore {
     }
 
     /// Keeps the batch's results, before their jobs are acknowledged: an acknowledged job has its result.
-    async fn keep_results(&self, batch: &[(u64, Settlement)]) -> Result<(), QueueError> {
+    async fn keep_results(&self, batch: &[(u64, &Settlement)]) -> Result<(), QueueError> {
         let mut results = pipe();
         let ttl_ms = u64::try_from(self.result_ttl.as_millis()).unwrap_or(u64::MAX);
         for (_, settlement) in batch {
@@ -182,10 +193,17 @@ impl RedisStore {
                 results.pset_ex(self.keys.result(id), json, ttl_ms).ignore();
             }
         }
-        if ttl_ms > 0 && !results.is_empty() {
-            results.exec_async(&mut self.connection()).await?;
+        if ttl_ms == 0 || results.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        match results.exec_async(&mut self.connection()).await {
+            // A Redis out of memory takes no results, but it does take acknowledgements, and those make room.
+            Err(err) if matches!(err.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
+                tracing::warn!(%err, "results were not kept");
+                Ok(())
+            }
+            kept => Ok(kept?),
+        }
     }
 
     pub(super) async fn result(&self, id: &str) -> Result<Option<String>, QueueError> {
@@ -233,7 +251,12 @@ impl RedisStore {
         let mut call = ADOPT.key(self.leases_key(claim));
         call.key(self.keys.in_flight(claim.queue.as_str(), dead))
             .key(self.in_flight(claim));
-        call.arg(dead).arg(claim.host).arg(claim.lease_ms()).arg(tag).arg(count);
+        call.arg(dead)
+            .arg(claim.host)
+            .arg(claim.lease_ms())
+            .arg(tag)
+            .arg(count)
+            .arg(MAX_BATCH_BYTES);
         Ok(call.invoke_async(&mut self.connection()).await?)
     }
 
@@ -244,33 +267,19 @@ impl RedisStore {
             .await?)
     }
 
-    pub(super) async fn leases(&self, queue: &QueueName) -> Result<BTreeMap<String, i64>, QueueError> {
-        let leases: Vec<(String, i64)> = LEASES
-            .key(self.keys.leases(queue.as_str()))
-            .invoke_async(&mut self.connection())
-            .await?;
-        Ok(leases.into_iter().collect())
-    }
-
     pub(super) async fn counts(&self, queue: &QueueName) -> Result<Counts, QueueError> {
-        let hosts = self.leases(queue).await?;
         let queue = queue.as_str();
-        let mut sizes = pipe();
-        // In one transaction, or a job on its way from one to another would be in none.
-        sizes
-            .atomic()
-            .llen(self.keys.ready(queue))
-            .zcard(self.keys.delayed(queue));
-        for host in hosts.keys() {
-            sizes.hlen(self.keys.in_flight(queue, host));
-        }
-        let sizes: Vec<u64> = sizes.query_async(&mut self.connection()).await?;
-        let (of_queue, of_hosts) = sizes.split_at(2.min(sizes.len()));
+        let mut call = COUNTS.key(self.keys.ready(queue));
+        call.key(self.keys.delayed(queue))
+            .key(self.keys.leases(queue))
+            .arg(self.keys.in_flight(queue, ""));
+        let (ready, delayed, in_flight, hosts): (u64, u64, u64, Vec<(String, i64)>) =
+            call.invoke_async(&mut self.connection()).await?;
         Ok(Counts {
-            ready: of_queue[0],
-            delayed: of_queue[1],
-            in_flight: of_hosts.iter().sum(),
-            hosts,
+            ready,
+            delayed,
+            in_flight,
+            hosts: hosts.into_iter().collect(),
         })
     }
 
@@ -320,17 +329,8 @@ impl RedisStore {
     }
 
     pub(super) async fn purge_failed(&self, count: u64) -> Result<u64, QueueError> {
-        let start = i64::try_from(count).unwrap_or(i64::MAX);
-        let mut trim = pipe();
-        trim.atomic()
-            .llen(self.keys.failed())
-            .cmd("LTRIM")
-            .arg(self.keys.failed())
-            .arg(start)
-            .arg(-1)
-            .ignore();
-        let (len,): (u64,) = trim.query_async(&mut self.connection()).await?;
-        Ok(len.min(count))
+        let mut call = PURGE.key(self.keys.failed());
+        Ok(call.arg(count).invoke_async(&mut self.connection()).await?)
     }
 
     pub(super) async fn revive(&self, queue: &QueueName, entry: &[u8], job: Vec<u8>) -> Result<bool, QueueError> {
@@ -380,7 +380,15 @@ fn parse_url(url: &str) -> Result<ConnectionInfo, QueueError> {
             ));
         }
     }
-    url.into_connection_info().map_err(|err| wrong(one_cause(&err)))
+    let info = url.into_connection_info().map_err(|err| wrong(one_cause(&err)))?;
+    // A peer that vanished without a word must not look like a slow one for a quarter of an hour.
+    let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE);
+    Ok(info.set_tcp_settings(
+        TcpSettings::default()
+            .set_nodelay(true)
+            .set_keepalive(keepalive)
+            .set_user_timeout(SILENCE),
+    ))
 }
 
 /// The URL as it may be shown.

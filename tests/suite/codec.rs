@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kiln::config::RetryPolicy;
-use kiln::job::{DecodeError, Job, MAX_JOB_BYTES};
+use kiln::job::{DecodeError, Job, MAX_JOB_BYTES, MAX_PAYLOAD_BYTES};
 use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
 use kiln::retry::{self, Moment};
 use proptest::prelude::*;
@@ -146,6 +146,14 @@ fn what_is_no_job_is_refused_with_a_reason() {
     }
     let huge = vec![b' '; MAX_JOB_BYTES + 1];
     assert!(matches!(Job::decode(&huge), Err(DecodeError::TooLarge { .. })));
+    let heavy = format!(
+        "{{\"name\":\"a\",\"payload\":\"{}\"}}",
+        "x".repeat(MAX_PAYLOAD_BYTES - 1)
+    );
+    assert!(matches!(
+        Job::decode(heavy.as_bytes()),
+        Err(DecodeError::PayloadTooLarge { .. })
+    ));
 }
 
 /// JSON text as any producer may write it, spaces and all.

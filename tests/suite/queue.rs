@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use kiln::job::Job;
 use kiln::outcome::{Failure, FailureKind, Settlement};
-use kiln::queue::{Consumer, Delivery, Heartbeat, Push, Store, StoreSettings};
+use kiln::queue::{Consumer, Delivery, Heartbeat, MAX_BATCH_BYTES, Push, Store, StoreSettings};
 
-use crate::support::{PATIENCE, default_queue, eventually, raw_redis, redis_settings};
+use crate::support::{RedisServer, default_queue, eventually, redis_settings, shared_redis};
 
 /// One suite, run over both stores.
 macro_rules! on_both_stores {
@@ -43,10 +43,14 @@ on_both_stores! {
     a_completed_jobs_result_is_kept
     a_host_that_leaves_settles_first_and_gives_its_lease_up
     a_lease_that_ran_out_is_noticed
+    a_dropped_delivery_goes_back_when_its_host_leaves
+    a_failed_job_goes_back_to_the_queue_it_was_found_on
 }
 
 /// Long enough not to end during a test.
 const LONG: Duration = Duration::from_mins(10);
+/// Less than a wait lasts without a push.
+const AT_ONCE: Duration = Duration::from_secs(3);
 /// Ends at once: the host is as good as dead.
 const SHORT: Duration = Duration::from_millis(1);
 
@@ -354,12 +358,9 @@ async fn waiting_ends_with_a_push_and_takes_nothing(store: Store) -> anyhow::Res
         let mut abandoned = Box::pin(consumer.wait());
         assert!(futures::poll!(&mut abandoned).is_pending());
     }
-    let (waited, pushed) = tokio::join!(
-        tokio::time::timeout(PATIENCE, consumer.wait()),
-        push_numbered(&store, 2)
-    );
+    let (waited, pushed) = tokio::join!(tokio::time::timeout(AT_ONCE, consumer.wait()), push_numbered(&store, 2));
     waited??;
-    let (waited, pushed) = (tokio::time::timeout(PATIENCE, consumer.wait()).await??, pushed?);
+    let (waited, pushed) = (tokio::time::timeout(AT_ONCE, consumer.wait()).await??, pushed?);
     let () = waited;
     assert_eq!(texts(&fetch(&consumer, 10).await?), pushed);
     Ok(())
@@ -412,11 +413,44 @@ async fn a_lease_that_ran_out_is_noticed(store: Store) -> anyhow::Result<()> {
     .await
 }
 
+async fn a_dropped_delivery_goes_back_when_its_host_leaves(store: Store) -> anyhow::Result<()> {
+    let pushed = push_numbered(&store, 10).await?;
+    let consumer = join(&store, LONG).await?;
+    let mut deliveries = fetch(&consumer, 10).await?;
+    consumer.settle(deliveries.remove(0), ACK).await;
+    drop(deliveries);
+    consumer.close().await?;
+    assert!(store.counts(&default_queue()).await?.hosts.is_empty());
+    let other = join(&store, LONG).await?;
+    assert_eq!(texts(&fetch(&other, 10).await?), pushed[1..], "in their order");
+    Ok(())
+}
+
+async fn a_failed_job_goes_back_to_the_queue_it_was_found_on(store: Store) -> anyhow::Result<()> {
+    let consumer = join(&store, LONG).await?;
+    for job in [
+        r#"{"name":"a","queue":"other"}"#,
+        r#"{"name":"a","queue":"not a name"}"#,
+        r#"{"name":"a"}"#,
+    ] {
+        store.push(&[ready(job)]).await?;
+        fail_one(&store, &consumer).await?;
+        assert!(store.retry_failed(store.failed(0, 1).await?.remove(0)).await?, "{job}");
+        assert_eq!(counts(&store).await?, (1, 0, 0), "{job}");
+        let delivery = fetch(&consumer, 1).await?.remove(0);
+        consumer.settle(delivery, ACK).await;
+        until_counts(&store, (0, 0, 0)).await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_whose_delivery_was_lost_on_the_way_are_given_back() -> anyhow::Result<()> {
     let store = Store::open(&redis_settings()).await?;
-    let pushed = push_numbered(&store, 50).await?;
     let consumer = join(&store, LONG).await?;
+    // The first call of a script takes two steps; the one that gets lost must take one.
+    assert!(fetch(&consumer, 1).await?.is_empty());
+    let pushed = push_numbered(&store, 50).await?;
     {
         let queue = default_queue();
         let mut lost = Box::pin(consumer.fetch(&queue, 20));
@@ -433,64 +467,130 @@ async fn jobs_whose_delivery_was_lost_on_the_way_are_given_back() -> anyhow::Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn large_jobs_come_a_few_at_a_time_and_in_order() -> anyhow::Result<()> {
+    let store = Store::open(&redis_settings()).await?;
+    let filler = "x".repeat(MAX_BATCH_BYTES / 3);
+    let job = |n| ready(&format!(r#"{{"id":"{n}","name":"a","payload":"{filler}"}}"#));
+    store.push(&(0..7).map(job).collect::<Vec<_>>()).await?;
+    let consumer = join(&store, LONG).await?;
+    let mut ids = Vec::new();
+    while ids.len() < 7 {
+        let deliveries = fetch(&consumer, 256).await?;
+        assert!((1..=3).contains(&deliveries.len()), "{}", deliveries.len());
+        for delivery in deliveries {
+            ids.push(delivery.decode()?.id);
+            consumer.settle(delivery, ACK).await;
+        }
+    }
+    assert_eq!(ids, ["0", "1", "2", "3", "4", "5", "6"]);
+    until_counts(&store, (0, 0, 0)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_producers_rpush_is_all_it_takes_and_dg_queues_keys_are_used() -> anyhow::Result<()> {
     let settings = redis_settings();
-    let (store, prefix) = (Store::open(&settings).await?, &settings.prefix);
-    let mut redis = raw_redis().await?;
-    let key = |suffix: &str| format!("{prefix}:{suffix}");
-    redis::cmd("RPUSH")
-        .arg(key("queues:default"))
-        .arg(r#"{"name":"hello"}"#)
-        .exec_async(&mut redis)
+    let (store, redis) = (Store::open(&settings).await?, shared_redis());
+    let key = |suffix: &str| format!("{}:{suffix}", settings.prefix);
+    let _: u64 = redis
+        .tell(&["RPUSH", &key("queues:default"), r#"{"name":"hello"}"#])
         .await?;
     let consumer = join(&store, LONG).await?;
     let delivery = fetch(&consumer, 1).await?.remove(0);
     let job = r#"{"name":"hello","attempts":1}"#.to_owned();
-    consumer
-        .settle(
-            delivery,
-            Settlement::Retry {
-                job: job.clone(),
-                due_ms: 1_500,
-            },
-        )
-        .await;
+    let settlement = Settlement::Retry {
+        job: job.clone(),
+        due_ms: 1_500,
+    };
+    consumer.settle(delivery, settlement).await;
     until_counts(&store, (0, 1, 0)).await?;
-    let delayed: Vec<(String, f64)> = redis::cmd("ZRANGE")
-        .arg(key("queues:default:delayed"))
-        .arg(0)
-        .arg(-1)
-        .arg("WITHSCORES")
-        .query_async(&mut redis)
-        .await?;
+    let zrange = ["ZRANGE", &key("queues:default:delayed"), "0", "-1", "WITHSCORES"];
+    let delayed: Vec<(String, f64)> = redis.tell(&zrange).await?;
     assert_eq!(delayed, [(job, 1.5)]);
     store.promote(&default_queue()).await?;
     fail_one(&store, &consumer).await?;
-    let failed: Vec<String> = redis::cmd("LRANGE")
-        .arg(key("failed"))
-        .arg(0)
-        .arg(-1)
-        .query_async(&mut redis)
-        .await?;
+    let failed: Vec<String> = redis.tell(&["LRANGE", &key("failed"), "0", "-1"]).await?;
     let entry = Job::decode(failed[0].as_bytes())?;
     assert_eq!((failed.len(), &*entry.name, entry.attempts), (1, "hello", 2));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_the_wrong_type_stops_a_move_and_loses_nothing() -> anyhow::Result<()> {
+    let redis = RedisServer::start()?;
+    let settings = redis.settings();
+    let store = Store::open(&settings).await?;
+    let key = |suffix: &str| format!("{}:{suffix}", settings.prefix);
+    store.push(&[due("{}", 1_000), due("[]", 1_000)]).await?;
+    let _: () = redis.tell(&["SET", &key("queues:default"), "wrong"]).await?;
+    store.promote(&default_queue()).await.expect_err("not a list");
+    let _: u64 = redis.tell(&["DEL", &key("queues:default")]).await?;
+    assert_eq!(store.promote(&default_queue()).await?.moved, 2);
+
+    let consumer = join(&store, LONG).await?;
+    let _: () = redis.tell(&["SET", &key("failed"), "wrong"]).await?;
+    let entry = || Settlement::Fail { entry: "{}".to_owned() };
+    for delivery in fetch(&consumer, 2).await? {
+        consumer.settle(delivery, entry()).await;
+    }
+    // What Redis refused is offered again, and is still there once somebody has mended it.
+    until_refused(&redis).await?;
+    assert_eq!(counts(&store).await?, (0, 0, 2));
+    let _: u64 = redis.tell(&["DEL", &key("failed")]).await?;
+    until_counts(&store, (0, 0, 0)).await?;
+    assert_eq!(store.failed_len().await?, 2);
+    Ok(())
+}
+
+/// Waits until the server has refused a script for a wrong type at least twice.
+async fn until_refused(redis: &RedisServer) -> anyhow::Result<()> {
+    eventually("a refusal", async || {
+        let stats: String = redis.tell(&["INFO", "errorstats"]).await?;
+        let counts = stats
+            .lines()
+            .filter_map(|line| line.strip_prefix("errorstat_WRONGTYPE:count="));
+        let count: u64 = counts.filter_map(|count| count.trim().parse::<u64>().ok()).sum();
+        Ok((count >= 2).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_without_memory_still_keeps_leases_and_takes_settlements() -> anyhow::Result<()> {
+    let redis = RedisServer::start()?;
+    let store = Store::open(&redis.settings()).await?;
+    push_numbered(&store, 20).await?;
+    let consumer = join(&store, LONG).await?;
+    let _: () = redis.tell(&["CONFIG", "SET", "maxmemory", "1"]).await?;
+    store.push(&[ready("{}")]).await.expect_err("there is no room");
+    assert_eq!(consumer.heartbeat().await?, Heartbeat::Kept);
+    for (n, delivery) in fetch(&consumer, 20).await?.into_iter().enumerate() {
+        let fate = match n % 4 {
+            0 => Settlement::Ack {
+                result: Some((n.to_string(), "1".to_owned())),
+            },
+            1 => Settlement::Fail { entry: "{}".to_owned() },
+            2 => Settlement::Requeue,
+            _ => Settlement::Retry {
+                job: format!("[{n}]"),
+                due_ms: 1_000,
+            },
+        };
+        consumer.settle(delivery, fate).await;
+    }
+    until_counts(&store, (5, 5, 0)).await?;
+    assert_eq!(store.purge_failed(100).await?, 5);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_commands_survive_a_flushed_script_cache() -> anyhow::Result<()> {
-    let store = Store::open(&redis_settings()).await?;
+    let redis = RedisServer::start()?;
+    let store = Store::open(&redis.settings()).await?;
     push_numbered(&store, 1).await?;
     let consumer = join(&store, LONG).await?;
-    redis::cmd("SCRIPT")
-        .arg("FLUSH")
-        .exec_async(&mut raw_redis().await?)
-        .await?;
+    let _: () = redis.tell(&["SCRIPT", "FLUSH"]).await?;
     let delivery = fetch(&consumer, 1).await?.remove(0);
-    redis::cmd("SCRIPT")
-        .arg("FLUSH")
-        .exec_async(&mut raw_redis().await?)
-        .await?;
+    let _: () = redis.tell(&["SCRIPT", "FLUSH"]).await?;
     consumer.settle(delivery, ACK).await;
     until_counts(&store, (0, 0, 0)).await
 }

@@ -110,9 +110,9 @@ async fn of_two_plugins_for_one_job_one_serves() -> anyhow::Result<()> {
 async fn a_plugin_that_never_loaded_says_why() -> anyhow::Result<()> {
     let folder = folder_of(&[])?;
     fs::write(folder.path().join("bad.wasm"), guest("ok")?)?;
-    fs::write(folder.path().join("bad.toml"), "max_memory = \"1MiB\"\nmemory = 5\n")?;
+    fs::write(folder.path().join("bad.toml"), "jobs = [\"mine\"]\nmemory = 5\n")?;
     let plugins = open_plugins(folder.path()).await?;
-    let Resolved::Unloadable(why) = plugins.resolve("bad") else {
+    let Resolved::Unloadable(why) = plugins.resolve("mine") else {
         panic!("it cannot load")
     };
     assert!(

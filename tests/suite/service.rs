@@ -259,7 +259,7 @@ async fn what_the_grace_period_leaves_goes_back_uncounted() -> anyhow::Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_hosts_share_a_queue_and_each_job_runs_once() -> anyhow::Result<()> {
+async fn many_hosts_share_a_queue_and_every_job_completes() -> anyhow::Result<()> {
     let folder = folder_of(&[("echo", "")])?;
     let store = Store::open(&redis_settings()).await?;
     let ids: BTreeSet<String> = (0..3_000).map(|n| n.to_string()).collect();

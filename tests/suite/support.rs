@@ -13,15 +13,15 @@ use kiln::queue::{QueueName, StoreSettings};
 /// How long something may take that happens within a second on an idle machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A redis-server of this test run's own, on a free port, without a disk.
-struct RedisServer {
+/// A redis-server on a free port, without a disk.
+pub(crate) struct RedisServer {
     port: u16,
     /// The server ends when this is closed, however the test run ends.
     _alive: ChildStdin,
 }
 
 impl RedisServer {
-    fn start() -> anyhow::Result<Self> {
+    pub(crate) fn start() -> anyhow::Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let script = format!(
             "redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no --dir /tmp & server=$!; read _; kill $server"
@@ -51,33 +51,44 @@ impl RedisServer {
             said.join("\n")
         )
     }
-}
 
-/// The URL of this test run's redis-server.
-pub(crate) fn redis_url() -> String {
-    static SERVER: OnceLock<RedisServer> = OnceLock::new();
-    let server = SERVER.get_or_init(|| RedisServer::start().expect("a redis-server"));
-    format!("redis://127.0.0.1:{}", server.port)
-}
-
-/// Settings for a store on Redis under a prefix of its own.
-pub(crate) fn redis_settings() -> StoreSettings {
-    StoreSettings {
-        prefix: format!("test-{:016x}", fastrand::u64(..)),
-        ..StoreSettings::new(&redis_url())
+    /// Settings for a store under a prefix of its own.
+    pub(crate) fn settings(&self) -> StoreSettings {
+        StoreSettings {
+            prefix: format!("test-{:016x}", fastrand::u64(..)),
+            ..StoreSettings::new(&self.url())
+        }
     }
+
+    /// Tells the server something past Kiln.
+    pub(crate) async fn tell<T: redis::FromRedisValue>(&self, words: &[&str]) -> anyhow::Result<T> {
+        let client = redis::Client::open(self.url())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        Ok(redis::cmd(words[0])
+            .arg(&words[1..])
+            .query_async(&mut connection)
+            .await?)
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
+/// The redis-server that this test run's tests share.
+pub(crate) fn shared_redis() -> &'static RedisServer {
+    static SERVER: OnceLock<RedisServer> = OnceLock::new();
+    SERVER.get_or_init(|| RedisServer::start().expect("a redis-server"))
+}
+
+/// Settings for a store on the shared server.
+pub(crate) fn redis_settings() -> StoreSettings {
+    shared_redis().settings()
 }
 
 /// The queue that tests use.
 pub(crate) fn default_queue() -> QueueName {
     QueueName::new("default").expect("a name")
-}
-
-/// A connection for looking at Redis past Kiln.
-pub(crate) async fn raw_redis() -> anyhow::Result<redis::aio::MultiplexedConnection> {
-    Ok(redis::Client::open(redis_url())?
-        .get_multiplexed_async_connection()
-        .await?)
 }
 
 /// Asks again and again until the answer is there.

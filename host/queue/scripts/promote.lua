@@ -1,6 +1,7 @@
 -- delayed → ready. Moves up to `count` due jobs, the earliest first, by Redis' own clock.
 -- keys: delayed, ready   args: count
 -- returns: how many were moved, milliseconds until the next is due (-1: none is waiting)
+redis.call('LLEN', KEYS[2]) -- A key of the wrong type fails here, before anything has moved.
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local due = redis.call('ZRANGE', KEYS[1], '-inf', string.format('%.6f', now), 'BYSCORE', 'LIMIT', 0, ARGV[1])

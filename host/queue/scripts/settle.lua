@@ -3,6 +3,9 @@
 -- keys: in-flight of the host, ready, delayed, failed
 -- args: number of acks, their tags, then for each other delivery: tag, fate (retry, fail or requeue), bytes, due in s
 -- returns: how many were refused
+redis.call('LLEN', KEYS[2]) -- A key of the wrong type fails here, before anything has moved.
+redis.call('ZCARD', KEYS[3])
+redis.call('LLEN', KEYS[4])
 local acks = tonumber(ARGV[1])
 local refused = acks
 if acks > 0 then
