@@ -1,5 +1,6 @@
 //! `kiln worker`: the service.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,10 +67,9 @@ pub(super) struct WorkerArgs {
 }
 
 pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
-    let mut names: Vec<_> = args.queues.iter().map(|(queue, _)| queue).collect();
-    names.sort();
-    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(Usage(format!("queue {} is named twice", twice[0])).into());
+    let mut names = BTreeSet::new();
+    if let Some((twice, _)) = args.queues.iter().find(|(queue, _)| !names.insert(queue)) {
+        return Err(Usage(format!("queue {twice} is named twice")).into());
     }
     if !args.plugins.is_dir() {
         // Before the store is asked: what is easier to mend comes first.
