@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::future::{join_all, select_all};
+use futures::future::join_all;
 use tokio::sync::{MutexGuard, mpsc};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{Claim, Delivery, MAX_BATCH, MAX_BATCH_BYTES, QueueError, QueueName, Store};
@@ -48,6 +48,7 @@ pub struct Consumer {
     next_tag: AtomicU64,
     /// Held by whoever moves jobs into this host's table, until they are held here too.
     taking: tokio::sync::Mutex<Taking>,
+    waiting: tokio::sync::Mutex<Waiting>,
 }
 
 #[derive(Debug)]
@@ -68,6 +69,14 @@ struct Taking {
     suspect: bool,
     /// When the table was last compared.
     compared: Instant,
+}
+
+/// The waits under way, one for each queue. They outlive a call of [`Consumer::wait`]: to end a wait is to close its
+/// connection, and a push to one queue must not cost new connections for all the others.
+#[derive(Debug, Default)]
+struct Waiting {
+    tasks: JoinSet<(QueueName, Result<(), QueueError>)>,
+    queues: HashSet<QueueName>,
 }
 
 /// What a heartbeat found.
@@ -107,6 +116,7 @@ impl Consumer {
             closing,
             next_tag: AtomicU64::new(1),
             taking: tokio::sync::Mutex::new(taking),
+            waiting: tokio::sync::Mutex::default(),
         };
         consumer.heartbeat().await?;
         Ok(consumer)
@@ -171,12 +181,28 @@ impl Consumer {
     /// # Errors
     /// When the store fails.
     pub async fn wait(&self) -> Result<(), QueueError> {
-        let waits = self
-            .shared
-            .queues
-            .iter()
-            .map(|queue| Box::pin(self.shared.store.wait(queue)));
-        select_all(waits).await.0
+        let mut waiting = self.waiting.lock().await;
+        let Waiting { tasks, queues } = &mut *waiting;
+        for queue in &self.shared.queues {
+            if queues.insert(queue.clone()) {
+                let (store, queue) = (self.shared.store.clone(), queue.clone());
+                tasks.spawn(async move {
+                    let waited = store.wait(&queue).await;
+                    (queue, waited)
+                });
+            }
+        }
+        match tasks.join_next().await {
+            Some(Ok((queue, waited))) => {
+                queues.remove(&queue);
+                waited
+            }
+            // One that panicked does not say whose it was; all begin anew.
+            Some(Err(_)) | None => {
+                *waiting = Waiting::default();
+                Ok(())
+            }
+        }
     }
 
     /// Hands a delivery's fate over to be carried out. Waits only while the store is too far behind.
@@ -218,6 +244,7 @@ impl Consumer {
         {
             tracing::error!(%err, "the settling task ended early");
         }
+        self.waiting.lock().await.tasks.abort_all();
         self.taking.lock().await.suspect = true;
         drop(self.begin_taking().await?);
         for queue in &self.shared.queues {
