@@ -192,17 +192,13 @@ impl Consumer {
                 });
             }
         }
-        match tasks.join_next().await {
-            Some(Ok((queue, waited))) => {
-                queues.remove(&queue);
-                waited
-            }
-            // One that panicked does not say whose it was; all begin anew.
-            Some(Err(_)) | None => {
-                *waiting = Waiting::default();
-                Ok(())
-            }
+        if let Some(Ok((queue, waited))) = tasks.join_next().await {
+            queues.remove(&queue);
+            return waited;
         }
+        // One that panicked does not say whose it was; all begin anew.
+        *waiting = Waiting::default();
+        Ok(())
     }
 
     /// Hands a delivery's fate over to be carried out. Waits only while the store is too far behind.
