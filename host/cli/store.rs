@@ -8,12 +8,12 @@ use crate::queue::{PREFIX_DEFAULT, QueueError, QueueName, Store, StoreSettings};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Store")]
 pub(super) struct StoreArgs {
-    /// Where the jobs are: redis://[user:password@]host[:port][/database], or memory: for this process alone
     #[arg(
         long,
         env = "KILN_STORE",
         default_value = "redis://127.0.0.1:6379",
-        value_name = "URL"
+        value_name = "URL",
+        help = "Where the jobs are: redis://[user:password@]host[:port][/database], or memory: for this process alone"
     )]
     store: String,
     /// What every Redis key starts with

@@ -160,19 +160,22 @@ impl Consumer {
     /// When the store fails before anything could be taken over.
     pub async fn adopt(&self, queue: &QueueName) -> Result<Vec<Delivery>, QueueError> {
         let hosts = self.shared.store.counts(queue).await?.hosts;
-        let dead = hosts
+        for (dead, _) in hosts
             .iter()
-            .find(|(host, left_ms)| **left_ms < 0 && **host != self.shared.host);
-        let Some((dead, _)) = dead else { return Ok(Vec::new()) };
-        let mut taking = self.begin_taking().await?;
-        let tag = self.next_tag.fetch_add(MAX_BATCH as u64, Ordering::Relaxed);
-        let jobs = self.shared.store.adopt(&self.shared.claim(queue), dead, tag).await?;
-        let deliveries = self.shared.deliveries(queue, tag, jobs);
-        taking.suspect = false;
-        if !deliveries.is_empty() {
-            tracing::warn!(host = %dead, %queue, jobs = deliveries.len(), "took over from a host that died");
+            .filter(|(host, left_ms)| **left_ms < 0 && **host != self.shared.host)
+        {
+            let mut taking = self.begin_taking().await?;
+            let tag = self.next_tag.fetch_add(MAX_BATCH as u64, Ordering::Relaxed);
+            let jobs = self.shared.store.adopt(&self.shared.claim(queue), dead, tag).await?;
+            let deliveries = self.shared.deliveries(queue, tag, jobs);
+            taking.suspect = false;
+            // One that held nothing only had its lease taken away.
+            if !deliveries.is_empty() {
+                tracing::warn!(host = %dead, %queue, jobs = deliveries.len(), "took over from a host that died");
+                return Ok(deliveries);
+            }
         }
-        Ok(deliveries)
+        Ok(Vec::new())
     }
 
     /// Returns once one of the queues may have a ready job, at the latest after a few seconds. Dropping it is safe:
