@@ -269,7 +269,7 @@ impl Default for RetryPolicy {
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text
         .parse()
-        .map_err(|_| format!("{text:?} is not a duration; write it like 100ms, 30s or 1h30m"))?;
+        .map_err(|_| format!("{text:?} is not a duration; write it like 100ms, 30s, 1h30m or 48h"))?;
     Duration::try_from(span).map_err(|_| format!("{text:?} is negative"))
 }
 
@@ -278,7 +278,10 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
 }
 
 fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    duration(deserializer).map(Some)
+    match duration(deserializer)? {
+        Duration::ZERO => Err(serde::de::Error::custom("must be more than 0")),
+        value => Ok(Some(value)),
+    }
 }
 
 fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {

@@ -200,7 +200,7 @@ impl Job {
 
     /// Delays the first attempt until `at`: the job belongs into its queue's delayed set with that score.
     pub fn delay_until(&mut self, now: Timestamp, at: Timestamp) {
-        self.delay_ns = saturating_ns(at.duration_since(now).unsigned_abs());
+        self.delay_ns = saturating_ns(Duration::try_from(at.duration_since(now)).unwrap_or_default());
         self.times.available_at = Some(at.to_string());
     }
 

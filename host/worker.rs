@@ -39,7 +39,10 @@ impl Worker {
             Ok(job) => self.attempt(job, delivery.queue()).await,
             Err(err) => malformed(&delivery, &err),
         };
-        self.consumer.settle(delivery, settlement).await;
+        // What was cancelled goes back when the host leaves: all of it at once, in the order it came.
+        if !matches!(settlement, Settlement::Requeue) {
+            self.consumer.settle(delivery, settlement).await;
+        }
     }
 
     /// Decides about a delivery that was taken over from a host that died, without running it.

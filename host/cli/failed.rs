@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
 
 use super::store::{StoreArgs, duration};
-use super::{Missing, Usage, printable};
+use super::{Missing, Usage, printable, tell};
 use crate::outcome::{Failure, FailureKind};
 use crate::queue::{FailedEntry, QueueError, Store};
 
@@ -151,13 +151,13 @@ pub(super) async fn failed(args: FailedArgs) -> anyhow::Result<ExitCode> {
         Command::Show { store, id, json } => show(&store.open().await?, &id, json).await?,
         Command::Retry { store, chosen } => {
             let store = store.open().await?;
-            let done = each_chosen(&store, chosen, async |entry| store.retry_failed(entry).await).await?;
-            writeln!(stdout(), "{done} jobs put back into their queues")?;
+            let act = async |entry| store.retry_failed(entry).await;
+            each_chosen(&store, chosen, "jobs put back into their queues", act).await?;
         }
         Command::Delete { store, chosen } => {
             let store = store.open().await?;
-            let done = each_chosen(&store, chosen, async |entry| store.delete_failed(entry).await).await?;
-            writeln!(stdout(), "{done} entries deleted")?;
+            let act = async |entry| store.delete_failed(entry).await;
+            each_chosen(&store, chosen, "entries deleted", act).await?;
         }
         Command::Purge { store, yes } => purge(&store.open().await?, yes).await?,
     }
@@ -185,7 +185,7 @@ async fn list(store: &Store, filter: &Filter, limit: usize, json: bool) -> anyho
         }
     }
     if shown == limit && !json {
-        eprintln!("the first {limit}; --limit shows more");
+        tell(&format!("the first {limit}; --limit shows more"));
     }
     Ok(())
 }
@@ -268,12 +268,13 @@ fn pretty(entry: &RawValue, failure: Option<Failure>) -> anyhow::Result<String> 
     Ok(text)
 }
 
-/// Does something to each chosen entry that was in the list at the start, and counts for how many it could be done.
+/// Does something to each chosen entry that was in the list at the start, and says for how many it could be done.
 async fn each_chosen(
     store: &Store,
     chosen: Chosen,
+    what: &str,
     act: impl AsyncFn(FailedEntry) -> Result<bool, QueueError>,
-) -> anyhow::Result<usize> {
+) -> anyhow::Result<()> {
     let (ids, filter) = chosen.split();
     let now = Timestamp::now();
     let mut left = store.failed_len().await?;
@@ -301,8 +302,9 @@ async fn each_chosen(
             }
         }
     }
+    writeln!(stdout(), "{done} {what}")?;
     if missing.is_empty() {
-        Ok(done)
+        Ok(())
     } else {
         Err(Missing(format!(
             "no failed job that could be worked on with id {}",

@@ -9,11 +9,12 @@ mod run;
 mod store;
 mod worker;
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write as _, stderr};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::plugins::PluginError;
 use crate::queue::QueueError;
@@ -26,7 +27,7 @@ Exit codes:
   2   wrong use: a flag, a value or a payload that makes no sense
   3   the store cannot be reached or used
   4   the plugin folder or a plugin cannot be used
-  5   there is no such thing: no such failed entry, no such file of jobs
+  5   there is no such failed entry
   6   worker: the grace period ended, attempts were interrupted, their jobs are back in their queues
   130 worker: stopped at once by a second signal; its jobs come back when its lease runs out
   10  run: the attempt ended as rejected; 11 error, 12 trap, 13 timeout, 14 memory, 15 denied
@@ -107,7 +108,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(err) if is_broken_pipe(&err) => ExitCode::SUCCESS,
         Err(err) => {
-            eprintln!("kiln: {err:#}");
+            tell(&format!("kiln: {}", told(&err)));
             exit_code(&err)
         }
     }
@@ -132,9 +133,22 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// An error in one line. Our own errors say all of it themselves; others have it in their causes.
+fn told(err: &anyhow::Error) -> String {
+    let ours = err.is::<QueueError>() || err.is::<PluginError>() || err.is::<LoadError>() || err.is::<SandboxError>();
+    let text = if ours { err.to_string() } else { format!("{err:#}") };
+    printable(&text).replace('\n', "; ")
+}
+
+/// Writes a line to standard error, if there is anybody to read it.
+fn tell(line: &str) {
+    let _ = writeln!(stderr(), "{line}");
+}
+
 fn exit_code(err: &anyhow::Error) -> ExitCode {
     let is = |found: bool, code: u8| found.then(|| ExitCode::from(code));
-    is(err.is::<Usage>(), 2)
+    let bad_url = matches!(err.downcast_ref(), Some(QueueError::Url { .. }));
+    is(err.is::<Usage>() || bad_url, 2)
         .or_else(|| is(err.is::<QueueError>(), 3))
         .or_else(|| {
             is(
@@ -158,10 +172,17 @@ fn printable(text: &str) -> String {
 }
 
 fn start_log(args: &LogArgs) -> anyhow::Result<()> {
+    // A bare level is meant for what Kiln and its handlers say; the engine's own steps drown that.
+    let filter = match args.log.parse::<LevelFilter>() {
+        Ok(level) => format!("warn,kiln={level},guest={level}"),
+        Err(_) => args.log.clone(),
+    };
     let filter = EnvFilter::builder()
-        .parse(&args.log)
+        .parse(&filter)
         .map_err(|err| Usage(format!("--log {:?}: {err}", args.log)))?;
     let log = tracing_subscriber::fmt()
+        // A line that cannot be written is dropped; to complain about it on the same stream would panic.
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal());

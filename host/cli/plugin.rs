@@ -8,7 +8,7 @@ use clap::Args;
 use directories::ProjectDirs;
 use tokio::runtime::Handle;
 
-use super::store::duration;
+use super::store::positive_duration;
 use crate::config::{MAX_MEMORY_DEFAULT, SandboxSettings};
 use crate::sandbox::{Sandbox, SandboxError};
 
@@ -16,7 +16,7 @@ use crate::sandbox::{Sandbox, SandboxError};
 #[command(next_help_heading = "Sandbox")]
 pub(super) struct SandboxArgs {
     /// The most time any attempt may take, whatever its job asks for
-    #[arg(long, env = "KILN_MAX_TIMEOUT", default_value = "1h", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, env = "KILN_MAX_TIMEOUT", default_value = "1h", value_parser = positive_duration, value_name = "DURATION")]
     max_timeout: std::time::Duration,
     /// The memory an attempt may have where its plugin's manifest names none [default: 128MiB]
     #[arg(long, env = "KILN_MAX_MEMORY", value_name = "SIZE")]

@@ -13,8 +13,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use super::store::{StoreArgs, duration, queue_name};
-use super::{Missing, Usage};
+use super::Usage;
+use super::store::{StoreArgs, duration, positive_duration, queue_name};
 use crate::job::{DecodeError, Job, MAX_JOB_BYTES, MAX_PAYLOAD_BYTES, null, saturating_ns};
 use crate::queue::{Push, QUEUE_DEFAULT, QueueName, Store};
 
@@ -129,7 +129,8 @@ impl FromStr for BatchFile {
 
 pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     if let Some(file) = &args.batch {
-        let pushed = push_batch(&args.store.open().await?, file, &args.queue).await?;
+        let batch = Batch::open(file)?;
+        let pushed = batch.push(&args.store.open().await?, &args.queue).await?;
         writeln!(stdout(), "{pushed} jobs pushed")?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -167,9 +168,27 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Pushes one job for each line, and shows how far it is on a terminal. Returns how many.
-pub(super) async fn push_batch(store: &Store, file: &BatchFile, queue: &QueueName) -> anyhow::Result<u64> {
-    let (name, reader, bar) = open_batch(file)?;
+/// A file of jobs, opened.
+pub(super) struct Batch {
+    name: String,
+    reader: Box<dyn Read>,
+    bar: ProgressBar,
+}
+
+impl Batch {
+    pub(super) fn open(file: &BatchFile) -> anyhow::Result<Self> {
+        let (name, reader, bar) = open_batch(file)?;
+        Ok(Self { name, reader, bar })
+    }
+
+    /// Pushes one job for each line, and shows how far it is on a terminal. Returns how many.
+    pub(super) async fn push(self, store: &Store, queue: &QueueName) -> anyhow::Result<u64> {
+        push_lines(store, self, queue).await
+    }
+}
+
+async fn push_lines(store: &Store, batch: Batch, queue: &QueueName) -> anyhow::Result<u64> {
+    let Batch { name, reader, bar } = batch;
     let mut reader = BufReader::with_capacity(1024 * 1024, bar.wrap_read(reader));
     let (mut pushed, mut number, mut line) = (0, 0_u64, Vec::new());
     let (mut batch, mut batch_bytes) = (Vec::with_capacity(BATCH_JOBS), 0);
@@ -251,7 +270,7 @@ fn open_batch(file: &BatchFile) -> anyhow::Result<(String, Box<dyn Read>, Progre
             ))
         }
         BatchFile::File(path) => {
-            let missing = |err| Missing(format!("{}: {err}", path.display()));
+            let missing = |err| Usage(format!("{}: {err}", path.display()));
             let file = File::open(path).map_err(missing)?;
             let bytes = file.metadata().map_err(missing)?.len();
             let style = ProgressStyle::with_template("{bar:40} {percent}% {msg} {eta} left")?;
@@ -261,15 +280,6 @@ fn open_batch(file: &BatchFile) -> anyhow::Result<(String, Box<dyn Read>, Progre
                 ProgressBar::new(bytes).with_style(style),
             ))
         }
-    }
-}
-
-fn positive_duration(text: &str) -> Result<Duration, String> {
-    let value = duration(text)?;
-    if value.is_zero() {
-        Err("must be more than 0".to_owned())
-    } else {
-        Ok(value)
     }
 }
 

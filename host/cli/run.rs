@@ -11,12 +11,12 @@ use clap::Args;
 use serde_json::json;
 
 use super::plugin::SandboxArgs;
-use super::printable;
 use super::push::{PayloadSource, key_value};
-use super::store::duration;
+use super::store::positive_duration;
+use super::{printable, tell};
 use crate::job::{Job, null, saturating_ns};
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint};
-use crate::plugins::read_plugin;
+use crate::plugins::{PluginError, read_plugin};
 use crate::queue::QUEUE_DEFAULT;
 use crate::sandbox::{Attempt, Cancel, Report};
 
@@ -41,7 +41,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     meta: Vec<(String, String)>,
     /// Time the attempt may take [default: 30s]
-    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    #[arg(long, value_parser = positive_duration, value_name = "DURATION")]
     timeout: Option<Duration>,
     /// Print everything about the attempt as one JSON object
     #[arg(long)]
@@ -70,7 +70,12 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         job.metadata = Some(serde_json::value::to_raw_value(&metadata)?);
     }
     let sandbox = args.sandbox.open(NonZeroU32::MIN)?;
-    let handler = sandbox.load(&stem, &bytes, &manifest)?;
+    let handler = sandbox
+        .load(&stem, &bytes, &manifest)
+        .map_err(|source| PluginError::Load {
+            path: args.plugin.clone(),
+            source,
+        })?;
     let attempt = handler.run(&job, QUEUE_DEFAULT, &Cancel::default()).await;
     if args.json {
         writeln!(stdout(), "{}", as_json(&attempt))?;
@@ -84,31 +89,30 @@ fn show(attempt: &Attempt) -> anyhow::Result<()> {
     let report = &attempt.report;
     for (stream, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
         if output.dropped_bytes > 0 {
-            eprintln!("{stream} | … {} bytes before this were dropped", output.dropped_bytes);
+            tell(&format!(
+                "{stream} | … {} bytes before this were dropped",
+                output.dropped_bytes
+            ));
         }
         for line in output.text.lines() {
-            eprintln!("{stream} | {}", printable(line));
+            tell(&format!("{stream} | {}", printable(line)));
         }
     }
     match &attempt.outcome {
         Outcome::Completed { result } => {
-            eprintln!("completed in {}", took(report));
+            tell(&format!("completed in {}", took(report)));
             if let Some(result) = result {
                 writeln!(stdout(), "{result}")?;
             }
         }
         Outcome::Failed { failure, retry } => {
             if let Some(backtrace) = &failure.backtrace {
-                eprintln!("{}", printable(backtrace));
+                tell(&printable(backtrace));
             }
-            eprintln!(
-                "{failure}\nended as {} in {}; {}",
-                failure.kind,
-                took(report),
-                fate(*retry)
-            );
+            let (kind, took, fate) = (failure.kind, took(report), fate(*retry));
+            tell(&format!("{failure}\nended as {kind} in {took}; {fate}"));
         }
-        Outcome::Cancelled => eprintln!("cancelled after {}", took(report)),
+        Outcome::Cancelled => tell(&format!("cancelled after {}", took(report))),
     }
     Ok(())
 }

@@ -2,8 +2,9 @@
 
 use clap::Args;
 
+use super::Usage;
 use crate::config::parse_duration;
-use crate::queue::{PREFIX_DEFAULT, QueueError, QueueName, Store, StoreSettings};
+use crate::queue::{PREFIX_DEFAULT, QueueName, Store, StoreSettings};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Store")]
@@ -22,8 +23,13 @@ pub(super) struct StoreArgs {
 }
 
 impl StoreArgs {
-    pub(super) async fn open(&self) -> Result<Store, QueueError> {
-        Store::open(&self.settings()).await
+    /// The store, which has to be one that outlives this command.
+    pub(super) async fn open(&self) -> anyhow::Result<Store> {
+        if self.store == "memory:" {
+            let why = "a store in memory would end with this command; only kiln worker can use one, with --jobs";
+            return Err(Usage(why.to_owned()).into());
+        }
+        Ok(Store::open(&self.settings()).await?)
     }
 
     pub(super) fn settings(&self) -> StoreSettings {
@@ -37,6 +43,16 @@ impl StoreArgs {
 /// A `value_parser` for durations.
 pub(super) fn duration(text: &str) -> Result<std::time::Duration, String> {
     parse_duration(text)
+}
+
+/// A `value_parser` for durations that must not be zero.
+pub(super) fn positive_duration(text: &str) -> Result<std::time::Duration, String> {
+    let value = duration(text)?;
+    if value.is_zero() {
+        Err("must be more than 0".to_owned())
+    } else {
+        Ok(value)
+    }
 }
 
 /// A `value_parser` for queue names.

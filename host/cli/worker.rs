@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Usage;
 use super::plugin::SandboxArgs;
-use super::push::{BatchFile, push_batch};
+use super::push::{Batch, BatchFile};
 use super::store::{StoreArgs, duration};
 use crate::plugins::{PluginError, Plugins};
 use crate::queue::{QUEUE_DEFAULT, QueueName, Store, StoreSettings};
@@ -43,7 +44,7 @@ pub(super) struct WorkerArgs {
     #[arg(long, env = "KILN_CONCURRENCY", value_name = "N")]
     concurrency: Option<NonZeroU32>,
     /// Stop by itself, with exit code 0, once nothing is ready, delayed or in flight
-    #[arg(long, env = "KILN_BURST")]
+    #[arg(long, env = "KILN_BURST", value_parser = BoolishValueParser::new())]
     burst: bool,
     /// How long running attempts may go on after SIGTERM
     #[arg(long, env = "KILN_GRACE", default_value = "25s", value_parser = duration, value_name = "DURATION")]
@@ -55,7 +56,7 @@ pub(super) struct WorkerArgs {
     #[arg(long, env = "KILN_RESULT_TTL", default_value = "1h", value_parser = duration, value_name = "DURATION")]
     result_ttl: Duration,
     /// Do not reload plugins that change
-    #[arg(long, env = "KILN_NO_WATCH")]
+    #[arg(long, env = "KILN_NO_WATCH", value_parser = BoolishValueParser::new())]
     no_watch: bool,
     /// Push the jobs of this NDJSON file first (- for standard input); the way to use --store memory:
     #[arg(long, env = "KILN_JOBS", value_name = "FILE")]
@@ -75,6 +76,7 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         // Before the store is asked: what is easier to mend comes first.
         return Err(PluginError::Folder(args.plugins).into());
     }
+    let batch = args.jobs.as_ref().map(Batch::open).transpose()?;
     let concurrency = args.concurrency.unwrap_or_else(default_concurrency);
     let settings = StoreSettings {
         result_ttl: args.result_ttl,
@@ -83,8 +85,8 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     let store = Store::open(&settings).await?;
     let sandbox = args.sandbox.open(concurrency)?;
     let plugins = Plugins::open(sandbox, &args.plugins).await?;
-    if let Some(file) = args.jobs {
-        push_batch(&store, &file, &args.queues[0].0).await?;
+    if let Some(batch) = batch {
+        batch.push(&store, &args.queues[0].0).await?;
     }
     let settings = ServiceSettings {
         queues: args.queues,
@@ -96,6 +98,9 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     };
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone(), Signals::new()?));
+    if plugins.jobs().is_empty() {
+        tracing::warn!(folder = %args.plugins.display(), "no plugin is loaded: every job will fail as unknown-job");
+    }
     match service::run(settings, store, plugins, stop).await? {
         Drained::Clean => {
             tracing::info!("worker stopped; nothing was interrupted");

@@ -7,6 +7,7 @@
 mod folder;
 mod watch;
 
+use std::collections::hash_map::Entry as Place;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -171,7 +172,8 @@ impl Plugins {
             changed = true;
         }
         if changed {
-            self.table.store(Arc::new(table(&entries)));
+            let table = table(&entries, &self.table.load());
+            self.table.store(Arc::new(table));
         }
         Ok(())
     }
@@ -208,29 +210,32 @@ impl Plugins {
     }
 }
 
-/// The table for these entries. Where two claim a name, the first by file name has it.
-fn table(entries: &BTreeMap<String, Entry>) -> HashMap<String, Resolved> {
-    let mut table = HashMap::new();
-    let mut claim = |stem: &str, job: &String, resolved: Resolved| match table.entry(job.clone()) {
-        std::collections::hash_map::Entry::Vacant(place) => _ = place.insert(resolved),
-        std::collections::hash_map::Entry::Occupied(_) => {
-            tracing::error!(plugin = %stem, %job, "another plugin already handles this job; this one does not");
-        }
-    };
+/// The table for these entries. Where several claim a name, the one that has it keeps it; else the first by file name
+/// gets it.
+fn table(entries: &BTreeMap<String, Entry>, old: &HashMap<String, Resolved>) -> HashMap<String, Resolved> {
+    let mut claims = Vec::new();
     for (stem, entry) in entries {
-        for job in entry.good.iter().flat_map(|plugin| &plugin.jobs) {
-            if let Some(plugin) = &entry.good {
-                claim(stem, job, Resolved::Plugin(Arc::clone(plugin)));
+        match (&entry.good, &entry.fault) {
+            (Some(plugin), _) => {
+                let resolved = |job: &String| (job.clone(), stem, Resolved::Plugin(Arc::clone(plugin)));
+                claims.extend(plugin.jobs.iter().map(resolved));
             }
+            (None, Some((fault, jobs))) => {
+                let resolved = |job: &String| (job.clone(), stem, Resolved::Unloadable(Arc::clone(fault)));
+                claims.extend(jobs.iter().map(resolved));
+            }
+            (None, None) => {}
         }
     }
-    for (stem, entry) in entries.iter().filter(|(_, entry)| entry.good.is_none()) {
-        for (fault, job) in entry
-            .fault
-            .iter()
-            .flat_map(|(fault, jobs)| jobs.iter().map(move |job| (fault, job)))
-        {
-            claim(stem, job, Resolved::Unloadable(Arc::clone(fault)));
+    let has_it = |job: &String, stem: &String| matches!(old.get(job), Some(Resolved::Plugin(plugin)) if plugin.handler.name() == stem);
+    claims.sort_by_key(|(job, stem, resolved)| (!has_it(job, stem), matches!(resolved, Resolved::Unloadable(_))));
+    let mut table = HashMap::new();
+    for (job, stem, resolved) in claims {
+        match table.entry(job) {
+            Place::Vacant(place) => _ = place.insert(resolved),
+            Place::Occupied(taken) => {
+                tracing::error!(plugin = %stem, job = taken.key(), "another plugin already handles this job; this one does not");
+            }
         }
     }
     table

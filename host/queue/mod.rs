@@ -72,6 +72,14 @@ pub enum QueueError {
         /// What the attempt to connect met.
         why: String,
     },
+    /// There is one, but it does not let us in.
+    #[error("redis at {address} refuses: {why}")]
+    Refused {
+        /// Host and port.
+        address: String,
+        /// What it said.
+        why: String,
+    },
     /// Nothing came back in the time a lease allows for.
     #[error("redis: no answer within {} ms", patience.as_millis())]
     Slow {

@@ -79,9 +79,13 @@ impl RedisStore {
             .set_max_delay(RECONNECT_MAX)
             .set_number_of_retries(RECONNECTS);
         // The manager would try again and again; who starts a worker or pushes a job wants to know at once.
-        let unreachable = |err: RedisError| QueueError::Unreachable {
-            address: address.clone(),
-            why: one_cause(&err),
+        let unreachable = |err: RedisError| {
+            let (address, why) = (address.clone(), one_cause(&err));
+            if err.is_io_error() || err.is_timeout() || err.is_connection_dropped() {
+                QueueError::Unreachable { address, why }
+            } else {
+                QueueError::Refused { address, why }
+            }
         };
         client
             .get_multiplexed_async_connection_with_config(&blocking_config())

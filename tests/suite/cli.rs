@@ -111,7 +111,7 @@ fn every_mistake_gets_a_line_that_helps_and_its_exit_code() -> anyhow::Result<()
         ),
         (
             &["queues", "--store", "http://x"],
-            3,
+            2,
             "kiln: store \"http://x\": expected redis://",
         ),
         (&["push", "hello", "{a:1}"], 2, "kiln: payload is not JSON: "),
@@ -126,11 +126,7 @@ fn every_mistake_gets_a_line_that_helps_and_its_exit_code() -> anyhow::Result<()
         (&["push", "hello", "--at", "soon"], 2, "--at"),
         (&["push", "hello", "--meta", "x"], 2, "\"x\" is not KEY=VALUE"),
         (&["push", "hello", "--timeout", "0s"], 2, "must be more than 0"),
-        (
-            &["push", "--batch", "/nowhere", "--store", "memory:"],
-            5,
-            "kiln: /nowhere: No such file",
-        ),
+        (&["push", "--batch", "/nowhere"], 2, "kiln: /nowhere: No such file"),
         (&["worker", "--queue", "a b"], 2, "must not contain spaces"),
         (&["worker", "--queue", "a=0"], 2, "no weight"),
         (&["worker", "--queue", "a,b=2,a"], 2, "kiln: queue a is named twice"),
@@ -151,8 +147,8 @@ fn every_mistake_gets_a_line_that_helps_and_its_exit_code() -> anyhow::Result<()
         (&["failed", "retry"], 2, "required"),
         (
             &["failed", "show", "x", "--store", "memory:"],
-            5,
-            "kiln: no failed job with id x",
+            2,
+            "kiln: a store in memory would end with this command",
         ),
     ];
     for (args, code, said) in cases {
@@ -264,6 +260,36 @@ fn inspect_tells_what_a_plugin_imports_and_what_it_would_need() -> anyhow::Resul
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_log_nobody_takes_goes_on_and_can_be_stopped() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("echo", "")])?;
+    let mut worker = Worker::start(&settings, folder.path(), &["--log", "debug"])?;
+    // Closed at once: every line that is written from now on fails.
+    drop(worker.0.stderr.take());
+    push(
+        &store,
+        &[
+            r#"{"id":"a","name":"echo","payload":1}"#,
+            "garbage",
+            r#"{"id":"b","name":"echo","payload":2}"#,
+        ],
+    )
+    .await?;
+    eventually("both results", async || {
+        Ok(store.result("a").await?.zip(store.result("b").await?))
+    })
+    .await?;
+    eventually("the failed entry", async || {
+        Ok((store.failed_len().await? == 1).then_some(()))
+    })
+    .await?;
+    worker.signal("-TERM")?;
+    assert_eq!(worker.exit_code()?, Some(0));
+    Ok(())
+}
+
 #[test]
 fn a_store_in_memory_works_from_the_command_line() -> anyhow::Result<()> {
     let folder = folder_of(&[("ok", "")])?;
@@ -317,7 +343,9 @@ async fn the_failed_list_is_read_and_worked_through_by_filter_and_by_id() -> any
         failed(&["show", "a"])?.1.contains("9007199254741455"),
         "no number is rounded"
     );
-    assert_eq!(failed(&["retry", "a"])?.1, "1 jobs put back into their queues\n");
+    let (code, stdout, stderr) = failed(&["retry", "a", "nobody"])?;
+    assert_eq!((code, &*stdout), (5, "1 jobs put back into their queues\n"), "{stderr}");
+    assert!(stderr.contains("with id nobody"), "{stderr}");
     assert_eq!(failed(&["delete", "--kind", "trap"])?.1, "2 entries deleted\n");
     let (code, _, stderr) = failed(&["delete", "b"])?;
     assert_eq!(code, 5, "{stderr}");

@@ -99,10 +99,18 @@ async fn a_plugin_taken_away_resolves_no_more_and_one_put_there_does() -> anyhow
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_plugins_for_one_job_one_serves() -> anyhow::Result<()> {
+async fn of_two_plugins_for_one_job_the_one_in_service_stays() -> anyhow::Result<()> {
     let folder = folder_of(&[("ok", "jobs = [\"mine\"]"), ("permanent", "jobs = [\"mine\"]")])?;
     let plugins = open_plugins(folder.path()).await?;
     assert!(completes(&plugins, "mine").await, "the first by file name");
+    fs::copy(folder.path().join("permanent.wasm"), folder.path().join("a.wasm"))?;
+    fs::write(folder.path().join("a.toml"), "jobs = [\"mine\", \"other\"]")?;
+    plugins.refresh().await?;
+    assert!(completes(&plugins, "mine").await, "it was there first");
+    assert!(
+        !completes(&plugins, "other").await,
+        "and the new one has what nobody had"
+    );
     Ok(())
 }
 
