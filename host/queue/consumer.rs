@@ -280,7 +280,7 @@ impl Consumer {
             for batch in unknown.chunks(MAX_BATCH) {
                 let batch: Vec<_> = batch.iter().map(|tag| (*tag, &Settlement::Requeue)).collect();
                 self.shared.store.settle(&claim, &batch).await?;
-                tracing::warn!(%queue, jobs = batch.len(), "gave back jobs whose delivery was lost on the way");
+                tracing::info!(%queue, jobs = batch.len(), "gave jobs back to the front of their queue");
             }
         }
         Ok(())
