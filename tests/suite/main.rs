@@ -10,9 +10,12 @@
 mod bundled;
 mod cli;
 mod codec;
+mod crowd;
 mod guests;
+mod loading;
 mod queue;
 mod readme;
+mod redis;
 mod reload;
 mod sandbox;
 mod service;

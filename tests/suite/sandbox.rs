@@ -1,49 +1,47 @@
 //! Guests are hostile: nothing that one does reaches another, or the host.
 
 use std::num::NonZeroU32;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use kiln::config::{MAX_LOG_LINES, MAX_OUTPUT_BYTES, Manifest, SandboxSettings};
 use kiln::job::{Job, null};
 use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint};
-use kiln::sandbox::{Attempt, Cancel, Handler, LoadError, Offer, Sandbox};
+use kiln::sandbox::{Attempt, Cancel, Handler, Sandbox};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Handle;
 
-use crate::guests::{component_of, core_module, guest};
+use crate::guests::guest;
 
 /// A sandbox, and a handler beside the one under test that has to keep working.
-struct TestHost {
-    sandbox: Sandbox,
-    neighbour: Handler,
+pub(crate) struct TestHost {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) neighbour: Handler,
 }
 
 impl TestHost {
-    fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         Self::with(&settings())
     }
 
-    fn with(settings: &SandboxSettings) -> anyhow::Result<Self> {
+    pub(crate) fn with(settings: &SandboxSettings) -> anyhow::Result<Self> {
         let sandbox = Sandbox::new(settings, &Handle::current())?;
         let neighbour = sandbox.load("ok", &guest("ok")?, &Manifest::default())?;
         Ok(Self { sandbox, neighbour })
     }
 
-    fn load(&self, name: &str) -> anyhow::Result<Handler> {
+    pub(crate) fn load(&self, name: &str) -> anyhow::Result<Handler> {
         self.load_with(name, "")
     }
 
-    fn load_with(&self, name: &str, manifest: &str) -> anyhow::Result<Handler> {
+    pub(crate) fn load_with(&self, name: &str, manifest: &str) -> anyhow::Result<Handler> {
         Ok(self.sandbox.load(name, &guest(name)?, &toml::from_str(manifest)?)?)
     }
 
     /// Runs one attempt beside one of the neighbour's, which has to complete during it and after it.
-    async fn attempt(&self, handler: &Handler, job: &Job) -> Attempt {
+    pub(crate) async fn attempt(&self, handler: &Handler, job: &Job) -> Attempt {
         let cancel = Cancel::default();
         let other = job_of("neighbour", null());
         let (attempt, during) = tokio::join!(
@@ -55,16 +53,16 @@ impl TestHost {
         attempt
     }
 
-    async fn run(&self, name: &str) -> anyhow::Result<Attempt> {
+    pub(crate) async fn run(&self, name: &str) -> anyhow::Result<Attempt> {
         let handler = self.load(name)?;
         Ok(self.attempt(&handler, &job_of(name, null())).await)
     }
 
-    async fn failure(&self, name: &str) -> anyhow::Result<(Failure, RetryHint)> {
+    pub(crate) async fn failure(&self, name: &str) -> anyhow::Result<(Failure, RetryHint)> {
         failed(self.run(name).await?)
     }
 
-    fn refusal(&self, bytes: &[u8]) -> String {
+    pub(crate) fn refusal(&self, bytes: &[u8]) -> String {
         match self.sandbox.load("plugin", bytes, &Manifest::default()) {
             Ok(_) => panic!("it loads"),
             Err(err) => err.to_string(),
@@ -72,7 +70,7 @@ impl TestHost {
     }
 }
 
-fn settings() -> SandboxSettings {
+pub(crate) fn settings() -> SandboxSettings {
     let concurrency = NonZeroU32::new(8).unwrap();
     SandboxSettings {
         max_timeout: Duration::from_millis(300),
@@ -80,15 +78,15 @@ fn settings() -> SandboxSettings {
     }
 }
 
-fn job_of(name: &str, payload: Box<RawValue>) -> Job {
+pub(crate) fn job_of(name: &str, payload: Box<RawValue>) -> Job {
     Job::new(name, "default", payload)
 }
 
-fn json(text: &str) -> Box<RawValue> {
+pub(crate) fn json(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).unwrap()
 }
 
-fn assert_completes(attempt: &Attempt) {
+pub(crate) fn assert_completes(attempt: &Attempt) {
     assert!(
         matches!(attempt.outcome, Outcome::Completed { .. }),
         "{:?}",
@@ -96,14 +94,14 @@ fn assert_completes(attempt: &Attempt) {
     );
 }
 
-fn result(attempt: Attempt) -> anyhow::Result<Option<String>> {
+pub(crate) fn result(attempt: Attempt) -> anyhow::Result<Option<String>> {
     match attempt.outcome {
         Outcome::Completed { result } => Ok(result),
         other => anyhow::bail!("not completed: {other:?}"),
     }
 }
 
-fn failed(attempt: Attempt) -> anyhow::Result<(Failure, RetryHint)> {
+pub(crate) fn failed(attempt: Attempt) -> anyhow::Result<(Failure, RetryHint)> {
     match attempt.outcome {
         Outcome::Failed { failure, retry } => Ok((failure, retry)),
         other => anyhow::bail!("not failed: {other:?}"),
@@ -420,319 +418,6 @@ async fn a_request_cannot_fill_the_hosts_memory_with_its_method() -> anyhow::Res
         result(TestHost::new()?.run("long_method").await?)?.as_deref(),
         Some("1")
     );
-    Ok(())
-}
-
-#[tokio::test]
-async fn stopping_interrupts_a_loop_and_counts_nothing() -> anyhow::Result<()> {
-    let host = TestHost::new()?;
-    for name in ["spin", "sleep", "spin_start"] {
-        let cancel = Cancel::default();
-        let handler = host.load(name)?;
-        let job = job_of(name, null());
-        let (attempt, ()) = tokio::join!(handler.run(&job, "default", &cancel), async { cancel.stop.cancel() });
-        assert!(
-            matches!(attempt.outcome, Outcome::Cancelled),
-            "{name}: {:?}",
-            attempt.outcome
-        );
-        assert!(
-            attempt.report.duration < Duration::from_millis(250),
-            "{name}: {:?}",
-            attempt.report.duration
-        );
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_retry_asked_for_while_draining_counts_nothing() -> anyhow::Result<()> {
-    let host = TestHost::with(&SandboxSettings {
-        max_timeout: Duration::from_secs(30),
-        ..settings()
-    })?;
-    let cancel = Cancel::default();
-    let handler = host.load("patient")?;
-    let job = job_of("patient", null());
-    let (attempt, ()) = tokio::join!(handler.run(&job, "default", &cancel), async {
-        cancel.draining.cancel();
-    });
-    assert!(matches!(attempt.outcome, Outcome::Cancelled), "{:?}", attempt.outcome);
-    let attempt = handler.run(&job, "default", &cancel).await;
-    assert_eq!(attempt.report.duration, Duration::ZERO, "nothing starts while draining");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_plugin_runs_no_more_often_at_once_than_its_manifest_says() -> anyhow::Result<()> {
-    let host = TestHost::new()?;
-    let handler = host.load_with("sleep", "concurrency = 1\ntimeout = \"50ms\"")?;
-    let (job, cancel) = (job_of("sleep", null()), Cancel::default());
-    let started = Instant::now();
-    let run = || handler.run(&job, "default", &cancel);
-    for attempt in <[Attempt; 3]>::from(tokio::join!(run(), run(), run())) {
-        assert_eq!(
-            failed(attempt)?.0.message,
-            "took longer than 50ms",
-            "waiting does not count"
-        );
-    }
-    assert!(started.elapsed() >= Duration::from_millis(150));
-    Ok(())
-}
-
-#[tokio::test]
-async fn more_attempts_than_the_pool_has_slots_wait_their_turn() -> anyhow::Result<()> {
-    let host = TestHost::new()?;
-    let sleep = host.load_with("sleep", r#"timeout = "5ms""#)?;
-    let (job, cancel) = (job_of("sleep", null()), Cancel::default());
-    // Many rounds: that a slot is neither in use nor free is a matter of microseconds.
-    for _ in 0..40 {
-        let attempts = futures::future::join_all((0..64).map(|_| sleep.run(&job, "default", &cancel))).await;
-        for attempt in attempts {
-            assert_eq!(failed(attempt)?.0.kind, FailureKind::Timeout);
-        }
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn the_pool_serves_thousands_of_attempts_good_and_bad() -> anyhow::Result<()> {
-    let host = TestHost::new()?;
-    assert_eq!(host.sandbox.unpooled(), None);
-    let handlers = [
-        host.load("ok")?,
-        host.load("trap")?,
-        host.load_with("grow", r#"max_memory = "2 MiB""#)?,
-    ];
-    let (job, cancel) = (job_of("any", null()), Cancel::default());
-    for round in 0..2_000 {
-        let attempt = handlers[round % handlers.len()].run(&job, "default", &cancel).await;
-        let kind = failed(attempt).ok().map(|(failure, _)| failure.kind);
-        assert_eq!(
-            kind,
-            [None, Some(FailureKind::Trap), Some(FailureKind::Memory)][round % handlers.len()]
-        );
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn no_attempt_finds_what_another_left_in_its_memory() -> anyhow::Result<()> {
-    let host = TestHost::new()?;
-    let (handler, job) = (host.load("leftover")?, job_of("leftover", null()));
-    for _ in 0..100 {
-        let attempt = handler.run(&job, "default", &Cancel::default()).await;
-        assert_eq!(result(attempt)?.as_deref(), Some("false"));
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn spinning_guests_do_not_delay_the_hosts_timers() -> anyhow::Result<()> {
-    let host = TestHost::with(&SandboxSettings {
-        max_timeout: Duration::from_secs(2),
-        ..settings()
-    })?;
-    let spin = host.load("spin")?;
-    let (job, cancel) = (job_of("spin", null()), Cancel::default());
-    let spinning = futures::future::join_all((0..8).map(|_| spin.run(&job, "default", &cancel)));
-    let timers = async {
-        let mut late = Vec::new();
-        for _ in 0..100 {
-            let due = tokio::time::Instant::now() + Duration::from_millis(5);
-            tokio::time::sleep_until(due).await;
-            late.push(due.elapsed());
-        }
-        cancel.stop.cancel();
-        late.sort();
-        late[90]
-    };
-    let (_, late) = tokio::join!(spinning, timers);
-    assert!(late < Duration::from_millis(50), "the 90th percentile is {late:?} late");
-    Ok(())
-}
-
-#[tokio::test]
-async fn spinning_guests_leave_their_neighbours_a_turn() -> anyhow::Result<()> {
-    let host = TestHost::with(&SandboxSettings {
-        max_timeout: Duration::from_secs(20),
-        ..settings()
-    })?;
-    let spin = host.load("spin")?;
-    let (job, cancel) = (job_of("spin", null()), Cancel::default());
-    let spinning = futures::future::join_all((0..6).map(|_| spin.run(&job, "default", &cancel)));
-    let neighbours = async {
-        let started = Instant::now();
-        for _ in 0..20 {
-            assert_completes(&host.neighbour.run(&job, "default", &Cancel::default()).await);
-        }
-        cancel.stop.cancel();
-        started.elapsed() / 20
-    };
-    let (_, each) = tokio::join!(spinning, neighbours);
-    assert!(each < Duration::from_millis(200), "a neighbour took {each:?}");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_handler_outlives_its_sandbox() -> anyhow::Result<()> {
-    let TestHost { sandbox, neighbour } = TestHost::new()?;
-    drop(sandbox);
-    assert_completes(
-        &neighbour
-            .run(&job_of("ok", null()), "default", &Cancel::default())
-            .await,
-    );
-    Ok(())
-}
-
-#[tokio::test]
-async fn dropping_an_attempt_frees_its_slot() -> anyhow::Result<()> {
-    let host = TestHost::with(&SandboxSettings {
-        max_timeout: Duration::from_mins(1),
-        ..settings()
-    })?;
-    let spin = host.load_with("spin", "concurrency = 1")?;
-    let (job, cancel) = (job_of("spin", null()), Cancel::default());
-    for _ in 0..3 {
-        let dropped = tokio::time::timeout(Duration::from_millis(20), spin.run(&job, "default", &cancel)).await;
-        assert!(dropped.is_err());
-    }
-    let (attempt, ()) = tokio::join!(spin.run(&job, "default", &cancel), async {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        cancel.stop.cancel();
-    });
-    assert!(matches!(attempt.outcome, Outcome::Cancelled) && !attempt.report.duration.is_zero());
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_second_load_comes_from_the_cache() -> anyhow::Result<()> {
-    let dir = tempfile::tempdir()?;
-    let cache_dir = dir.path().join("cache");
-    let settings = SandboxSettings {
-        cache_dir: Some(cache_dir.clone()),
-        ..settings()
-    };
-    TestHost::with(&settings)?;
-    let first = files(&cache_dir)?;
-    assert!(!first.is_empty());
-    let host = TestHost::with(&settings)?;
-    assert_eq!(
-        files(&cache_dir)?,
-        first,
-        "a component compiled again would be written again"
-    );
-    assert_completes(&host.run("ok").await?);
-    assert_eq!(std::fs::metadata(&cache_dir)?.permissions().mode() & 0o777, 0o700);
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_cache_others_may_write_to_is_not_used() -> anyhow::Result<()> {
-    let dir = tempfile::tempdir()?;
-    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777))?;
-    let settings = SandboxSettings {
-        cache_dir: Some(dir.path().to_path_buf()),
-        ..settings()
-    };
-    assert_completes(&TestHost::with(&settings)?.run("ok").await?);
-    assert!(files(dir.path())?.is_empty());
-    Ok(())
-}
-
-/// The cached components below a directory, and when each was written; the statistics beside them come and go.
-fn files(dir: &Path) -> anyhow::Result<Vec<(PathBuf, SystemTime)>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.extend(files(&path)?);
-        } else if path.extension().is_none() {
-            let written = std::fs::metadata(&path)?.modified()?;
-            found.push((path, written));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-#[tokio::test]
-async fn what_is_not_a_handler_says_what_it_is() -> anyhow::Result<()> {
-    let host = TestHost::new()?;
-    let ok = guest("ok")?;
-    let other = component_of("other", r#"(module (func (export "guests:missing/cellar@1.0.0#get")))"#)?;
-    let refusals: [(&[u8], &str); 8] = [
-        (b"", "not a WebAssembly component: the file is empty"),
-        (
-            b"\0asm",
-            "not a WebAssembly component: the file is cut short or of an unknown version",
-        ),
-        (b"hello", "not a WebAssembly component: it does not start with \\0asm"),
-        (
-            b" (component)",
-            "not a WebAssembly component: it is text: run wasm-tools parse first",
-        ),
-        (
-            &core_module("ok")?,
-            "a core module, not a component: build it for wasm32-wasip2, or run wasm-tools component new",
-        ),
-        (
-            b"\x7fELF",
-            "precompiled for one machine; Kiln compiles components itself: use the .wasm file it was made from",
-        ),
-        (&ok[..ok.len() / 2], "does not compile: "),
-        (
-            &other,
-            "does not export kiln:job/handler@0.1.0; it exports guests:missing/cellar@1.0.0",
-        ),
-    ];
-    for (bytes, refusal) in refusals {
-        let said = host.refusal(bytes);
-        assert!(said.starts_with(refusal) && !said.contains('\n'), "{said}");
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn every_import_that_is_not_offered_is_named() -> anyhow::Result<()> {
-    let host = TestHost::new()?;
-    let bytes = guest("not_offered")?;
-    assert_eq!(
-        host.refusal(&bytes),
-        "imports what Kiln does not offer: guests:missing/cellar@1.0.0, guests:missing/attic@1.0.0"
-    );
-    let inspection = host.sandbox.inspect(&bytes, &Manifest::default())?;
-    assert!(matches!(inspection.problem, Some(LoadError::NotOffered { imports }) if imports.len() == 2));
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_guest_too_big_to_start_does_not_load() -> anyhow::Result<()> {
-    let refusal = TestHost::new()?.refusal(&guest("big")?);
-    assert_eq!(
-        refusal,
-        "needs 256.0 MiB of memory to start; the limit is 128.0 MiB: raise max_memory in its manifest"
-    );
-    Ok(())
-}
-
-#[tokio::test]
-async fn inspection_tells_which_imports_take_a_grant() -> anyhow::Result<()> {
-    let inspection = TestHost::new()?
-        .sandbox
-        .inspect(&guest("fetch")?, &Manifest::default())?;
-    assert!(inspection.problem.is_none());
-    assert_eq!(inspection.exports, ["kiln:job/handler@0.1.0"]);
-    let grants: Vec<_> = inspection
-        .imports
-        .iter()
-        .filter(|import| import.offer != Offer::Always)
-        .collect();
-    assert_eq!(grants.len(), 1);
-    assert_eq!(grants[0].name, "wasi:http/outgoing-handler@0.2.0");
-    assert_eq!(grants[0].offer, Offer::ByGrant("grants.http"));
     Ok(())
 }
 

@@ -1,0 +1,192 @@
+//! Many attempts at once: they wait their turn, stop when told to, and leave each other and the host their time.
+
+use crate::sandbox::{TestHost, assert_completes, failed, job_of, result, settings};
+use kiln::config::SandboxSettings;
+use kiln::job::null;
+use kiln::outcome::{FailureKind, Outcome};
+use kiln::sandbox::{Attempt, Cancel};
+use std::time::{Duration, Instant};
+
+#[tokio::test]
+async fn stopping_interrupts_a_loop_and_counts_nothing() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    for name in ["spin", "sleep", "spin_start"] {
+        let cancel = Cancel::default();
+        let handler = host.load(name)?;
+        let job = job_of(name, null());
+        let (attempt, ()) = tokio::join!(handler.run(&job, "default", &cancel), async { cancel.stop.cancel() });
+        assert!(
+            matches!(attempt.outcome, Outcome::Cancelled),
+            "{name}: {:?}",
+            attempt.outcome
+        );
+        assert!(
+            attempt.report.duration < Duration::from_millis(250),
+            "{name}: {:?}",
+            attempt.report.duration
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_retry_asked_for_while_draining_counts_nothing() -> anyhow::Result<()> {
+    let host = TestHost::with(&SandboxSettings {
+        max_timeout: Duration::from_secs(30),
+        ..settings()
+    })?;
+    let cancel = Cancel::default();
+    let handler = host.load("patient")?;
+    let job = job_of("patient", null());
+    let (attempt, ()) = tokio::join!(handler.run(&job, "default", &cancel), async {
+        cancel.draining.cancel();
+    });
+    assert!(matches!(attempt.outcome, Outcome::Cancelled), "{:?}", attempt.outcome);
+    let attempt = handler.run(&job, "default", &cancel).await;
+    assert_eq!(attempt.report.duration, Duration::ZERO, "nothing starts while draining");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plugin_runs_no_more_often_at_once_than_its_manifest_says() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let handler = host.load_with("sleep", "concurrency = 1\ntimeout = \"50ms\"")?;
+    let (job, cancel) = (job_of("sleep", null()), Cancel::default());
+    let started = Instant::now();
+    let run = || handler.run(&job, "default", &cancel);
+    for attempt in <[Attempt; 3]>::from(tokio::join!(run(), run(), run())) {
+        assert_eq!(
+            failed(attempt)?.0.message,
+            "took longer than 50ms",
+            "waiting does not count"
+        );
+    }
+    assert!(started.elapsed() >= Duration::from_millis(150));
+    Ok(())
+}
+
+#[tokio::test]
+async fn more_attempts_than_the_pool_has_slots_wait_their_turn() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let sleep = host.load_with("sleep", r#"timeout = "5ms""#)?;
+    let (job, cancel) = (job_of("sleep", null()), Cancel::default());
+    // Many rounds: that a slot is neither in use nor free is a matter of microseconds.
+    for _ in 0..40 {
+        let attempts = futures::future::join_all((0..64).map(|_| sleep.run(&job, "default", &cancel))).await;
+        for attempt in attempts {
+            assert_eq!(failed(attempt)?.0.kind, FailureKind::Timeout);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_pool_serves_thousands_of_attempts_good_and_bad() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    assert_eq!(host.sandbox.unpooled(), None);
+    let handlers = [
+        host.load("ok")?,
+        host.load("trap")?,
+        host.load_with("grow", r#"max_memory = "2 MiB""#)?,
+    ];
+    let (job, cancel) = (job_of("any", null()), Cancel::default());
+    for round in 0..2_000 {
+        let attempt = handlers[round % handlers.len()].run(&job, "default", &cancel).await;
+        let kind = failed(attempt).ok().map(|(failure, _)| failure.kind);
+        assert_eq!(
+            kind,
+            [None, Some(FailureKind::Trap), Some(FailureKind::Memory)][round % handlers.len()]
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_attempt_finds_what_another_left_in_its_memory() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let (handler, job) = (host.load("leftover")?, job_of("leftover", null()));
+    for _ in 0..100 {
+        let attempt = handler.run(&job, "default", &Cancel::default()).await;
+        assert_eq!(result(attempt)?.as_deref(), Some("false"));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn spinning_guests_do_not_delay_the_hosts_timers() -> anyhow::Result<()> {
+    let host = TestHost::with(&SandboxSettings {
+        max_timeout: Duration::from_secs(2),
+        ..settings()
+    })?;
+    let spin = host.load("spin")?;
+    let (job, cancel) = (job_of("spin", null()), Cancel::default());
+    let spinning = futures::future::join_all((0..8).map(|_| spin.run(&job, "default", &cancel)));
+    let timers = async {
+        let mut late = Vec::new();
+        for _ in 0..100 {
+            let due = tokio::time::Instant::now() + Duration::from_millis(5);
+            tokio::time::sleep_until(due).await;
+            late.push(due.elapsed());
+        }
+        cancel.stop.cancel();
+        late.sort();
+        late[90]
+    };
+    let (_, late) = tokio::join!(spinning, timers);
+    assert!(late < Duration::from_millis(50), "the 90th percentile is {late:?} late");
+    Ok(())
+}
+
+#[tokio::test]
+async fn spinning_guests_leave_their_neighbours_a_turn() -> anyhow::Result<()> {
+    let host = TestHost::with(&SandboxSettings {
+        max_timeout: Duration::from_secs(20),
+        ..settings()
+    })?;
+    let spin = host.load("spin")?;
+    let (job, cancel) = (job_of("spin", null()), Cancel::default());
+    let spinning = futures::future::join_all((0..6).map(|_| spin.run(&job, "default", &cancel)));
+    let neighbours = async {
+        let started = Instant::now();
+        for _ in 0..20 {
+            assert_completes(&host.neighbour.run(&job, "default", &Cancel::default()).await);
+        }
+        cancel.stop.cancel();
+        started.elapsed() / 20
+    };
+    let (_, each) = tokio::join!(spinning, neighbours);
+    assert!(each < Duration::from_millis(200), "a neighbour took {each:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_handler_outlives_its_sandbox() -> anyhow::Result<()> {
+    let TestHost { sandbox, neighbour } = TestHost::new()?;
+    drop(sandbox);
+    assert_completes(
+        &neighbour
+            .run(&job_of("ok", null()), "default", &Cancel::default())
+            .await,
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn dropping_an_attempt_frees_its_slot() -> anyhow::Result<()> {
+    let host = TestHost::with(&SandboxSettings {
+        max_timeout: Duration::from_mins(1),
+        ..settings()
+    })?;
+    let spin = host.load_with("spin", "concurrency = 1")?;
+    let (job, cancel) = (job_of("spin", null()), Cancel::default());
+    for _ in 0..3 {
+        let dropped = tokio::time::timeout(Duration::from_millis(20), spin.run(&job, "default", &cancel)).await;
+        assert!(dropped.is_err());
+    }
+    let (attempt, ()) = tokio::join!(spin.run(&job, "default", &cancel), async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        cancel.stop.cancel();
+    });
+    assert!(matches!(attempt.outcome, Outcome::Cancelled) && !attempt.report.duration.is_zero());
+    Ok(())
+}
