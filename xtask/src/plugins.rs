@@ -12,14 +12,21 @@ const TARGET: &str = "wasm32-wasip2";
 /// Builds the handlers and puts each, with its manifest, into `target/plugins`.
 pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     let source = root.join("plugins");
-    let mut sh = workspace(&source);
-    if let Provision::Made(rustc) = provide_target(root)? {
-        sh = sh.env("RUSTC", rustc);
-    }
+    let (sh, target) = match provide_target(root)? {
+        Provision::Installed => (Shell::in_dir(&source), source.join("target")),
+        // What was built with one std cannot be linked with another, and cargo cannot tell them apart: it goes when the
+        // toolchain goes.
+        Provision::Made(made) => (
+            Shell::in_dir(&source).env("RUSTC", made.join("rustc")),
+            made.join("target"),
+        ),
+    };
     say("building the handlers");
-    sh.run("cargo", ["build", "--release", "--locked", "--target", TARGET])?;
+    // From inside the folder, because cargo finds `.cargo/config.toml` by where it runs.
+    sh.env("CARGO_TARGET_DIR", target.clone())
+        .run("cargo", ["build", "--release", "--locked", "--target", TARGET])?;
 
-    let built = source.join("target").join(TARGET).join("release");
+    let built = target.join(TARGET).join("release");
     let folder = root.join("target/plugins");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for name in names(&source)? {
@@ -33,13 +40,10 @@ pub(crate) fn build(root: &Path) -> Result<PathBuf> {
 /// Tests the handlers' plain logic on this machine.
 pub(crate) fn test(root: &Path) -> Result<()> {
     say("testing the handlers' logic");
-    workspace(&root.join("plugins")).run("cargo", ["test", "--quiet", "--locked"])
-}
-
-/// From inside the folder, because cargo finds `.cargo/config.toml` by where it runs; with a target folder of its own,
-/// whatever the caller has set for the host.
-fn workspace(source: &Path) -> Shell<'_> {
-    Shell::in_dir(source).env("CARGO_TARGET_DIR", source.join("target"))
+    let source = root.join("plugins");
+    // A target folder of its own, whatever the caller has set for the host.
+    let sh = Shell::in_dir(&source).env("CARGO_TARGET_DIR", source.join("target"));
+    sh.run("cargo", ["test", "--quiet", "--locked"])
 }
 
 /// Every handler's crate has its manifest beside it; that tells it from other folders.
@@ -68,7 +72,7 @@ fn put(file: &Path, folder: &Path) -> Result<()> {
 enum Provision {
     /// With the installed compiler.
     Installed,
-    /// With this one, made from Debian's packages.
+    /// With a compiler in this folder, made from Debian's packages.
     Made(PathBuf),
 }
 
@@ -88,7 +92,7 @@ fn provide_target(root: &Path) -> Result<Provision> {
         .to_owned();
     let made = cache_folder()?.join(TARGET).join(format!("rustc-{version}"));
     if made.exists() {
-        return Ok(Provision::Made(made.join("rustc")));
+        return Ok(Provision::Made(made));
     }
     say(&format!("adding the target {TARGET}"));
     if sh.run("rustup", ["target", "add", TARGET]).is_ok() && has_std(&sh)? {
@@ -96,7 +100,7 @@ fn provide_target(root: &Path) -> Result<Provision> {
     }
     say("making it from Debian's packages instead, once: some minutes, 140 MB to download");
     sh.run("bash", [&root.join("xtask/wasm32-wasip2-std.sh"), &made])?;
-    Ok(Provision::Made(made.join("rustc")))
+    Ok(Provision::Made(made))
 }
 
 fn has_std(sh: &Shell) -> Result<bool> {
