@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::Usage;
 use super::store::{StoreArgs, duration, positive_duration, queue_name};
 use crate::job::{DecodeError, Job, MAX_JOB_BYTES, MAX_PAYLOAD_BYTES, null, saturating_ns};
-use crate::queue::{Push, QUEUE_DEFAULT, QueueName, Store};
+use crate::queue::{Push, QUEUE_DEFAULT, QueueError, QueueName, Store};
 
 /// Jobs pushed in one go of a batch.
 const BATCH_JOBS: usize = 1_000;
@@ -157,15 +157,20 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     }
     let due_ms = due.map(Timestamp::as_millisecond);
     let store = store_args.open().await?;
-    store
-        .push(&[Push {
-            queue: args.queue,
-            job: job.encode(),
-            due_ms,
-        }])
-        .await?;
+    let push = Push {
+        queue: args.queue,
+        job: job.encode(),
+        due_ms,
+    };
+    store.push(&[push]).await.map_err(perhaps_pushed)?;
     writeln!(stdout(), "{}", job.id)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A store that did not answer may have done as it was told: whoever pushes again must know.
+fn perhaps_pushed(err: QueueError) -> anyhow::Error {
+    let context = format!("{err}; what was not answered may have been pushed all the same");
+    anyhow::Error::new(err).context(context)
 }
 
 /// A file of jobs, opened.
@@ -183,51 +188,47 @@ impl Batch {
 
     /// Pushes one job for each line, and shows how far it is on a terminal. Returns how many.
     pub(super) async fn push(self, store: &Store, queue: &QueueName) -> anyhow::Result<u64> {
-        push_lines(store, self, queue).await
-    }
-}
-
-async fn push_lines(store: &Store, batch: Batch, queue: &QueueName) -> anyhow::Result<u64> {
-    let Batch { name, reader, bar } = batch;
-    let mut reader = BufReader::with_capacity(1024 * 1024, bar.wrap_read(reader));
-    let (mut pushed, mut number, mut line) = (0, 0_u64, Vec::new());
-    let (mut batch, mut batch_bytes) = (Vec::with_capacity(BATCH_JOBS), 0);
-    loop {
-        line.clear();
-        let limit = MAX_JOB_BYTES as u64 + 1;
-        let read = (&mut reader)
-            .take(limit)
-            .read_until(b'\n', &mut line)
-            .with_context(|| name.clone())?;
-        number += 1;
-        let ended = read == 0;
-        if ended || batch.len() == BATCH_JOBS || batch_bytes > BATCH_BYTES {
-            store.push(&batch).await?;
-            pushed += batch.len() as u64;
-            bar.set_message(format!("{pushed} jobs"));
-            batch.clear();
-            batch_bytes = 0;
-        }
-        if ended {
-            bar.finish_and_clear();
-            return Ok(pushed);
-        }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        match batch_line(&line, queue) {
-            Ok(push) => {
-                batch_bytes += push.job.len();
-                batch.push(push);
-            }
-            Err(why) => {
-                store.push(&batch).await?;
+        let Self { name, reader, bar } = self;
+        let mut reader = BufReader::with_capacity(1024 * 1024, bar.wrap_read(reader));
+        let (mut pushed, mut number, mut line) = (0, 0_u64, Vec::new());
+        let (mut batch, mut batch_bytes) = (Vec::with_capacity(BATCH_JOBS), 0);
+        loop {
+            line.clear();
+            let limit = MAX_JOB_BYTES as u64 + 1;
+            let read = (&mut reader)
+                .take(limit)
+                .read_until(b'\n', &mut line)
+                .with_context(|| name.clone())?;
+            number += 1;
+            let ended = read == 0;
+            if ended || batch.len() == BATCH_JOBS || batch_bytes > BATCH_BYTES {
+                store.push(&batch).await.map_err(perhaps_pushed)?;
                 pushed += batch.len() as u64;
+                bar.set_message(format!("{pushed} jobs"));
+                batch.clear();
+                batch_bytes = 0;
+            }
+            if ended {
                 bar.finish_and_clear();
-                return Err(Usage(format!(
-                    "{name}:{number}: {why}; the {pushed} jobs before it were pushed"
-                ))
-                .into());
+                return Ok(pushed);
+            }
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            match batch_line(&line, queue) {
+                Ok(push) => {
+                    batch_bytes += push.job.len();
+                    batch.push(push);
+                }
+                Err(why) => {
+                    store.push(&batch).await.map_err(perhaps_pushed)?;
+                    pushed += batch.len() as u64;
+                    bar.finish_and_clear();
+                    return Err(Usage(format!(
+                        "{name}:{number}: {why}; the {pushed} jobs before it were pushed"
+                    ))
+                    .into());
+                }
             }
         }
     }
