@@ -239,6 +239,36 @@ pub struct RetryPolicy {
     pub jitter: f64,
 }
 
+/// What of a [`RetryPolicy`] a job wants otherwise.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryWish {
+    /// How the wait grows.
+    pub policy: Option<Backoff>,
+    /// The wait after the first failed attempt.
+    #[serde(deserialize_with = "some_duration")]
+    pub base: Option<Duration>,
+    /// The longest wait.
+    #[serde(deserialize_with = "some_duration")]
+    pub max: Option<Duration>,
+    /// By how much a wait varies.
+    #[serde(deserialize_with = "some_fraction")]
+    pub jitter: Option<f64>,
+}
+
+impl RetryPolicy {
+    /// This policy where the job wants nothing else.
+    #[must_use]
+    pub fn with(&self, wish: &RetryWish) -> Self {
+        Self {
+            policy: wish.policy.unwrap_or(self.policy),
+            base: wish.base.unwrap_or(self.base),
+            max: wish.max.unwrap_or(self.max),
+            jitter: wish.jitter.unwrap_or(self.jitter),
+        }
+    }
+}
+
 /// How the wait between attempts grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -275,6 +305,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
+fn some_fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    fraction(deserializer).map(Some)
 }
 
 fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {

@@ -150,6 +150,13 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Adds what else has to be told.
+    pub fn add(&mut self, message: &str) {
+        self.message = one_line(format!("{}; {message}", self.message));
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind, self.message)

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 
-use crate::config::{Backoff, RetryPolicy};
+use crate::config::{Backoff, RetryPolicy, RetryWish};
 use crate::job::Job;
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
 
@@ -38,6 +39,13 @@ pub fn settle(policy: &RetryPolicy, mut job: Job, outcome: Outcome, at: Moment) 
     };
     failure.attempt = job.next_attempt();
     job.attempts = failure.attempt;
+    let policy = &match wish(&job) {
+        Ok(wish) => policy.with(&wish),
+        Err(err) => {
+            failure.add(&format!("metadata.kiln.retry is ignored: {err}"));
+            policy.clone()
+        }
+    };
     let started = at.now - SignedDuration::from_millis(i64::try_from(failure.duration_ms).unwrap_or(0));
     job.times.started_at = Some(started.to_string());
     let wait = match retry {
@@ -50,6 +58,25 @@ pub fn settle(policy: &RetryPolicy, mut job: Job, outcome: Outcome, at: Moment) 
         Some(wait) => put_off(job, &failure, wait, at.now),
         None => give_up(job, &failure, at.now),
     }
+}
+
+/// What the job itself says about being tried again, under `metadata.kiln.retry`.
+fn wish(job: &Job) -> Result<RetryWish, serde_json::Error> {
+    #[derive(Default, Deserialize)]
+    struct Metadata {
+        #[serde(default)]
+        kiln: Option<Kiln>,
+    }
+    #[derive(Default, Deserialize)]
+    struct Kiln {
+        #[serde(default)]
+        retry: RetryWish,
+    }
+    let Some(metadata) = &job.metadata else {
+        return Ok(RetryWish::default());
+    };
+    let metadata: Metadata = serde_json::from_str(metadata.get())?;
+    Ok(metadata.kiln.unwrap_or_default().retry)
 }
 
 /// Fails a job as it stands.
@@ -162,6 +189,37 @@ mod tests {
             .failure()
             .expect("a failure");
         assert_eq!((failure.kind, failure.attempt), (FailureKind::Trap, 2));
+    }
+
+    #[test]
+    fn a_job_may_say_itself_when_it_is_tried_again() {
+        let wait_ms = |metadata: &str| {
+            let json = format!(r#"{{"name":"hello","metadata":{metadata}}}"#);
+            let job = Job::decode(json.as_bytes()).expect("a job");
+            let settlement = settle(
+                &RetryPolicy::default(),
+                job,
+                failed(FailureKind::Trap, RetryHint::ByPolicy),
+                MIDDLE,
+            );
+            let Settlement::Retry { job, due_ms } = settlement else {
+                panic!("it has attempts left");
+            };
+            let error = Job::decode(job.as_bytes()).expect("a job").error.expect("an error");
+            (due_ms, error)
+        };
+        let trap = || "trap: no".to_owned();
+        assert_eq!(wait_ms(r#"{"a":1}"#), (2_000, trap()), "the plugin's");
+        assert_eq!(wait_ms(r#"{"kiln":{"retry":{"base":"7s"}}}"#), (7_000, trap()));
+        assert_eq!(
+            wait_ms(r#"{"kiln":{"retry":{"policy":"fixed","base":"1h","max":"5m","jitter":0}}}"#),
+            (300_000, trap())
+        );
+        let (due_ms, error) = wait_ms(r#"{"kiln":{"retry":{"base":"soon"}}}"#);
+        assert!(
+            due_ms == 2_000 && error.contains("metadata.kiln.retry is ignored: \"soon\" is not a duration"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -7,25 +7,31 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::plugins::{Plugins, watch};
-use crate::queue::{Consumer, Heartbeat, LEASE_DEFAULT, MAX_BATCH, QueueError, QueueName, Store};
-use crate::sandbox::Cancel;
+use crate::queue::{Consumer, Delivery, LEASE_DEFAULT, MAX_BATCH, QueueError, QueueName, Retention, Store};
 use crate::worker::Worker;
 
 /// How long running attempts may go on after the service was told to stop. Kubernetes kills after 30 s.
 pub const GRACE_DEFAULT: Duration = Duration::from_secs(25);
 
-/// Longest time between two looks at the delayed set: producers add to it without telling us, and a due job may be late
-/// by 100 ms at most. It is most of what an idle host asks of Redis.
-const PROMOTE_INTERVAL: Duration = Duration::from_millis(90);
+/// Least time between two looks at the delayed sets, which change all the time under load. A due job may be late by
+/// 100 ms.
+const PROMOTE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Time between two looks for hosts that died.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time between two looks at how long the failed list and its entries are.
+const RETAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Time between two rounds of giving back what will not start any more, while the host drains.
+const TIDY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Time between two looks whether everything is done, in burst mode.
 const BURST_INTERVAL: Duration = Duration::from_millis(50);
@@ -42,6 +48,10 @@ const FAULT_WAIT_MAX: Duration = Duration::from_secs(2);
 pub struct ServiceSettings {
     /// The queues it serves, each with its share of the attempts while all have jobs.
     pub queues: Vec<(QueueName, NonZeroU32)>,
+    /// Serve a queue only while those before it have no ready job, whatever the shares.
+    pub strict: bool,
+    /// What is kept of the failed list.
+    pub retention: Retention,
     /// Attempts at once.
     pub concurrency: NonZeroU32,
     /// How long running attempts may go on after a stop.
@@ -60,6 +70,8 @@ impl ServiceSettings {
     pub fn new(queue: QueueName, concurrency: NonZeroU32) -> Self {
         Self {
             queues: vec![(queue, NonZeroU32::MIN)],
+            strict: false,
+            retention: Retention::default(),
             concurrency,
             grace: GRACE_DEFAULT,
             lease: LEASE_DEFAULT,
@@ -92,16 +104,25 @@ pub async fn run(
 ) -> Result<Drained, QueueError> {
     let queues: Vec<_> = settings.queues.iter().map(|(queue, _)| queue.clone()).collect();
     let consumer = Arc::new(Consumer::join(store.clone(), queues, settings.lease).await?);
-    let cancel = Cancel::default();
-    let worker = Arc::new(Worker::new(Arc::clone(&consumer), Arc::clone(&plugins), cancel.clone()));
+    let draining = CancellationToken::new();
+    let worker = Arc::new(Worker::new(
+        Arc::clone(&consumer),
+        Arc::clone(&plugins),
+        draining.clone(),
+    ));
     tracing::info!(host = consumer.host(), jobs = %plugins.jobs().join(","), concurrency = settings.concurrency, "worker started");
 
     // The loops that keep what runs safe go on until the drain is over; the others end with the fetching.
     let drained = CancellationToken::new();
     let loops = TaskTracker::new();
     loops.spawn(until(drained.clone(), heartbeat(Arc::clone(&consumer))));
+    loops.spawn(until(drained.clone(), guard(Arc::clone(&consumer))));
+    loops.spawn(until(stop.clone(), promote(store.clone(), Arc::clone(&consumer))));
+    if !settings.retention.keeps_all() {
+        let retaining = retain(store.clone(), Arc::clone(&consumer), settings.retention);
+        loops.spawn(until(stop.clone(), retaining));
+    }
     for queue in consumer.queues() {
-        loops.spawn(until(stop.clone(), promote(store.clone(), queue.clone())));
         loops.spawn(until(
             stop.clone(),
             reap(Arc::clone(&consumer), Arc::clone(&worker), queue.clone()),
@@ -116,7 +137,7 @@ pub async fn run(
     let attempts = TaskTracker::new();
     until(stop, fetch(&settings, &consumer, &worker, &attempts)).await;
 
-    let ended = drain(&attempts, &cancel, settings.grace).await;
+    let ended = drain(&attempts, &consumer, &draining, settings.grace).await;
     drained.cancel();
     loops.close();
     if timeout(CLOSE_TIMEOUT, loops.wait()).await.is_err() {
@@ -137,10 +158,11 @@ async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
 async fn fetch(settings: &ServiceSettings, consumer: &Arc<Consumer>, worker: &Arc<Worker>, attempts: &TaskTracker) {
     let permits = usize::try_from(settings.concurrency.get()).unwrap_or(Semaphore::MAX_PERMITS);
     let permits = Arc::new(Semaphore::new(permits));
-    let (mut fetching, mut waiting) = (Faults::new("fetch"), Faults::new("wait"));
+    let (mut fetching, mut waiting) = (Faults::new(consumer, "fetch"), Faults::new(consumer, "wait"));
     loop {
         let mut free = acquire(&permits).await;
-        let deliveries = match fetch_by_weight(&settings.queues, consumer, free.num_permits()).await {
+        let order = order(settings);
+        let deliveries = match fetch_in_order(&order, consumer, free.num_permits()).await {
             Ok(deliveries) => deliveries,
             Err(err) => {
                 fetching.wait(&err).await;
@@ -159,7 +181,7 @@ async fn fetch(settings: &ServiceSettings, consumer: &Arc<Consumer>, worker: &Ar
         }
         drop(free);
         if idle {
-            match consumer.wait().await {
+            match consumer.wait_ready().await {
                 Ok(()) => waiting.over(),
                 Err(err) => waiting.wait(&err).await,
             }
@@ -181,20 +203,30 @@ async fn acquire(permits: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     permit
 }
 
-/// Fetches up to `count` jobs, first from a queue drawn by weight, then from the others as far as they fill up: none
-/// starves while it has weight, and none idles while another has jobs.
-async fn fetch_by_weight(
-    queues: &[(QueueName, NonZeroU32)],
-    consumer: &Consumer,
-    count: usize,
-) -> Result<Vec<crate::queue::Delivery>, QueueError> {
-    let mut order: Vec<_> = queues
+/// In which order queues are asked for jobs this time: as they were named, or drawn by weight, so that none starves.
+fn order(settings: &ServiceSettings) -> Vec<&QueueName> {
+    let drawn = |weight: f64| {
+        if settings.strict {
+            0.0
+        } else {
+            fastrand::f64().powf(1.0 / weight)
+        }
+    };
+    let mut order: Vec<_> = settings
+        .queues
         .iter()
-        .map(|(queue, weight)| (fastrand::f64().powf(1.0 / f64::from(weight.get())), queue))
+        .map(|(queue, weight)| (drawn(f64::from(weight.get())), queue))
         .collect();
+    // Stable: where nothing was drawn, the order stays.
     order.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    order.into_iter().map(|(_, queue)| queue).collect()
+}
+
+/// Fetches up to `count` jobs from the first queue, then from the others as far as they fill up: none idles while
+/// another has jobs.
+async fn fetch_in_order(order: &[&QueueName], consumer: &Consumer, count: usize) -> Result<Vec<Delivery>, QueueError> {
     let mut deliveries = Vec::new();
-    for (_, queue) in order {
+    for queue in order {
         let missing = count - deliveries.len();
         if missing == 0 {
             break;
@@ -210,31 +242,31 @@ async fn fetch_by_weight(
 }
 
 /// Moves due jobs to ready, each as its time comes.
-async fn promote(store: Store, queue: QueueName) {
-    let mut faults = Faults::new("promote");
+async fn promote(store: Store, consumer: Arc<Consumer>) {
+    let mut faults = Faults::new(&consumer, "promote");
     loop {
-        match store.promote(&queue).await {
-            Ok(promotion) => {
-                faults.over();
-                if promotion.moved < MAX_BATCH {
-                    sleep(promotion.next_due.unwrap_or(PROMOTE_INTERVAL).min(PROMOTE_INTERVAL)).await;
-                }
-            }
+        match promote_due(&store, &consumer).await {
+            Ok(()) => faults.over(),
             Err(err) => faults.wait(&err).await,
         }
+        sleep(PROMOTE_PAUSE).await;
     }
 }
 
-/// Keeps the lease.
+async fn promote_due(store: &Store, consumer: &Consumer) -> Result<(), QueueError> {
+    for queue in consumer.wait_due().await? {
+        while store.promote(&queue).await? >= MAX_BATCH {}
+    }
+    Ok(())
+}
+
+/// Keeps the leases.
 async fn heartbeat(consumer: Arc<Consumer>) {
-    let mut faults = Faults::new("heartbeat");
+    let mut faults = Faults::new(&consumer, "heartbeat");
     loop {
         match consumer.heartbeat().await {
-            Ok(beat) => {
+            Ok(_) => {
                 faults.over();
-                if beat == Heartbeat::Lapsed {
-                    tracing::warn!("the lease had run out: other hosts may have taken over what runs here");
-                }
                 sleep(consumer.heartbeat_interval()).await;
             }
             Err(err) => faults.wait(&err).await,
@@ -242,9 +274,31 @@ async fn heartbeat(consumer: Arc<Consumer>) {
     }
 }
 
+/// Stops what runs under a lease that cannot be kept.
+async fn guard(consumer: Arc<Consumer>) {
+    loop {
+        sleep(consumer.stop_in_time()).await;
+    }
+}
+
+/// Drops of the failed list what the operator does not want kept.
+async fn retain(store: Store, consumer: Arc<Consumer>, retention: Retention) {
+    let mut faults = Faults::new(&consumer, "retain");
+    loop {
+        match store.retain_failed(&retention, Timestamp::now()).await {
+            Ok(0) => {
+                faults.over();
+                sleep(RETAIN_INTERVAL).await;
+            }
+            Ok(entries) => tracing::warn!(entries, "dropped the oldest entries of the failed list, as configured"),
+            Err(err) => faults.wait(&err).await,
+        }
+    }
+}
+
 /// Takes over what dead hosts held.
 async fn reap(consumer: Arc<Consumer>, worker: Arc<Worker>, queue: QueueName) {
-    let mut faults = Faults::new("reap");
+    let mut faults = Faults::new(&consumer, "reap");
     loop {
         match consumer.adopt(&queue).await {
             Ok(deliveries) => {
@@ -277,19 +331,31 @@ async fn stop_when_idle(store: Store, consumer: Arc<Consumer>, stop: Cancellatio
     }
 }
 
-/// Lets running attempts finish; interrupts what is left when the grace period ends.
-async fn drain(attempts: &TaskTracker, cancel: &Cancel, grace: Duration) -> Drained {
+/// Lets running attempts finish; interrupts what is left when the grace period ends. What has not started goes back at
+/// once.
+async fn drain(attempts: &TaskTracker, consumer: &Consumer, draining: &CancellationToken, grace: Duration) -> Drained {
     attempts.close();
     if !attempts.is_empty() {
         tracing::info!(attempts = attempts.len(), grace_s = grace.as_secs_f64(), "draining");
     }
-    cancel.draining.cancel();
-    if timeout(grace, attempts.wait()).await.is_ok() {
-        return Drained::Clean;
+    draining.cancel();
+    let tidying = async {
+        loop {
+            sleep(TIDY_INTERVAL).await;
+            if let Err(err) = consumer.tidy().await {
+                consumer.note(&err);
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = attempts.wait() => return Drained::Clean,
+        () = sleep(grace) => {}
+        () = tidying => {}
     }
     let left = attempts.len();
     tracing::warn!(attempts = left, "the grace period ended; interrupting");
-    cancel.stop.cancel();
+    consumer.stop_attempts();
     if timeout(CLOSE_TIMEOUT, attempts.wait()).await.is_err() {
         tracing::error!(
             attempts = attempts.len(),
@@ -300,34 +366,36 @@ async fn drain(attempts: &TaskTracker, cancel: &Cancel, grace: Duration) -> Drai
 }
 
 /// A loop's dealings with a store that fails: told once, tried again with growing waits.
-struct Faults {
+struct Faults<'a> {
+    consumer: &'a Consumer,
     of: &'static str,
     wait: Duration,
-    failing: bool,
+    told: bool,
 }
 
-impl Faults {
-    fn new(of: &'static str) -> Self {
+impl<'a> Faults<'a> {
+    fn new(consumer: &'a Consumer, of: &'static str) -> Self {
         Self {
+            consumer,
             of,
             wait: FAULT_WAIT_MIN,
-            failing: false,
+            told: false,
         }
     }
 
     async fn wait(&mut self, err: &QueueError) {
-        if !self.failing {
-            tracing::error!(during = self.of, %err, "the store fails; trying again");
+        if !self.consumer.note(err) && !self.told {
+            tracing::error!(during = self.of, %err, "the store refuses; trying again");
+            self.told = true;
         }
-        self.failing = true;
         sleep(self.wait.mul_f64(0.5 + fastrand::f64())).await;
         self.wait = (self.wait * 2).min(FAULT_WAIT_MAX);
     }
 
     fn over(&mut self) {
-        if self.failing {
-            tracing::info!(during = self.of, "the store is back");
+        if self.told {
+            tracing::info!(during = self.of, "the store takes it again");
         }
-        *self = Self::new(self.of);
+        *self = Self::new(self.consumer, self.of);
     }
 }

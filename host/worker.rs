@@ -3,45 +3,50 @@
 //! Knows nothing about Redis keys or Wasm engines, and starts nothing: `service` calls it once for each delivery.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::RetryPolicy;
 use crate::job::{DecodeError, Job, wrap_malformed};
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
 use crate::plugins::{Plugin, Plugins, Resolved};
-use crate::queue::{Consumer, Delivery, QueueName};
+use crate::queue::{Consumer, Delivery};
 use crate::retry::{self, Moment};
-use crate::sandbox::{Attempt, Cancel};
+use crate::sandbox::{Attempt, Cancel, Handler, Turn};
+
+/// Wait before the store is told again that a job starts, while it cannot be told.
+const UNPARK_RETRY: Duration = Duration::from_millis(500);
 
 /// Runs deliveries.
 #[derive(Debug)]
 pub struct Worker {
     consumer: Arc<Consumer>,
     plugins: Arc<Plugins>,
-    cancel: Cancel,
+    draining: CancellationToken,
 }
 
 impl Worker {
-    /// A worker that settles through `consumer`, runs what `plugins` hold and stops attempts when `cancel` says so.
+    /// A worker that settles through `consumer`, runs what `plugins` hold and starts nothing once it is `draining`.
     #[must_use]
-    pub fn new(consumer: Arc<Consumer>, plugins: Arc<Plugins>, cancel: Cancel) -> Self {
+    pub fn new(consumer: Arc<Consumer>, plugins: Arc<Plugins>, draining: CancellationToken) -> Self {
         Self {
             consumer,
             plugins,
-            cancel,
+            draining,
         }
     }
 
     /// Runs one job and has its fate carried out.
     pub async fn process(&self, delivery: Delivery) {
         let settlement = match delivery.decode() {
-            Ok(job) => self.attempt(job, delivery.queue()).await,
+            Ok(job) => self.attempt(job, &delivery).await,
             Err(err) => malformed(&delivery, &err),
         };
-        // What was cancelled goes back when the host leaves: all of it at once, in the order it came.
-        if !matches!(settlement, Settlement::Requeue) {
-            self.consumer.settle(delivery, settlement).await;
+        match settlement {
+            Settlement::Requeue => self.consumer.give_back(delivery),
+            settlement => self.consumer.settle(delivery, settlement).await,
         }
     }
 
@@ -60,15 +65,51 @@ impl Worker {
         self.consumer.settle(delivery, settlement).await;
     }
 
-    async fn attempt(&self, job: Job, queue: &QueueName) -> Settlement {
+    async fn attempt(&self, job: Job, delivery: &Delivery) -> Settlement {
         let plugin = match self.plugins.resolve(&job.name) {
             Resolved::Plugin(plugin) => plugin,
             Resolved::Unloadable(why) => return unloadable(job, &why),
             Resolved::Unknown => return unknown(job),
         };
-        let attempt = plugin.handler.run(&job, queue.as_str(), &self.cancel).await;
+        let cancel = Cancel {
+            draining: self.draining.clone(),
+            stop: delivery.stop(),
+        };
+        let Some(turn) = self.turn(&plugin.handler, delivery, &cancel).await else {
+            return Settlement::Requeue;
+        };
+        let queue = delivery.queue().as_str();
+        let attempt = plugin.handler.attempt(turn, &job, queue, &cancel).await;
         log_attempt(&job, &plugin, &attempt);
         retry::settle(&plugin.retry, job, attempt.outcome, moment())
+    }
+
+    /// Waits until the plugin may run once more. Meanwhile the store knows that the job has not started; none if it is
+    /// not to start any more.
+    async fn turn(&self, handler: &Handler, delivery: &Delivery, cancel: &Cancel) -> Option<Turn> {
+        if cancel.draining.is_cancelled() {
+            return None;
+        }
+        if let Some(turn) = handler.try_turn() {
+            return Some(turn);
+        }
+        if let Err(err) = self.consumer.park(delivery).await {
+            self.consumer.note(&err);
+        }
+        let turn = handler.turn(cancel).await?;
+        // It starts only once the store knows, or a crash would give it back as if nothing had happened.
+        let started = cancel.stop.run_until_cancelled(self.unpark(delivery)).await;
+        started.unwrap_or(false).then_some(turn)
+    }
+
+    async fn unpark(&self, delivery: &Delivery) -> bool {
+        loop {
+            match self.consumer.unpark(delivery).await {
+                Ok(ours) => return ours,
+                Err(err) => self.consumer.note(&err),
+            };
+            tokio::time::sleep(UNPARK_RETRY.mul_f64(0.5 + fastrand::f64())).await;
+        }
     }
 }
 

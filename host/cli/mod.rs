@@ -83,6 +83,9 @@ enum Command {
     Failed(failed::FailedArgs),
 }
 
+/// The exit code for a store that cannot be reached or used.
+const EXIT_STORE: u8 = 3;
+
 /// A wrong use that clap cannot see: shown as one line, exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -149,7 +152,7 @@ fn exit_code(err: &anyhow::Error) -> ExitCode {
     let is = |found: bool, code: u8| found.then(|| ExitCode::from(code));
     let bad_url = matches!(err.downcast_ref(), Some(QueueError::Url { .. }));
     is(err.is::<Usage>() || bad_url, 2)
-        .or_else(|| is(err.is::<QueueError>(), 3))
+        .or_else(|| is(err.is::<QueueError>(), EXIT_STORE))
         .or_else(|| {
             is(
                 err.is::<PluginError>() || err.is::<LoadError>() || err.is::<SandboxError>(),

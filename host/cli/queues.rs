@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
+use super::EXIT_STORE;
 use super::store::StoreArgs;
-use crate::queue::Counts;
+use crate::queue::{Counts, QueueName};
 
 /// Show the queues: ready, delayed, in flight, failed, and the hosts that serve them
 #[derive(Debug, Args)]
@@ -26,22 +27,37 @@ pub(super) async fn queues(args: QueuesArgs) -> anyhow::Result<ExitCode> {
         let counts = store.counts(&queue).await?;
         queues.push((queue, counts));
     }
-    let failed = store.failed_len().await?;
+    let (failed, dropped) = (store.failed_len().await?, store.failed_dropped().await?);
+    let trouble = store.trouble().await?;
+    print(&args, &queues, (failed, dropped), trouble.as_deref())?;
+    match trouble {
+        Some(_) => Ok(ExitCode::from(EXIT_STORE)),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn print(
+    args: &QueuesArgs,
+    queues: &[(QueueName, Counts)],
+    (failed, dropped): (u64, u64),
+    trouble: Option<&str>,
+) -> anyhow::Result<()> {
     let mut out = stdout().lock();
     if args.json {
         let queues: serde_json::Map<_, _> = queues
             .iter()
             .map(|(queue, counts)| (queue.to_string(), json!(counts)))
             .collect();
-        writeln!(out, "{}", json!({ "queues": queues, "failed": failed }))?;
-        return Ok(ExitCode::SUCCESS);
+        let all = json!({ "queues": queues, "failed": failed, "failed_dropped": dropped, "trouble": trouble });
+        writeln!(out, "{all}")?;
+        return Ok(());
     }
     writeln!(
         out,
         "{:<24} {:>10} {:>10} {:>10}  hosts",
         "queue", "ready", "delayed", "in flight"
     )?;
-    for (queue, counts) in &queues {
+    for (queue, counts) in queues {
         let Counts {
             ready,
             delayed,
@@ -55,17 +71,23 @@ pub(super) async fn queues(args: QueuesArgs) -> anyhow::Result<ExitCode> {
             hosts(counts)
         )?;
     }
-    writeln!(out, "failed list: {failed}")?;
-    Ok(ExitCode::SUCCESS)
+    match dropped {
+        0 => writeln!(out, "failed list: {failed}")?,
+        _ => writeln!(
+            out,
+            "failed list: {failed} ({dropped} dropped by --failed-max or --failed-max-age)"
+        )?,
+    }
+    if let Some(trouble) = trouble {
+        writeln!(out, "the store cannot be used: {trouble}")?;
+    }
+    Ok(())
 }
 
 fn hosts(counts: &Counts) -> String {
-    let hosts = counts.hosts.iter().map(|(host, left_ms)| {
-        if *left_ms < 0 {
-            format!("{host} (dead)")
-        } else {
-            host.clone()
-        }
+    let hosts = counts.hosts.iter().map(|(name, host)| match host.lease_left_ms {
+        ..0 => format!("{name} (dead, held {})", host.in_flight),
+        _ => format!("{name} ({})", host.in_flight),
     });
     let hosts: Vec<_> = hosts.collect();
     if hosts.is_empty() {

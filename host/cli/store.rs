@@ -1,10 +1,13 @@
 //! The flags that say which store, shared by every command that needs one.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::Args;
 
 use super::Usage;
 use crate::config::parse_duration;
-use crate::queue::{PREFIX_DEFAULT, QueueName, Store, StoreSettings};
+use crate::queue::{ConnectionSettings, PREFIX_DEFAULT, QueueName, Store, StoreSettings};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Store")]
@@ -14,12 +17,93 @@ pub(super) struct StoreArgs {
         env = "KILN_STORE",
         default_value = "redis://127.0.0.1:6379",
         value_name = "URL",
-        help = "Where the jobs are: redis://[user:password@]host[:port][/database], or memory: for this process alone"
+        long_help = STORE_HELP,
+        help = "Where the jobs are: redis://host[:port][/database], redis+sentinel://…, redis+cluster://…, or memory:"
     )]
     store: String,
     /// What every Redis key starts with
     #[arg(long, env = "KILN_PREFIX", default_value = PREFIX_DEFAULT)]
     prefix: String,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+const STORE_HELP: &str = "\
+Where the jobs are:
+  redis://[user:password@]host[:port][/database]
+  redis+sentinel://[user:password@]host:port,host:port,…/MASTER[/database]   the master of that name
+  redis+cluster://[user:password@]host:port,host:port,…                      some nodes of a Cluster
+  memory:                                                                    in this process alone
+With rediss in place of redis: over TLS. User and password are better given by their own variables";
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connections to the store")]
+struct ConnectionArgs {
+    /// The ACL user
+    #[arg(long, env = "KILN_STORE_USER", value_name = "USER", hide_short_help = true)]
+    store_user: Option<String>,
+    /// The password; give it by its variable, since others can read a process' arguments
+    #[arg(long, env = "KILN_STORE_PASSWORD", value_name = "PASSWORD", hide_short_help = true)]
+    store_password: Option<String>,
+    /// The number of the database
+    #[arg(long, env = "KILN_STORE_DATABASE", value_name = "N", hide_short_help = true)]
+    store_database: Option<u32>,
+    /// The user that the Sentinels ask for
+    #[arg(long, env = "KILN_SENTINEL_USER", value_name = "USER", hide_short_help = true)]
+    sentinel_user: Option<String>,
+    /// The password that the Sentinels ask for
+    #[arg(
+        long,
+        env = "KILN_SENTINEL_PASSWORD",
+        value_name = "PASSWORD",
+        hide_short_help = true
+    )]
+    sentinel_password: Option<String>,
+    /// The authorities that sign the servers' certificates (PEM) [default: the system's]
+    #[arg(long, env = "KILN_TLS_CA", value_name = "FILE", hide_short_help = true)]
+    tls_ca: Option<PathBuf>,
+    /// This client's certificate and its chain (PEM)
+    #[arg(
+        long,
+        env = "KILN_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key",
+        hide_short_help = true
+    )]
+    tls_cert: Option<PathBuf>,
+    /// This client's key (PEM)
+    #[arg(
+        long,
+        env = "KILN_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert",
+        hide_short_help = true
+    )]
+    tls_key: Option<PathBuf>,
+    /// Connections for commands, at most; commands share them
+    #[arg(long, env = "KILN_POOL_SIZE", default_value_t = ConnectionSettings::default().pool_size, value_name = "N",
+          value_parser = pool_size, hide_short_help = true)]
+    pool_size: usize,
+    /// Connections that stay open while there is nothing to do
+    #[arg(long, env = "KILN_IDLE_CONNECTIONS", default_value_t = ConnectionSettings::default().idle, value_name = "N",
+          hide_short_help = true)]
+    idle_connections: usize,
+    /// How often an attempt to connect is repeated before a command fails
+    #[arg(long, env = "KILN_STORE_RETRIES", default_value_t = ConnectionSettings::default().retries, value_name = "N",
+          hide_short_help = true)]
+    store_retries: u32,
+    /// The time a connection may take to be made
+    #[arg(long, env = "KILN_DIAL_TIMEOUT", default_value = "3s", value_parser = positive_duration,
+          value_name = "DURATION", hide_short_help = true)]
+    dial_timeout: Duration,
+    /// The time an answer may take
+    #[arg(long, env = "KILN_READ_TIMEOUT", default_value = "10s", value_parser = positive_duration,
+          value_name = "DURATION", hide_short_help = true)]
+    read_timeout: Duration,
+    /// The time the other end may take to acknowledge what was sent; after it the connection counts as dead
+    #[arg(long, env = "KILN_WRITE_TIMEOUT", default_value = "5s", value_parser = positive_duration,
+          value_name = "DURATION", hide_short_help = true)]
+    write_timeout: Duration,
 }
 
 impl StoreArgs {
@@ -35,9 +119,39 @@ impl StoreArgs {
     pub(super) fn settings(&self) -> StoreSettings {
         StoreSettings {
             prefix: self.prefix.clone(),
+            connection: self.connection.settings(),
             ..StoreSettings::new(&self.store)
         }
     }
+}
+
+impl ConnectionArgs {
+    fn settings(&self) -> ConnectionSettings {
+        ConnectionSettings {
+            user: self.store_user.clone(),
+            password: self.store_password.clone(),
+            database: self.store_database,
+            sentinel_user: self.sentinel_user.clone(),
+            sentinel_password: self.sentinel_password.clone(),
+            tls_ca: self.tls_ca.clone(),
+            tls_cert: self.tls_cert.clone(),
+            tls_key: self.tls_key.clone(),
+            pool_size: self.pool_size,
+            idle: self.idle_connections,
+            retries: self.store_retries,
+            dial_timeout: self.dial_timeout,
+            read_timeout: self.read_timeout,
+            write_timeout: self.write_timeout,
+        }
+    }
+}
+
+/// Commands share connections, so more of them help nobody.
+const MAX_POOL_SIZE: usize = 64;
+
+fn pool_size(text: &str) -> Result<usize, String> {
+    let size = text.parse().ok().filter(|size| (1..=MAX_POOL_SIZE).contains(size));
+    size.ok_or_else(|| format!("must be a whole number from 1 to {MAX_POOL_SIZE}"))
 }
 
 /// A `value_parser` for durations.

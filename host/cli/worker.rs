@@ -12,12 +12,12 @@ use clap::builder::BoolishValueParser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::Usage;
 use super::plugin::SandboxArgs;
 use super::push::{Batch, BatchFile};
-use super::store::{StoreArgs, duration};
+use super::store::{StoreArgs, duration, positive_duration};
+use super::{EXIT_STORE, Usage};
 use crate::plugins::{PluginError, Plugins};
-use crate::queue::{QUEUE_DEFAULT, QueueName, Store, StoreSettings};
+use crate::queue::{QUEUE_DEFAULT, QueueName, Retention, Store, StoreSettings};
 use crate::service::{self, Drained, ServiceSettings};
 
 /// Attempts at once for each core by default: enough that waiting for the network or for Redis leaves no core idle.
@@ -40,6 +40,9 @@ pub(super) struct WorkerArgs {
     #[arg(long = "queue", env = "KILN_QUEUES", default_value = QUEUE_DEFAULT, value_parser = weighted_queue,
           value_delimiter = ',', value_name = "NAME[=WEIGHT]")]
     queues: Vec<(QueueName, NonZeroU32)>,
+    /// Serve a queue only while those named before it have no ready job, whatever their weights
+    #[arg(long, env = "KILN_STRICT", value_parser = BoolishValueParser::new())]
+    strict: bool,
     /// Attempts at once [default: 32 for each core]
     #[arg(long, env = "KILN_CONCURRENCY", value_name = "N")]
     concurrency: Option<NonZeroU32>,
@@ -55,6 +58,12 @@ pub(super) struct WorkerArgs {
     /// How long a completed job's result is kept; 0s: not at all
     #[arg(long, env = "KILN_RESULT_TTL", default_value = "1h", value_parser = duration, value_name = "DURATION")]
     result_ttl: Duration,
+    /// Keep no more than this many failed entries; beyond them the oldest are dropped, counted and logged [default: all]
+    #[arg(long, env = "KILN_FAILED_MAX", value_name = "N")]
+    failed_max: Option<u64>,
+    /// Keep no failed entry for longer than this; what is older is dropped, counted and logged [default: for ever]
+    #[arg(long, env = "KILN_FAILED_MAX_AGE", value_parser = positive_duration, value_name = "DURATION")]
+    failed_max_age: Option<Duration>,
     /// Do not reload plugins that change
     #[arg(long, env = "KILN_NO_WATCH", value_parser = BoolishValueParser::new())]
     no_watch: bool,
@@ -90,6 +99,11 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     }
     let settings = ServiceSettings {
         queues: args.queues,
+        strict: args.strict,
+        retention: Retention {
+            max: args.failed_max,
+            max_age: args.failed_max_age,
+        },
         concurrency,
         grace: args.grace,
         lease: args.lease,
@@ -110,7 +124,7 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
             tracing::error!(
                 "worker stopped; the store did not take the last settlements, their jobs come back in time"
             );
-            Ok(ExitCode::from(3))
+            Ok(ExitCode::from(EXIT_STORE))
         }
         Drained::Interrupted(attempts) => {
             tracing::warn!(

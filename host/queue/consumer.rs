@@ -1,63 +1,58 @@
-//! A host's claim on some queues: what it fetched, its lease, and the batches in which it settles.
-//!
-//! Settlements go through a bounded channel to one task for each consumer, which settles whatever has gathered in one
-//! round trip and tries again until the store takes it.
+//! A host's claim on some queues: what it fetched, and its leases.
 //!
 //! What the store says is in this host's table and what this process holds can differ: a reply may be lost, a delivery
 //! dropped. So the two are compared, after every fault and now and then, and what is not held goes back.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use tokio::sync::{MutexGuard, mpsc};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{MutexGuard, Semaphore, mpsc};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Claim, Delivery, MAX_BATCH, MAX_BATCH_BYTES, QueueError, QueueName, Store};
+use super::lease::{Lease, Moment};
+use super::outage::Outage;
+use super::settler::{MAX_UNSETTLED, MAX_UNSETTLED_KIB, Settled, room_kib, settle_in_batches};
+use super::{Claim, Delivery, MAX_BATCH, QueueError, QueueName, Store};
 use crate::outcome::Settlement;
-
-/// How long a host may be silent before others take over what it holds. Recovery after a crash takes this long and no
-/// more; much less, and a pause of a busy machine would pass for a crash.
-pub const LEASE_DEFAULT: Duration = Duration::from_secs(10);
-
-/// Settlements held while the store cannot take them. Beyond that attempts wait, so nothing grows.
-const MAX_UNSETTLED: usize = 1024;
-
-/// First wait before a batch is offered again; doubles.
-const SETTLE_RETRY_MIN: Duration = Duration::from_millis(50);
-
-/// Longest wait before a batch is offered again.
-const SETTLE_RETRY_MAX: Duration = Duration::from_secs(2);
-
-/// Refusals of a batch between two log lines about it: about half a minute.
-const SETTLE_RETRIES_LOGGED: u32 = 16;
 
 /// How often this host's table is compared with what it holds, without any fault.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Longest time between two looks at the clock that leases end by: the timers of a process stop while its machine
+/// sleeps, that clock does not.
+const GUARD_INTERVAL: Duration = Duration::from_millis(500);
 
 /// One host's claim on queues, from start to [`Consumer::close`].
 #[derive(Debug)]
 pub struct Consumer {
     shared: Arc<Shared>,
-    settlements: mpsc::Sender<(Delivery, Settlement)>,
+    queues: Vec<QueueName>,
+    settlements: mpsc::Sender<Settled>,
+    room: Arc<Semaphore>,
     settler: Mutex<Option<JoinHandle<()>>>,
     closing: CancellationToken,
+    /// Ends every attempt.
+    stop: CancellationToken,
     next_tag: AtomicU64,
     /// Held by whoever moves jobs into this host's table, until they are held here too.
     taking: tokio::sync::Mutex<Taking>,
-    waiting: tokio::sync::Mutex<Waiting>,
+    /// Deliveries have been dropped that are still in this host's table.
+    dropped: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Shared {
-    store: Store,
+pub(super) struct Shared {
+    pub(super) store: Store,
     host: String,
-    queues: Vec<QueueName>,
-    lease: Duration,
+    /// One for each queue.
+    pub(super) leases: Vec<Lease>,
+    length: Duration,
     held: Held,
+    pub(super) outage: Outage,
 }
 
 /// The tags of the deliveries that this process has. A delivery takes its own out when it is dropped.
@@ -71,20 +66,13 @@ struct Taking {
     compared: Instant,
 }
 
-/// The waits under way, one for each queue. They outlive a call of [`Consumer::wait`]: to end a wait is to close its
-/// connection, and a push to one queue must not cost new connections for all the others.
-#[derive(Debug, Default)]
-struct Waiting {
-    tasks: JoinSet<(QueueName, Result<(), QueueError>)>,
-    queues: HashSet<QueueName>,
-}
-
 /// What a heartbeat found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heartbeat {
     /// The lease was good and has been put off.
     Kept,
-    /// The lease had run out: other hosts may have taken over what this one held. It has a new one.
+    /// A lease had run out: other hosts may have taken over what this one held. What ran under it has been stopped, and
+    /// there is a new one.
     Lapsed,
 }
 
@@ -94,13 +82,17 @@ impl Consumer {
     /// # Errors
     /// When the store fails.
     pub async fn join(store: Store, queues: Vec<QueueName>, lease: Duration) -> Result<Self, QueueError> {
-        let (host, held) = (host_name(), Held::default());
+        let stop = CancellationToken::new();
+        let leases = queues
+            .iter()
+            .map(|queue| Lease::new(queue.clone(), lease, stop.clone()));
         let shared = Arc::new(Shared {
             store,
-            host,
-            queues,
-            lease,
-            held,
+            host: host_name(),
+            leases: leases.collect(),
+            length: lease,
+            held: Held::default(),
+            outage: Outage::default(),
         });
         let (settlements, receiver) = mpsc::channel(MAX_UNSETTLED);
         let closing = CancellationToken::new();
@@ -111,12 +103,15 @@ impl Consumer {
         };
         let consumer = Self {
             shared,
+            queues,
             settlements,
+            room: Arc::new(Semaphore::new(MAX_UNSETTLED_KIB as usize)),
             settler: Mutex::new(Some(settler)),
             closing,
+            stop,
             next_tag: AtomicU64::new(1),
             taking: tokio::sync::Mutex::new(taking),
-            waiting: tokio::sync::Mutex::default(),
+            dropped: AtomicBool::new(false),
         };
         consumer.heartbeat().await?;
         Ok(consumer)
@@ -131,47 +126,65 @@ impl Consumer {
     /// The queues it serves.
     #[must_use]
     pub fn queues(&self) -> &[QueueName] {
-        &self.shared.queues
+        &self.queues
     }
 
     /// Time between heartbeats: two may fail before the lease ends.
     #[must_use]
     pub fn heartbeat_interval(&self) -> Duration {
-        self.shared.lease * 3 / 10
+        self.shared.length * 3 / 10
     }
 
-    /// Takes up to `count` ready jobs, at most [`MAX_BATCH`], without waiting for any.
+    /// Takes up to `count` ready jobs, at most [`MAX_BATCH`], without waiting for any. Takes none, but a new lease, if
+    /// the lease has run out.
     ///
     /// # Errors
     /// When the store fails. What may have been taken all the same goes back before anything else is taken.
     pub async fn fetch(&self, queue: &QueueName, count: usize) -> Result<Vec<Delivery>, QueueError> {
+        let Some(lease) = self.lease(queue) else {
+            return Ok(Vec::new());
+        };
         let mut taking = self.begin_taking().await?;
         let count = count.min(MAX_BATCH);
         let tag = self.next_tag.fetch_add(count as u64, Ordering::Relaxed);
-        let jobs = self.shared.store.fetch(&self.shared.claim(queue), tag, count).await?;
-        let deliveries = self.shared.deliveries(queue, tag, jobs);
+        let (asked, stop) = (Moment::now(), lease.running());
+        let Some(taken) = self.shared.store.fetch(&self.shared.claim(queue), tag, count).await? else {
+            self.renew(lease).await?;
+            return Ok(Vec::new());
+        };
+        if !taken.jobs.is_empty() {
+            lease.put_off(asked);
+        }
+        let deliveries = self.shared.deliveries(queue, tag, taken.jobs, &stop);
         taking.suspect = false;
         Ok(deliveries)
     }
 
-    /// Takes over what dead hosts held, some at a time: each delivery is now this host's to settle.
+    /// Takes over what dead hosts held, some at a time. What had not started is ready again; each delivery is what may
+    /// have, and is now this host's to settle.
     ///
     /// # Errors
     /// When the store fails before anything could be taken over.
     pub async fn adopt(&self, queue: &QueueName) -> Result<Vec<Delivery>, QueueError> {
+        let Some(lease) = self.lease(queue).filter(|lease| lease.may_reap()) else {
+            return Ok(Vec::new());
+        };
         let hosts = self.shared.store.counts(queue).await?.hosts;
-        for (dead, _) in hosts
-            .iter()
-            .filter(|(host, left_ms)| **left_ms < 0 && **host != self.shared.host)
-        {
+        let dead = hosts.iter().filter(|(_, host)| host.lease_left_ms < 0);
+        for (dead, _) in dead.filter(|(host, _)| **host != self.shared.host) {
             let mut taking = self.begin_taking().await?;
             let tag = self.next_tag.fetch_add(MAX_BATCH as u64, Ordering::Relaxed);
-            let jobs = self.shared.store.adopt(&self.shared.claim(queue), dead, tag).await?;
-            let deliveries = self.shared.deliveries(queue, tag, jobs);
+            let stop = lease.running();
+            let claim = self.shared.claim(queue);
+            let Some(taken) = self.shared.store.adopt(&claim, dead, tag).await? else {
+                return Ok(Vec::new());
+            };
+            let deliveries = self.shared.deliveries(queue, tag, taken.jobs, &stop);
             taking.suspect = false;
             // One that held nothing only had its lease taken away.
-            if !deliveries.is_empty() {
-                tracing::warn!(host = %dead, %queue, jobs = deliveries.len(), "took over from a host that died");
+            if !deliveries.is_empty() || taken.went_back > 0 {
+                let (started, not_started) = (deliveries.len(), taken.went_back);
+                tracing::warn!(host = %dead, %queue, started, not_started, "took over from a host that died");
                 return Ok(deliveries);
             }
         }
@@ -183,32 +196,68 @@ impl Consumer {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn wait(&self) -> Result<(), QueueError> {
-        let mut waiting = self.waiting.lock().await;
-        let Waiting { tasks, queues } = &mut *waiting;
-        for queue in &self.shared.queues {
-            if queues.insert(queue.clone()) {
-                let (store, queue) = (self.shared.store.clone(), queue.clone());
-                tasks.spawn(async move {
-                    let waited = store.wait(&queue).await;
-                    (queue, waited)
-                });
-            }
-        }
-        if let Some(Ok((queue, waited))) = tasks.join_next().await {
-            queues.remove(&queue);
-            return waited;
-        }
-        // One that panicked does not say whose it was; all begin anew.
-        *waiting = Waiting::default();
-        Ok(())
+    pub async fn wait_ready(&self) -> Result<(), QueueError> {
+        self.shared.store.wait_ready(&self.queues).await
+    }
+
+    /// The queues that have a due job, as soon as one may have, at the latest after a few seconds.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn wait_due(&self) -> Result<Vec<QueueName>, QueueError> {
+        self.shared.store.wait_due(&self.queues).await
+    }
+
+    /// Tells the store that a delivery has not started: if this host dies, its job goes back as it was.
+    ///
+    /// # Errors
+    /// When the store fails. The delivery then counts as started.
+    pub async fn park(&self, delivery: &Delivery) -> Result<(), QueueError> {
+        let claim = self.shared.claim(&delivery.queue);
+        self.shared.store.park(&claim, delivery.tag).await
+    }
+
+    /// Tells the store that a parked delivery is about to start, and hears whether it is still this host's.
+    ///
+    /// # Errors
+    /// When the store fails. The job must not be run then.
+    pub async fn unpark(&self, delivery: &Delivery) -> Result<bool, QueueError> {
+        let claim = self.shared.claim(&delivery.queue);
+        self.shared.store.unpark(&claim, delivery.tag).await
     }
 
     /// Hands a delivery's fate over to be carried out. Waits only while the store is too far behind.
     pub async fn settle(&self, delivery: Delivery, settlement: Settlement) {
-        if self.settlements.send((delivery, settlement)).await.is_err() {
+        let room = Arc::clone(&self.room).acquire_many_owned(room_kib(&settlement)).await;
+        let settled = Settled {
+            delivery,
+            settlement,
+            _room: room.ok(),
+        };
+        if self.settlements.send(settled).await.is_err() {
             tracing::error!("a delivery came too late to be settled; its lease will bring it back");
         }
+    }
+
+    /// Gives a delivery back unsettled. It goes to the front of its queue with whatever else is given back, in the order
+    /// they came, before anything else is taken.
+    pub fn give_back(&self, delivery: Delivery) {
+        drop(delivery);
+        self.dropped.store(true, Ordering::Release);
+    }
+
+    /// Carries out what was given back, without taking anything.
+    ///
+    /// # Errors
+    /// When the store fails. It is done later then.
+    pub async fn tidy(&self) -> Result<(), QueueError> {
+        self.begin_taking().await?.suspect = false;
+        Ok(())
+    }
+
+    /// Tells every attempt to stop.
+    pub fn stop_attempts(&self) {
+        self.stop.cancel();
     }
 
     /// Puts the leases off. One that cannot be reached in time does not hold up the others.
@@ -216,18 +265,37 @@ impl Consumer {
     /// # Errors
     /// When the store fails for any of them.
     pub async fn heartbeat(&self) -> Result<Heartbeat, QueueError> {
-        let patience = self.shared.lease.max(Duration::from_secs(1)) / 4;
-        let beats = self.shared.queues.iter().map(async |queue| {
-            let claim = self.shared.claim(queue);
-            let renewed = tokio::time::timeout(patience, self.shared.store.renew(&claim)).await;
-            renewed.unwrap_or(Err(QueueError::Slow { patience }))
-        });
+        let beats = self.shared.leases.iter().map(|lease| self.renew(lease));
         let kept = join_all(beats).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        self.shared.outage.over();
         Ok(if kept.into_iter().all(|kept| kept) {
             Heartbeat::Kept
         } else {
             Heartbeat::Lapsed
         })
+    }
+
+    /// Stops what runs under a lease that is about to end without having been put off, and returns when to look again.
+    /// So no two hosts run one job at once, as long as this one's clock runs.
+    #[must_use]
+    pub fn stop_in_time(&self) -> Duration {
+        let mut next = GUARD_INTERVAL;
+        for lease in &self.shared.leases {
+            match lease.stop_in_time() {
+                Ok(left) => next = next.min(left),
+                Err(_stopped) => {
+                    self.dropped.store(true, Ordering::Release);
+                    tracing::error!(queue = %lease.queue, "the lease could not be put off; stopping what runs under it");
+                }
+            }
+        }
+        next
+    }
+
+    /// Takes note of an error of the store, and says so once if it means that the store cannot be used. False: it means
+    /// something else, and nobody has been told.
+    pub fn note(&self, err: &QueueError) -> bool {
+        self.shared.outage.note(err)
     }
 
     /// Leaves: waits until every settlement handed over is carried out, gives back what was never settled, and gives
@@ -243,20 +311,38 @@ impl Consumer {
         {
             tracing::error!(%err, "the settling task ended early");
         }
-        self.waiting.lock().await.tasks.abort_all();
         self.taking.lock().await.suspect = true;
         drop(self.begin_taking().await?);
-        for queue in &self.shared.queues {
+        for queue in &self.queues {
             self.shared.store.leave(&self.shared.claim(queue)).await?;
         }
         Ok(())
+    }
+
+    /// Puts one lease off. False: it had run out.
+    async fn renew(&self, lease: &Lease) -> Result<bool, QueueError> {
+        let patience = self.shared.length.max(Duration::from_secs(1)) / 4;
+        let (asked, claim) = (Moment::now(), self.shared.claim(&lease.queue));
+        let renewed = tokio::time::timeout(patience, self.shared.store.renew(&claim)).await;
+        let kept = renewed.unwrap_or(Err(QueueError::Slow { patience }))?;
+        if !kept && lease.ran_out() {
+            self.dropped.store(true, Ordering::Release);
+            tracing::error!(queue = %lease.queue, "the lease had run out: others may have taken over what ran here; stopped it");
+        }
+        lease.put_off(asked);
+        Ok(kept)
+    }
+
+    fn lease(&self, queue: &QueueName) -> Option<&Lease> {
+        self.shared.leases.iter().find(|lease| lease.queue == *queue)
     }
 
     /// Compares this host's table with what it holds if that is due. Until the caller says otherwise, and so also if it
     /// fails or is dropped, it is due again.
     async fn begin_taking(&self) -> Result<MutexGuard<'_, Taking>, QueueError> {
         let mut taking = self.taking.lock().await;
-        if taking.suspect || taking.compared.elapsed() > COMPARE_INTERVAL {
+        let dropped = self.dropped.swap(false, Ordering::AcqRel);
+        if taking.suspect || dropped || taking.compared.elapsed() > COMPARE_INTERVAL {
             taking.suspect = true;
             self.give_back_unknown().await?;
             taking.compared = Instant::now();
@@ -268,7 +354,7 @@ impl Consumer {
     /// Gives back to the front of their queues what the store says is ours and we do not hold: jobs whose fetch was
     /// carried out, but whose reply was lost, and deliveries that were dropped.
     async fn give_back_unknown(&self) -> Result<(), QueueError> {
-        for queue in &self.shared.queues {
+        for queue in &self.queues {
             let claim = self.shared.claim(queue);
             let mut unknown = self.shared.store.held(&claim).await?;
             {
@@ -279,7 +365,7 @@ impl Consumer {
             unknown.sort_unstable_by(|a, b| b.cmp(a));
             for batch in unknown.chunks(MAX_BATCH) {
                 let batch: Vec<_> = batch.iter().map(|tag| (*tag, &Settlement::Requeue)).collect();
-                self.shared.store.settle(&claim, &batch).await?;
+                self.shared.store.settle(&claim, &batch, &mut HashSet::new()).await?;
                 tracing::info!(%queue, jobs = batch.len(), "gave jobs back to the front of their queue");
             }
         }
@@ -288,15 +374,15 @@ impl Consumer {
 }
 
 impl Shared {
-    fn claim<'a>(&'a self, queue: &'a QueueName) -> Claim<'a> {
+    pub(super) fn claim<'a>(&'a self, queue: &'a QueueName) -> Claim<'a> {
         Claim {
             host: &self.host,
             queue,
-            lease: self.lease,
+            lease: self.length,
         }
     }
 
-    fn deliveries(&self, queue: &QueueName, tag: u64, jobs: Vec<Vec<u8>>) -> Vec<Delivery> {
+    fn deliveries(&self, queue: &QueueName, tag: u64, jobs: Vec<Vec<u8>>, stop: &CancellationToken) -> Vec<Delivery> {
         self.held
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -306,6 +392,7 @@ impl Shared {
             queue: queue.clone(),
             bytes,
             held: Arc::clone(&self.held),
+            stop: stop.clone(),
         };
         (tag..).zip(jobs).map(deliver).collect()
     }
@@ -318,85 +405,6 @@ impl Drop for Delivery {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&self.tag);
-    }
-}
-
-/// Carries settlements out, as many at once as have gathered, until it is told to close and none is left.
-async fn settle_in_batches(
-    shared: Arc<Shared>,
-    mut settlements: mpsc::Receiver<(Delivery, Settlement)>,
-    closing: CancellationToken,
-) {
-    let mut gathered = Vec::with_capacity(MAX_BATCH);
-    loop {
-        let received = tokio::select! {
-            biased;
-            () = closing.cancelled(), if !settlements.is_closed() => {
-                settlements.close();
-                continue;
-            }
-            received = settlements.recv_many(&mut gathered, MAX_BATCH) => received,
-        };
-        if received == 0 {
-            return;
-        }
-        for queue in &shared.queues {
-            let mut batch: Vec<_> = gathered
-                .extract_if(.., |(delivery, _)| delivery.queue == *queue)
-                .collect();
-            while !batch.is_empty() {
-                let rest = batch.split_off(fitting(&batch));
-                settle_for_sure(&shared, queue, &batch).await;
-                batch = rest;
-            }
-        }
-    }
-}
-
-/// How many of a batch, at least one, go to the store in one message.
-fn fitting(batch: &[(Delivery, Settlement)]) -> usize {
-    let mut bytes = 0;
-    let fits = batch.iter().take_while(|(_, settlement)| {
-        bytes += size(settlement);
-        bytes <= MAX_BATCH_BYTES
-    });
-    fits.count().max(1)
-}
-
-fn size(settlement: &Settlement) -> usize {
-    match settlement {
-        Settlement::Ack { result } => result.as_ref().map_or(0, |(id, json)| id.len() + json.len()),
-        Settlement::Retry { job, .. } => job.len(),
-        Settlement::Fail { entry } => entry.len(),
-        Settlement::Requeue => 0,
-    }
-}
-
-/// Offers a batch until the store takes it. To offer it twice is harmless: each delivery is settled once or refused.
-async fn settle_for_sure(shared: &Shared, queue: &QueueName, batch: &[(Delivery, Settlement)]) {
-    let by_tag: Vec<_> = batch
-        .iter()
-        .map(|(delivery, settlement)| (delivery.tag, settlement))
-        .collect();
-    let mut wait = SETTLE_RETRY_MIN;
-    let mut failures = 0_u32;
-    let refused = loop {
-        match shared.store.settle(&shared.claim(queue), &by_tag).await {
-            Ok(refused) => break refused,
-            Err(err) => {
-                if failures.is_multiple_of(SETTLE_RETRIES_LOGGED) {
-                    tracing::warn!(%queue, jobs = batch.len(), %err, "settlements wait for the store");
-                }
-                failures += 1;
-            }
-        }
-        tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64())).await;
-        wait = (wait * 2).min(SETTLE_RETRY_MAX);
-    };
-    if failures > 0 {
-        tracing::info!(%queue, jobs = batch.len(), "settlements delivered after an outage");
-    } else if refused > 0 {
-        tracing::warn!(%queue, jobs = refused, "settlements refused: another host had taken these jobs over");
     }
 }
 

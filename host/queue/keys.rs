@@ -42,6 +42,26 @@ impl Keys {
         self.beside(queue, &format!("inflight:{host}"))
     }
 
+    /// SET of the tags of a host's deliveries that have not started.
+    pub(super) fn parked(&self, queue: &str, host: &str) -> String {
+        self.beside(queue, &format!("parked:{host}"))
+    }
+
+    /// STRING: how many failed entries were dropped by the operator's wish. In the failed list's slot.
+    pub(super) fn dropped(&self) -> String {
+        let failed = self.failed();
+        if self.tagged {
+            format!("{failed}:dropped")
+        } else {
+            format!("{{{failed}}}:dropped")
+        }
+    }
+
+    /// Whether a Redis Cluster keeps all of the store's keys in one slot.
+    pub(super) fn in_one_slot(&self) -> bool {
+        self.tagged
+    }
+
     /// ZSET of the hosts that serve a queue, by the Unix milliseconds their leases end at.
     pub(super) fn leases(&self, queue: &str) -> String {
         self.beside(queue, "leases")
@@ -74,6 +94,7 @@ impl Keys {
         Some(
             beside
                 .or_else(|| Some(queue.rsplit_once(":inflight:")?.0))
+                .or_else(|| Some(queue.rsplit_once(":parked:")?.0))
                 .unwrap_or(queue),
         )
     }
@@ -115,6 +136,7 @@ mod tests {
                 keys.ready("a:b"),
                 keys.delayed("a:b"),
                 keys.in_flight("a:b", "h"),
+                keys.parked("a:b", "h"),
                 keys.leases("a:b"),
             ] {
                 assert_eq!(keys.queue_of(&key), Some("a:b"), "{key}");

@@ -1,14 +1,15 @@
 //! The store in this process: the same moves as on Redis, each under one lock. For trying out, for tests, and for
 //! programs that embed Kiln. It is gone with the process.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{Claim, Counts, MAX_BATCH, Promotion, Push, QueueName, StoreSettings};
+use super::bell::SILENCE;
+use super::{Claim, Counts, HostState, MAX_BATCH, Push, QueueName, StoreSettings, Taken};
 use crate::outcome::Settlement;
 
 /// Results kept; the oldest goes first. Redis lets them expire instead.
@@ -17,21 +18,21 @@ const MAX_RESULTS: usize = 10_000;
 /// Bytes of results kept.
 const MAX_RESULTS_BYTES: usize = 64 * 1024 * 1024;
 
-/// As long as a wait lasts, with or without a job.
-const WAIT: Duration = Duration::from_secs(4);
-
 #[derive(Debug, Clone)]
 pub(super) struct MemoryStore {
     keep_results: bool,
     state: Arc<Mutex<State>>,
     /// Told whenever a ready list may have become non-empty.
     ready: Arc<Notify>,
+    /// Told whenever a delayed set may have a new head.
+    delayed: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     queues: HashMap<QueueName, Queue>,
     failed: VecDeque<Vec<u8>>,
+    dropped: u64,
     /// The latest results, the oldest first.
     results: VecDeque<(String, String)>,
     result_bytes: usize,
@@ -44,6 +45,7 @@ struct Queue {
     /// By the time due and the order of arrival, so that equal jobs stay two.
     delayed: BTreeMap<(i64, u64), Vec<u8>>,
     in_flight: HashMap<String, BTreeMap<u64, Vec<u8>>>,
+    parked: HashMap<String, BTreeSet<u64>>,
     leases: HashMap<String, Instant>,
 }
 
@@ -53,6 +55,7 @@ impl MemoryStore {
             keep_results: !settings.result_ttl.is_zero(),
             state: Arc::default(),
             ready: Arc::default(),
+            delayed: Arc::default(),
         }
     }
 
@@ -62,24 +65,67 @@ impl MemoryStore {
             state.add(&push.queue, push.due_ms, push.job.clone().into_bytes());
         }
         self.ready.notify_waiters();
+        self.delayed.notify_waiters();
     }
 
-    pub(super) fn fetch(&self, claim: &Claim<'_>, tag: u64, count: usize) -> Vec<Vec<u8>> {
+    pub(super) fn fetch(&self, claim: &Claim<'_>, tag: u64, count: usize) -> Option<Taken> {
         let mut state = self.state();
         let queue = state.queue(claim.queue);
+        if !queue.lives(claim.host) {
+            return None;
+        }
         let count = count.min(queue.ready.len());
         let jobs: Vec<_> = queue.ready.drain(..count).collect();
         queue.hold(claim, tag, &jobs);
-        jobs
+        Some(Taken { jobs, went_back: 0 })
     }
 
-    pub(super) async fn wait(&self, queue: &QueueName) {
+    pub(super) async fn wait_ready(&self, queues: &[QueueName]) {
         // Registered before the look, so that a push between the two is not missed.
         let ready = self.ready.notified();
-        if self.state().queue(queue).ready.is_empty() {
+        let none = {
+            let mut state = self.state();
+            queues.iter().all(|queue| state.queue(queue).ready.is_empty())
+        };
+        if none {
             // Late is no fault: whoever waits looks again.
-            let _ = tokio::time::timeout(WAIT, ready).await;
+            let _ = tokio::time::timeout(SILENCE, ready).await;
         }
+    }
+
+    pub(super) async fn wait_due(&self, queues: &[QueueName]) -> Vec<QueueName> {
+        let delayed = self.delayed.notified();
+        let now_ms = Timestamp::now().as_millisecond();
+        let (mut due, mut next) = (Vec::new(), SILENCE);
+        for queue in queues {
+            let mut state = self.state();
+            let Some((&(due_ms, _), _)) = state.queue(queue).delayed.first_key_value() else {
+                continue;
+            };
+            match u64::try_from(due_ms - now_ms) {
+                Ok(left @ 1..) => next = next.min(Duration::from_millis(left)),
+                _ => due.push(queue.clone()),
+            }
+        }
+        if due.is_empty() {
+            let _ = tokio::time::timeout(next, delayed).await;
+        }
+        due
+    }
+
+    pub(super) fn park(&self, claim: &Claim<'_>, tag: u64) {
+        let mut state = self.state();
+        let queue = state.queue(claim.queue);
+        if queue.holds(claim.host, tag) {
+            queue.parked.entry(claim.host.to_owned()).or_default().insert(tag);
+        }
+    }
+
+    pub(super) fn unpark(&self, claim: &Claim<'_>, tag: u64) -> bool {
+        let mut state = self.state();
+        let queue = state.queue(claim.queue);
+        queue.unpark(claim.host, tag);
+        queue.holds(claim.host, tag)
     }
 
     pub(super) fn settle(&self, claim: &Claim<'_>, batch: &[(u64, &Settlement)]) -> usize {
@@ -96,10 +142,15 @@ impl MemoryStore {
                 Settlement::Ack { .. } => {}
                 Settlement::Retry { job, due_ms } => state.add(claim.queue, Some(*due_ms), job.clone().into_bytes()),
                 Settlement::Fail { entry } => state.failed.push_back(entry.clone().into_bytes()),
-                Settlement::Requeue => state.queue(claim.queue).ready.push_front(job),
+                Settlement::Requeue => {
+                    let queue = state.queue(claim.queue);
+                    queue.unpark(claim.host, *tag);
+                    queue.ready.push_front(job);
+                }
             }
         }
         self.ready.notify_waiters();
+        self.delayed.notify_waiters();
         refused
     }
 
@@ -113,7 +164,7 @@ impl MemoryStore {
             .map(|(_, json)| json.clone())
     }
 
-    pub(super) fn promote(&self, queue: &QueueName) -> Promotion {
+    pub(super) fn promote(&self, queue: &QueueName) -> usize {
         let now_ms = Timestamp::now().as_millisecond();
         let mut state = self.state();
         let queue = state.queue(queue);
@@ -121,20 +172,15 @@ impl MemoryStore {
         while let Some(first) = queue.delayed.first_entry() {
             let (due_ms, _) = *first.key();
             if due_ms > now_ms || moved == MAX_BATCH {
-                let next_due = Duration::from_millis(u64::try_from(due_ms - now_ms).unwrap_or(0));
-                return self.promoted(moved, Some(next_due));
+                break;
             }
             queue.ready.push_back(first.remove());
             moved += 1;
         }
-        self.promoted(moved, None)
-    }
-
-    fn promoted(&self, moved: usize, next_due: Option<Duration>) -> Promotion {
         if moved > 0 {
             self.ready.notify_waiters();
         }
-        Promotion { moved, next_due }
+        moved
     }
 
     pub(super) fn renew(&self, claim: &Claim<'_>) -> bool {
@@ -155,23 +201,36 @@ impl MemoryStore {
         }
     }
 
-    pub(super) fn adopt(&self, claim: &Claim<'_>, dead: &str, tag: u64, count: usize) -> Vec<Vec<u8>> {
+    pub(super) fn adopt(&self, claim: &Claim<'_>, dead: &str, tag: u64, count: usize) -> Option<Taken> {
         let mut state = self.state();
         let queue = state.queue(claim.queue);
-        if queue.leases.get(dead).is_some_and(|ends| *ends > Instant::now()) {
-            return Vec::new();
+        if !queue.lives(claim.host) {
+            return None;
+        }
+        if queue.lives(dead) {
+            return Some(Taken::default());
         }
         let held = queue.in_flight.entry(dead.to_owned()).or_default();
-        let jobs: Vec<_> = std::iter::from_fn(|| held.pop_first())
-            .map(|(_, job)| job)
-            .take(count)
-            .collect();
+        let parked = queue.parked.entry(dead.to_owned()).or_default();
+        let mut taken = Taken::default();
+        // The last fetched first, so that what goes back to the front does so in its order.
+        for _ in 0..count {
+            let Some((tag, job)) = held.pop_last() else { break };
+            if parked.remove(&tag) {
+                queue.ready.push_front(job);
+                taken.went_back += 1;
+            } else {
+                taken.jobs.push(job);
+            }
+        }
         if held.is_empty() {
             queue.in_flight.remove(dead);
+            queue.parked.remove(dead);
             queue.leases.remove(dead);
         }
-        queue.hold(claim, tag, &jobs);
-        jobs
+        queue.hold(claim, tag, &taken.jobs);
+        self.ready.notify_waiters();
+        Some(taken)
     }
 
     pub(super) fn held(&self, claim: &Claim<'_>) -> Vec<u64> {
@@ -180,25 +239,23 @@ impl MemoryStore {
         held.map_or_else(Vec::new, |held| held.keys().copied().collect())
     }
 
-    fn leases(&self, queue: &QueueName) -> BTreeMap<String, i64> {
+    pub(super) fn counts(&self, queue: &QueueName) -> Counts {
         let now = Instant::now();
         let left_ms = |ends: Instant| {
             let ahead = ends.saturating_duration_since(now).as_millis();
             let behind = now.saturating_duration_since(ends).as_millis();
             i64::try_from(ahead).unwrap_or(i64::MAX) - i64::try_from(behind).unwrap_or(i64::MAX)
         };
-        self.state()
-            .queue(queue)
-            .leases
-            .iter()
-            .map(|(host, ends)| (host.clone(), left_ms(*ends)))
-            .collect()
-    }
-
-    pub(super) fn counts(&self, queue: &QueueName) -> Counts {
-        let hosts = self.leases(queue);
         let mut state = self.state();
         let queue = state.queue(queue);
+        let host = |(host, ends): (&String, &Instant)| {
+            let state = HostState {
+                lease_left_ms: left_ms(*ends),
+                in_flight: queue.in_flight.get(host).map_or(0, |held| held.len() as u64),
+            };
+            (host.clone(), state)
+        };
+        let hosts = queue.leases.iter().map(host).collect();
         Counts {
             ready: queue.ready.len() as u64,
             delayed: queue.delayed.len() as u64,
@@ -236,6 +293,21 @@ impl MemoryStore {
         let mut state = self.state();
         let count = usize::try_from(count).unwrap_or(usize::MAX).min(state.failed.len());
         state.failed.drain(..count).count() as u64
+    }
+
+    pub(super) fn failed_dropped(&self) -> u64 {
+        self.state().dropped
+    }
+
+    pub(super) fn retain_failed(&self, count: u64, last: &[u8]) -> u64 {
+        let mut state = self.state();
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        if count == 0 || state.failed.get(count - 1).is_none_or(|entry| entry != last) {
+            return 0;
+        }
+        state.failed.drain(..count);
+        state.dropped += count as u64;
+        count as u64
     }
 
     pub(super) fn revive(&self, queue: &QueueName, entry: &[u8], job: Vec<u8>) -> bool {
@@ -287,6 +359,20 @@ impl State {
 }
 
 impl Queue {
+    fn lives(&self, host: &str) -> bool {
+        self.leases.get(host).is_some_and(|ends| *ends > Instant::now())
+    }
+
+    fn holds(&self, host: &str, tag: u64) -> bool {
+        self.in_flight.get(host).is_some_and(|held| held.contains_key(&tag))
+    }
+
+    fn unpark(&mut self, host: &str, tag: u64) {
+        if let Some(parked) = self.parked.get_mut(host) {
+            parked.remove(&tag);
+        }
+    }
+
     fn hold(&mut self, claim: &Claim<'_>, tag: u64, jobs: &[Vec<u8>]) {
         if !jobs.is_empty() {
             self.in_flight

@@ -11,10 +11,56 @@
 //!                      ▲────────── revive ───────────── failed
 //! ```
 //!
-//! Each arrow is one atomic script on Redis (`scripts/`) and one critical section in memory, so a crash finds a job
-//! before the move or after it. In flight is a table for each host and queue, under a lease which the host renews; any
-//! other host adopts what is left under a lease that ran out. A delivery is known by a *tag* of the host's own making:
-//! producers may push equal bytes and equal ids, and no move ever searches by value for what it holds.
+//! # States
+//!
+//! | state | where a job's bytes are |
+//! |---|---|
+//! | ready | the list `queues:{queue}` |
+//! | delayed | the sorted set `queues:{queue}:delayed`, by the time they are due |
+//! | in flight | the table `inflight:{host}` of a queue, under a *tag* of the host's own making |
+//! | parked | in flight, and the tag in the set `parked:{host}`: fetched, but known not to have started |
+//! | failed | the list `failed` |
+//! | done | nowhere; a result is kept for a while under the job's id |
+//!
+//! A host holds what is in flight under its *lease*, an entry of `leases` which its heartbeat puts off by Redis' own
+//! clock. A delivery is known by its tag alone: producers may push equal bytes and equal ids, and no move ever searches
+//! by value for what it holds.
+//!
+//! # Transitions
+//!
+//! On one Redis, and in a Cluster under a prefix with a hash tag, each is one script (`scripts/`), in memory one critical
+//! section: a crash, of a host or of Redis, finds the job before the move or after it. The last column is for a Cluster
+//! under a plain prefix, where ready, in flight, parked and leases share a slot and delayed and failed have others.
+//!
+//! | transition | made by | asked twice, or its answer lost | where slots differ |
+//! |---|---|---|---|
+//! | push | `RPUSH`, `push_delayed` | a second job | the same |
+//! | fetch: ready → in flight | `fetch`, only under a good lease, which it puts off | the same tags give the same jobs; what the host never heard of goes back by *give back* | the same |
+//! | park, unpark | `park`, `unpark` | nothing more happens. What is not known to be parked counts as started | the same |
+//! | ack: in flight → done | `settle` | refused: the tag is gone | the same |
+//! | requeue: in flight → the front of ready | `settle` | refused | the same |
+//! | retry: in flight → delayed | `settle` | refused | `ours`, `push_delayed`, `settle`. A crash in between leaves the job in both: it runs twice |
+//! | fail: in flight → failed | `settle` | refused | `ours`, `RPUSH`, `settle`. As for retry |
+//! | promote: delayed → ready | `promote` | moves what else is due | `claim_due` puts the job off by ten seconds, `RPUSH`, `drop_claimed`. A crash before the push delays it by those, one after it runs it twice |
+//! | adopt: in flight → in flight of another host, parked → ready | `adopt`, once the lease has run out | as for fetch | the same |
+//! | give back: in flight → the front of ready | `settle` | refused | the same |
+//! | heartbeat, leave | `renew`, `leave` | nothing more happens | the same |
+//! | revive: failed → ready | `revive` | refused: the entry is gone | `LPOS`, `RPUSH`, `LREM`. A crash in between leaves it in both |
+//! | delete, purge, retain: failed → gone | `LREM`, `purge`, `retain` | refused; a purge drops more | the same |
+//!
+//! *Give back* compares the host's table with what its process holds: after each fault, when a delivery was given up, and
+//! now and then. *Adopt* makes what a dead host had started this host's own; it is then settled as lost, by an ordinary
+//! retry or fail.
+//!
+//! # Who may run a job
+//!
+//! Only the host in whose table it is, and only while that host's lease lasts. A host that cannot put its lease off stops
+//! its guests a tenth of the lease before the end, by a clock that was read before Redis was asked; so two hosts run one
+//! job at once only if one of them was stopped itself (`SIGSTOP`, a suspended machine). When such a host comes back its
+//! first heartbeat or fetch tells it, and what it then settles is refused. A host whose own lease had run out waits before
+//! it adopts anything: very likely the store was away, and the others are about to come back.
+//!
+//! `tests/suite/model.rs` tries every order of these steps, crashes and lost answers included.
 //!
 //! [`Store`] is what producers and operators use, [`Consumer`] is a host's claim on some queues. This module does not
 //! know why a job is settled the way it is, and runs nothing.
@@ -29,13 +75,19 @@ macro_rules! either {
     };
 }
 
+mod address;
+mod bell;
 mod consumer;
 mod failed;
 mod keys;
+mod lease;
+mod link;
 mod memory;
+mod outage;
 mod redis;
+mod settler;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,8 +95,13 @@ use std::time::Duration;
 use crate::job::{DecodeError, Job};
 use crate::outcome::Settlement;
 
-pub use consumer::{Consumer, Heartbeat, LEASE_DEFAULT};
-pub use failed::FailedEntry;
+use ::redis::RedisError;
+use tokio_util::sync::CancellationToken;
+
+pub use address::{ConnectionSettings, URL_FORMS};
+pub use consumer::{Consumer, Heartbeat};
+pub use failed::{FailedEntry, Retention};
+pub use lease::LEASE_DEFAULT;
 
 /// Most jobs that one fetch, promotion or adoption moves: bounds how long a script holds Redis up.
 pub const MAX_BATCH: usize = 256;
@@ -88,7 +145,24 @@ pub enum QueueError {
     },
     /// Redis answered with an error, or not in time.
     #[error("redis: {0}")]
-    Redis(#[from] ::redis::RedisError),
+    Redis(#[from] RedisError),
+}
+
+impl QueueError {
+    /// Whether it says that the store as a whole cannot be used for now, as opposed to one command.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Url { .. } => false,
+            Self::Unreachable { .. } | Self::Refused { .. } | Self::Slow { .. } => true,
+            Self::Redis(err) => link::is_outage(err),
+        }
+    }
+}
+
+/// What redis-rs says of a failure, less its own name for the kind of it.
+fn one_cause(err: &RedisError) -> String {
+    err.detail().map_or_else(|| err.to_string(), ToOwned::to_owned)
 }
 
 /// A name for a queue that makes valid, unambiguous keys.
@@ -109,7 +183,11 @@ impl QueueName {
         if name.contains(|c: char| c.is_control() || c.is_whitespace() || "{}=".contains(c)) {
             return wrong("must not contain spaces, braces or =");
         }
-        if name.ends_with(":delayed") || name.ends_with(":leases") || name.contains(":inflight:") {
+        if name.ends_with(":delayed")
+            || name.ends_with(":leases")
+            || name.contains(":inflight:")
+            || name.contains(":parked:")
+        {
             return wrong("ends like a key of another queue");
         }
         Ok(Self(name.into()))
@@ -137,6 +215,7 @@ pub struct Delivery {
     queue: QueueName,
     bytes: Vec<u8>,
     held: consumer::Held,
+    stop: CancellationToken,
 }
 
 impl Delivery {
@@ -154,6 +233,12 @@ impl Delivery {
     #[must_use]
     pub fn queue(&self) -> &QueueName {
         &self.queue
+    }
+
+    /// Cancelled when this host must not run the job any longer: it is told to stop, or its lease is about to end.
+    #[must_use]
+    pub fn stop(&self) -> CancellationToken {
+        self.stop.clone()
     }
 
     /// The bytes as they were pushed.
@@ -174,13 +259,13 @@ pub struct Push {
     pub due_ms: Option<i64>,
 }
 
-/// What a promotion did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Promotion {
-    /// Jobs moved to ready.
-    pub moved: usize,
-    /// Time until the next delayed job is due; none if none waits.
-    pub next_due: Option<Duration>,
+/// What a fetch or an adoption moved into a host's table.
+#[derive(Debug, Default)]
+struct Taken {
+    /// In the order of their tags.
+    jobs: Vec<Vec<u8>>,
+    /// Jobs of a dead host that had not started, and are ready again.
+    went_back: usize,
 }
 
 /// How many jobs of a queue are in which state, and who serves it.
@@ -192,9 +277,17 @@ pub struct Counts {
     pub delayed: u64,
     /// Jobs that a host holds.
     pub in_flight: u64,
-    /// The hosts that serve the queue, with the milliseconds their leases have left; below zero, the host is dead and
-    /// its jobs are about to be taken over.
-    pub hosts: BTreeMap<String, i64>,
+    /// The hosts that serve the queue.
+    pub hosts: BTreeMap<String, HostState>,
+}
+
+/// What the store knows of a host that serves a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct HostState {
+    /// What its lease has left; below zero, the host is dead and its jobs are about to be taken over.
+    pub lease_left_ms: i64,
+    /// Jobs it holds.
+    pub in_flight: u64,
 }
 
 impl Counts {
@@ -208,12 +301,14 @@ impl Counts {
 /// Where a store is, and how long what it keeps is kept.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
-    /// `redis://[user:password@]host[:port][/database]` or `memory:`.
+    /// In one of the [`URL_FORMS`].
     pub url: String,
     /// What every key starts with.
     pub prefix: String,
     /// How long a completed job's result is kept; zero: not at all.
     pub result_ttl: Duration,
+    /// How to be let in, and how long to wait for what.
+    pub connection: ConnectionSettings,
 }
 
 /// The prefix dg-queue uses where it is told none.
@@ -233,6 +328,7 @@ impl StoreSettings {
             url: url.to_owned(),
             prefix: PREFIX_DEFAULT.to_owned(),
             result_ttl: RESULT_TTL_DEFAULT,
+            connection: ConnectionSettings::default(),
         }
     }
 }
@@ -293,39 +389,75 @@ impl Store {
         either!(self, store => store.counts(queue))
     }
 
-    /// Moves due jobs from delayed to ready, at most [`MAX_BATCH`] of them.
+    /// Moves due jobs from delayed to ready, at most [`MAX_BATCH`] of them, and returns how many.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn promote(&self, queue: &QueueName) -> Result<Promotion, QueueError> {
+    pub async fn promote(&self, queue: &QueueName) -> Result<usize, QueueError> {
         either!(self, store => store.promote(queue))
     }
 
-    async fn fetch(&self, claim: &Claim<'_>, tag: u64, count: usize) -> Result<Vec<Vec<u8>>, QueueError> {
+    /// What keeps the store from taking jobs although it answers, in words; none if nothing does.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn trouble(&self) -> Result<Option<String>, QueueError> {
+        match &self.0 {
+            Backend::Redis(store) => store.trouble().await,
+            Backend::Memory(_) => Ok(None),
+        }
+    }
+
+    async fn fetch(&self, claim: &Claim<'_>, tag: u64, count: usize) -> Result<Option<Taken>, QueueError> {
         either!(self, store => store.fetch(claim, tag, count))
     }
 
-    /// Returns once the queue may have a ready job, at the latest after a few seconds.
-    async fn wait(&self, queue: &QueueName) -> Result<(), QueueError> {
+    async fn park(&self, claim: &Claim<'_>, tag: u64) -> Result<(), QueueError> {
+        either!(self, store => store.park(claim, tag))
+    }
+
+    async fn unpark(&self, claim: &Claim<'_>, tag: u64) -> Result<bool, QueueError> {
+        either!(self, store => store.unpark(claim, tag))
+    }
+
+    /// Returns once one of the queues may have a ready job, at the latest after a few seconds.
+    async fn wait_ready(&self, queues: &[QueueName]) -> Result<(), QueueError> {
         match &self.0 {
-            Backend::Redis(store) => store.wait(queue).await,
+            Backend::Redis(store) => store.wait_ready(queues).await,
             Backend::Memory(store) => {
-                store.wait(queue).await;
+                store.wait_ready(queues).await;
                 Ok(())
             }
         }
     }
 
-    /// Settles a batch and returns how many of it were no longer the host's to settle.
-    async fn settle(&self, claim: &Claim<'_>, batch: &[(u64, &Settlement)]) -> Result<usize, QueueError> {
-        either!(self, store => store.settle(claim, batch))
+    /// The queues that have a due job, as soon as one may have, at the latest after a few seconds.
+    async fn wait_due(&self, queues: &[QueueName]) -> Result<Vec<QueueName>, QueueError> {
+        match &self.0 {
+            Backend::Redis(store) => store.wait_due(queues).await,
+            Backend::Memory(store) => Ok(store.wait_due(queues).await),
+        }
+    }
+
+    /// Settles a batch and returns how many of it were no longer the host's to settle. `written` belongs to the batch
+    /// and stays with it while it is offered again.
+    async fn settle(
+        &self,
+        claim: &Claim<'_>,
+        batch: &[(u64, &Settlement)],
+        written: &mut HashSet<u64>,
+    ) -> Result<usize, QueueError> {
+        match &self.0 {
+            Backend::Redis(store) => store.settle(claim, batch, written).await,
+            Backend::Memory(store) => Ok(store.settle(claim, batch)),
+        }
     }
 
     async fn renew(&self, claim: &Claim<'_>) -> Result<bool, QueueError> {
         either!(self, store => store.renew(claim))
     }
 
-    async fn adopt(&self, claim: &Claim<'_>, dead: &str, tag: u64) -> Result<Vec<Vec<u8>>, QueueError> {
+    async fn adopt(&self, claim: &Claim<'_>, dead: &str, tag: u64) -> Result<Option<Taken>, QueueError> {
         either!(self, store => store.adopt(claim, dead, tag, MAX_BATCH))
     }
 

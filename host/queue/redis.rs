@@ -1,62 +1,64 @@
 //! The store in Redis: one script for each move. No decision is made here.
+//!
+//! Where a prefix has no hash tag and Redis is a Cluster, the delayed set and the failed list are not in the slot of the
+//! ready list. A move to them then takes three steps: look whether the delivery is still ours, write the destination,
+//! remove the source. A crash in between leaves a job in both places, never in none.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use ::redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
-use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, Script, cmd, pipe,
-};
+use ::redis::{Cmd, FromRedisValue, cmd};
 
+use super::bell::Bell;
 use super::keys::Keys;
-use super::{Claim, Counts, MAX_BATCH, MAX_BATCH_BYTES, Promotion, Push, QueueError, QueueName, StoreSettings, score};
+use super::link::{Dialer, Pool, Script, is_outage};
+use super::{
+    Claim, Counts, HostState, MAX_BATCH, MAX_BATCH_BYTES, Push, QueueError, QueueName, StoreSettings, Taken, score,
+};
 use crate::outcome::Settlement;
 
-/// Time to reach Redis. Explicit, as every time-out here: the library's own have stopped whole pools of workers.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Jobs sent in one command of a push: bounds what a large batch holds in memory twice.
+const PUSH_JOBS: usize = 1_000;
 
-/// Time a command may take. Generous: giving up on a slow Redis only adds to its load.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long an idle host blocks before it asks anew. Short enough that a dead connection is noticed.
-const BLOCK: Duration = Duration::from_secs(4);
-
-/// How long the other end's system may be silent before the connection counts as dead.
-const SILENCE: Duration = Duration::from_secs(5);
-
-/// Longest wait between two attempts to connect again.
-const RECONNECT_MAX: Duration = Duration::from_secs(2);
-
-/// Attempts to connect again before a command fails; whoever sent it tries again for as long as it matters.
-const RECONNECTS: usize = 3;
-
-/// Commands sent in one round trip of a push: bounds what a large batch holds in memory twice.
-const PUSH_COMMANDS: usize = 1_000;
+/// How long a promotion to another slot may take before another host may try it: far longer than it takes.
+const PROMOTION_CLAIM: Duration = Duration::from_secs(10);
 
 /// Keys looked at in one step of a scan.
 const SCAN_STEP: usize = 1_000;
 
-static FETCH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/fetch.lua")));
-static SETTLE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/settle.lua")));
-static PROMOTE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/promote.lua")));
-static PUSH_DELAYED: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/push_delayed.lua")));
-static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/renew.lua")));
-static LEAVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/leave.lua")));
-static ADOPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/adopt.lua")));
-static COUNTS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/counts.lua")));
-static PURGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/purge.lua")));
-static REVIVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/revive.lua")));
+macro_rules! scripts {
+    ($($name:ident = $file:literal)*) => {
+        $(static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!(concat!("scripts/", $file))));)*
+    };
+}
+
+scripts! {
+    ADOPT = "adopt.lua"
+    CLAIM_DUE = "claim_due.lua"
+    COUNTS = "counts.lua"
+    DROP_CLAIMED = "drop_claimed.lua"
+    FETCH = "fetch.lua"
+    LEAVE = "leave.lua"
+    OURS = "ours.lua"
+    PARK = "park.lua"
+    PROMOTE = "promote.lua"
+    PURGE = "purge.lua"
+    PUSH_DELAYED = "push_delayed.lua"
+    RENEW = "renew.lua"
+    RETAIN = "retain.lua"
+    REVIVE = "revive.lua"
+    SETTLE = "settle.lua"
+    UNPARK = "unpark.lua"
+}
 
 pub(super) struct RedisStore {
-    client: Client,
-    /// Shared by every command but the blocking ones; connects again by itself.
-    connection: ConnectionManager,
-    /// A connection for each queue that is waited on, while nobody waits on it.
-    blocking: Mutex<HashMap<QueueName, MultiplexedConnection>>,
+    pool: Pool,
+    bell: Bell,
     keys: Keys,
+    /// Not all keys of a queue are in one slot.
+    split: bool,
     result_ttl: Duration,
 }
 
@@ -70,179 +72,212 @@ impl fmt::Debug for RedisStore {
 
 impl RedisStore {
     pub(super) async fn connect(settings: &StoreSettings) -> Result<Self, QueueError> {
-        let info = parse_url(&settings.url)?;
-        let address = info.addr().to_string();
-        let client = Client::open(info)?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_max_delay(RECONNECT_MAX)
-            .set_number_of_retries(RECONNECTS);
-        // The manager would try again and again; who starts a worker or pushes a job wants to know at once.
-        let unreachable = |err: RedisError| {
-            let (address, why) = (address.clone(), one_cause(&err));
-            if err.is_io_error() || err.is_timeout() || err.is_connection_dropped() {
-                QueueError::Unreachable { address, why }
-            } else {
-                QueueError::Refused { address, why }
-            }
-        };
-        client
-            .get_multiplexed_async_connection_with_config(&blocking_config())
-            .await
-            .map_err(unreachable)?;
-        let connection = client.get_connection_manager_lazy(config)?;
+        let dialer = Arc::new(Dialer::new(settings)?);
         let keys = Keys::new(&settings.prefix);
         Ok(Self {
-            client,
-            connection,
-            blocking: Mutex::default(),
+            split: dialer.is_cluster() && !keys.in_one_slot(),
+            pool: Pool::open(Arc::clone(&dialer)).await?,
+            bell: Bell::new(dialer),
             keys,
             result_ttl: settings.result_ttl,
         })
     }
 
     pub(super) async fn push(&self, jobs: &[Push]) -> Result<(), QueueError> {
-        for jobs in jobs.chunks(PUSH_COMMANDS) {
-            let mut ready = pipe();
-            for push in jobs.iter().filter(|push| push.due_ms.is_none()) {
-                ready.rpush(self.keys.ready(push.queue.as_str()), &push.job).ignore();
-            }
-            if !ready.is_empty() {
-                ready.exec_async(&mut self.connection()).await?;
-            }
-            for push in jobs {
-                let Some(due_ms) = push.due_ms else { continue };
-                let key = self.keys.delayed(push.queue.as_str());
-                let mut call = PUSH_DELAYED.key(key);
-                call.arg(&push.job)
-                    .arg(score(due_ms))
-                    .invoke_async::<()>(&mut self.connection())
-                    .await?;
+        for jobs in jobs.chunks(PUSH_JOBS) {
+            for jobs in jobs.chunk_by(|a, b| a.queue == b.queue && a.due_ms.is_some() == b.due_ms.is_some()) {
+                let queue = jobs[0].queue.as_str();
+                if jobs[0].due_ms.is_none() {
+                    let mut rpush = cmd("RPUSH");
+                    rpush.arg(self.keys.ready(queue));
+                    for push in jobs {
+                        rpush.arg(&push.job);
+                    }
+                    self.pool.run::<()>(&rpush).await?;
+                    continue;
+                }
+                let mut call = PUSH_DELAYED.keys([self.keys.delayed(queue)]);
+                for push in jobs {
+                    call.arg(&push.job).arg(score(push.due_ms.unwrap_or_default()));
+                }
+                self.pool.call::<()>(&call).await?;
             }
         }
         Ok(())
     }
 
-    pub(super) async fn fetch(&self, claim: &Claim<'_>, tag: u64, count: usize) -> Result<Vec<Vec<u8>>, QueueError> {
-        let mut call = FETCH.key(self.keys.ready(claim.queue.as_str()));
-        call.key(self.in_flight(claim)).key(self.leases_key(claim));
+    pub(super) async fn fetch(&self, claim: &Claim<'_>, tag: u64, count: usize) -> Result<Option<Taken>, QueueError> {
+        let mut call = FETCH.keys([self.ready(claim), self.in_flight(claim), self.leases(claim)]);
         call.arg(claim.host)
             .arg(claim.lease_ms())
             .arg(tag)
             .arg(count)
             .arg(MAX_BATCH_BYTES);
-        Ok(call.invoke_async(&mut self.connection()).await?)
+        let jobs: Option<Vec<Vec<u8>>> = self.pool.call(&call).await?;
+        Ok(jobs.map(|jobs| Taken { jobs, went_back: 0 }))
     }
 
-    /// Blocks on the ready list without taking anything from it: moving its head onto itself is no move at all, but
-    /// Redis wakes whoever asked for it as soon as there is a head. A job popped by a host that dies would be lost.
-    pub(super) async fn wait(&self, queue: &QueueName) -> Result<(), QueueError> {
-        let idle = self.blocking().remove(queue);
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => {
-                self.client
-                    .get_multiplexed_async_connection_with_config(&blocking_config())
-                    .await?
-            }
-        };
-        let ready = self.keys.ready(queue.as_str());
-        let mut block = cmd("BLMOVE");
-        block
-            .arg(&ready)
-            .arg(&ready)
-            .arg("LEFT")
-            .arg("LEFT")
-            .arg(BLOCK.as_secs());
-        // Only the answer's arrival counts. A connection that failed, or whose answer nobody waited for, is dropped.
-        block.query_async::<::redis::Value>(&mut connection).await?;
-        self.blocking().insert(queue.clone(), connection);
-        Ok(())
+    pub(super) async fn wait_ready(&self, queues: &[QueueName]) -> Result<(), QueueError> {
+        let lists: Vec<_> = queues.iter().map(|queue| self.keys.ready(queue.as_str())).collect();
+        self.bell.ready(&lists).await
     }
 
-    pub(super) async fn settle(&self, claim: &Claim<'_>, batch: &[(u64, &Settlement)]) -> Result<usize, QueueError> {
+    pub(super) async fn wait_due(&self, queues: &[QueueName]) -> Result<Vec<QueueName>, QueueError> {
+        let sets: Vec<_> = queues.iter().map(|queue| self.keys.delayed(queue.as_str())).collect();
+        let due = self.bell.due(&sets).await?;
+        Ok(due.into_iter().map(|at| queues[at].clone()).collect())
+    }
+
+    /// Settles a batch and returns how many of it were refused. `written` remembers what has reached its destination in
+    /// another slot, so that a batch that is offered again writes nothing twice.
+    pub(super) async fn settle(
+        &self,
+        claim: &Claim<'_>,
+        batch: &[(u64, &Settlement)],
+        written: &mut HashSet<u64>,
+    ) -> Result<usize, QueueError> {
         self.keep_results(batch).await?;
-        let queue = claim.queue.as_str();
-        let mut call = SETTLE.key(self.in_flight(claim));
-        call.key(self.keys.ready(queue))
-            .key(self.keys.delayed(queue))
-            .key(self.keys.failed());
+        if self.split {
+            self.write_destinations(claim, batch, written).await?;
+        }
+        let (delayed, failed) = (self.keys.delayed(claim.queue.as_str()), self.keys.failed());
+        let (in_flight, parked, ready) = (self.in_flight(claim), self.parked(claim), self.ready(claim));
+        let mut call = if self.split {
+            SETTLE.keys([in_flight, parked, ready])
+        } else {
+            SETTLE.keys([in_flight, parked, ready, delayed, failed])
+        };
+        let leaves = |settlement: &Settlement| match settlement {
+            Settlement::Ack { .. } => true,
+            Settlement::Retry { .. } | Settlement::Fail { .. } => self.split,
+            Settlement::Requeue => false,
+        };
         let acks: Vec<u64> = batch
             .iter()
-            .filter(|(_, settlement)| matches!(settlement, Settlement::Ack { .. }))
+            .filter(|(_, fate)| leaves(fate))
             .map(|(tag, _)| *tag)
             .collect();
         call.arg(acks.len()).arg(acks);
-        for (tag, settlement) in batch {
+        for (tag, settlement) in batch.iter().filter(|(_, fate)| !leaves(fate)) {
             match settlement {
-                Settlement::Ack { .. } => continue,
                 Settlement::Retry { job, due_ms } => call.arg(tag).arg("retry").arg(job).arg(score(*due_ms)),
                 Settlement::Fail { entry } => call.arg(tag).arg("fail").arg(entry).arg(0),
-                Settlement::Requeue => call.arg(tag).arg("requeue").arg("").arg(0),
+                Settlement::Requeue | Settlement::Ack { .. } => call.arg(tag).arg("requeue").arg("").arg(0),
             };
         }
-        Ok(call.invoke_async(&mut self.connection()).await?)
+        self.pool.call(&call).await
+    }
+
+    /// The first two steps of moves to other slots.
+    async fn write_destinations(
+        &self,
+        claim: &Claim<'_>,
+        batch: &[(u64, &Settlement)],
+        written: &mut HashSet<u64>,
+    ) -> Result<(), QueueError> {
+        let moves: Vec<_> = batch
+            .iter()
+            .filter(|(tag, fate)| {
+                matches!(fate, Settlement::Retry { .. } | Settlement::Fail { .. }) && !written.contains(tag)
+            })
+            .collect();
+        if moves.is_empty() {
+            return Ok(());
+        }
+        let mut call = OURS.keys([self.in_flight(claim)]);
+        for (tag, _) in &moves {
+            call.arg(tag);
+        }
+        let ours: HashSet<u64> = self.pool.call(&call).await?;
+        for (tag, settlement) in moves.into_iter().filter(|(tag, _)| ours.contains(tag)) {
+            match settlement {
+                Settlement::Retry { job, due_ms } => {
+                    let mut call = PUSH_DELAYED.keys([self.keys.delayed(claim.queue.as_str())]);
+                    self.pool.call::<()>(call.arg(job).arg(score(*due_ms))).await?;
+                }
+                Settlement::Fail { entry } => {
+                    self.run::<()>(cmd("RPUSH").arg(self.keys.failed()).arg(entry)).await?;
+                }
+                Settlement::Ack { .. } | Settlement::Requeue => {}
+            }
+            written.insert(*tag);
+        }
+        Ok(())
     }
 
     /// Keeps the batch's results, before their jobs are acknowledged: an acknowledged job has its result.
     async fn keep_results(&self, batch: &[(u64, &Settlement)]) -> Result<(), QueueError> {
-        let mut results = pipe();
         let ttl_ms = u64::try_from(self.result_ttl.as_millis()).unwrap_or(u64::MAX);
-        for (_, settlement) in batch {
-            if let Settlement::Ack {
-                result: Some((id, json)),
-            } = settlement
-            {
-                results.pset_ex(self.keys.result(id), json, ttl_ms).ignore();
-            }
-        }
+        let results: Vec<_> = batch
+            .iter()
+            .filter_map(|(_, settlement)| match settlement {
+                Settlement::Ack {
+                    result: Some((id, json)),
+                } => Some(
+                    cmd("SET")
+                        .arg(self.keys.result(id))
+                        .arg(json)
+                        .arg("PX")
+                        .arg(ttl_ms)
+                        .take(),
+                ),
+                _ => None,
+            })
+            .collect();
         if ttl_ms == 0 || results.is_empty() {
             return Ok(());
         }
-        match results.exec_async(&mut self.connection()).await {
+        match self.pool.run_all(results).await {
             // A Redis out of memory takes no results, but it does take acknowledgements, and those make room.
-            Err(err) if matches!(err.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
+            Err(QueueError::Redis(err)) if err.code() == Some("OOM") || !is_outage(&err) => {
                 tracing::warn!(%err, "results were not kept");
                 Ok(())
             }
-            kept => Ok(kept?),
+            kept => kept,
         }
     }
 
-    pub(super) async fn result(&self, id: &str) -> Result<Option<String>, QueueError> {
-        Ok(cmd("GET")
-            .arg(self.keys.result(id))
-            .query_async(&mut self.connection())
-            .await?)
+    pub(super) async fn park(&self, claim: &Claim<'_>, tag: u64) -> Result<(), QueueError> {
+        let mut call = PARK.keys([self.in_flight(claim), self.parked(claim)]);
+        self.pool.call(call.arg(tag)).await
     }
 
-    pub(super) async fn promote(&self, queue: &QueueName) -> Result<Promotion, QueueError> {
-        let mut call = PROMOTE.key(self.keys.delayed(queue.as_str()));
-        call.key(self.keys.ready(queue.as_str())).arg(MAX_BATCH);
-        let (moved, next_ms): (usize, i64) = call.invoke_async(&mut self.connection()).await?;
-        Ok(Promotion {
-            moved,
-            next_due: u64::try_from(next_ms).ok().map(Duration::from_millis),
-        })
+    pub(super) async fn unpark(&self, claim: &Claim<'_>, tag: u64) -> Result<bool, QueueError> {
+        let mut call = UNPARK.keys([self.in_flight(claim), self.parked(claim)]);
+        self.pool.call(call.arg(tag)).await
+    }
+
+    pub(super) async fn result(&self, id: &str) -> Result<Option<String>, QueueError> {
+        self.run(cmd("GET").arg(self.keys.result(id))).await
+    }
+
+    /// Moves due jobs to ready and returns how many.
+    pub(super) async fn promote(&self, queue: &QueueName) -> Result<usize, QueueError> {
+        let (delayed, ready) = (self.keys.delayed(queue.as_str()), self.keys.ready(queue.as_str()));
+        if !self.split {
+            return self.pool.call(PROMOTE.keys([delayed, ready]).arg(MAX_BATCH)).await;
+        }
+        let mut call = CLAIM_DUE.keys([delayed.clone()]);
+        call.arg(MAX_BATCH).arg(MAX_BATCH_BYTES).arg(PROMOTION_CLAIM.as_secs());
+        let (claim, jobs): (String, Vec<Vec<u8>>) = self.pool.call(&call).await?;
+        if !jobs.is_empty() {
+            self.run::<()>(cmd("RPUSH").arg(ready).arg(&jobs)).await?;
+            self.pool
+                .call::<()>(DROP_CLAIMED.keys([delayed]).arg(claim).arg(&jobs))
+                .await?;
+        }
+        Ok(jobs.len())
     }
 
     pub(super) async fn renew(&self, claim: &Claim<'_>) -> Result<bool, QueueError> {
-        let mut call = RENEW.key(self.leases_key(claim));
-        Ok(call
-            .arg(claim.host)
-            .arg(claim.lease_ms())
-            .invoke_async(&mut self.connection())
-            .await?)
+        self.pool.trim();
+        let mut call = RENEW.keys([self.leases(claim)]);
+        self.pool.call(call.arg(claim.host).arg(claim.lease_ms())).await
     }
 
     pub(super) async fn leave(&self, claim: &Claim<'_>) -> Result<(), QueueError> {
-        let mut call = LEAVE.key(self.leases_key(claim));
-        Ok(call
-            .key(self.in_flight(claim))
-            .arg(claim.host)
-            .invoke_async(&mut self.connection())
-            .await?)
+        let mut call = LEAVE.keys([self.leases(claim), self.in_flight(claim)]);
+        self.pool.call(call.arg(claim.host)).await
     }
 
     pub(super) async fn adopt(
@@ -251,159 +286,168 @@ impl RedisStore {
         dead: &str,
         tag: u64,
         count: usize,
-    ) -> Result<Vec<Vec<u8>>, QueueError> {
-        let mut call = ADOPT.key(self.leases_key(claim));
-        call.key(self.keys.in_flight(claim.queue.as_str(), dead))
-            .key(self.in_flight(claim));
+    ) -> Result<Option<Taken>, QueueError> {
+        let queue = claim.queue.as_str();
+        let mut call = ADOPT.keys([
+            self.leases(claim),
+            self.keys.in_flight(queue, dead),
+            self.in_flight(claim),
+            self.ready(claim),
+            self.keys.parked(queue, dead),
+        ]);
         call.arg(dead)
             .arg(claim.host)
             .arg(claim.lease_ms())
             .arg(tag)
             .arg(count)
             .arg(MAX_BATCH_BYTES);
-        Ok(call.invoke_async(&mut self.connection()).await?)
+        let taken: Option<(usize, Vec<Vec<u8>>)> = self.pool.call(&call).await?;
+        Ok(taken.map(|(went_back, jobs)| Taken { jobs, went_back }))
     }
 
     pub(super) async fn held(&self, claim: &Claim<'_>) -> Result<Vec<u64>, QueueError> {
-        Ok(cmd("HKEYS")
-            .arg(self.in_flight(claim))
-            .query_async(&mut self.connection())
-            .await?)
+        self.run(cmd("HKEYS").arg(self.in_flight(claim))).await
     }
 
     pub(super) async fn counts(&self, queue: &QueueName) -> Result<Counts, QueueError> {
         let queue = queue.as_str();
-        let mut call = COUNTS.key(self.keys.ready(queue));
-        call.key(self.keys.delayed(queue))
-            .key(self.keys.leases(queue))
-            .arg(self.keys.in_flight(queue, ""));
-        let (ready, delayed, in_flight, hosts): (u64, u64, u64, Vec<(String, i64)>) =
-            call.invoke_async(&mut self.connection()).await?;
+        let (ready, leases, set) = (
+            self.keys.ready(queue),
+            self.keys.leases(queue),
+            self.keys.delayed(queue),
+        );
+        let mut call = if self.split {
+            COUNTS.keys([ready, leases])
+        } else {
+            COUNTS.keys([ready, leases, set.clone()])
+        };
+        call.arg(self.keys.in_flight(queue, ""));
+        // On its way out of the delayed set a job is in both slots; looking there first misses none.
+        let claimed: u64 = if self.split {
+            self.run(cmd("ZCARD").arg(set)).await?
+        } else {
+            0
+        };
+        let (ready, delayed, hosts): (u64, u64, Vec<(String, i64, u64)>) = self.pool.call(&call).await?;
+        let hosts: BTreeMap<_, _> = hosts
+            .into_iter()
+            .map(|(host, lease_left_ms, in_flight)| {
+                (
+                    host,
+                    HostState {
+                        lease_left_ms,
+                        in_flight,
+                    },
+                )
+            })
+            .collect();
         Ok(Counts {
             ready,
-            delayed,
-            in_flight,
-            hosts: hosts.into_iter().collect(),
+            delayed: delayed + claimed,
+            in_flight: hosts.values().map(|host| host.in_flight).sum(),
+            hosts,
         })
     }
 
     pub(super) async fn queues(&self) -> Result<Vec<QueueName>, QueueError> {
         let mut found = BTreeSet::new();
-        let mut cursor = 0_u64;
-        loop {
-            let mut scan = cmd("SCAN");
-            scan.arg(cursor)
-                .arg("MATCH")
-                .arg(self.keys.all_queues())
-                .arg("COUNT")
-                .arg(SCAN_STEP);
-            let (next, keys): (u64, Vec<String>) = scan.query_async(&mut self.connection()).await?;
-            let queues = keys.iter().filter_map(|key| self.keys.queue_of(key));
-            found.extend(queues.filter_map(|queue| QueueName::new(queue).ok()));
-            if next == 0 {
-                return Ok(found.into_iter().collect());
+        for node in self.pool.masters().await? {
+            let mut cursor = 0_u64;
+            loop {
+                let mut scan = cmd("SCAN");
+                scan.arg(cursor)
+                    .arg("MATCH")
+                    .arg(self.keys.all_queues())
+                    .arg("COUNT")
+                    .arg(SCAN_STEP);
+                let (next, keys): (u64, Vec<String>) = self.pool.run_at(&node, scan).await?;
+                let queues = keys.iter().filter_map(|key| self.keys.queue_of(key));
+                found.extend(queues.filter_map(|queue| QueueName::new(queue).ok()));
+                if next == 0 {
+                    break;
+                }
+                cursor = next;
             }
-            cursor = next;
         }
+        Ok(found.into_iter().collect())
+    }
+
+    /// What keeps the store from taking jobs although it answers, in words; none if nothing does.
+    pub(super) async fn trouble(&self) -> Result<Option<String>, QueueError> {
+        if self.pool.is_cluster() {
+            let info: String = self.run(cmd("CLUSTER").arg("INFO")).await?;
+            let ok = info.lines().any(|line| line == "cluster_state:ok");
+            return Ok((!ok).then(|| "the Cluster is down: not every slot is served".to_owned()));
+        }
+        let info: String = self.run(&cmd("INFO")).await?;
+        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let number = |name: &str| field(name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
+        if field("role") == Some("slave") {
+            return Ok(Some("it is a replica and takes no writes".to_owned()));
+        }
+        let (used, limit) = (number("used_memory"), number("maxmemory"));
+        let full = limit > 0 && used >= limit;
+        Ok(full.then(|| format!("it is out of memory: {used} of {limit} bytes are used")))
     }
 
     pub(super) async fn failed_len(&self) -> Result<u64, QueueError> {
-        Ok(cmd("LLEN")
-            .arg(self.keys.failed())
-            .query_async(&mut self.connection())
-            .await?)
+        self.run(cmd("LLEN").arg(self.keys.failed())).await
+    }
+
+    pub(super) async fn failed_dropped(&self) -> Result<u64, QueueError> {
+        let dropped: Option<u64> = self.run(cmd("GET").arg(self.keys.dropped())).await?;
+        Ok(dropped.unwrap_or(0))
     }
 
     pub(super) async fn failed(&self, start: u64, count: u64) -> Result<Vec<Vec<u8>>, QueueError> {
-        let mut range = cmd("LRANGE");
-        range
-            .arg(self.keys.failed())
-            .arg(start)
-            .arg(start.saturating_add(count).saturating_sub(1));
-        Ok(range.query_async(&mut self.connection()).await?)
+        let end = start.saturating_add(count).saturating_sub(1);
+        self.run(cmd("LRANGE").arg(self.keys.failed()).arg(start).arg(end))
+            .await
     }
 
     pub(super) async fn delete_failed(&self, entry: &[u8]) -> Result<bool, QueueError> {
-        Ok(cmd("LREM")
-            .arg(self.keys.failed())
-            .arg(1)
-            .arg(entry)
-            .query_async(&mut self.connection())
-            .await?)
+        self.run(cmd("LREM").arg(self.keys.failed()).arg(1).arg(entry)).await
     }
 
     pub(super) async fn purge_failed(&self, count: u64) -> Result<u64, QueueError> {
-        let mut call = PURGE.key(self.keys.failed());
-        Ok(call.arg(count).invoke_async(&mut self.connection()).await?)
+        self.pool.call(PURGE.keys([self.keys.failed()]).arg(count)).await
+    }
+
+    pub(super) async fn retain_failed(&self, count: u64, last: &[u8]) -> Result<u64, QueueError> {
+        let mut call = RETAIN.keys([self.keys.failed(), self.keys.dropped()]);
+        self.pool.call(call.arg(count).arg(last)).await
     }
 
     pub(super) async fn revive(&self, queue: &QueueName, entry: &[u8], job: Vec<u8>) -> Result<bool, QueueError> {
-        let mut call = REVIVE.key(self.keys.failed());
-        call.key(self.keys.ready(queue.as_str())).arg(entry).arg(job);
-        Ok(call.invoke_async(&mut self.connection()).await?)
+        let (failed, ready) = (self.keys.failed(), self.keys.ready(queue.as_str()));
+        if !self.split {
+            return self.pool.call(REVIVE.keys([failed, ready]).arg(entry).arg(job)).await;
+        }
+        let place: Option<u64> = self.run(cmd("LPOS").arg(&failed).arg(entry)).await?;
+        if place.is_none() {
+            return Ok(false);
+        }
+        self.run::<()>(cmd("RPUSH").arg(ready).arg(job)).await?;
+        self.delete_failed(entry).await
     }
 
-    fn connection(&self) -> ConnectionManager {
-        self.connection.clone()
+    async fn run<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, QueueError> {
+        self.pool.run(cmd).await
     }
 
-    fn blocking(&self) -> std::sync::MutexGuard<'_, HashMap<QueueName, MultiplexedConnection>> {
-        self.blocking.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ready(&self, claim: &Claim<'_>) -> String {
+        self.keys.ready(claim.queue.as_str())
     }
 
     fn in_flight(&self, claim: &Claim<'_>) -> String {
         self.keys.in_flight(claim.queue.as_str(), claim.host)
     }
 
-    fn leases_key(&self, claim: &Claim<'_>) -> String {
+    fn parked(&self, claim: &Claim<'_>) -> String {
+        self.keys.parked(claim.queue.as_str(), claim.host)
+    }
+
+    fn leases(&self, claim: &Claim<'_>) -> String {
         self.keys.leases(claim.queue.as_str())
     }
-}
-
-fn blocking_config() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(BLOCK + RESPONSE_TIMEOUT))
-}
-
-fn parse_url(url: &str) -> Result<ConnectionInfo, QueueError> {
-    let wrong = |why: String| QueueError::Url {
-        url: without_password(url),
-        why,
-    };
-    match url.split_once(':') {
-        Some(("redis" | "redis+unix" | "unix", _)) => {}
-        Some((scheme @ ("rediss" | "redis+sentinel" | "redis+cluster"), _)) => {
-            return Err(wrong(format!(
-                "{scheme} is not supported yet; use redis://host:port/database"
-            )));
-        }
-        _ => {
-            return Err(wrong(
-                "expected redis://[user:password@]host[:port][/database], or memory:".to_owned(),
-            ));
-        }
-    }
-    let info = url.into_connection_info().map_err(|err| wrong(one_cause(&err)))?;
-    // A peer that vanished without a word must not look like a slow one for a quarter of an hour.
-    let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE);
-    Ok(info.set_tcp_settings(
-        TcpSettings::default()
-            .set_nodelay(true)
-            .set_keepalive(keepalive)
-            .set_user_timeout(SILENCE),
-    ))
-}
-
-/// The URL as it may be shown.
-fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://…@{place}"),
-        _ => url.to_owned(),
-    }
-}
-
-/// What redis-rs says of a failure, less its own name for the kind of it.
-fn one_cause(err: &RedisError) -> String {
-    err.detail().map_or_else(|| err.to_string(), ToOwned::to_owned)
 }

@@ -13,7 +13,7 @@ use crate::outcome::Outcome;
 pub struct Cancel {
     /// The host is shutting down: handlers that ask are told so, and what they then ask to retry does not count.
     pub draining: CancellationToken,
-    /// The grace period is over: attempts are interrupted where they stand.
+    /// The attempt is interrupted where it stands: the grace period is over, or the host's lease is.
     pub stop: CancellationToken,
 }
 
@@ -24,6 +24,16 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// For logs and for whoever watches.
     pub report: Report,
+}
+
+impl Attempt {
+    /// One that never came to run.
+    pub(super) fn cancelled() -> Self {
+        Self {
+            outcome: Outcome::Cancelled,
+            report: Report::default(),
+        }
+    }
 }
 
 /// What an attempt took, and what it left behind.

@@ -27,10 +27,10 @@ pub struct Handler {
     permits: Option<Arc<Semaphore>>,
 }
 
-/// The right to one running attempt: of the plugin, and of the pool.
-struct Permits {
-    _plugin: Option<OwnedSemaphorePermit>,
-    _slots: OwnedSemaphorePermit,
+/// The right to one attempt, as far as the plugin's own limit goes.
+#[derive(Debug)]
+pub struct Turn {
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl fmt::Debug for Handler {
@@ -71,21 +71,52 @@ impl Handler {
         self.plugin.digest.get(..12).unwrap_or(&self.plugin.digest)
     }
 
-    /// Runs one attempt at `job`, which was found on `queue`, in a fresh sandbox on the guest threads.
-    ///
-    /// Waits first until the plugin may run once more; that time does not count. Dropping the future ends the attempt.
-    pub async fn run(&self, job: &Job, queue: &str, cancel: &Cancel) -> Attempt {
-        let permits = tokio::select! {
+    /// The right to an attempt now, if the plugin may run once more.
+    #[must_use]
+    pub fn try_turn(&self) -> Option<Turn> {
+        match &self.permits {
+            Some(permits) => Some(Turn {
+                _permit: Some(Arc::clone(permits).try_acquire_owned().ok()?),
+            }),
+            None => Some(Turn { _permit: None }),
+        }
+    }
+
+    /// The right to an attempt once the plugin may run once more; none if the host is told to stop first.
+    pub async fn turn(&self, cancel: &Cancel) -> Option<Turn> {
+        let turn = async {
+            let Some(permits) = &self.permits else {
+                return Some(Turn { _permit: None });
+            };
+            let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+            Some(Turn { _permit: Some(permit) })
+        };
+        tokio::select! {
             biased;
             () = cancel.draining.cancelled() => None,
             () = cancel.stop.cancelled() => None,
-            permits = self.permits() => permits,
+            turn = turn => turn,
+        }
+    }
+
+    /// Runs one attempt at `job`, which was found on `queue`, as soon as the plugin may run once more.
+    pub async fn run(&self, job: &Job, queue: &str, cancel: &Cancel) -> Attempt {
+        match self.turn(cancel).await {
+            Some(turn) => self.attempt(turn, job, queue, cancel).await,
+            None => Attempt::cancelled(),
+        }
+    }
+
+    /// Runs one attempt in a fresh sandbox on the guest threads. Dropping the future ends it.
+    pub async fn attempt(&self, turn: Turn, job: &Job, queue: &str, cancel: &Cancel) -> Attempt {
+        let slots = Arc::clone(&self.sandbox.slots).acquire_many_owned(self.loaded.slots);
+        let slots = tokio::select! {
+            biased;
+            () = cancel.stop.cancelled() => None,
+            slots = slots => slots.ok(),
         };
-        let Some(permits) = permits else {
-            return Attempt {
-                outcome: Outcome::Cancelled,
-                report: Report::default(),
-            };
+        let Some(slots) = slots else {
+            return Attempt::cancelled();
         };
         let limit = job.timeout().min(self.plugin.max_timeout);
         let deadline = Deadline::start(limit);
@@ -95,29 +126,13 @@ impl Handler {
         let (guest_job, attempt) = (guest_job(job, queue), job.next_attempt());
         let running = self.sandbox.guests.spawn(async move {
             let attempt = run(&sandbox, &loaded, state, guest_job).await;
-            drop(permits);
+            drop((turn, slots));
             attempt
         });
         match AbortOnDropHandle::new(running).await {
             Ok(done) => done,
             Err(err) => self.lost(err, attempt, deadline, cancel),
         }
-    }
-
-    /// The permits for one attempt, or none once the sandbox is gone.
-    async fn permits(&self) -> Option<Permits> {
-        let plugin = match &self.permits {
-            Some(permits) => Some(Arc::clone(permits).acquire_owned().await.ok()?),
-            None => None,
-        };
-        let slots = Arc::clone(&self.sandbox.slots)
-            .acquire_many_owned(self.loaded.slots)
-            .await
-            .ok()?;
-        Some(Permits {
-            _plugin: plugin,
-            _slots: slots,
-        })
     }
 
     /// What became of an attempt whose task did not end by itself: a panic in the host, or the sandbox shut down.

@@ -36,7 +36,7 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 pub use attempt::{Attempt, Cancel, Report};
-pub use handler::Handler;
+pub use handler::{Handler, Turn};
 pub use imports::{Import, Offer};
 pub use load::LoadError;
 pub use output::Output;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kiln::outcome::{Failure, FailureKind, Settlement};
-use kiln::queue::{Consumer, Delivery, Heartbeat, Push, Store};
+use kiln::queue::{Consumer, Delivery, Push, Store};
 
 use crate::support::{default_queue, eventually};
 
@@ -36,12 +36,14 @@ on_both_stores! {
     a_failed_job_can_be_read_put_back_and_deleted
     malformed_bytes_come_back_as_they_were
     a_dead_hosts_jobs_go_to_one_other_host
+    a_dead_hosts_jobs_that_had_not_started_go_back_as_they_were
     a_host_that_lost_its_lease_cannot_settle
+    a_host_without_a_lease_takes_nothing_before_it_has_heard_of_it
+    what_runs_is_stopped_before_its_lease_ends
     a_live_hosts_jobs_are_left_alone
     waiting_ends_with_a_push_and_takes_nothing
     a_completed_jobs_result_is_kept
     a_host_that_leaves_settles_first_and_gives_its_lease_up
-    a_lease_that_ran_out_is_noticed
     a_dropped_delivery_goes_back_when_its_host_leaves
     a_failed_job_goes_back_to_the_queue_it_was_found_on
 }
@@ -50,8 +52,10 @@ on_both_stores! {
 pub(crate) const LONG: Duration = Duration::from_mins(10);
 /// Less than a wait lasts without a push.
 const AT_ONCE: Duration = Duration::from_secs(3);
-/// Ends at once: the host is as good as dead.
-const SHORT: Duration = Duration::from_millis(1);
+/// Ends soon, where nobody puts it off.
+const LIVELY: Duration = Duration::from_secs(1);
+/// Ends almost at once: the host is as good as dead.
+const SHORT: Duration = Duration::from_millis(100);
 
 pub(crate) async fn join(store: &Store, lease: Duration) -> anyhow::Result<Consumer> {
     Ok(Consumer::join(store.clone(), vec![default_queue()], lease).await?)
@@ -154,7 +158,7 @@ async fn equal_jobs_are_delayed_side_by_side(store: Store) -> anyhow::Result<()>
             .await;
     }
     until_counts(&store, (0, 4, 0)).await?;
-    assert_eq!(store.promote(&default_queue()).await?.moved, 4);
+    assert_eq!(store.promote(&default_queue()).await?, 4);
     for delivery in fetch(&consumer, 4).await? {
         assert_eq!(delivery.decode()?.name, "hello");
     }
@@ -171,7 +175,7 @@ async fn due_jobs_are_promoted_once_by_any_number_of_hosts(store: Store) -> anyh
         tokio::spawn(async move {
             let mut moved = 0;
             loop {
-                match store.promote(&default_queue()).await?.moved {
+                match store.promote(&default_queue()).await? {
                     0 => return anyhow::Ok(moved),
                     more => moved += more,
                 }
@@ -199,16 +203,14 @@ async fn due_jobs_are_promoted_once_by_any_number_of_hosts(store: Store) -> anyh
 }
 
 async fn a_job_due_later_stays_delayed(store: Store) -> anyhow::Result<()> {
-    let in_an_hour = jiff::Timestamp::now().as_millisecond() + 3_600_000;
-    store.push(&[due(r#"{"name":"hello"}"#, in_an_hour)]).await?;
-    let promotion = store.promote(&default_queue()).await?;
-    let next = promotion.next_due.expect("one is waiting");
-    assert_eq!(promotion.moved, 0);
-    assert!(
-        next > Duration::from_secs(3_500) && next <= Duration::from_hours(1),
-        "{next:?}"
-    );
+    let soon = jiff::Timestamp::now().as_millisecond() + 300;
+    store.push(&[due(r#"{"name":"hello"}"#, soon)]).await?;
+    let consumer = join(&store, LONG).await?;
+    assert_eq!(store.promote(&default_queue()).await?, 0);
     assert_eq!(counts(&store).await?, (0, 1, 0));
+    eventually("a due job", async || Ok(consumer.wait_due().await?.pop())).await?;
+    assert!(jiff::Timestamp::now().as_millisecond() >= soon, "told too early");
+    assert_eq!(store.promote(&default_queue()).await?, 1);
     Ok(())
 }
 
@@ -292,52 +294,115 @@ async fn malformed_bytes_come_back_as_they_were(store: Store) -> anyhow::Result<
     Ok(())
 }
 
+/// What a host takes over, some at a time. It keeps its lease meanwhile, as a service does.
+async fn adopt(heir: &Consumer) -> anyhow::Result<Vec<Delivery>> {
+    heir.heartbeat().await?;
+    Ok(heir.adopt(&default_queue()).await?)
+}
+
 async fn a_dead_hosts_jobs_go_to_one_other_host(store: Store) -> anyhow::Result<()> {
     push_numbered(&store, 300).await?;
     let dead = join(&store, SHORT).await?;
-    let (mut held, mut fetched) = (Vec::new(), 1);
-    while fetched > 0 {
-        let deliveries = fetch(&dead, 256).await?;
-        fetched = deliveries.len();
-        held.extend(deliveries);
-    }
-    let (one, other) = (join(&store, LONG).await?, join(&store, LONG).await?);
-    let queue = default_queue();
+    let mut held = Vec::new();
+    eventually("300 jobs held", async || {
+        held.extend(fetch(&dead, 256).await?);
+        Ok((held.len() == 300).then_some(()))
+    })
+    .await?;
+    let (one, other) = (join(&store, LIVELY).await?, join(&store, LIVELY).await?);
     let mut adopted = Vec::new();
     eventually("300 adopted jobs", async || {
-        let (a, b) = tokio::join!(one.adopt(&queue), other.adopt(&queue));
-        adopted.extend(
-            a?.into_iter()
-                .chain(b?)
-                .map(|delivery| delivery.decode().expect("a job").id),
-        );
+        let (a, b) = tokio::join!(adopt(&one), adopt(&other));
+        adopted.extend(a?.into_iter().chain(b?));
         Ok((adopted.len() >= 300).then_some(()))
     })
     .await?;
-    assert_eq!(
-        (adopted.len(), adopted.iter().collect::<BTreeSet<_>>().len()),
-        (300, 300)
-    );
+    let ids: BTreeSet<_> = adopted
+        .iter()
+        .map(|delivery| delivery.decode().expect("a job").id)
+        .collect();
+    assert_eq!((adopted.len(), ids.len()), (300, 300));
     assert_eq!(counts(&store).await?, (0, 0, 300));
-    assert!(
-        !store.counts(&queue).await?.hosts.contains_key(dead.host()),
-        "the dead host's lease is gone"
+    let hosts = store.counts(&default_queue()).await?.hosts;
+    assert!(!hosts.contains_key(dead.host()), "the dead host's lease is gone");
+    Ok(())
+}
+
+async fn a_dead_hosts_jobs_that_had_not_started_go_back_as_they_were(store: Store) -> anyhow::Result<()> {
+    let pushed = push_numbered(&store, 6).await?;
+    let dead = join(&store, LIVELY).await?;
+    let held = fetch(&dead, 5).await?;
+    for delivery in &held {
+        dead.park(delivery).await?;
+    }
+    assert!(dead.unpark(&held[1]).await?, "it is still there");
+    let heir = join(&store, LIVELY).await?;
+    let started = eventually("an adopted job", async || Ok(adopt(&heir).await?.pop())).await?;
+    assert_eq!(started.bytes(), pushed[1].as_bytes());
+    let back = eventually("the others", async || {
+        let back = fetch(&heir, 10).await?;
+        Ok((!back.is_empty()).then_some(back))
+    })
+    .await?;
+    let expected = [&pushed[0], &pushed[2], &pushed[3], &pushed[4], &pushed[5]];
+    assert_eq!(
+        texts(&back).iter().collect::<Vec<_>>(),
+        expected,
+        "before the last, in their order"
     );
+    assert!(!dead.unpark(&held[2]).await?, "it must not start any more");
     Ok(())
 }
 
 async fn a_host_that_lost_its_lease_cannot_settle(store: Store) -> anyhow::Result<()> {
     push_numbered(&store, 1).await?;
     let paused = join(&store, SHORT).await?;
-    let stale = fetch(&paused, 1).await?.remove(0);
-    let heir = join(&store, LONG).await?;
-    let adopted = eventually("an adopted job", async || Ok(heir.adopt(&default_queue()).await?.pop())).await?;
+    let stale = eventually("a job", async || Ok(fetch(&paused, 1).await?.pop())).await?;
+    let heir = join(&store, LIVELY).await?;
+    let adopted = eventually("an adopted job", async || Ok(adopt(&heir).await?.pop())).await?;
     let entry = Settlement::Fail { entry: "{}".to_owned() };
     paused.settle(stale, entry).await;
     paused.close().await?;
     assert_eq!((store.failed_len().await?, counts(&store).await?), (0, (0, 0, 1)));
     heir.settle(adopted, ACK).await;
     until_counts(&store, (0, 0, 0)).await
+}
+
+async fn a_host_without_a_lease_takes_nothing_before_it_has_heard_of_it(store: Store) -> anyhow::Result<()> {
+    push_numbered(&store, 2).await?;
+    let host = join(&store, SHORT).await?;
+    let delivery = eventually("a job", async || Ok(fetch(&host, 1).await?.pop())).await?;
+    let (stop, queue) = (delivery.stop(), default_queue());
+    eventually("the end of its lease", async || {
+        let left = store.counts(&queue).await?.hosts[host.host()].lease_left_ms;
+        Ok((left < 0).then_some(()))
+    })
+    .await?;
+    assert!(fetch(&host, 1).await?.is_empty());
+    assert!(stop.is_cancelled(), "what ran under the old lease is told to stop");
+    drop(delivery);
+    host.tidy().await?;
+    assert_eq!(
+        fetch(&host, 2).await?.len(),
+        2,
+        "there is a new lease, and the first job is back"
+    );
+    Ok(())
+}
+
+async fn what_runs_is_stopped_before_its_lease_ends(store: Store) -> anyhow::Result<()> {
+    push_numbered(&store, 1).await?;
+    let host = join(&store, LIVELY).await?;
+    let delivery = fetch(&host, 1).await?.remove(0);
+    let stop = delivery.stop();
+    eventually("the stop", async || {
+        let _next = host.stop_in_time();
+        Ok(stop.is_cancelled().then_some(()))
+    })
+    .await?;
+    let left = store.counts(&default_queue()).await?.hosts[host.host()].lease_left_ms;
+    assert!(left > 0, "{left}");
+    Ok(())
 }
 
 async fn a_live_hosts_jobs_are_left_alone(store: Store) -> anyhow::Result<()> {
@@ -354,12 +419,15 @@ async fn waiting_ends_with_a_push_and_takes_nothing(store: Store) -> anyhow::Res
     let consumer = join(&store, LONG).await?;
     {
         // One that nobody waits for to the end must not swallow a job either.
-        let mut abandoned = Box::pin(consumer.wait());
+        let mut abandoned = Box::pin(consumer.wait_ready());
         assert!(futures::poll!(&mut abandoned).is_pending());
     }
-    let (waited, pushed) = tokio::join!(tokio::time::timeout(AT_ONCE, consumer.wait()), push_numbered(&store, 2));
+    let (waited, pushed) = tokio::join!(
+        tokio::time::timeout(AT_ONCE, consumer.wait_ready()),
+        push_numbered(&store, 2)
+    );
     waited??;
-    let (waited, pushed) = (tokio::time::timeout(AT_ONCE, consumer.wait()).await??, pushed?);
+    let (waited, pushed) = (tokio::time::timeout(AT_ONCE, consumer.wait_ready()).await??, pushed?);
     let () = waited;
     assert_eq!(texts(&fetch(&consumer, 10).await?), pushed);
     Ok(())
@@ -400,16 +468,6 @@ async fn a_host_that_leaves_settles_first_and_gives_its_lease_up(store: Store) -
     let counts = store.counts(&default_queue()).await?;
     assert!(counts.is_empty() && counts.hosts.is_empty(), "{counts:?}");
     Ok(())
-}
-
-async fn a_lease_that_ran_out_is_noticed(store: Store) -> anyhow::Result<()> {
-    let steady = join(&store, LONG).await?;
-    assert_eq!(steady.heartbeat().await?, Heartbeat::Kept);
-    let late = join(&store, SHORT).await?;
-    eventually("a lapsed lease", async || {
-        Ok((late.heartbeat().await? == Heartbeat::Lapsed).then_some(()))
-    })
-    .await
 }
 
 async fn a_dropped_delivery_goes_back_when_its_host_leaves(store: Store) -> anyhow::Result<()> {

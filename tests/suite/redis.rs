@@ -86,7 +86,7 @@ async fn a_key_of_the_wrong_type_stops_a_move_and_loses_nothing() -> anyhow::Res
     let _: () = redis.tell(&["SET", &key("queues:default"), "wrong"]).await?;
     store.promote(&default_queue()).await.expect_err("not a list");
     let _: u64 = redis.tell(&["DEL", &key("queues:default")]).await?;
-    assert_eq!(store.promote(&default_queue()).await?.moved, 2);
+    assert_eq!(store.promote(&default_queue()).await?, 2);
 
     let consumer = join(&store, LONG).await?;
     let _: () = redis.tell(&["SET", &key("failed"), "wrong"]).await?;
@@ -162,7 +162,12 @@ async fn a_store_that_cannot_be_is_refused_in_one_line_without_its_password() {
     for (url, said) in [
         ("redis://127.0.0.1:1", "no redis at 127.0.0.1:1"),
         ("http://127.0.0.1", "expected redis://"),
-        ("rediss://user:secret@127.0.0.1", "rediss is not supported yet"),
+        ("rediss://user:secret@127.0.0.1:1", "no redis at 127.0.0.1:1"),
+        (
+            "redis+sentinel://:secret@127.0.0.1:1",
+            "the name of the master is missing",
+        ),
+        ("redis+cluster://:secret@127.0.0.1:1/3", "a Cluster has one database"),
         ("redis://user:secret@127.0.0.1:x", "store"),
     ] {
         let err = Store::open(&StoreSettings::new(url)).await.expect_err(url).to_string();

@@ -1,25 +1,49 @@
--- in flight → in flight elsewhere. Takes up to `count` jobs over from a host whose lease has run out, into the table of
--- the host that asks, which then settles them as its own. The last one takes the dead host's lease away.
--- keys: leases, in-flight of the dead host, in-flight of the host
+-- in flight → in flight elsewhere, or ready again. Takes up to `count` jobs over from a host whose lease has run out:
+-- those that had not started go back to the front of their queue; the others come into the table of the host that asks,
+-- which then settles them as its own. The last one takes the dead host's lease away. Only a host with a good lease
+-- takes anything over. Asked twice for the same tags, it gives the same jobs.
+-- keys: leases, in-flight of the dead host, in-flight of the host, ready, parked of the dead host
 -- args: dead host, host, lease in ms, first tag, count, bytes that are enough
--- returns: the jobs, in the order of their tags
+-- returns: how many went back, the jobs taken over in the order of their tags; nil if the host's lease has run out
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local own = redis.call('ZSCORE', KEYS[1], ARGV[2])
+if not own or tonumber(own) <= now then
+  return false
+end
 local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if lease and tonumber(lease) > now then
-  return {}
+  return {0, {}}
 end
-redis.call('HLEN', KEYS[3]) -- A key of the wrong type fails here, before anything has moved.
+redis.call('LLEN', KEYS[4]) -- A key of the wrong type fails here, before anything has moved.
+local function own_tag(i)
+  return string.format('%.0f', ARGV[4] + i - 1)
+end
+local again = redis.call('HGET', KEYS[3], own_tag(1))
+if again then
+  local jobs = {}
+  while again do
+    jobs[#jobs + 1] = again
+    again = #jobs < tonumber(ARGV[5]) and redis.call('HGET', KEYS[3], own_tag(#jobs + 1))
+  end
+  return {0, jobs}
+end
 local tags = redis.call('HRANDFIELD', KEYS[2], ARGV[5])
-local jobs, size = {}, 0
+table.sort(tags, function(a, b) return tonumber(a) > tonumber(b) end)
+local back, jobs, size = 0, {}, 0
 for _, tag in ipairs(tags) do
   if size > tonumber(ARGV[6]) then
     break
   end
   local job = redis.call('HGET', KEYS[2], tag)
   redis.call('HDEL', KEYS[2], tag)
-  redis.call('HSET', KEYS[3], string.format('%.0f', ARGV[4] + #jobs), job)
-  jobs[#jobs + 1] = job
+  if redis.call('SREM', KEYS[5], tag) == 1 then
+    redis.call('LPUSH', KEYS[4], job)
+    back = back + 1
+  else
+    redis.call('HSET', KEYS[3], own_tag(#jobs + 1), job)
+    jobs[#jobs + 1] = job
+  end
   size = size + #job
 end
 if #jobs > 0 then
@@ -27,5 +51,6 @@ if #jobs > 0 then
 end
 if redis.call('EXISTS', KEYS[2]) == 0 then
   redis.call('ZREM', KEYS[1], ARGV[1])
+  redis.call('DEL', KEYS[5])
 end
-return jobs
+return {back, jobs}

@@ -1,10 +1,25 @@
 -- ready → in flight. Moves jobs from the head of the ready list into the host's table: up to `count`, and beyond the
 -- first only as many as come to `bytes` together, so that one reply stays small whatever producers push.
--- The lease is written in the same step: no job is ever in flight without one.
+-- Only a host with a good lease takes anything, and the same step puts the lease off: no job is ever in flight without
+-- one, and a host whose lease ran out hears of it first. Asked twice for the same tags, it gives the same answer.
 -- keys: ready, in-flight of the host, leases   args: host, lease in ms, first tag, count, bytes
--- returns: the jobs, in the order of their tags
-redis.call('HLEN', KEYS[2]) -- A key of the wrong type fails here, before anything has moved.
-redis.call('ZCARD', KEYS[3])
+-- returns: the jobs, in the order of their tags; nil if the lease has run out
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
+if not lease or tonumber(lease) <= now then
+  return false
+end
+local function tag(i)
+  return string.format('%.0f', ARGV[3] + i - 1)
+end
+if redis.call('HEXISTS', KEYS[2], tag(1)) == 1 then
+  local jobs = {}
+  for i = 1, tonumber(ARGV[4]) do
+    jobs[i] = redis.call('HGET', KEYS[2], tag(i)) or nil
+  end
+  return jobs
+end
 local jobs = redis.call('LPOP', KEYS[1], ARGV[4])
 if not jobs then
   return {}
@@ -20,10 +35,9 @@ for i = #jobs, taken + 1, -1 do
 end
 local entries = {}
 for i, job in ipairs(jobs) do
-  entries[2 * i - 1] = string.format('%.0f', ARGV[3] + i - 1)
+  entries[2 * i - 1] = tag(i)
   entries[2 * i] = job
 end
 redis.call('HSET', KEYS[2], unpack(entries))
-local time = redis.call('TIME')
-redis.call('ZADD', KEYS[3], time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2], ARGV[1])
+redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
 return jobs

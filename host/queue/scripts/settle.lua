@@ -1,11 +1,13 @@
 -- in flight → done, delayed, failed or ready again. Settles a batch of the host's deliveries, each exactly if it is
 -- still in the host's table: one that another host has taken over is no longer this host's to settle.
--- keys: in-flight of the host, ready, delayed, failed
+-- keys: in-flight of the host, parked of the host, ready, and where all keys are in one slot: delayed, failed
 -- args: number of acks, their tags, then for each other delivery: tag, fate (retry, fail or requeue), bytes, due in s
 -- returns: how many were refused
-redis.call('LLEN', KEYS[2]) -- A key of the wrong type fails here, before anything has moved.
-redis.call('ZCARD', KEYS[3])
-redis.call('LLEN', KEYS[4])
+redis.call('LLEN', KEYS[3]) -- A key of the wrong type fails here, before anything has moved.
+if KEYS[4] then
+  redis.call('ZCARD', KEYS[4])
+  redis.call('LLEN', KEYS[5])
+end
 local acks = tonumber(ARGV[1])
 local refused = acks
 if acks > 0 then
@@ -19,14 +21,15 @@ for i = acks + 2, #ARGV, 4 do
   elseif fate == 'retry' then
     -- A sorted set holds equal members once, but two equal jobs are two jobs: a trailing space tells them apart and
     -- means nothing in JSON.
-    while redis.call('ZSCORE', KEYS[3], bytes) do
+    while redis.call('ZSCORE', KEYS[4], bytes) do
       bytes = bytes .. ' '
     end
-    redis.call('ZADD', KEYS[3], due, bytes)
+    redis.call('ZADD', KEYS[4], due, bytes)
   elseif fate == 'fail' then
-    redis.call('RPUSH', KEYS[4], bytes)
+    redis.call('RPUSH', KEYS[5], bytes)
   else
-    redis.call('LPUSH', KEYS[2], job)
+    redis.call('SREM', KEYS[2], tag)
+    redis.call('LPUSH', KEYS[3], job)
   end
 end
 return refused

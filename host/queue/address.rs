@@ -1,0 +1,261 @@
+//! Where Redis is and how to get in: what an operator says, as what connections are made from.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use ::redis::{ClientTlsConfig, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, TlsCertificates, TlsMode};
+
+use super::{QueueError, StoreSettings, one_cause};
+
+/// How to be let in, and how long to wait for what. Applies to every server of the store.
+#[derive(Debug, Clone)]
+pub struct ConnectionSettings {
+    /// The ACL user; overrides the URL's.
+    pub user: Option<String>,
+    /// The password; overrides the URL's.
+    pub password: Option<String>,
+    /// The number of the database; overrides the URL's.
+    pub database: Option<u32>,
+    /// The user and password of the Sentinels, where they ask for one.
+    pub sentinel_user: Option<String>,
+    /// See there.
+    pub sentinel_password: Option<String>,
+    /// A PEM file with the authorities that the servers' certificates are checked against; none: the system's.
+    pub tls_ca: Option<PathBuf>,
+    /// A PEM file with this client's certificate and its chain.
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with this client's key.
+    pub tls_key: Option<PathBuf>,
+    /// Connections for commands, at most; commands share them, so a few serve any number of attempts.
+    pub pool_size: usize,
+    /// Connections that stay open while there is nothing to do.
+    pub idle: usize,
+    /// How often an attempt to connect is repeated before a command fails. What must be done is tried again anyway.
+    pub retries: u32,
+    /// The time a connection may take to be made.
+    pub dial_timeout: Duration,
+    /// The time an answer may take.
+    pub read_timeout: Duration,
+    /// The time the other end's system may take to acknowledge what was sent. After it the connection counts as dead.
+    pub write_timeout: Duration,
+}
+
+/// Connections for commands by default: one is enough for throughput, the others keep a heartbeat from having to wait
+/// behind a large batch.
+const POOL_SIZE_DEFAULT: usize = 4;
+
+/// Connections kept open by default.
+const IDLE_DEFAULT: usize = 1;
+
+/// Repeated attempts to connect by default, as in go-redis.
+const RETRIES_DEFAULT: u32 = 3;
+
+/// Time to connect by default.
+const DIAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3);
+
+/// Time for an answer by default. Generous: giving up on a slow Redis only adds to its load.
+const READ_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Time for an acknowledgement by default: a peer that vanished without a word must not look like a slow one.
+const WRITE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+
+impl Default for ConnectionSettings {
+    fn default() -> Self {
+        Self {
+            user: None,
+            password: None,
+            database: None,
+            sentinel_user: None,
+            sentinel_password: None,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
+            pool_size: POOL_SIZE_DEFAULT,
+            idle: IDLE_DEFAULT,
+            retries: RETRIES_DEFAULT,
+            dial_timeout: DIAL_TIMEOUT_DEFAULT,
+            read_timeout: READ_TIMEOUT_DEFAULT,
+            write_timeout: WRITE_TIMEOUT_DEFAULT,
+        }
+    }
+}
+
+/// The forms a URL may have, for messages and help.
+pub const URL_FORMS: &str = "redis://[user:password@]host[:port][/database], redis+sentinel://host:port,…/MASTER[/database], \
+                             redis+cluster://host:port,…, rediss… for TLS, or memory:";
+
+/// A store's URL, taken apart.
+#[derive(Debug)]
+pub(super) struct Address {
+    pub(super) topology: Topology,
+    /// The server, the Sentinels or some nodes of the Cluster. At least one.
+    pub(super) nodes: Vec<ConnectionInfo>,
+    pub(super) tls: Option<TlsCertificates>,
+    /// The URL as it may be shown.
+    pub(super) shown: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Topology {
+    Server,
+    Sentinel { master: String },
+    Cluster,
+}
+
+impl Address {
+    pub(super) fn new(settings: &StoreSettings) -> Result<Self, QueueError> {
+        let (url, connection) = (&settings.url, &settings.connection);
+        let wrong = |why: String| QueueError::Url {
+            url: without_password(url),
+            why,
+        };
+        let (scheme, rest) = url
+            .split_once("://")
+            .or_else(|| url.split_once(':'))
+            .ok_or_else(|| wrong(format!("expected {URL_FORMS}")))?;
+        let (secure, scheme) = match scheme.strip_prefix("rediss") {
+            Some(kind) => (true, format!("redis{kind}")),
+            None => (false, scheme.to_owned()),
+        };
+        let (topology, urls) = match scheme.as_str() {
+            "redis" | "redis+unix" | "unix" => (Topology::Server, vec![url.clone()]),
+            "redis+cluster" => (
+                Topology::Cluster,
+                each_host(rest, secure, no_database).map_err(wrong)?.1,
+            ),
+            "redis+sentinel" => {
+                let (path, urls) = each_host(rest, secure, after_master).map_err(wrong)?;
+                let master = path.split('/').next().unwrap_or_default().to_owned();
+                (Topology::Sentinel { master }, urls)
+            }
+            _ => return Err(wrong(format!("expected {URL_FORMS}"))),
+        };
+        let nodes = urls.iter().map(|url| {
+            let info = url.as_str().into_connection_info();
+            let info = info.map_err(|err| wrong(one_cause(&err).to_owned()))?;
+            Ok(let_in(info, connection))
+        });
+        let nodes: Vec<_> = nodes.collect::<Result<_, QueueError>>()?;
+        if topology == Topology::Cluster && nodes[0].redis_settings().db() != 0 {
+            return Err(wrong(ONE_DATABASE.to_owned()));
+        }
+        Ok(Self {
+            topology,
+            nodes,
+            tls: certificates(secure, connection).map_err(wrong)?,
+            shown: without_password(url),
+        })
+    }
+
+    pub(super) fn tls_mode(&self) -> Option<TlsMode> {
+        self.tls.is_some().then_some(TlsMode::Secure)
+    }
+
+    /// What to tell a node once connected.
+    pub(super) fn redis_settings(&self) -> &RedisConnectionInfo {
+        self.nodes[0].redis_settings()
+    }
+
+    pub(super) fn tcp_settings(&self) -> &TcpSettings {
+        self.nodes[0].tcp_settings()
+    }
+}
+
+/// A URL's path after its hosts, and a URL for each of the hosts.
+fn each_host(
+    rest: &str,
+    secure: bool,
+    database: fn(&str) -> Result<Option<&str>, String>,
+) -> Result<(String, Vec<String>), String> {
+    let (user, place) = rest
+        .rsplit_once('@')
+        .map_or((String::new(), rest), |(user, place)| (format!("{user}@"), place));
+    let (hosts, path) = place.split_once('/').unwrap_or((place, ""));
+    let scheme = if secure { "rediss" } else { "redis" };
+    let database = database(path)?.map_or_else(String::new, |database| format!("/{database}"));
+    let urls = hosts.split(',').map(|host| {
+        if host.is_empty() {
+            return Err("a host is empty".to_owned());
+        }
+        Ok(format!("{scheme}://{user}{host}{database}"))
+    });
+    Ok((path.to_owned(), urls.collect::<Result<_, _>>()?))
+}
+
+const ONE_DATABASE: &str = "a Cluster has one database, 0";
+
+/// What a Cluster URL's path may say.
+fn no_database(path: &str) -> Result<Option<&str>, String> {
+    match path {
+        "" | "0" => Ok(None),
+        _ => Err(ONE_DATABASE.to_owned()),
+    }
+}
+
+/// The database in a Sentinel URL's path: `MASTER` or `MASTER/DATABASE`.
+fn after_master(path: &str) -> Result<Option<&str>, String> {
+    let (master, database) = path.split_once('/').map_or((path, None), |(m, d)| (m, Some(d)));
+    if master.is_empty() {
+        return Err("the name of the master is missing: redis+sentinel://host:port,…/MASTER".to_owned());
+    }
+    Ok(database)
+}
+
+/// Adds what the settings say beyond the URL.
+fn let_in(info: ConnectionInfo, settings: &ConnectionSettings) -> ConnectionInfo {
+    let mut redis = info.redis_settings().clone();
+    if let Some(user) = &settings.user {
+        redis = redis.set_username(user);
+    }
+    if let Some(password) = &settings.password {
+        redis = redis.set_password(password);
+    }
+    if let Some(database) = settings.database {
+        redis = redis.set_db(database.into());
+    }
+    let silence = settings.write_timeout;
+    let keepalive = TcpKeepalive::new().with_time(silence).with_interval(silence);
+    let tcp = TcpSettings::default()
+        .set_nodelay(true)
+        .set_keepalive(keepalive)
+        .set_user_timeout(silence);
+    info.set_redis_settings(redis).set_tcp_settings(tcp)
+}
+
+fn certificates(secure: bool, settings: &ConnectionSettings) -> Result<Option<TlsCertificates>, String> {
+    let ConnectionSettings {
+        tls_ca,
+        tls_cert,
+        tls_key,
+        ..
+    } = settings;
+    if !secure {
+        return if tls_ca.is_some() || tls_cert.is_some() || tls_key.is_some() {
+            Err("certificates are given, but the URL asks for no TLS; write rediss://".to_owned())
+        } else {
+            Ok(None)
+        };
+    }
+    let read = |path: &Path| std::fs::read(path).map_err(|err| format!("{}: {err}", path.display()));
+    let client_tls = match (tls_cert, tls_key) {
+        (Some(cert), Some(key)) => Some(ClientTlsConfig {
+            client_cert: read(cert)?,
+            client_key: read(key)?,
+        }),
+        (None, None) => None,
+        _ => return Err("a client's certificate needs its key, and the other way round".to_owned()),
+    };
+    Ok(Some(TlsCertificates {
+        client_tls,
+        root_cert: tls_ca.as_deref().map(read).transpose()?,
+    }))
+}
+
+/// The URL as it may be shown.
+fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://…@{place}"),
+        _ => url.to_owned(),
+    }
+}

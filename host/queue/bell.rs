@@ -1,0 +1,212 @@
+//! Tells when a queue may have a ready or a due job, without asking again and again.
+//!
+//! A foreign producer pushes and says nothing, so Redis has to. It does, once, to a connection that has read a key and
+//! tracks what it read (`CLIENT TRACKING`). One such connection serves any number of queues; in a Cluster it takes one
+//! for each node that holds some. Nothing is ever taken here: a job popped by a host that dies would be lost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::aio::{MultiplexedConnection, SendError};
+use ::redis::{
+    AsyncConnectionConfig, Cmd, ErrorKind, PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, Value, cmd,
+};
+use futures::future::join_all;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::timeout;
+
+use super::QueueError;
+use super::link::Dialer;
+
+/// How long a wait lasts without news. Short enough that a connection that died unnoticed is noticed.
+pub(super) const SILENCE: Duration = Duration::from_secs(4);
+
+/// Time between two looks at a store that cannot tell: one that is no real Redis, or is moving a slot away.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Nodes of a Cluster that may send a look on to another before it is given up for now.
+const MAX_REDIRECTS: usize = 3;
+
+const DUE: &str = include_str!("scripts/due.lua");
+
+pub(super) struct Bell {
+    dialer: Arc<Dialer>,
+    line: Mutex<Line>,
+    rung: Arc<Rung>,
+}
+
+/// What Redis has told of since somebody looked.
+#[derive(Default)]
+struct Rung {
+    ready: Notify,
+    delayed: Notify,
+}
+
+/// The connections, and where each key was last found, by the node's address. Outside a Cluster there is one, "".
+#[derive(Default)]
+struct Line {
+    nodes: HashMap<String, MultiplexedConnection>,
+    homes: HashMap<String, String>,
+    /// This store cannot tell, and has been told of.
+    mute: bool,
+}
+
+/// What a look found at each key, and whether news of all of them will come.
+struct Look {
+    found: Vec<Option<i64>>,
+    patience: Duration,
+}
+
+impl Bell {
+    pub(super) fn new(dialer: Arc<Dialer>) -> Self {
+        Self {
+            dialer,
+            line: Mutex::default(),
+            rung: Arc::default(),
+        }
+    }
+
+    /// Returns once one of the lists may hold a job, at the latest after a few seconds.
+    pub(super) async fn ready(&self, lists: &[String]) -> Result<(), QueueError> {
+        // Listens before it looks: a push between the two is not missed.
+        let rung = self.rung.ready.notified();
+        let look = self.look(lists, |list| cmd("LLEN").arg(list).take()).await?;
+        if look.found.iter().flatten().all(|length| *length == 0) {
+            // Late is no fault: whoever waits looks again.
+            let _ = timeout(look.patience, rung).await;
+        }
+        Ok(())
+    }
+
+    /// Which of the sorted sets hold a job that is due, as soon as one may, at the latest after a few seconds.
+    pub(super) async fn due(&self, sets: &[String]) -> Result<Vec<usize>, QueueError> {
+        let rung = self.rung.delayed.notified();
+        let look = self
+            .look(sets, |set| cmd("EVAL").arg(DUE).arg(1).arg(set).take())
+            .await?;
+        let left = |left: &Option<i64>| left.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+        let due: Vec<_> = (0..sets.len())
+            .filter(|at| left(&look.found[*at]) == Some(Duration::ZERO))
+            .collect();
+        if due.is_empty() {
+            let next = look.found.iter().filter_map(left).min().unwrap_or(SILENCE);
+            let _ = timeout(next.min(look.patience), rung).await;
+        }
+        Ok(due)
+    }
+
+    async fn look(&self, keys: &[String], ask: impl Fn(&str) -> Cmd) -> Result<Look, QueueError> {
+        let asked = keys.iter().map(|key| self.ask(key, ask(key)));
+        let mut found = Vec::with_capacity(keys.len());
+        let mut complete = true;
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(number) => found.push(Some(number)),
+                // One node of a Cluster that is gone or moves its keys must not make the others wait.
+                Err(_) if self.dialer.is_cluster() => {
+                    complete = false;
+                    found.push(None);
+                }
+                Err(err) => return Err(err.into()),
+            }
+        }
+        let tells = complete && !self.line.lock().await.mute;
+        let patience = if tells { SILENCE } else { POLL };
+        Ok(Look { found, patience })
+    }
+
+    /// Asks the node where the key is, wherever that may be by now.
+    async fn ask(&self, key: &str, ask: Cmd) -> RedisResult<i64> {
+        let mut home = self.line.lock().await.homes.get(key).cloned();
+        for _ in 0..MAX_REDIRECTS {
+            let (node, mut connection) = self.node(home.take()).await?;
+            match ask.query_async(&mut connection).await {
+                Err(err) if err.kind() == ErrorKind::Server(ServerErrorKind::Moved) => {
+                    home = err.redirect_node().map(|(node, _)| node.to_owned());
+                    if let Some(home) = &home {
+                        self.line.lock().await.homes.insert(key.to_owned(), home.clone());
+                    }
+                }
+                Err(err) => {
+                    let mut line = self.line.lock().await;
+                    line.nodes.remove(&node);
+                    line.homes.clear();
+                    return Err(err);
+                }
+                answer => return answer,
+            }
+        }
+        Err(RedisError::from((
+            ErrorKind::ClusterConnectionNotFound,
+            "the key keeps moving",
+        )))
+    }
+
+    /// The connection to a node, or to any.
+    async fn node(&self, node: Option<String>) -> RedisResult<(String, MultiplexedConnection)> {
+        let mut line = self.line.lock().await;
+        let node = node.or_else(|| line.nodes.keys().next().cloned());
+        if let Some((node, connection)) = node.as_ref().and_then(|node| line.nodes.get_key_value(node)) {
+            return Ok((node.clone(), connection.clone()));
+        }
+        let nodes = node.map_or_else(|| self.dialer.seeds(), |node| vec![node]);
+        let mut failed = RedisError::from((ErrorKind::ClusterConnectionNotFound, "no node was named"));
+        for node in nodes {
+            match self.connect(&node, &mut line.mute).await {
+                Ok(connection) => {
+                    line.nodes.insert(node.clone(), connection.clone());
+                    return Ok((node, connection));
+                }
+                Err(err) => failed = err,
+            }
+        }
+        line.homes.clear();
+        Err(failed)
+    }
+
+    async fn connect(&self, node: &str, mute: &mut bool) -> RedisResult<MultiplexedConnection> {
+        let rung = Arc::clone(&self.rung);
+        let listen = move |push: PushInfo| -> Result<(), SendError> {
+            rung.take(&push);
+            Ok(())
+        };
+        let config = AsyncConnectionConfig::new().set_push_sender(listen);
+        let mut connection = self.dialer.dial_resp3(node, config).await?;
+        let tracking = cmd("CLIENT")
+            .arg("TRACKING")
+            .arg("ON")
+            .exec_async(&mut connection)
+            .await;
+        match tracking {
+            Err(err) if err.is_io_error() => return Err(err),
+            Err(err) if !*mute => {
+                tracing::warn!(%err, "this store does not tell of new jobs; looking for them every {} ms", POLL.as_millis());
+                *mute = true;
+            }
+            _ => {}
+        }
+        // Whoever waits on a connection that was lost has to look again on this one.
+        self.rung.ready.notify_one();
+        self.rung.delayed.notify_one();
+        Ok(connection)
+    }
+}
+
+impl Rung {
+    /// Redis names the keys that changed; where it names none, all may have.
+    fn take(&self, push: &PushInfo) {
+        let keys = match (&push.kind, push.data.first()) {
+            (PushKind::Invalidate, Some(Value::Array(keys))) => keys.as_slice(),
+            (PushKind::Invalidate | PushKind::Disconnection, _) => &[],
+            _ => return,
+        };
+        let delayed = |key: &Value| matches!(key, Value::BulkString(key) if key.ends_with(b":delayed"));
+        if keys.is_empty() || keys.iter().any(delayed) {
+            self.delayed.notify_one();
+        }
+        if keys.is_empty() || !keys.iter().all(delayed) {
+            self.ready.notify_one();
+        }
+    }
+}

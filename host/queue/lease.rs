@@ -1,0 +1,131 @@
+//! What a host knows of its lease on one queue, by its own clock: until when it may run what it holds.
+//!
+//! Redis' clock decides when others take over. This one is read before Redis is asked, so it is never later.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio_util::sync::CancellationToken;
+
+use super::QueueName;
+
+/// How long a host may be silent before others take over what it holds. Recovery after a crash takes this long and no
+/// more; much less, and a pause of a busy machine would pass for a crash.
+pub const LEASE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How long a host waits before it takes anything over: at most half a lease, and long enough for any host that can to
+/// be back.
+const REAP_AFTER: Duration = Duration::from_secs(5);
+
+/// A claim on what this host holds of one queue.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) queue: QueueName,
+    length: Duration,
+    /// Ends what runs under any lease of this host.
+    every: CancellationToken,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Since when it has been good without a break; none while it is not.
+    since: Option<Moment>,
+    ends: Moment,
+    /// Ends what runs under the lease as it is now.
+    running: CancellationToken,
+}
+
+/// A time of the machine's own clock, which goes on while the machine sleeps and is never set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(Duration);
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        #[cfg(target_os = "linux")]
+        let time = clock_gettime(ClockId::Boottime);
+        #[cfg(not(target_os = "linux"))]
+        let time = clock_gettime(ClockId::Monotonic);
+        Self(Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or(0),
+            u32::try_from(time.tv_nsec).unwrap_or(0),
+        ))
+    }
+}
+
+impl Lease {
+    pub(super) fn new(queue: QueueName, length: Duration, every: CancellationToken) -> Self {
+        let state = State {
+            since: None,
+            ends: Moment(Duration::ZERO),
+            running: every.child_token(),
+        };
+        Self {
+            queue,
+            length,
+            every,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Cancelled when what was fetched now must stop.
+    pub(super) fn running(&self) -> CancellationToken {
+        self.state().running.clone()
+    }
+
+    /// Redis has put the lease off, having been asked at `asked`.
+    pub(super) fn put_off(&self, asked: Moment) {
+        let mut state = self.state();
+        state.ends = state.ends.max(Moment(asked.0 + self.length));
+        state.since.get_or_insert(asked);
+    }
+
+    /// Redis says that it had run out: stops what runs under it. Whether anything did.
+    pub(super) fn ran_out(&self) -> bool {
+        self.stop(&mut self.state())
+    }
+
+    /// Stops what runs under it if it is about to end, and returns how long until it is.
+    pub(super) fn stop_in_time(&self) -> Result<Duration, Stopped> {
+        let mut state = self.state();
+        if state.since.is_none() {
+            return Ok(self.length);
+        }
+        let stops = state.ends.0.saturating_sub(self.margin());
+        match stops.checked_sub(Moment::now().0) {
+            Some(left) if !left.is_zero() => Ok(left),
+            _ => {
+                self.stop(&mut state);
+                Err(Stopped)
+            }
+        }
+    }
+
+    /// Whether this host may take over what others held. One that has just been out of touch may not: the store was,
+    /// very likely, and the others need a moment to come back as well.
+    pub(super) fn may_reap(&self) -> bool {
+        let since = self.state().since;
+        since.is_some_and(|since| Moment::now().0.saturating_sub(since.0) >= REAP_AFTER.min(self.length / 2))
+    }
+
+    /// Time for interrupted guests to stop before the lease ends.
+    fn margin(&self) -> Duration {
+        self.length / 10
+    }
+
+    fn stop(&self, state: &mut State) -> bool {
+        let ran = state.since.take().is_some();
+        state.running.cancel();
+        state.running = self.every.child_token();
+        ran
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What ran under a lease has been told to stop.
+#[derive(Debug)]
+pub(super) struct Stopped;

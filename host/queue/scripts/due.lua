@@ -1,0 +1,10 @@
+-- Looks when the first delayed job is due, by Redis' own clock. Moves nothing.
+-- keys: delayed
+-- returns: milliseconds until then, rounded up; 0: it is due; -1: no job is delayed
+local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+if not head[2] then
+  return -1
+end
+local time = redis.call('TIME')
+-- A score may be infinite; an hour is as good as for ever, since the caller looks again long before.
+return math.max(0, math.ceil(math.min((head[2] - time[1]) * 1000 - time[2] / 1000, 3600000)))

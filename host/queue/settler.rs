@@ -1,0 +1,123 @@
+//! Carries settlements out, as many in one round trip as have gathered, and again until the store takes them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::consumer::Shared;
+use super::lease::Lease;
+use super::{Delivery, MAX_BATCH, MAX_BATCH_BYTES};
+use crate::outcome::Settlement;
+
+/// Settlements held while the store cannot take them. Beyond that attempts wait, so nothing grows.
+pub(super) const MAX_UNSETTLED: usize = 1024;
+
+/// KiB of settlements held. One that alone is larger is held alone.
+pub(super) const MAX_UNSETTLED_KIB: u32 = 64 * 1024;
+
+/// First wait before a batch is offered again; doubles.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+
+/// Longest wait before a batch is offered again.
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// Refusals of a batch between two log lines about it: about half a minute.
+const RETRIES_LOGGED: u32 = 16;
+
+/// A delivery whose fate is decided, and the room it takes until that is carried out.
+pub(super) struct Settled {
+    pub(super) delivery: Delivery,
+    pub(super) settlement: Settlement,
+    pub(super) _room: Option<OwnedSemaphorePermit>,
+}
+
+/// The room that a settlement takes.
+pub(super) fn room_kib(settlement: &Settlement) -> u32 {
+    u32::try_from(bytes(settlement) / 1024)
+        .unwrap_or(u32::MAX)
+        .clamp(1, MAX_UNSETTLED_KIB)
+}
+
+fn bytes(settlement: &Settlement) -> usize {
+    match settlement {
+        Settlement::Ack { result } => result.as_ref().map_or(0, |(id, json)| id.len() + json.len()),
+        Settlement::Retry { job, .. } => job.len(),
+        Settlement::Fail { entry } => entry.len(),
+        Settlement::Requeue => 0,
+    }
+}
+
+/// Runs until it is told to close and no settlement is left.
+pub(super) async fn settle_in_batches(
+    shared: Arc<Shared>,
+    mut settlements: mpsc::Receiver<Settled>,
+    closing: CancellationToken,
+) {
+    let mut gathered = Vec::with_capacity(MAX_BATCH);
+    loop {
+        let received = tokio::select! {
+            biased;
+            () = closing.cancelled(), if !settlements.is_closed() => {
+                settlements.close();
+                continue;
+            }
+            received = settlements.recv_many(&mut gathered, MAX_BATCH) => received,
+        };
+        if received == 0 {
+            return;
+        }
+        for lease in &shared.leases {
+            let mut batch: Vec<_> = gathered
+                .extract_if(.., |settled| settled.delivery.queue == lease.queue)
+                .collect();
+            while !batch.is_empty() {
+                let rest = batch.split_off(fitting(&batch));
+                settle_for_sure(&shared, lease, &batch).await;
+                batch = rest;
+            }
+        }
+    }
+}
+
+/// How many of a batch, at least one, go to the store in one message.
+fn fitting(batch: &[Settled]) -> usize {
+    let mut size = 0;
+    let fits = batch.iter().take_while(|settled| {
+        size += bytes(&settled.settlement);
+        size <= MAX_BATCH_BYTES
+    });
+    fits.count().max(1)
+}
+
+/// Offers a batch until the store takes it. To offer it twice is harmless: each delivery is settled once or refused.
+async fn settle_for_sure(shared: &Shared, lease: &Lease, batch: &[Settled]) {
+    let by_tag: Vec<_> = batch
+        .iter()
+        .map(|settled| (settled.delivery.tag, &settled.settlement))
+        .collect();
+    let (queue, jobs) = (&lease.queue, batch.len());
+    let (mut wait, mut failures) = (RETRY_MIN, 0_u32);
+    let mut written = HashSet::new();
+    let refused = loop {
+        match shared.store.settle(&shared.claim(queue), &by_tag, &mut written).await {
+            Ok(refused) => break refused,
+            Err(err) => {
+                if !shared.outage.note(&err) && failures.is_multiple_of(RETRIES_LOGGED) {
+                    tracing::error!(%queue, jobs, %err, "the store refuses settlements; offering them again");
+                }
+                failures += 1;
+            }
+        }
+        tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64())).await;
+        wait = (wait * 2).min(RETRY_MAX);
+    };
+    if failures > 0 {
+        // Some may have been carried out the first time, and only the answer was lost: `refused` does not tell.
+        tracing::info!(%queue, jobs, "settlements delivered after a failure of the store");
+    } else if refused > 0 {
+        tracing::warn!(%queue, jobs = refused, "settlements refused: these jobs were no longer this host's");
+    }
+}
