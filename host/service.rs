@@ -399,3 +399,28 @@ impl<'a> Faults<'a> {
         *self = Self::new(self.consumer, self.of);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_are_asked_as_they_are_named_or_as_often_first_as_their_weight_says() {
+        let queue = |name: &str| QueueName::new(name).expect("a name");
+        let weight = |weight| NonZeroU32::new(weight).expect("more than 0");
+        let mut settings = ServiceSettings::new(queue("low"), NonZeroU32::MIN);
+        settings.queues.push((queue("high"), weight(9)));
+        let mut first = 0_u32;
+        for _ in 0..10_000 {
+            let order = order(&settings);
+            assert_eq!(order.len(), 2);
+            first += u32::from(order[0].as_str() == "low");
+        }
+        // One in ten, give or take ten times the deviation that chance allows for.
+        assert!((700..1_300).contains(&first), "{first}");
+        settings.strict = true;
+        for _ in 0..100 {
+            assert_eq!(order(&settings)[0].as_str(), "low");
+        }
+    }
+}

@@ -1,15 +1,12 @@
 //! The `kiln` command as its users meet it: what it says, how it exits, how it stops and what it survives.
 
-use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::io::Write;
+use std::process::{Command, Output};
 
-use kiln::outcome::FailureKind;
-use kiln::queue::{Counts, Push, Store, StoreSettings};
+use kiln::queue::{Store, StoreSettings};
 
 use crate::service::{folder_of, push};
-use crate::support::{default_queue, eventually, kiln, plugins, redis_settings};
+use crate::support::{default_queue, kiln, plugins, redis_settings};
 
 fn run(command: &mut Command) -> anyhow::Result<(i32, String, String)> {
     let Output { status, stdout, stderr } = command.output()?;
@@ -22,50 +19,6 @@ fn run(command: &mut Command) -> anyhow::Result<(i32, String, String)> {
 
 fn on_store<'a>(command: &'a mut Command, settings: &StoreSettings) -> &'a mut Command {
     command.args(["--store", &settings.url, "--prefix", &settings.prefix])
-}
-
-/// A worker that runs until it is told to stop or killed.
-struct Worker(Child);
-
-impl Worker {
-    fn start(settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
-        let mut command = kiln();
-        on_store(command.arg("worker"), settings)
-            .args(extra)
-            .arg("--plugins")
-            .arg(folder);
-        Ok(Self(command.stderr(Stdio::piped()).spawn()?))
-    }
-
-    fn signal(&self, signal: &str) -> anyhow::Result<()> {
-        assert!(
-            Command::new("kill")
-                .args([signal, &self.0.id().to_string()])
-                .status()?
-                .success()
-        );
-        Ok(())
-    }
-
-    /// Waits until its log says so.
-    fn until_said(&mut self, what: &str) {
-        let stderr = self.0.stderr.take().expect("piped, and asked once");
-        let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.contains(what)), "it never said {what:?}");
-        // Read on, or it would block once the pipe is full.
-        std::thread::spawn(move || lines.for_each(drop));
-    }
-
-    fn exit_code(&mut self) -> anyhow::Result<Option<i32>> {
-        Ok(self.0.wait()?.code())
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]
@@ -260,36 +213,6 @@ fn inspect_tells_what_a_plugin_imports_and_what_it_would_need() -> anyhow::Resul
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_whose_log_nobody_takes_goes_on_and_can_be_stopped() -> anyhow::Result<()> {
-    let settings = redis_settings();
-    let store = Store::open(&settings).await?;
-    let folder = folder_of(&[("echo", "")])?;
-    let mut worker = Worker::start(&settings, folder.path(), &["--log", "debug"])?;
-    // Closed at once: every line that is written from now on fails.
-    drop(worker.0.stderr.take());
-    push(
-        &store,
-        &[
-            r#"{"id":"a","name":"echo","payload":1}"#,
-            "garbage",
-            r#"{"id":"b","name":"echo","payload":2}"#,
-        ],
-    )
-    .await?;
-    eventually("both results", async || {
-        Ok(store.result("a").await?.zip(store.result("b").await?))
-    })
-    .await?;
-    eventually("the failed entry", async || {
-        Ok((store.failed_len().await? == 1).then_some(()))
-    })
-    .await?;
-    worker.signal("-TERM")?;
-    assert_eq!(worker.exit_code()?, Some(0));
-    Ok(())
-}
-
 #[test]
 fn a_store_in_memory_works_from_the_command_line() -> anyhow::Result<()> {
     let folder = folder_of(&[("ok", "")])?;
@@ -357,95 +280,6 @@ async fn the_failed_list_is_read_and_worked_through_by_filter_and_by_id() -> any
     assert_eq!(
         (&queues["queues"]["default"]["ready"], &queues["failed"]),
         (&1.into(), &0.into())
-    );
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sigterm_gives_unfinished_jobs_back_and_says_so() -> anyhow::Result<()> {
-    let settings = redis_settings();
-    let store = Store::open(&settings).await?;
-    let folder = folder_of(&[("spin", "")])?;
-    push(&store, &[r#"{"name":"spin"}"#]).await?;
-    let mut worker = Worker::start(&settings, folder.path(), &["--grace", "100ms"])?;
-    eventually("a running job", async || {
-        Ok((store.counts(&default_queue()).await?.in_flight == 1).then_some(()))
-    })
-    .await?;
-    worker.signal("-TERM")?;
-    assert_eq!(worker.exit_code()?, Some(6));
-    let Counts {
-        ready,
-        in_flight,
-        hosts,
-        ..
-    } = store.counts(&default_queue()).await?;
-    assert_eq!((ready, in_flight, hosts.len()), (1, 0, 0));
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_stops_at_once() -> anyhow::Result<()> {
-    let settings = redis_settings();
-    let store = Store::open(&settings).await?;
-    let folder = folder_of(&[("spin", "")])?;
-    push(&store, &[r#"{"name":"spin"}"#]).await?;
-    let mut worker = Worker::start(&settings, folder.path(), &["--grace", "1h"])?;
-    eventually("a running job", async || {
-        Ok((store.counts(&default_queue()).await?.in_flight == 1).then_some(()))
-    })
-    .await?;
-    worker.signal("-TERM")?;
-    worker.until_said("draining");
-    worker.signal("-TERM")?;
-    assert_eq!(worker.exit_code()?, Some(130));
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn after_a_kill_another_worker_finishes_every_job() -> anyhow::Result<()> {
-    let settings = redis_settings();
-    let store = Store::open(&settings).await?;
-    let folder = folder_of(&[("echo", ""), ("spin", "")])?;
-    let ids: BTreeSet<String> = (0..2_000).map(|n| n.to_string()).collect();
-    let mut jobs: Vec<_> = ids
-        .iter()
-        .map(|id| format!(r#"{{"id":"{id}","name":"echo","payload":{id}}}"#))
-        .collect();
-    // Some that certainly run when the worker dies; they time out at the next one.
-    jobs.insert(
-        500,
-        r#"{"id":"spin","name":"spin","max_attempts":1,"timeout":500000000}"#.to_owned(),
-    );
-    jobs.insert(
-        0,
-        r#"{"id":"spin0","name":"spin","max_attempts":1,"timeout":60000000000}"#.to_owned(),
-    );
-    let push = |job: &String| Push {
-        queue: default_queue(),
-        job: job.clone(),
-        due_ms: None,
-    };
-    store.push(&jobs.iter().map(push).collect::<Vec<_>>()).await?;
-    let doomed = Worker::start(&settings, folder.path(), &["--lease", "1s"])?;
-    eventually("running jobs", async || {
-        Ok((store.counts(&default_queue()).await?.in_flight > 0).then_some(()))
-    })
-    .await?;
-    doomed.signal("-KILL")?;
-    std::fs::write(folder.path().join("spin.toml"), "timeout = \"200ms\"")?;
-    let mut heir = Worker::start(&settings, folder.path(), &["--lease", "1s", "--burst"])?;
-    assert_eq!(heir.exit_code()?, Some(0));
-    assert!(store.counts(&default_queue()).await?.is_empty());
-    for id in &ids {
-        assert_eq!(store.result(id).await?.as_ref(), Some(id));
-    }
-    let failed = store.failed(0, 100).await?;
-    assert_eq!(failed.len(), 2);
-    assert!(
-        failed
-            .iter()
-            .all(|entry| entry.failure().unwrap().kind == FailureKind::Timeout)
     );
     Ok(())
 }

@@ -1,32 +1,35 @@
-//! Every move of a job's state, over both stores.
+//! Every move of a job's state, over every kind of store.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kiln::outcome::{Failure, FailureKind, Settlement};
-use kiln::queue::{Consumer, Delivery, Push, Store};
+use kiln::queue::{Consumer, Delivery, Push, Retention, Store};
 
 use crate::support::{default_queue, eventually};
 
-/// One suite, run over both stores.
-macro_rules! on_both_stores {
+/// One suite, run over every kind of store.
+macro_rules! on_every_store {
     ($($test:ident)*) => {
-        mod on_redis {
+        on_store! { on_redis, crate::support::redis_settings(), $($test)* }
+        on_store! { on_a_cluster, crate::topology::cluster_settings(), $($test)* }
+        on_store! { on_a_cluster_in_one_slot, crate::topology::tagged_cluster_settings(), $($test)* }
+        on_store! { in_memory, kiln::queue::StoreSettings::new("memory:"), $($test)* }
+    };
+}
+
+macro_rules! on_store {
+    ($module:ident, $settings:expr, $($test:ident)*) => {
+        mod $module {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() -> anyhow::Result<()> {
-                super::$test(kiln::queue::Store::open(&crate::support::redis_settings()).await?).await
-            })*
-        }
-        mod in_memory {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() -> anyhow::Result<()> {
-                super::$test(kiln::queue::Store::open(&kiln::queue::StoreSettings::new("memory:")).await?).await
+                super::$test(kiln::queue::Store::open(&$settings).await?).await
             })*
         }
     };
 }
 
-on_both_stores! {
+on_every_store! {
     jobs_are_fetched_in_order_and_in_flight_until_settled
     equal_jobs_are_settled_one_by_one
     equal_jobs_are_delayed_side_by_side
@@ -46,6 +49,7 @@ on_both_stores! {
     a_host_that_leaves_settles_first_and_gives_its_lease_up
     a_dropped_delivery_goes_back_when_its_host_leaves
     a_failed_job_goes_back_to_the_queue_it_was_found_on
+    the_failed_list_keeps_what_is_asked_and_counts_what_it_drops
 }
 
 /// Long enough not to end during a test.
@@ -498,5 +502,41 @@ async fn a_failed_job_goes_back_to_the_queue_it_was_found_on(store: Store) -> an
         consumer.settle(delivery, ACK).await;
         until_counts(&store, (0, 0, 0)).await?;
     }
+    Ok(())
+}
+
+async fn the_failed_list_keeps_what_is_asked_and_counts_what_it_drops(store: Store) -> anyhow::Result<()> {
+    let consumer = join(&store, LONG).await?;
+    push_numbered(&store, 8).await?;
+    for (n, delivery) in fetch(&consumer, 8).await?.into_iter().enumerate() {
+        // One for each of the last eight days.
+        let entry = format!(
+            r#"{{"id":"{n}","name":"a","failed_at":"2026-06-0{}T12:00:00+02:00"}}"#,
+            n + 1
+        );
+        consumer.settle(delivery, Settlement::Fail { entry }).await;
+    }
+    until_counts(&store, (0, 0, 0)).await?;
+    let now = "2026-06-08T11:00:00Z".parse()?;
+    let left = async || -> anyhow::Result<Vec<String>> {
+        let entries = store.failed(0, 100).await?;
+        Ok(entries
+            .iter()
+            .map(|entry| entry.job().expect("a job").id.clone())
+            .collect())
+    };
+    let retain = async |max: Option<u64>, days: Option<u64>| {
+        let max_age = days.map(|days| Duration::from_hours(24 * days));
+        store.retain_failed(&Retention { max, max_age }, now).await
+    };
+    assert_eq!(retain(None, None).await?, 0);
+    assert_eq!(retain(Some(8), Some(8)).await?, 0);
+    assert_eq!((retain(None, Some(5)).await?, left().await?.len()), (3, 5));
+    assert_eq!(
+        (retain(Some(3), Some(5)).await?, left().await?),
+        (2, vec!["5".into(), "6".into(), "7".into()])
+    );
+    assert_eq!(retain(Some(0), None).await?, 3);
+    assert_eq!((store.failed_len().await?, store.failed_dropped().await?), (0, 8));
     Ok(())
 }

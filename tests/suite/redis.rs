@@ -1,7 +1,8 @@
 //! What only a store on Redis meets: lost replies, large jobs, keys of the wrong type, no memory, foreign producers.
 
 use crate::queue::{ACK, LONG, counts, due, fail_one, fetch, join, push_numbered, ready, texts, until_counts};
-use crate::support::{RedisServer, default_queue, eventually, redis_settings, shared_redis};
+use crate::servers::Server;
+use crate::support::{default_queue, eventually, redis_settings, settings_at, shared_redis};
 use kiln::job::Job;
 use kiln::outcome::Settlement;
 use kiln::queue::{Heartbeat, MAX_BATCH_BYTES, Store, StoreSettings};
@@ -78,8 +79,8 @@ async fn a_producers_rpush_is_all_it_takes_and_dg_queues_keys_are_used() -> anyh
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_of_the_wrong_type_stops_a_move_and_loses_nothing() -> anyhow::Result<()> {
-    let redis = RedisServer::start()?;
-    let settings = redis.settings();
+    let redis = Server::start(&[])?;
+    let settings = settings_at(&redis.url());
     let store = Store::open(&settings).await?;
     let key = |suffix: &str| format!("{}:{suffix}", settings.prefix);
     store.push(&[due("{}", 1_000), due("[]", 1_000)]).await?;
@@ -104,7 +105,7 @@ async fn a_key_of_the_wrong_type_stops_a_move_and_loses_nothing() -> anyhow::Res
 }
 
 /// Waits until the server has refused a script for a wrong type at least twice.
-async fn until_refused(redis: &RedisServer) -> anyhow::Result<()> {
+async fn until_refused(redis: &Server) -> anyhow::Result<()> {
     eventually("a refusal", async || {
         let stats: String = redis.tell(&["INFO", "errorstats"]).await?;
         let counts = stats
@@ -118,8 +119,8 @@ async fn until_refused(redis: &RedisServer) -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_without_memory_still_keeps_leases_and_takes_settlements() -> anyhow::Result<()> {
-    let redis = RedisServer::start()?;
-    let store = Store::open(&redis.settings()).await?;
+    let redis = Server::start(&[])?;
+    let store = Store::open(&settings_at(&redis.url())).await?;
     push_numbered(&store, 20).await?;
     let consumer = join(&store, LONG).await?;
     let _: () = redis.tell(&["CONFIG", "SET", "maxmemory", "1"]).await?;
@@ -146,8 +147,8 @@ async fn a_redis_without_memory_still_keeps_leases_and_takes_settlements() -> an
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_survive_a_flushed_script_cache() -> anyhow::Result<()> {
-    let redis = RedisServer::start()?;
-    let store = Store::open(&redis.settings()).await?;
+    let redis = Server::start(&[])?;
+    let store = Store::open(&settings_at(&redis.url())).await?;
     push_numbered(&store, 1).await?;
     let consumer = join(&store, LONG).await?;
     let _: () = redis.tell(&["SCRIPT", "FLUSH"]).await?;

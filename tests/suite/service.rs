@@ -26,7 +26,7 @@ fn memory() -> StoreSettings {
     StoreSettings::new("memory:")
 }
 
-fn settings() -> ServiceSettings {
+pub(crate) fn settings() -> ServiceSettings {
     ServiceSettings {
         burst: true,
         watch: false,
@@ -70,7 +70,7 @@ async fn burst(store: &Store, folder: &Path) -> anyhow::Result<Drained> {
 }
 
 /// Serves until the token is cancelled.
-async fn serve(
+pub(crate) async fn serve(
     settings: ServiceSettings,
     store: &Store,
     folder: &Path,

@@ -1,0 +1,382 @@
+//! Workers as processes of their own: what they log, how they stop, and what they survive.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use kiln::outcome::FailureKind;
+use kiln::queue::{Counts, Push, Store, StoreSettings};
+
+use crate::servers::Server;
+use crate::service::{folder_of, push};
+use crate::support::{default_queue, eventually, kiln, redis_settings, settings_at};
+
+/// A worker that runs until it is told to stop or killed, and what it has said so far.
+struct Worker {
+    process: Child,
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+impl Worker {
+    fn start(settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
+        let mut worker = Self::spawn(settings, folder, extra)?;
+        let stderr = worker.process.stderr.take().expect("piped");
+        let said = Arc::clone(&worker.said);
+        std::thread::spawn(move || {
+            let lines = BufReader::new(stderr).lines().map_while(Result::ok);
+            lines.for_each(|line| said.lock().unwrap().push(line));
+        });
+        Ok(worker)
+    }
+
+    /// One whose log nobody takes: every line it writes fails.
+    fn mute(settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
+        let mut worker = Self::spawn(settings, folder, extra)?;
+        drop(worker.process.stderr.take());
+        Ok(worker)
+    }
+
+    fn spawn(settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
+        let mut command = kiln();
+        command
+            .args(["worker", "--store", &settings.url, "--prefix", &settings.prefix])
+            .args(extra)
+            .arg("--plugins")
+            .arg(folder);
+        Ok(Self {
+            process: command.stderr(Stdio::piped()).spawn()?,
+            said: Arc::default(),
+        })
+    }
+
+    fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status()?.success());
+        Ok(())
+    }
+
+    /// The lines it has said with this in them.
+    fn lines_with(&self, what: &str) -> Vec<String> {
+        let said = self.said.lock().unwrap();
+        said.iter().filter(|line| line.contains(what)).cloned().collect()
+    }
+
+    async fn until_said(&self, what: &str) -> anyhow::Result<()> {
+        eventually(what, async || Ok((!self.lines_with(what).is_empty()).then_some(()))).await
+    }
+
+    /// Waits until it ends.
+    fn exit_code(&mut self) -> anyhow::Result<Option<i32>> {
+        Ok(self.process.wait()?.code())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+async fn until_in_flight(store: &Store, jobs: u64) -> anyhow::Result<()> {
+    eventually("running jobs", async || {
+        Ok((store.counts(&default_queue()).await?.in_flight == jobs).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_log_nobody_takes_goes_on_and_can_be_stopped() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("echo", "")])?;
+    let mut worker = Worker::mute(&settings, folder.path(), &["--log", "debug"])?;
+    push(
+        &store,
+        &[
+            r#"{"id":"a","name":"echo","payload":1}"#,
+            "garbage",
+            r#"{"id":"b","name":"echo","payload":2}"#,
+        ],
+    )
+    .await?;
+    eventually("both results", async || {
+        Ok(store.result("a").await?.zip(store.result("b").await?))
+    })
+    .await?;
+    eventually("the failed entry", async || {
+        Ok((store.failed_len().await? == 1).then_some(()))
+    })
+    .await?;
+    worker.signal("-TERM")?;
+    assert_eq!(worker.exit_code()?, Some(0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_gives_unfinished_jobs_back_and_says_so() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("spin", "")])?;
+    push(&store, &[r#"{"name":"spin"}"#]).await?;
+    let mut worker = Worker::start(&settings, folder.path(), &["--grace", "100ms"])?;
+    eventually("a running job", async || {
+        Ok((store.counts(&default_queue()).await?.in_flight == 1).then_some(()))
+    })
+    .await?;
+    worker.signal("-TERM")?;
+    assert_eq!(worker.exit_code()?, Some(6));
+    let Counts {
+        ready,
+        in_flight,
+        hosts,
+        ..
+    } = store.counts(&default_queue()).await?;
+    assert_eq!((ready, in_flight, hosts.len()), (1, 0, 0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_stops_at_once() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("spin", "")])?;
+    push(&store, &[r#"{"name":"spin"}"#]).await?;
+    let mut worker = Worker::start(&settings, folder.path(), &["--grace", "1h"])?;
+    eventually("a running job", async || {
+        Ok((store.counts(&default_queue()).await?.in_flight == 1).then_some(()))
+    })
+    .await?;
+    worker.signal("-TERM")?;
+    worker.until_said("draining").await?;
+    worker.signal("-TERM")?;
+    assert_eq!(worker.exit_code()?, Some(130));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_another_worker_finishes_every_job() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("echo", ""), ("spin", "")])?;
+    let ids: BTreeSet<String> = (0..2_000).map(|n| n.to_string()).collect();
+    let mut jobs: Vec<_> = ids
+        .iter()
+        .map(|id| format!(r#"{{"id":"{id}","name":"echo","payload":{id}}}"#))
+        .collect();
+    // Some that certainly run when the worker dies; they time out at the next one.
+    jobs.insert(
+        500,
+        r#"{"id":"spin","name":"spin","max_attempts":1,"timeout":500000000}"#.to_owned(),
+    );
+    jobs.insert(
+        0,
+        r#"{"id":"spin0","name":"spin","max_attempts":1,"timeout":60000000000}"#.to_owned(),
+    );
+    let push = |job: &String| Push {
+        queue: default_queue(),
+        job: job.clone(),
+        due_ms: None,
+    };
+    store.push(&jobs.iter().map(push).collect::<Vec<_>>()).await?;
+    let doomed = Worker::start(&settings, folder.path(), &["--lease", "1s"])?;
+    eventually("running jobs", async || {
+        Ok((store.counts(&default_queue()).await?.in_flight > 0).then_some(()))
+    })
+    .await?;
+    doomed.signal("-KILL")?;
+    std::fs::write(folder.path().join("spin.toml"), "timeout = \"200ms\"")?;
+    let mut heir = Worker::start(&settings, folder.path(), &["--lease", "1s", "--burst"])?;
+    assert_eq!(heir.exit_code()?, Some(0));
+    assert!(store.counts(&default_queue()).await?.is_empty());
+    for id in &ids {
+        assert_eq!(store.result(id).await?.as_ref(), Some(id));
+    }
+    let failed = store.failed(0, 100).await?;
+    assert_eq!(failed.len(), 2);
+    assert!(
+        failed
+            .iter()
+            .all(|entry| entry.failure().unwrap().kind == FailureKind::Timeout)
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_host_drops_what_is_no_longer_its_own() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("sleep", "")])?;
+    push(&store, &[r#"{"id":"a","name":"sleep"}"#]).await?;
+    let mut paused = Worker::start(&settings, folder.path(), &["--lease", "1s", "--log", "debug"])?;
+    until_in_flight(&store, 1).await?;
+    let held = async |host: &str| {
+        let hosts = store.counts(&default_queue()).await?.hosts;
+        anyhow::Ok(hosts.get(host).map_or(0, |host| host.in_flight))
+    };
+    let first = store.counts(&default_queue()).await?.hosts.into_keys().next().unwrap();
+    paused.signal("-STOP")?;
+    let heir = Worker::start(&settings, folder.path(), &["--lease", "1s", "--log", "debug"])?;
+    heir.until_said("took over from a host that died").await?;
+    until_in_flight(&store, 1).await?;
+    assert_eq!(held(&first).await?, 0, "the heir runs it");
+    paused.signal("-CONT")?;
+    paused.until_said("attempt cancelled").await?;
+    eventually("a new lease", async || {
+        let hosts = store.counts(&default_queue()).await?.hosts;
+        Ok(hosts
+            .get(&first)
+            .is_some_and(|host| host.lease_left_ms > 0)
+            .then_some(()))
+    })
+    .await?;
+    assert_eq!(
+        (held(&first).await?, store.counts(&default_queue()).await?.in_flight),
+        (0, 1)
+    );
+    paused.signal("-TERM")?;
+    assert_eq!(paused.exit_code()?, Some(0));
+    assert_eq!(paused.lines_with("job completed").len(), 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_runs_every_job_once() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("nap", "")])?;
+    let ids: BTreeSet<String> = (0..400).map(|n| n.to_string()).collect();
+    let jobs: Vec<_> = ids
+        .iter()
+        .map(|id| format!(r#"{{"id":"{id}","name":"nap"}}"#))
+        .collect();
+    push(&store, &jobs.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    let start = || Worker::start(&settings, folder.path(), &["--concurrency", "8", "--log", "debug"]);
+    let mut fleet = vec![start()?, start()?, start()?];
+    let mut retired = Vec::new();
+    for _ in 0..3 {
+        let completed = |fleet: &[Worker]| fleet.iter().map(|host| host.lines_with("job completed").len()).sum();
+        let before: usize = completed(&fleet);
+        eventually("more jobs completed", async || {
+            Ok((completed(&fleet) > before + 20).then_some(()))
+        })
+        .await?;
+        let mut oldest = fleet.remove(0);
+        oldest.signal("-TERM")?;
+        assert_eq!(oldest.exit_code()?, Some(0));
+        retired.push(oldest);
+        fleet.push(start()?);
+    }
+    eventually("every result", async || {
+        for id in &ids {
+            if store.result(id).await?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })
+    .await?;
+    for host in &mut fleet {
+        host.signal("-TERM")?;
+        assert_eq!(host.exit_code()?, Some(0));
+    }
+    let mut completions = BTreeMap::<String, usize>::new();
+    for host in fleet.iter().chain(&retired) {
+        // The lines are all there once the process is gone and its pipe is read to the end.
+        host.until_said("worker stopped").await?;
+        for line in host.lines_with("job completed") {
+            let id = line
+                .split("id=\"")
+                .nth(1)
+                .and_then(|rest| rest.split('"').next())
+                .unwrap();
+            *completions.entry(id.to_owned()).or_default() += 1;
+        }
+    }
+    assert_eq!(completions, ids.into_iter().map(|id| (id, 1)).collect());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_told_once_and_sat_out() -> anyhow::Result<()> {
+    let mut redis = Server::start(&[])?;
+    let settings = settings_at(&redis.url());
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("echo", "")])?;
+    let mut worker = Worker::start(&settings, folder.path(), &["--lease", "1s", "--queue", "default,other"])?;
+    worker.until_said("worker started").await?;
+    redis.kill();
+    worker.until_said("the lease could not be put off").await?;
+    redis.restart()?;
+    // The first of these meets a connection that broke.
+    let job = r#"{"id":"a","name":"echo","payload":1}"#;
+    eventually("a push", async || Ok(push(&store, &[job]).await.ok())).await?;
+    eventually("a result", async || Ok(store.result("a").await?)).await?;
+    worker.until_said("the store can be used again").await?;
+    worker.signal("-TERM")?;
+    assert_eq!(worker.exit_code()?, Some(0));
+    worker.until_said("worker stopped").await?;
+    let said = |what| worker.lines_with(what).len();
+    assert_eq!(
+        (said("the store cannot be used"), said("the store can be used again")),
+        (1, 1)
+    );
+    assert_eq!(said("ERROR"), 3, "and the two leases: {:?}", worker.lines_with("ERROR"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_cannot_deliver_its_last_settlements_says_so() -> anyhow::Result<()> {
+    let mut redis = Server::start(&[])?;
+    let settings = settings_at(&redis.url());
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("nap", "")])?;
+    push(&store, &[r#"{"id":"a","name":"nap"}"#]).await?;
+    let mut worker = Worker::start(&settings, folder.path(), &["--log", "debug"])?;
+    until_in_flight(&store, 1).await?;
+    redis.kill();
+    worker.until_said("job completed").await?;
+    worker.signal("-TERM")?;
+    assert_eq!(worker.exit_code()?, Some(3));
+    worker.until_said("the store did not take the last settlements").await?;
+    redis.restart()?;
+    eventually("a connection", async || Ok(store.failed_len().await.ok())).await?;
+    until_in_flight(&store, 1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_is_kept_while_every_core_computes() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("spin", "timeout = \"4s\"")])?;
+    let job = r#"{"name":"spin","max_attempts":1}"#;
+    push(&store, &[job; 16]).await?;
+    let mut worker = Worker::start(&settings, folder.path(), &["--lease", "2s", "--burst"])?;
+    let other = Worker::start(&settings, folder.path(), &["--lease", "2s", "--concurrency", "1"])?;
+    assert_eq!(worker.exit_code()?, Some(0));
+    assert_eq!(store.failed_len().await?, 16);
+    assert_eq!(
+        worker.lines_with("lease").len() + other.lines_with("took over").len(),
+        0
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_gives_back_at_once_what_waits_for_its_plugin() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("sleep", "concurrency = 1")])?;
+    let jobs: Vec<_> = (0..5).map(|n| format!(r#"{{"id":"{n}","name":"sleep"}}"#)).collect();
+    push(&store, &jobs.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    let worker = Worker::start(&settings, folder.path(), &["--grace", "1h"])?;
+    until_in_flight(&store, 5).await?;
+    worker.signal("-TERM")?;
+    eventually("four jobs back", async || {
+        let counts = store.counts(&default_queue()).await?;
+        Ok(((counts.ready, counts.in_flight) == (4, 1)).then_some(()))
+    })
+    .await
+}

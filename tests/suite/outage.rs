@@ -1,0 +1,277 @@
+//! Redis away, restarting, read-only, full, slow or cut off in the middle: nothing is lost, and all goes on afterwards.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kiln::outcome::Settlement;
+use kiln::queue::{Store, StoreSettings};
+use kiln::service::{Drained, ServiceSettings};
+
+use crate::proxy::Proxy;
+use crate::queue::{ACK, LONG, fetch, join, push_numbered, texts, until_counts};
+use crate::servers::Server;
+use crate::service::{folder_of, push, serve, settings};
+use crate::support::{default_queue, eventually, kiln, settings_at};
+
+/// The same store, reached past the proxy or through it.
+fn through(proxy: &Proxy, direct: &StoreSettings) -> StoreSettings {
+    StoreSettings {
+        url: proxy.url(),
+        ..direct.clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settlements_wait_for_a_redis_that_is_away() -> anyhow::Result<()> {
+    let mut redis = Server::start(&[])?;
+    let store = Store::open(&settings_at(&redis.url())).await?;
+    push_numbered(&store, 40).await?;
+    let consumer = join(&store, LONG).await?;
+    let deliveries = fetch(&consumer, 40).await?;
+    redis.kill();
+    for (n, delivery) in deliveries.into_iter().enumerate() {
+        let fate = match n % 4 {
+            0 => ACK,
+            1 => Settlement::Fail {
+                entry: format!("[{n}]"),
+            },
+            2 => Settlement::Requeue,
+            _ => Settlement::Retry {
+                job: format!("[{n}]"),
+                due_ms: 1_000,
+            },
+        };
+        consumer.settle(delivery, fate).await;
+    }
+    redis.restart()?;
+    until_counts(&store, (10, 10, 0)).await?;
+    assert_eq!(store.failed_len().await?, 10);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_whose_answer_was_lost_is_carried_out_once() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let direct = settings_at(&redis.url());
+    let proxy = Proxy::start(redis.port())?;
+    let (store, outside) = (
+        Store::open(&through(&proxy, &direct)).await?,
+        Store::open(&direct).await?,
+    );
+    push_numbered(&outside, 3).await?;
+    let consumer = join(&store, LONG).await?;
+    // What is lost must not be the question whether the script is known.
+    for delivery in fetch(&consumer, 1).await? {
+        consumer.settle(delivery, ACK).await;
+    }
+    until_counts(&outside, (2, 0, 0)).await?;
+    let mut deliveries = fetch(&consumer, 2).await?;
+    for settlement in [
+        Settlement::Fail { entry: "{}".to_owned() },
+        Settlement::Retry {
+            job: "{}".to_owned(),
+            due_ms: 1_000,
+        },
+    ] {
+        proxy.lose_replies();
+        consumer.settle(deliveries.remove(0), settlement).await;
+        eventually(
+            "a lost reply",
+            async || Ok((proxy.replies_to_lose() == 0).then_some(())),
+        )
+        .await?;
+    }
+    consumer.close().await?;
+    until_counts(&outside, (0, 1, 0)).await?;
+    assert_eq!(outside.failed_len().await?, 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_whose_answer_was_lost_keeps_the_order() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let direct = settings_at(&redis.url());
+    let proxy = Proxy::start(redis.port())?;
+    let store = Store::open(&through(&proxy, &direct)).await?;
+    let consumer = join(&store, LONG).await?;
+    assert!(fetch(&consumer, 1).await?.is_empty());
+    let pushed = push_numbered(&Store::open(&direct).await?, 9).await?;
+    proxy.lose_replies();
+    fetch(&consumer, 5).await.expect_err("its answer was lost");
+    assert_eq!(texts(&fetch(&consumer, 9).await?), pushed);
+    Ok(())
+}
+
+/// What can befall a Redis while a service runs on it.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Restart,
+    Crash,
+    Pause,
+    Replica,
+    Full,
+    ClientsMax,
+    ScriptFlush,
+    Cut,
+    CutMidReply,
+    LostReplies,
+    Slow,
+    Hold,
+    Refuse,
+}
+
+const FAULTS: [Fault; 13] = [
+    Fault::Restart,
+    Fault::Crash,
+    Fault::Pause,
+    Fault::Replica,
+    Fault::Full,
+    Fault::ClientsMax,
+    Fault::ScriptFlush,
+    Fault::Cut,
+    Fault::CutMidReply,
+    Fault::LostReplies,
+    Fault::Slow,
+    Fault::Hold,
+    Fault::Refuse,
+];
+
+/// Takes every place for clients that a server has, until it is dropped.
+struct Crowd(Vec<redis::aio::MultiplexedConnection>);
+
+impl Crowd {
+    async fn gather(redis: &Server) -> anyhow::Result<Self> {
+        let client = redis::Client::open(redis.url())?;
+        let mut crowd = Vec::new();
+        while let Ok(connection) = client.get_multiplexed_async_connection().await {
+            crowd.push(connection);
+        }
+        Ok(Self(crowd))
+    }
+}
+
+impl Fault {
+    async fn begin(self, redis: &mut Server, proxy: &Proxy) -> anyhow::Result<Option<Crowd>> {
+        match self {
+            Self::Restart => redis.shut_down()?,
+            Self::Crash => redis.kill(),
+            Self::Pause => redis.pause()?,
+            Self::Replica => redis.tell(&["REPLICAOF", "127.0.0.1", "1"]).await?,
+            Self::Full => redis.tell(&["CONFIG", "SET", "maxmemory", "1"]).await?,
+            Self::ClientsMax => {
+                let crowd = Crowd::gather(redis).await?;
+                assert!(crowd.0.len() > 10);
+                proxy.cut();
+                // Those that were cut off have left their places: these are taken as well.
+                let more = Crowd::gather(redis).await?;
+                return Ok(Some(Crowd(crowd.0.into_iter().chain(more.0).collect())));
+            }
+            Self::ScriptFlush => redis.tell(&["SCRIPT", "FLUSH"]).await?,
+            Self::Cut => proxy.cut(),
+            Self::CutMidReply => proxy.cut_mid_reply(3),
+            Self::LostReplies => proxy.lose_replies(),
+            Self::Slow => proxy.delay(Duration::from_millis(150)),
+            Self::Hold => proxy.hold(),
+            Self::Refuse => {
+                proxy.refuse();
+                proxy.cut();
+            }
+        }
+        Ok(None)
+    }
+
+    async fn end(self, redis: &mut Server, proxy: &Proxy) -> anyhow::Result<()> {
+        match self {
+            Self::Restart | Self::Crash => redis.restart()?,
+            Self::Pause => redis.resume()?,
+            Self::Replica => redis.tell(&["REPLICAOF", "NO", "ONE"]).await?,
+            Self::Full => redis.tell(&["CONFIG", "SET", "maxmemory", "0"]).await?,
+            Self::Slow => proxy.delay(Duration::ZERO),
+            Self::Hold | Self::Refuse => proxy.resume(),
+            Self::ClientsMax | Self::ScriptFlush | Self::Cut | Self::CutMidReply | Self::LostReplies => {}
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_outlives_every_kind_of_outage() -> anyhow::Result<()> {
+    let mut redis = Server::start(&["--maxclients", "40"])?;
+    let direct = settings_at(&redis.url());
+    let proxy = Proxy::start(redis.port())?;
+    let (store, outside) = (
+        Store::open(&through(&proxy, &direct)).await?,
+        Store::open(&direct).await?,
+    );
+    let folder = folder_of(&[("nap", "")])?;
+    let settings = ServiceSettings {
+        burst: false,
+        lease: Duration::from_secs(1),
+        ..settings()
+    };
+    let (serving, stop) = serve(settings, &store, folder.path()).await?;
+    for (n, fault) in FAULTS.into_iter().enumerate() {
+        let ids: BTreeSet<String> = (0..40).map(|job| format!("{n}-{job}")).collect();
+        let jobs: Vec<_> = ids
+            .iter()
+            .map(|id| format!(r#"{{"id":"{id}","name":"nap"}}"#))
+            .collect();
+        let jobs: Vec<_> = jobs.iter().map(String::as_str).collect();
+        push(&outside, &jobs).await?;
+        eventually("running jobs", async || {
+            Ok((outside.counts(&default_queue()).await?.in_flight > 0).then_some(()))
+        })
+        .await?;
+        let crowd = fault.begin(&mut redis, &proxy).await?;
+        // Long enough for heartbeats to fail and a lease to end.
+        tokio::time::timeout(Duration::from_millis(1_200), std::future::pending::<()>())
+            .await
+            .expect_err("nothing to wait for but time");
+        drop(crowd);
+        fault.end(&mut redis, &proxy).await?;
+        // A full Redis takes no results, but all else.
+        let kept = ids.iter().filter(|_| !matches!(fault, Fault::Full));
+        eventually(&format!("every result after {fault:?}"), async || {
+            for id in kept.clone() {
+                // This connection, too, met the fault.
+                if outside.result(id).await.ok().flatten().is_none() {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        })
+        .await?;
+        until_counts(&outside, (0, 0, 0))
+            .await
+            .with_context(|| format!("after {fault:?}"))?;
+    }
+    stop.cancel();
+    assert_eq!(serving.await??, Drained::Clean);
+    assert_eq!(outside.failed_len().await?, 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_takes_no_jobs_is_named_so() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let said = || -> anyhow::Result<(Option<i32>, String)> {
+        let output = kiln().args(["queues", "--store", &redis.url()]).output()?;
+        Ok((output.status.code(), String::from_utf8(output.stdout)?))
+    };
+    assert_eq!(said()?.0, Some(0));
+    redis.tell::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await?;
+    let (code, text) = said()?;
+    assert!(
+        code == Some(3) && text.contains("the store cannot be used: it is out of memory"),
+        "{text}"
+    );
+    redis.tell::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await?;
+    redis.tell::<()>(&["REPLICAOF", "127.0.0.1", "1"]).await?;
+    let (code, text) = said()?;
+    assert!(
+        code == Some(3) && text.contains("it is a replica and takes no writes"),
+        "{text}"
+    );
+    Ok(())
+}
