@@ -133,7 +133,7 @@ impl Address {
         };
         let nodes = urls.iter().map(|url| {
             let info = url.as_str().into_connection_info();
-            let info = info.map_err(|err| wrong(one_cause(&err).to_owned()))?;
+            let info = info.map_err(|err| wrong(one_cause(&err)))?;
             Ok(let_in(info, connection))
         });
         let nodes: Vec<_> = nodes.collect::<Result<_, QueueError>>()?;

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
 use super::QueueError;
-use super::link::Dialer;
+use super::dialer::Dialer;
 
 /// How long a wait lasts without news. Short enough that a connection that died unnoticed is noticed.
 pub(super) const SILENCE: Duration = Duration::from_secs(4);

@@ -78,12 +78,13 @@ macro_rules! either {
 mod address;
 mod bell;
 mod consumer;
+mod dialer;
 mod failed;
 mod keys;
 mod lease;
-mod link;
 mod memory;
 mod outage;
+mod pool;
 mod redis;
 mod settler;
 
@@ -155,7 +156,7 @@ impl QueueError {
         match self {
             Self::Url { .. } => false,
             Self::Unreachable { .. } | Self::Refused { .. } | Self::Slow { .. } => true,
-            Self::Redis(err) => link::is_outage(err),
+            Self::Redis(err) => outage::is_outage(err),
         }
     }
 }

@@ -1,7 +1,9 @@
-//! Says once that the store cannot be used, and once that it can again, whoever meets it first.
+//! What counts as an outage, and telling of it: once when it begins, once when it is over, whoever meets it first.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+use ::redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use super::QueueError;
 
@@ -32,6 +34,24 @@ impl Outage {
                 outage_s = (seconds * 10.0).round() / 10.0,
                 "the store can be used again"
             );
+        }
+    }
+}
+
+/// Whether an error means that the store, as opposed to this one command, cannot be used for now.
+pub(super) fn is_outage(err: &RedisError) -> bool {
+    use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, ReadOnly, TryAgain};
+    let server = |kind| matches!(kind, BusyLoading | ClusterDown | MasterDown | ReadOnly | TryAgain);
+    match err.kind() {
+        ErrorKind::Io
+        | ErrorKind::ClusterConnectionNotFound
+        | ErrorKind::MasterNameNotFoundBySentinel
+        | ErrorKind::NoValidReplicasFoundBySentinel => true,
+        ErrorKind::Server(kind) if server(kind) => true,
+        _ => {
+            let code = err.code().unwrap_or_default();
+            matches!(code, "OOM" | "BUSY" | "MISCONF" | "NOREPLICAS")
+                || err.detail().is_some_and(|why| why.contains("max number of clients"))
         }
     }
 }

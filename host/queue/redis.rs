@@ -12,8 +12,10 @@ use std::time::Duration;
 use ::redis::{Cmd, FromRedisValue, cmd};
 
 use super::bell::Bell;
+use super::dialer::Dialer;
 use super::keys::Keys;
-use super::link::{Dialer, Pool, Script, is_outage};
+use super::outage::is_outage;
+use super::pool::{Pool, Script};
 use super::{
     Claim, Counts, HostState, MAX_BATCH, MAX_BATCH_BYTES, Push, QueueError, QueueName, StoreSettings, Taken, score,
 };
@@ -96,7 +98,7 @@ impl RedisStore {
                     self.pool.run::<()>(&rpush).await?;
                     continue;
                 }
-                let mut call = PUSH_DELAYED.keys([self.keys.delayed(queue)]);
+                let mut call = PUSH_DELAYED.keys(&[self.keys.delayed(queue)]);
                 for push in jobs {
                     call.arg(&push.job).arg(score(push.due_ms.unwrap_or_default()));
                 }
@@ -107,7 +109,7 @@ impl RedisStore {
     }
 
     pub(super) async fn fetch(&self, claim: &Claim<'_>, tag: u64, count: usize) -> Result<Option<Taken>, QueueError> {
-        let mut call = FETCH.keys([self.ready(claim), self.in_flight(claim), self.leases(claim)]);
+        let mut call = FETCH.keys(&[self.ready(claim), self.in_flight(claim), self.leases(claim)]);
         call.arg(claim.host)
             .arg(claim.lease_ms())
             .arg(tag)
@@ -143,9 +145,9 @@ impl RedisStore {
         let (delayed, failed) = (self.keys.delayed(claim.queue.as_str()), self.keys.failed());
         let (in_flight, parked, ready) = (self.in_flight(claim), self.parked(claim), self.ready(claim));
         let mut call = if self.split {
-            SETTLE.keys([in_flight, parked, ready])
+            SETTLE.keys(&[in_flight, parked, ready])
         } else {
-            SETTLE.keys([in_flight, parked, ready, delayed, failed])
+            SETTLE.keys(&[in_flight, parked, ready, delayed, failed])
         };
         let leaves = |settlement: &Settlement| match settlement {
             Settlement::Ack { .. } => true,
@@ -184,7 +186,7 @@ impl RedisStore {
         if moves.is_empty() {
             return Ok(());
         }
-        let mut call = OURS.keys([self.in_flight(claim)]);
+        let mut call = OURS.keys(&[self.in_flight(claim)]);
         for (tag, _) in &moves {
             call.arg(tag);
         }
@@ -192,7 +194,7 @@ impl RedisStore {
         for (tag, settlement) in moves.into_iter().filter(|(tag, _)| ours.contains(tag)) {
             match settlement {
                 Settlement::Retry { job, due_ms } => {
-                    let mut call = PUSH_DELAYED.keys([self.keys.delayed(claim.queue.as_str())]);
+                    let mut call = PUSH_DELAYED.keys(&[self.keys.delayed(claim.queue.as_str())]);
                     self.pool.call::<()>(call.arg(job).arg(score(*due_ms))).await?;
                 }
                 Settlement::Fail { entry } => {
@@ -238,12 +240,12 @@ impl RedisStore {
     }
 
     pub(super) async fn park(&self, claim: &Claim<'_>, tag: u64) -> Result<(), QueueError> {
-        let mut call = PARK.keys([self.in_flight(claim), self.parked(claim)]);
+        let mut call = PARK.keys(&[self.in_flight(claim), self.parked(claim)]);
         self.pool.call(call.arg(tag)).await
     }
 
     pub(super) async fn unpark(&self, claim: &Claim<'_>, tag: u64) -> Result<bool, QueueError> {
-        let mut call = UNPARK.keys([self.in_flight(claim), self.parked(claim)]);
+        let mut call = UNPARK.keys(&[self.in_flight(claim), self.parked(claim)]);
         self.pool.call(call.arg(tag)).await
     }
 
@@ -254,16 +256,22 @@ impl RedisStore {
     /// Moves due jobs to ready and returns how many.
     pub(super) async fn promote(&self, queue: &QueueName) -> Result<usize, QueueError> {
         let (delayed, ready) = (self.keys.delayed(queue.as_str()), self.keys.ready(queue.as_str()));
-        if !self.split {
-            return self.pool.call(PROMOTE.keys([delayed, ready]).arg(MAX_BATCH)).await;
+        if self.split {
+            return self.promote_across(&delayed, &ready).await;
         }
-        let mut call = CLAIM_DUE.keys([delayed.clone()]);
+        self.pool.call(PROMOTE.keys(&[delayed, ready]).arg(MAX_BATCH)).await
+    }
+
+    /// The same to another slot, in three steps.
+    async fn promote_across(&self, delayed: &String, ready: &str) -> Result<usize, QueueError> {
+        let delayed = std::slice::from_ref(delayed);
+        let mut call = CLAIM_DUE.keys(delayed);
         call.arg(MAX_BATCH).arg(MAX_BATCH_BYTES).arg(PROMOTION_CLAIM.as_secs());
         let (claim, jobs): (String, Vec<Vec<u8>>) = self.pool.call(&call).await?;
         if !jobs.is_empty() {
             self.run::<()>(cmd("RPUSH").arg(ready).arg(&jobs)).await?;
             self.pool
-                .call::<()>(DROP_CLAIMED.keys([delayed]).arg(claim).arg(&jobs))
+                .call::<()>(DROP_CLAIMED.keys(delayed).arg(claim).arg(&jobs))
                 .await?;
         }
         Ok(jobs.len())
@@ -271,12 +279,12 @@ impl RedisStore {
 
     pub(super) async fn renew(&self, claim: &Claim<'_>) -> Result<bool, QueueError> {
         self.pool.trim();
-        let mut call = RENEW.keys([self.leases(claim)]);
+        let mut call = RENEW.keys(&[self.leases(claim)]);
         self.pool.call(call.arg(claim.host).arg(claim.lease_ms())).await
     }
 
     pub(super) async fn leave(&self, claim: &Claim<'_>) -> Result<(), QueueError> {
-        let mut call = LEAVE.keys([self.leases(claim), self.in_flight(claim)]);
+        let mut call = LEAVE.keys(&[self.leases(claim), self.in_flight(claim)]);
         self.pool.call(call.arg(claim.host)).await
     }
 
@@ -288,7 +296,7 @@ impl RedisStore {
         count: usize,
     ) -> Result<Option<Taken>, QueueError> {
         let queue = claim.queue.as_str();
-        let mut call = ADOPT.keys([
+        let mut call = ADOPT.keys(&[
             self.leases(claim),
             self.keys.in_flight(queue, dead),
             self.in_flight(claim),
@@ -317,9 +325,9 @@ impl RedisStore {
             self.keys.delayed(queue),
         );
         let mut call = if self.split {
-            COUNTS.keys([ready, leases])
+            COUNTS.keys(&[ready, leases])
         } else {
-            COUNTS.keys([ready, leases, set.clone()])
+            COUNTS.keys(&[ready, leases, set.clone()])
         };
         call.arg(self.keys.in_flight(queue, ""));
         // On its way out of the delayed set a job is in both slots; looking there first misses none.
@@ -414,18 +422,18 @@ impl RedisStore {
     }
 
     pub(super) async fn purge_failed(&self, count: u64) -> Result<u64, QueueError> {
-        self.pool.call(PURGE.keys([self.keys.failed()]).arg(count)).await
+        self.pool.call(PURGE.keys(&[self.keys.failed()]).arg(count)).await
     }
 
     pub(super) async fn retain_failed(&self, count: u64, last: &[u8]) -> Result<u64, QueueError> {
-        let mut call = RETAIN.keys([self.keys.failed(), self.keys.dropped()]);
+        let mut call = RETAIN.keys(&[self.keys.failed(), self.keys.dropped()]);
         self.pool.call(call.arg(count).arg(last)).await
     }
 
     pub(super) async fn revive(&self, queue: &QueueName, entry: &[u8], job: Vec<u8>) -> Result<bool, QueueError> {
         let (failed, ready) = (self.keys.failed(), self.keys.ready(queue.as_str()));
         if !self.split {
-            return self.pool.call(REVIVE.keys([failed, ready]).arg(entry).arg(job)).await;
+            return self.pool.call(REVIVE.keys(&[failed, ready]).arg(entry).arg(job)).await;
         }
         let place: Option<u64> = self.run(cmd("LPOS").arg(&failed).arg(entry)).await?;
         if place.is_none() {

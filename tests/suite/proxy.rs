@@ -22,7 +22,7 @@ pub(crate) struct Proxy {
     port: u16,
     /// The proxy ends when this is dropped.
     faults: Option<watch::Sender<Faults>>,
-    counters: Arc<Counters>,
+    to_lose: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -41,13 +41,6 @@ struct Faults {
     cut_mid_reply: (u64, usize),
 }
 
-#[derive(Default)]
-struct Counters {
-    accepted: AtomicU64,
-    open: AtomicU64,
-    to_lose: AtomicU64,
-}
-
 impl Proxy {
     /// A proxy on a port of its own for the server on `upstream`.
     pub(crate) fn start(upstream: u16) -> anyhow::Result<Self> {
@@ -55,12 +48,12 @@ impl Proxy {
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let counters = Arc::<Counters>::default();
+        let to_lose = Arc::<AtomicU64>::default();
         let (faults, seen) = watch::channel(Faults {
             upstream,
             ..Faults::default()
         });
-        let counted = Arc::clone(&counters);
+        let counted = Arc::clone(&to_lose);
         let thread = std::thread::spawn(move || {
             let served = runtime.block_on(serve(listener, seen, counted));
             served.expect("a proxy's port stays open");
@@ -68,22 +61,13 @@ impl Proxy {
         Ok(Self {
             port,
             faults: Some(faults),
-            counters,
+            to_lose,
             thread: Some(thread),
         })
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    /// Leads new connections to another server; the others stay where they are.
-    pub(crate) fn forward_to(&self, upstream: u16) {
-        self.set(|faults| faults.upstream = upstream);
     }
 
     /// Closes all connections.
@@ -104,12 +88,12 @@ impl Proxy {
 
     /// Discards the next reply, whose command was carried out, and closes its connection; once a call.
     pub(crate) fn lose_replies(&self) {
-        self.counters.to_lose.fetch_add(1, SeqCst);
+        self.to_lose.fetch_add(1, SeqCst);
     }
 
     /// How many replies are still to be lost.
     pub(crate) fn replies_to_lose(&self) -> u64 {
-        self.counters.to_lose.load(SeqCst)
+        self.to_lose.load(SeqCst)
     }
 
     /// Makes each chunk late, either way.
@@ -132,16 +116,6 @@ impl Proxy {
         self.set(|faults| (faults.holding, faults.refusing) = (false, false));
     }
 
-    /// Connections accepted so far, with those that were then refused.
-    pub(crate) fn accepted(&self) -> u64 {
-        self.counters.accepted.load(SeqCst)
-    }
-
-    /// Connections open now.
-    pub(crate) fn open(&self) -> u64 {
-        self.counters.open.load(SeqCst)
-    }
-
     fn set(&self, change: impl FnOnce(&mut Faults)) {
         self.faults.as_ref().expect("kept until drop").send_modify(change);
     }
@@ -158,14 +132,13 @@ impl Drop for Proxy {
 async fn serve(
     listener: std::net::TcpListener,
     faults: watch::Receiver<Faults>,
-    counters: Arc<Counters>,
+    to_lose: Arc<AtomicU64>,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let mut ended = faults.clone();
     let accepting = async {
         loop {
             let (client, _) = listener.accept().await?;
-            counters.accepted.fetch_add(1, SeqCst);
             let Faults { refusing, age, .. } = *faults.borrow();
             if refusing {
                 continue;
@@ -173,13 +146,9 @@ async fn serve(
             let link = Link {
                 born: age,
                 faults: faults.clone(),
-                counters: Arc::clone(&counters),
+                to_lose: Arc::clone(&to_lose),
             };
-            counters.open.fetch_add(1, SeqCst);
-            tokio::spawn(async move {
-                link.carry(client).await;
-                link.counters.open.fetch_sub(1, SeqCst);
-            });
+            tokio::spawn(async move { link.carry(client).await });
         }
     };
     tokio::select! {
@@ -193,7 +162,7 @@ async fn serve(
 struct Link {
     born: u64,
     faults: watch::Receiver<Faults>,
-    counters: Arc<Counters>,
+    to_lose: Arc<AtomicU64>,
 }
 
 impl Link {
@@ -237,7 +206,7 @@ impl Link {
                 length = length.min(*granted.get_or_insert(after_bytes));
             }
             let one_less = |to_lose: u64| to_lose.checked_sub(1);
-            let lost = self.counters.to_lose.fetch_update(SeqCst, SeqCst, one_less);
+            let lost = self.to_lose.fetch_update(SeqCst, SeqCst, one_less);
             anyhow::ensure!(lost.is_err(), "the reply gets lost");
             client.write_all(&chunk[..length]).await?;
             granted = granted.map(|granted| granted - length);
