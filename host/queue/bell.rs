@@ -81,19 +81,21 @@ impl Bell {
 
     /// Which of the sorted sets hold a job that is due, as soon as one may, at the latest after a few seconds.
     pub(super) async fn due(&self, sets: &[String]) -> Result<Vec<usize>, QueueError> {
-        let rung = self.rung.delayed.notified();
-        let look = self
-            .look(sets, |set| cmd("EVAL").arg(DUE).arg(1).arg(set).take())
-            .await?;
-        let left = |left: &Option<i64>| left.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
-        let due: Vec<_> = (0..sets.len())
-            .filter(|at| left(&look.found[*at]) == Some(Duration::ZERO))
-            .collect();
-        if due.is_empty() {
+        loop {
+            let rung = self.rung.delayed.notified();
+            let look = self
+                .look(sets, |set| cmd("EVAL").arg(DUE).arg(1).arg(set).take())
+                .await?;
+            let left = |left: &Option<i64>| left.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+            let due: Vec<_> = (0..sets.len())
+                .filter(|at| left(&look.found[*at]) == Some(Duration::ZERO))
+                .collect();
             let next = look.found.iter().filter_map(left).min().unwrap_or(SILENCE);
-            let _ = timeout(next.min(look.patience), rung).await;
+            let wait = next.min(look.patience);
+            if !due.is_empty() || timeout(wait, rung).await.is_ok() || wait < next {
+                return Ok(due);
+            }
         }
-        Ok(due)
     }
 
     async fn look(&self, keys: &[String], ask: impl Fn(&str) -> Cmd) -> Result<Look, QueueError> {

@@ -42,6 +42,10 @@ enum How {
 impl Dialer {
     pub(super) fn new(settings: &StoreSettings) -> Result<Self, QueueError> {
         let address = Address::new(settings)?;
+        if address.tls.is_some() {
+            // Whoever embeds Kiln may have chosen another one already.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let settings = settings.connection.clone();
         let wrong = |err: RedisError| QueueError::Url {
             url: address.shown.clone(),
@@ -219,12 +223,18 @@ fn cluster(address: &Address, settings: &ConnectionSettings) -> RedisResult<Clus
     let mut builder = ClusterClient::builder(address.nodes.clone())
         .tcp_settings(address.tcp_settings().clone())
         .retries(settings.retries)
+        .min_retry_wait(millis(DIAL_WAIT_MIN))
+        .max_retry_wait(millis(DIAL_WAIT_MAX))
         .connection_timeout(settings.dial_timeout)
         .response_timeout(settings.read_timeout);
     if let Some(certificates) = &address.tls {
         builder = builder.certs(certificates.clone());
     }
     builder.build()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// One connection, shared by whoever sends over it.

@@ -87,20 +87,23 @@ impl RedisStore {
 
     pub(super) async fn push(&self, jobs: &[Push]) -> Result<(), QueueError> {
         for jobs in jobs.chunks(PUSH_JOBS) {
-            for jobs in jobs.chunk_by(|a, b| a.queue == b.queue && a.due_ms.is_some() == b.due_ms.is_some()) {
-                let queue = jobs[0].queue.as_str();
-                if jobs[0].due_ms.is_none() {
-                    let mut rpush = cmd("RPUSH");
-                    rpush.arg(self.keys.ready(queue));
-                    for push in jobs {
-                        rpush.arg(&push.job);
-                    }
-                    self.pool.run::<()>(&rpush).await?;
-                    continue;
+            // One command for each key: the order within a queue stays, and between queues there is none.
+            let (mut ready, mut delayed) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, Vec<_>>::new());
+            for push in jobs {
+                let queue = push.queue.as_str();
+                match push.due_ms {
+                    None => ready.entry(queue).or_default().push(&push.job),
+                    Some(due_ms) => delayed.entry(queue).or_default().push((&push.job, score(due_ms))),
                 }
+            }
+            for (queue, jobs) in ready {
+                self.run::<()>(cmd("RPUSH").arg(self.keys.ready(queue)).arg(jobs))
+                    .await?;
+            }
+            for (queue, jobs) in delayed {
                 let mut call = PUSH_DELAYED.keys(&[self.keys.delayed(queue)]);
-                for push in jobs {
-                    call.arg(&push.job).arg(score(push.due_ms.unwrap_or_default()));
+                for (job, due) in jobs {
+                    call.arg(job).arg(due);
                 }
                 self.pool.call::<()>(&call).await?;
             }

@@ -305,7 +305,7 @@ async fn an_outage_is_told_once_and_sat_out() -> anyhow::Result<()> {
     let settings = settings_at(&redis.url());
     let store = Store::open(&settings).await?;
     let folder = folder_of(&[("echo", "")])?;
-    let mut worker = Worker::start(&settings, folder.path(), &["--lease", "1s", "--queue", "default,other"])?;
+    let mut worker = Worker::start(&settings, folder.path(), &["--lease", "2s", "--queue", "default,other"])?;
     worker.until_said("worker started").await?;
     redis.kill();
     worker.until_said("the lease could not be put off").await?;

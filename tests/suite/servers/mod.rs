@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::SeqCst};
+use std::thread::JoinHandle;
 
 use anyhow::{Context, bail, ensure};
 use tempfile::TempDir;
@@ -188,6 +189,8 @@ struct Process {
     pid: u32,
     /// Once its input ends, which it does however the test run ends, it kills the server and removes its folder.
     shell: Child,
+    /// Reads what the server says, which ends once it and all it forked are gone.
+    log: Option<JoinHandle<()>>,
 }
 
 impl Process {
@@ -208,7 +211,11 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .context("sh")?;
-        let mut process = Self { pid: 0, shell };
+        let mut process = Self {
+            pid: 0,
+            shell,
+            log: None,
+        };
         let mut lines = BufReader::new(process.shell.stdout.take().context("stdout")?).lines();
         let mut said = Vec::new();
         for line in &mut lines {
@@ -217,7 +224,7 @@ impl Process {
             if line.contains("eady to accept connections") || line.contains("Sentinel ID is") {
                 process.pid = line.split(':').next().unwrap_or_default().parse()?;
                 // Read on, or the server would block once the pipe is full.
-                std::thread::spawn(move || lines.for_each(drop));
+                process.log = Some(std::thread::spawn(move || lines.for_each(drop)));
                 return Ok(process);
             }
             said.push(line);
@@ -233,6 +240,8 @@ impl Process {
         let mut input = self.shell.stdin.take().context("ended already")?;
         writeln!(input, "{signal}")?;
         self.shell.wait()?;
+        // What it forked may still write to its folder.
+        let _ = self.log.take().map(JoinHandle::join);
         Ok(())
     }
 }

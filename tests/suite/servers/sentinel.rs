@@ -8,28 +8,19 @@ use super::Server;
 use crate::support::eventually;
 
 /// What the sentinels call the master.
-pub(crate) const MASTER_NAME: &str = "mymaster";
+const MASTER_NAME: &str = "mymaster";
 
 /// How many servers the sentinels watch.
 const NODES: usize = 3;
 
-/// After how many milliseconds without a sign of life each sentinel counts a server as down. Were they alike, all could
-/// stand for election at once, none be elected, and the next try be six seconds away.
-const DOWN_AFTER_MS: [u16; 3] = [800, 1000, 1200];
+/// After how many milliseconds without a sign of life each sentinel counts a server as down. They look for one every
+/// second, so less than this would make them take every new master for dead. Were they alike, all could stand for
+/// election at once, none be elected, and the next try be six seconds away.
+const DOWN_AFTER_MS: [u16; 3] = [1500, 1700, 1900];
 
-/// How often sentinels do what, in milliseconds. By default they look for signs of life too rarely for the above, and
-/// would take a new master for dead. They choose only replicas that told them something within five of the first, which
-/// these do once a second.
-const PERIODS: [&str; 8] = [
-    "PING-PERIOD",
-    "250",
-    "INFO-PERIOD",
-    "500",
-    "ASK-PERIOD",
-    "200",
-    "PUBLISH-PERIOD",
-    "200",
-];
+/// How often, in milliseconds, a sentinel tells the others of itself and asks servers about themselves. Only then does
+/// it learn of a sentinel, or of a master that came back and has to become a replica.
+const PERIODS_MS: [&str; 4] = ["PUBLISH-PERIOD", "200", "INFO-PERIOD", "1000"];
 
 /// A master, two replicas and three sentinels, of which two decide.
 pub(crate) struct Sentinels {
@@ -55,7 +46,9 @@ impl Sentinels {
         let sentinels = DOWN_AFTER_MS.into_iter().map(start).collect::<Result<_, _>>()?;
         let started = Self { nodes, sentinels };
         for sentinel in &started.sentinels {
-            let () = sentinel.tell(&[&["SENTINEL", "DEBUG"], &PERIODS[..]].concat()).await?;
+            let () = sentinel
+                .tell(&[&["SENTINEL", "DEBUG"], &PERIODS_MS[..]].concat())
+                .await?;
         }
         for sentinel in &started.sentinels {
             until_settled(sentinel).await?;
