@@ -117,7 +117,7 @@ pub async fn run(
     let loops = TaskTracker::new();
     loops.spawn(until(drained.clone(), heartbeat(Arc::clone(&consumer))));
     loops.spawn(until(drained.clone(), guard(Arc::clone(&consumer))));
-    loops.spawn(until(stop.clone(), promote(store.clone(), Arc::clone(&consumer))));
+    loops.spawn(promote(store.clone(), Arc::clone(&consumer), stop.clone()));
     if !settings.retention.keeps_all() {
         let retaining = retain(store.clone(), Arc::clone(&consumer), settings.retention);
         loops.spawn(until(stop.clone(), retaining));
@@ -241,21 +241,26 @@ async fn fetch_in_order(order: &[&QueueName], consumer: &Consumer, count: usize)
     Ok(deliveries)
 }
 
-/// Moves due jobs to ready, each as its time comes.
-async fn promote(store: Store, consumer: Arc<Consumer>) {
+/// Moves due jobs to ready, each as its time comes. Stops only between two promotions: one that is broken off may leave
+/// its jobs in both places.
+async fn promote(store: Store, consumer: Arc<Consumer>, stop: CancellationToken) {
     let mut faults = Faults::new(&consumer, "promote");
-    loop {
-        match promote_due(&store, &consumer).await {
+    while let Some(due) = stop.run_until_cancelled(consumer.wait_due()).await {
+        let promoted = match due {
+            Ok(due) => promote_due(&store, &due).await,
+            Err(err) => Err(err),
+        };
+        match promoted {
             Ok(()) => faults.over(),
-            Err(err) => faults.wait(&err).await,
+            Err(err) => _ = stop.run_until_cancelled(faults.wait(&err)).await,
         }
         sleep(PROMOTE_PAUSE).await;
     }
 }
 
-async fn promote_due(store: &Store, consumer: &Consumer) -> Result<(), QueueError> {
-    for queue in consumer.wait_due().await? {
-        while store.promote(&queue).await? >= MAX_BATCH {}
+async fn promote_due(store: &Store, due: &[QueueName]) -> Result<(), QueueError> {
+    for queue in due {
+        while store.promote(queue).await? >= MAX_BATCH {}
     }
     Ok(())
 }

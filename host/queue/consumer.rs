@@ -40,8 +40,6 @@ pub struct Consumer {
     next_tag: AtomicU64,
     /// Held by whoever moves jobs into this host's table, until they are held here too.
     taking: tokio::sync::Mutex<Taking>,
-    /// Deliveries have been dropped that are still in this host's table.
-    dropped: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -52,6 +50,8 @@ pub(super) struct Shared {
     pub(super) leases: Vec<Lease>,
     length: Duration,
     held: Held,
+    /// Deliveries have been dropped that are still in this host's table.
+    dropped: AtomicBool,
     pub(super) outage: Outage,
 }
 
@@ -92,6 +92,7 @@ impl Consumer {
             leases: leases.collect(),
             length: lease,
             held: Held::default(),
+            dropped: AtomicBool::new(false),
             outage: Outage::default(),
         });
         let (settlements, receiver) = mpsc::channel(MAX_UNSETTLED);
@@ -111,7 +112,6 @@ impl Consumer {
             stop,
             next_tag: AtomicU64::new(1),
             taking: tokio::sync::Mutex::new(taking),
-            dropped: AtomicBool::new(false),
         };
         consumer.heartbeat().await?;
         Ok(consumer)
@@ -149,12 +149,14 @@ impl Consumer {
         let tag = self.next_tag.fetch_add(count as u64, Ordering::Relaxed);
         let (asked, stop) = (Moment::now(), lease.running());
         let Some(taken) = self.shared.store.fetch(&self.shared.claim(queue), tag, count).await? else {
-            self.renew(lease).await?;
+            self.shared.renew(lease).await?;
             return Ok(Vec::new());
         };
         if !taken.jobs.is_empty() {
             lease.put_off(asked);
         }
+        // The answer may have waited while this process was stopped: what it brings must not start then.
+        let _next = self.stop_in_time();
         let deliveries = self.shared.deliveries(queue, tag, taken.jobs, &stop);
         taking.suspect = false;
         Ok(deliveries)
@@ -223,7 +225,9 @@ impl Consumer {
     /// When the store fails. The job must not be run then.
     pub async fn unpark(&self, delivery: &Delivery) -> Result<bool, QueueError> {
         let claim = self.shared.claim(&delivery.queue);
-        self.shared.store.unpark(&claim, delivery.tag).await
+        let ours = self.shared.store.unpark(&claim, delivery.tag).await?;
+        let _next = self.stop_in_time();
+        Ok(ours && !delivery.stop.is_cancelled())
     }
 
     /// Hands a delivery's fate over to be carried out. Waits only while the store is too far behind.
@@ -243,7 +247,7 @@ impl Consumer {
     /// they came, before anything else is taken.
     pub fn give_back(&self, delivery: Delivery) {
         drop(delivery);
-        self.dropped.store(true, Ordering::Release);
+        self.shared.dropped.store(true, Ordering::Release);
     }
 
     /// Carries out what was given back, without taking anything.
@@ -265,7 +269,7 @@ impl Consumer {
     /// # Errors
     /// When the store fails for any of them.
     pub async fn heartbeat(&self) -> Result<Heartbeat, QueueError> {
-        let beats = self.shared.leases.iter().map(|lease| self.renew(lease));
+        let beats = self.shared.leases.iter().map(|lease| self.shared.renew(lease));
         let kept = join_all(beats).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         self.shared.outage.over();
         Ok(if kept.into_iter().all(|kept| kept) {
@@ -279,15 +283,17 @@ impl Consumer {
     /// So no two hosts run one job at once, as long as this one's clock runs.
     #[must_use]
     pub fn stop_in_time(&self) -> Duration {
-        let mut next = GUARD_INTERVAL;
+        let (mut next, mut stopped) = (GUARD_INTERVAL, Vec::new());
         for lease in &self.shared.leases {
             match lease.stop_in_time() {
                 Ok(left) => next = next.min(left),
-                Err(_stopped) => {
-                    self.dropped.store(true, Ordering::Release);
-                    tracing::error!(queue = %lease.queue, "the lease could not be put off; stopping what runs under it");
-                }
+                Err(_stopped) => stopped.push(lease.queue.as_str()),
             }
+        }
+        if !stopped.is_empty() {
+            self.shared.dropped.store(true, Ordering::Release);
+            let queues = stopped.join(",");
+            tracing::error!(queues, "the lease could not be put off; stopping what runs under it");
         }
         next
     }
@@ -319,20 +325,6 @@ impl Consumer {
         Ok(())
     }
 
-    /// Puts one lease off. False: it had run out.
-    async fn renew(&self, lease: &Lease) -> Result<bool, QueueError> {
-        let patience = self.shared.length.max(Duration::from_secs(1)) / 4;
-        let (asked, claim) = (Moment::now(), self.shared.claim(&lease.queue));
-        let renewed = tokio::time::timeout(patience, self.shared.store.renew(&claim)).await;
-        let kept = renewed.unwrap_or(Err(QueueError::Slow { patience }))?;
-        if !kept && lease.ran_out() {
-            self.dropped.store(true, Ordering::Release);
-            tracing::error!(queue = %lease.queue, "the lease had run out: others may have taken over what ran here; stopped it");
-        }
-        lease.put_off(asked);
-        Ok(kept)
-    }
-
     fn lease(&self, queue: &QueueName) -> Option<&Lease> {
         self.shared.leases.iter().find(|lease| lease.queue == *queue)
     }
@@ -341,7 +333,7 @@ impl Consumer {
     /// fails or is dropped, it is due again.
     async fn begin_taking(&self) -> Result<MutexGuard<'_, Taking>, QueueError> {
         let mut taking = self.taking.lock().await;
-        let dropped = self.dropped.swap(false, Ordering::AcqRel);
+        let dropped = self.shared.dropped.swap(false, Ordering::AcqRel);
         if taking.suspect || dropped || taking.compared.elapsed() > COMPARE_INTERVAL {
             taking.suspect = true;
             self.give_back_unknown().await?;
@@ -374,6 +366,20 @@ impl Consumer {
 }
 
 impl Shared {
+    /// Puts one lease off. False: it had run out.
+    pub(super) async fn renew(&self, lease: &Lease) -> Result<bool, QueueError> {
+        let patience = self.length.max(Duration::from_secs(1)) / 4;
+        let (asked, claim) = (Moment::now(), self.claim(&lease.queue));
+        let renewed = tokio::time::timeout(patience, self.store.renew(&claim)).await;
+        let kept = renewed.unwrap_or(Err(QueueError::Slow { patience }))?;
+        if !kept && lease.ran_out() {
+            self.dropped.store(true, Ordering::Release);
+            tracing::error!(queue = %lease.queue, "the lease had run out: others may have taken over what ran here; stopped it");
+        }
+        lease.put_off(asked);
+        Ok(kept)
+    }
+
     pub(super) fn claim<'a>(&'a self, queue: &'a QueueName) -> Claim<'a> {
         Claim {
             host: &self.host,

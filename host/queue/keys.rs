@@ -47,6 +47,11 @@ impl Keys {
         self.beside(queue, &format!("parked:{host}"))
     }
 
+    /// STRING: the last tag under which a host has taken a job.
+    pub(super) fn last_tag(&self, queue: &str, host: &str) -> String {
+        self.beside(queue, &format!("lasttag:{host}"))
+    }
+
     /// STRING: how many failed entries were dropped by the operator's wish. In the failed list's slot.
     pub(super) fn dropped(&self) -> String {
         let failed = self.failed();
@@ -95,6 +100,7 @@ impl Keys {
             beside
                 .or_else(|| Some(queue.rsplit_once(":inflight:")?.0))
                 .or_else(|| Some(queue.rsplit_once(":parked:")?.0))
+                .or_else(|| Some(queue.rsplit_once(":lasttag:")?.0))
                 .unwrap_or(queue),
         )
     }
@@ -137,6 +143,7 @@ mod tests {
                 keys.delayed("a:b"),
                 keys.in_flight("a:b", "h"),
                 keys.parked("a:b", "h"),
+                keys.last_tag("a:b", "h"),
                 keys.leases("a:b"),
             ] {
                 assert_eq!(keys.queue_of(&key), Some("a:b"), "{key}");

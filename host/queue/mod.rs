@@ -35,11 +35,11 @@
 //! | transition | made by | asked twice, or its answer lost | where slots differ |
 //! |---|---|---|---|
 //! | push | `RPUSH`, `push_delayed` | a second job | the same |
-//! | fetch: ready → in flight | `fetch`, only under a good lease, which it puts off | the same tags give the same jobs; what the host never heard of goes back by *give back* | the same |
+//! | fetch: ready → in flight | `fetch`, only under a good lease, which it puts off | takes nothing more: no tag is used twice. What the host never heard of goes back by *give back* | the same |
 //! | park, unpark | `park`, `unpark` | nothing more happens. What is not known to be parked counts as started | the same |
 //! | ack: in flight → done | `settle` | refused: the tag is gone | the same |
 //! | requeue: in flight → the front of ready | `settle` | refused | the same |
-//! | retry: in flight → delayed | `settle` | refused | `ours`, `push_delayed`, `settle`. A crash in between leaves the job in both: it runs twice |
+//! | retry: in flight → delayed | `settle` | refused | `ours` (under a good lease), `push_delayed`, `settle`. A crash in between leaves the job in both: it runs twice |
 //! | fail: in flight → failed | `settle` | refused | `ours`, `RPUSH`, `settle`. As for retry |
 //! | promote: delayed → ready | `promote` | moves what else is due | `claim_due` puts the job off by ten seconds, `RPUSH`, `drop_claimed`. A crash before the push delays it by those, one after it runs it twice |
 //! | adopt: in flight → in flight of another host, parked → ready | `adopt`, once the lease has run out | as for fetch | the same |
@@ -138,6 +138,12 @@ pub enum QueueError {
         /// What it said.
         why: String,
     },
+    /// What was asked needs a lease, and the host's has run out.
+    #[error("the lease on {queue} has run out")]
+    Lapsed {
+        /// On which queue.
+        queue: QueueName,
+    },
     /// Nothing came back in the time a lease allows for.
     #[error("redis: no answer within {} ms", patience.as_millis())]
     Slow {
@@ -145,7 +151,7 @@ pub enum QueueError {
         patience: Duration,
     },
     /// Redis answered with an error, or not in time.
-    #[error("redis: {0}")]
+    #[error("redis: {}", one_line(.0))]
     Redis(#[from] RedisError),
 }
 
@@ -154,7 +160,7 @@ impl QueueError {
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Url { .. } => false,
+            Self::Url { .. } | Self::Lapsed { .. } => false,
             Self::Unreachable { .. } | Self::Refused { .. } | Self::Slow { .. } => true,
             Self::Redis(err) => outage::is_outage(err),
         }
@@ -163,7 +169,12 @@ impl QueueError {
 
 /// What redis-rs says of a failure, less its own name for the kind of it.
 fn one_cause(err: &RedisError) -> String {
-    err.detail().map_or_else(|| err.to_string(), ToOwned::to_owned)
+    err.detail()
+        .map_or_else(|| one_line(err), |detail| detail.replace('\n', "; "))
+}
+
+fn one_line(err: &RedisError) -> String {
+    err.to_string().replace('\n', "; ")
 }
 
 /// A name for a queue that makes valid, unambiguous keys.
@@ -188,6 +199,7 @@ impl QueueName {
             || name.ends_with(":leases")
             || name.contains(":inflight:")
             || name.contains(":parked:")
+            || name.contains(":lasttag:")
         {
             return wrong("ends like a key of another queue");
         }

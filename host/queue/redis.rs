@@ -27,6 +27,9 @@ const PUSH_JOBS: usize = 1_000;
 /// How long a promotion to another slot may take before another host may try it: far longer than it takes.
 const PROMOTION_CLAIM: Duration = Duration::from_secs(10);
 
+/// How long it is remembered under which tags a host has taken jobs: far longer than a message can be on its way.
+const LAST_TAG_MS: u64 = 24 * 3600 * 1000;
+
 /// Keys looked at in one step of a scan.
 const SCAN_STEP: usize = 1_000;
 
@@ -112,12 +115,14 @@ impl RedisStore {
     }
 
     pub(super) async fn fetch(&self, claim: &Claim<'_>, tag: u64, count: usize) -> Result<Option<Taken>, QueueError> {
-        let mut call = FETCH.keys(&[self.ready(claim), self.in_flight(claim), self.leases(claim)]);
+        let last_tag = self.last_tag(claim);
+        let mut call = FETCH.keys(&[self.ready(claim), self.in_flight(claim), self.leases(claim), last_tag]);
         call.arg(claim.host)
             .arg(claim.lease_ms())
             .arg(tag)
             .arg(count)
-            .arg(MAX_BATCH_BYTES);
+            .arg(MAX_BATCH_BYTES)
+            .arg(LAST_TAG_MS);
         let jobs: Option<Vec<Vec<u8>>> = self.pool.call(&call).await?;
         Ok(jobs.map(|jobs| Taken { jobs, went_back: 0 }))
     }
@@ -152,25 +157,25 @@ impl RedisStore {
         } else {
             SETTLE.keys(&[in_flight, parked, ready, delayed, failed])
         };
-        let leaves = |settlement: &Settlement| match settlement {
-            Settlement::Ack { .. } => true,
-            Settlement::Retry { .. } | Settlement::Fail { .. } => self.split,
-            Settlement::Requeue => false,
+        let elsewhere =
+            |fate: &Settlement| self.split && matches!(fate, Settlement::Retry { .. } | Settlement::Fail { .. });
+        // What is not known to be at its destination stays where it is.
+        let leaves = |(tag, fate): &&(u64, &Settlement)| {
+            matches!(fate, Settlement::Ack { .. }) || (elsewhere(fate) && written.contains(tag))
         };
-        let acks: Vec<u64> = batch
-            .iter()
-            .filter(|(_, fate)| leaves(fate))
-            .map(|(tag, _)| *tag)
-            .collect();
+        let acks: Vec<u64> = batch.iter().filter(leaves).map(|(tag, _)| *tag).collect();
         call.arg(acks.len()).arg(acks);
-        for (tag, settlement) in batch.iter().filter(|(_, fate)| !leaves(fate)) {
+        let mut refused = 0;
+        for (tag, settlement) in batch {
             match settlement {
-                Settlement::Retry { job, due_ms } => call.arg(tag).arg("retry").arg(job).arg(score(*due_ms)),
-                Settlement::Fail { entry } => call.arg(tag).arg("fail").arg(entry).arg(0),
-                Settlement::Requeue | Settlement::Ack { .. } => call.arg(tag).arg("requeue").arg("").arg(0),
-            };
+                Settlement::Ack { .. } => {}
+                fate if elsewhere(fate) => refused += usize::from(!written.contains(tag)),
+                Settlement::Retry { job, due_ms } => _ = call.arg(tag).arg("retry").arg(job).arg(score(*due_ms)),
+                Settlement::Fail { entry } => _ = call.arg(tag).arg("fail").arg(entry).arg(0),
+                Settlement::Requeue => _ = call.arg(tag).arg("requeue").arg("").arg(0),
+            }
         }
-        self.pool.call(&call).await
+        Ok(refused + self.pool.call::<usize>(&call).await?)
     }
 
     /// The first two steps of moves to other slots.
@@ -189,11 +194,16 @@ impl RedisStore {
         if moves.is_empty() {
             return Ok(());
         }
-        let mut call = OURS.keys(&[self.in_flight(claim)]);
+        let mut call = OURS.keys(&[self.in_flight(claim), self.leases(claim)]);
+        call.arg(claim.host);
         for (tag, _) in &moves {
             call.arg(tag);
         }
-        let ours: HashSet<u64> = self.pool.call(&call).await?;
+        let ours: Option<HashSet<u64>> = self.pool.call(&call).await?;
+        let Some(ours) = ours else {
+            let queue = claim.queue.clone();
+            return Err(QueueError::Lapsed { queue });
+        };
         for (tag, settlement) in moves.into_iter().filter(|(tag, _)| ours.contains(tag)) {
             match settlement {
                 Settlement::Retry { job, due_ms } => {
@@ -287,7 +297,7 @@ impl RedisStore {
     }
 
     pub(super) async fn leave(&self, claim: &Claim<'_>) -> Result<(), QueueError> {
-        let mut call = LEAVE.keys(&[self.leases(claim), self.in_flight(claim)]);
+        let mut call = LEAVE.keys(&[self.leases(claim), self.in_flight(claim), self.last_tag(claim)]);
         self.pool.call(call.arg(claim.host)).await
     }
 
@@ -305,13 +315,15 @@ impl RedisStore {
             self.in_flight(claim),
             self.ready(claim),
             self.keys.parked(queue, dead),
+            self.last_tag(claim),
         ]);
         call.arg(dead)
             .arg(claim.host)
             .arg(claim.lease_ms())
             .arg(tag)
             .arg(count)
-            .arg(MAX_BATCH_BYTES);
+            .arg(MAX_BATCH_BYTES)
+            .arg(LAST_TAG_MS);
         let taken: Option<(usize, Vec<Vec<u8>>)> = self.pool.call(&call).await?;
         Ok(taken.map(|(went_back, jobs)| Taken { jobs, went_back }))
     }
@@ -460,6 +472,10 @@ impl RedisStore {
 
     fn parked(&self, claim: &Claim<'_>) -> String {
         self.keys.parked(claim.queue.as_str(), claim.host)
+    }
+
+    fn last_tag(&self, claim: &Claim<'_>) -> String {
+        self.keys.last_tag(claim.queue.as_str(), claim.host)
     }
 
     fn leases(&self, claim: &Claim<'_>) -> String {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::consumer::Shared;
 use super::lease::Lease;
-use super::{Delivery, MAX_BATCH, MAX_BATCH_BYTES};
+use super::{Delivery, MAX_BATCH, MAX_BATCH_BYTES, QueueError};
 use crate::outcome::Settlement;
 
 /// Settlements held while the store cannot take them. Beyond that attempts wait, so nothing grows.
@@ -104,6 +104,11 @@ async fn settle_for_sure(shared: &Shared, lease: &Lease, batch: &[Settled]) {
     let refused = loop {
         match shared.store.settle(&shared.claim(queue), &by_tag, &mut written).await {
             Ok(refused) => break refused,
+            Err(QueueError::Lapsed { .. }) => {
+                // Whatever this finds, asking anew is all there is to do.
+                let _ = shared.renew(lease).await;
+                failures += 1;
+            }
             Err(err) => {
                 if !shared.outage.note(&err) && failures.is_multiple_of(RETRIES_LOGGED) {
                     tracing::error!(%queue, jobs, %err, "the store refuses settlements; offering them again");

@@ -1,4 +1,4 @@
-;; Waits for a tenth of a second, then returns its payload.
+;; Waits in the host for as many milliseconds as its payload says, a whole number, and completes with it.
 (module
   (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $subscribe (param i64) (result i32)))
   (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
@@ -12,7 +12,13 @@
     (param $id i32) (param $id_len i32) (param $name i32) (param $name_len i32) (param $queue i32) (param $queue_len i32)
     (param $payload i32) (param $payload_len i32) (param $attempt i32) (param $max_attempts i32) (param $created i64)
     (param $metadata i32) (param $metadata_len i32) (result i32)
-    (call $block (call $subscribe (i64.const 100000000)))
+    (local $ms i64) (local $at i32)
+    (loop $digit
+      (local.set $ms (i64.add (i64.mul (local.get $ms) (i64.const 10))
+        (i64.sub (i64.load8_u (i32.add (local.get $payload) (local.get $at))) (i64.const 48))))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br_if $digit (i32.lt_u (local.get $at) (local.get $payload_len))))
+    (call $block (call $subscribe (i64.mul (local.get $ms) (i64.const 1000000))))
     (i32.store8 (i32.const 8) (i32.const 1))
     (i32.store (i32.const 12) (local.get $payload))
     (i32.store (i32.const 16) (local.get $payload_len))

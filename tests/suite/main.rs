@@ -14,6 +14,7 @@ mod crowd;
 mod guests;
 mod hosts;
 mod loading;
+mod model;
 mod outage;
 mod proxy;
 mod queue;

@@ -215,7 +215,7 @@ async fn a_service_outlives_every_kind_of_outage() -> anyhow::Result<()> {
         let ids: BTreeSet<String> = (0..40).map(|job| format!("{n}-{job}")).collect();
         let jobs: Vec<_> = ids
             .iter()
-            .map(|id| format!(r#"{{"id":"{id}","name":"nap"}}"#))
+            .map(|id| format!(r#"{{"id":"{id}","name":"nap","payload":100}}"#))
             .collect();
         let jobs: Vec<_> = jobs.iter().map(String::as_str).collect();
         push(&outside, &jobs).await?;

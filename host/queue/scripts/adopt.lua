@@ -1,9 +1,10 @@
 -- in flight → in flight elsewhere, or ready again. Takes up to `count` jobs over from a host whose lease has run out:
 -- those that had not started go back to the front of their queue; the others come into the table of the host that asks,
 -- which then settles them as its own. The last one takes the dead host's lease away. Only a host with a good lease
--- takes anything over. Asked twice for the same tags, it gives the same jobs.
--- keys: leases, in-flight of the dead host, in-flight of the host, ready, parked of the dead host
--- args: dead host, host, lease in ms, first tag, count, bytes that are enough
+-- takes anything over. Asked twice for the same tags, however late, it takes nothing more and gives what is still under
+-- them.
+-- keys: leases, in-flight of the dead host, in-flight of the host, ready, parked of the dead host, last tag of the host
+-- args: dead host, host, lease in ms, first tag, count, bytes that are enough, how long the last tag is remembered in ms
 -- returns: how many went back, the jobs taken over in the order of their tags; nil if the host's lease has run out
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -19,12 +20,11 @@ redis.call('LLEN', KEYS[4]) -- A key of the wrong type fails here, before anythi
 local function own_tag(i)
   return string.format('%.0f', ARGV[4] + i - 1)
 end
-local again = redis.call('HGET', KEYS[3], own_tag(1))
-if again then
+redis.call('HLEN', KEYS[3])
+if tonumber(ARGV[4]) <= tonumber(redis.call('GET', KEYS[6]) or 0) then
   local jobs = {}
-  while again do
-    jobs[#jobs + 1] = again
-    again = #jobs < tonumber(ARGV[5]) and redis.call('HGET', KEYS[3], own_tag(#jobs + 1))
+  for i = 1, tonumber(ARGV[5]) do
+    jobs[i] = redis.call('HGET', KEYS[3], own_tag(i)) or nil
   end
   return {0, jobs}
 end
@@ -47,6 +47,7 @@ for _, tag in ipairs(tags) do
   size = size + #job
 end
 if #jobs > 0 then
+  redis.call('SET', KEYS[6], own_tag(#jobs), 'PX', ARGV[7])
   redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[2])
 end
 if redis.call('EXISTS', KEYS[2]) == 0 then

@@ -1,8 +1,10 @@
 -- ready → in flight. Moves jobs from the head of the ready list into the host's table: up to `count`, and beyond the
 -- first only as many as come to `bytes` together, so that one reply stays small whatever producers push.
 -- Only a host with a good lease takes anything, and the same step puts the lease off: no job is ever in flight without
--- one, and a host whose lease ran out hears of it first. Asked twice for the same tags, it gives the same answer.
--- keys: ready, in-flight of the host, leases   args: host, lease in ms, first tag, count, bytes
+-- one, and a host whose lease ran out hears of it first. Asked twice for the same tags, however late, it takes nothing
+-- more and gives what is still under them.
+-- keys: ready, in-flight of the host, leases, last tag of the host
+-- args: host, lease in ms, first tag, count, bytes, how long the last tag is remembered in ms
 -- returns: the jobs, in the order of their tags; nil if the lease has run out
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -13,13 +15,14 @@ end
 local function tag(i)
   return string.format('%.0f', ARGV[3] + i - 1)
 end
-if redis.call('HEXISTS', KEYS[2], tag(1)) == 1 then
+if tonumber(ARGV[3]) <= tonumber(redis.call('GET', KEYS[4]) or 0) then
   local jobs = {}
   for i = 1, tonumber(ARGV[4]) do
     jobs[i] = redis.call('HGET', KEYS[2], tag(i)) or nil
   end
   return jobs
 end
+redis.call('HLEN', KEYS[2]) -- A key of the wrong type fails here, before anything has moved.
 local jobs = redis.call('LPOP', KEYS[1], ARGV[4])
 if not jobs then
   return {}
@@ -39,5 +42,6 @@ for i, job in ipairs(jobs) do
   entries[2 * i] = job
 end
 redis.call('HSET', KEYS[2], unpack(entries))
+redis.call('SET', KEYS[4], tag(#jobs), 'PX', ARGV[6])
 redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
 return jobs

@@ -1,0 +1,394 @@
+//! The protocol of `host/queue`, explored to its end: every order in which hosts, mishaps and Redis can act on a few
+//! jobs, one script a step. It must keep its promises in every state that can be reached, and each of the mistakes it
+//! could be made with must break one: that is how we know that the model would notice.
+//!
+//! Absent is what no promise depends on: the order of lists, lengths of time, batches. A request that never arrives
+//! changes nothing and is no step. Assumed, and to be kept elsewhere: a lease ends later than the clock of its host
+//! says, no tag is used twice, and what a host does first after a pause is to look at that clock.
+
+mod explore;
+mod moves;
+mod promises;
+
+use Place::{Delayed, InFlight, Ready};
+use Process::{Gone, Leaving, Up};
+use Stage::{Parked, Running, Settling, Underway, Waiting};
+use explore::explore;
+use promises::Property;
+
+const JOBS: usize = 2;
+const HOSTS: usize = 3;
+/// Deliveries of one host, and copies of all jobs. The model fails if it needs more.
+const TAGS: u8 = 5;
+const COPIES: usize = 6;
+
+/// What is explored: the protocol, perhaps with a mistake in it, and how far.
+#[derive(Debug, Clone, Copy)]
+struct Protocol {
+    /// Delayed and failed are in other slots than the rest, as in a Cluster: moves to them take several scripts.
+    split: bool,
+    /// A fetch that nobody waits for may still be carried out. Only comparing tables now and then finds what it took.
+    late_fetches: bool,
+    mistake: Option<Mistake>,
+    hosts: usize,
+    jobs: u8,
+    /// A job fails when it wants more retries than these, and with the last of these losses.
+    retries: u8,
+    losses: u8,
+    /// Crashes, pauses, lost answers, missed deadlines and cancelled attempts, all together.
+    mishaps: u8,
+    /// With more copies than these a job is far from lost, and not followed further.
+    copies: usize,
+}
+
+/// The protocol with one thing done wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mistake {
+    AdoptsParkedAsLost,
+    ComparesDuringAFetch,
+    ComparesOnlyWhenSuspect,
+    CountsTheLeaseFromTheReply,
+    /// A fetch that is sent twice takes other jobs the second time, once those that it took are settled.
+    FetchesUnderAUsedTag,
+    FetchesWithoutLease,
+    KeepsWhatWaitsPastTheDeadline,
+    LeavesDuringAPromotion,
+    LeavesWithoutGivingBack,
+    LetsGuestsOutliveTheLease,
+    NeverGivesBack,
+    PromotesUnclaimed,
+    RemovesTheSourceFirst,
+    RunsBeforeUnparked,
+    RunsOnAfterAPause,
+    SettlesUnchecked,
+}
+
+/// What a job's bytes say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Job {
+    id: u8,
+    retries: u8,
+    lost: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Place {
+    Ready,
+    /// Perhaps claimed by a host. A claim puts the job off; that it falls due again is modelled as one that lapses.
+    Delayed(Option<u8>),
+    InFlight {
+        host: u8,
+        tag: u8,
+        parked: bool,
+    },
+    Failed,
+    Done,
+}
+
+type Entry = (Job, Place);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Process {
+    Up,
+    Paused,
+    Leaving,
+    Gone,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Lease {
+    None,
+    Good,
+    Out,
+}
+
+/// How far a move across slots has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Step {
+    Begun,
+    Checked,
+    Moved,
+}
+
+/// Where a delivery stands, as its host sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Stage {
+    Underway,
+    Waiting,
+    Parked,
+    Running,
+    Settling(Place, Step),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Host {
+    process: Process,
+    lease: Lease,
+    /// Its own clock says that its lease is good.
+    in_time: bool,
+    /// The store may have more under its name than it knows of.
+    suspect: bool,
+    /// The tag of a fetch that may still be carried out.
+    late_fetch: Option<u8>,
+    /// By tag. One is used again only when nothing knows it any more.
+    held: [Option<(Job, Stage)>; TAGS as usize],
+    promoting: Option<(Job, Step)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct State {
+    /// Every copy of every job, sorted.
+    entries: [Option<Entry>; COPIES],
+    hosts: [Host; HOSTS],
+    mishaps: u8,
+    /// How often each job was started, up to the first mishap.
+    runs: [u8; JOBS],
+}
+
+impl Place {
+    fn in_flight(host: u8, tag: u8, parked: bool) -> Self {
+        InFlight { host, tag, parked }
+    }
+}
+
+impl Host {
+    fn new(up: bool) -> Self {
+        Self {
+            process: if up { Up } else { Gone },
+            lease: if up { Lease::Good } else { Lease::None },
+            in_time: up,
+            suspect: false,
+            late_fetch: None,
+            held: [None; TAGS as usize],
+            promoting: None,
+        }
+    }
+
+    /// What is in Redis, or on its way there, stays.
+    fn end(&mut self) {
+        let (lease, late_fetch) = (self.lease, self.late_fetch);
+        *self = Self::new(false);
+        (self.lease, self.late_fetch) = (lease, late_fetch);
+    }
+
+    fn acts(&self) -> bool {
+        matches!(self.process, Up | Leaving)
+    }
+
+    fn fetching(&self) -> bool {
+        self.held.iter().flatten().any(|(_, stage)| *stage == Underway)
+    }
+
+    /// Forgets a delivery that is still in its table.
+    fn drop_delivery(&mut self, tag: u8) {
+        (self.held[usize::from(tag)], self.suspect) = (None, true);
+    }
+
+    /// The deadline has passed: cancels all that runs, waits or comes under this lease. Settlements are checked anyway.
+    fn stop(&mut self, mistake: Option<Mistake>) {
+        self.in_time = false;
+        for tag in 0..TAGS {
+            let kept_by = match self.held[usize::from(tag)] {
+                Some((_, Running)) => Mistake::LetsGuestsOutliveTheLease,
+                Some((_, Waiting | Parked)) => Mistake::KeepsWhatWaitsPastTheDeadline,
+                Some((_, Underway)) => Mistake::CountsTheLeaseFromTheReply,
+                Some((_, Settling(..))) | None => continue,
+            };
+            if mistake != Some(kept_by) {
+                self.drop_delivery(tag);
+            }
+        }
+    }
+}
+
+/// Reads and single writes. A script is some of them at one moment.
+impl State {
+    fn start(protocol: &Protocol) -> Self {
+        let start = Self {
+            entries: [None; COPIES],
+            hosts: std::array::from_fn(|h| Host::new(h < protocol.hosts)),
+            mishaps: 0,
+            runs: [0; JOBS],
+        };
+        let (retries, lost) = (0, 0);
+        (0..protocol.jobs).fold(start, |state, id| state.put(Job { id, retries, lost }, Ready))
+    }
+
+    fn with(mut self, h: u8, change: impl FnOnce(&mut Host)) -> Self {
+        change(&mut self.hosts[usize::from(h)]);
+        self
+    }
+
+    fn hold(self, h: u8, tag: u8, held: Option<(Job, Stage)>) -> Self {
+        self.with(h, |it| it.held[usize::from(tag)] = held)
+    }
+
+    fn lease(self, h: u8, lease: Lease) -> Self {
+        self.with(h, |it| it.lease = lease)
+    }
+
+    fn put(self, job: Job, place: Place) -> Self {
+        self.replace(None, Some((job, place)))
+    }
+
+    fn take(self, entry: Option<Entry>) -> Self {
+        self.replace(entry, None)
+    }
+
+    fn shift(self, entry: Entry, place: Place) -> Self {
+        self.replace(Some(entry), Some((entry.0, place)))
+    }
+
+    fn replace(mut self, from: Option<Entry>, to: Option<Entry>) -> Self {
+        let at = self.entries.iter().position(|entry| *entry == from);
+        self.entries[at.expect("an entry, or room for one")] = to;
+        self.entries.sort_unstable();
+        self
+    }
+
+    fn copies(&self) -> impl Iterator<Item = Entry> {
+        self.entries.iter().flatten().copied()
+    }
+
+    fn table(&self, h: u8) -> impl Iterator<Item = (u8, Entry)> {
+        self.copies().filter_map(move |entry| match entry.1 {
+            InFlight { host, tag, .. } if host == h => Some((tag, entry)),
+            _ => None,
+        })
+    }
+
+    fn in_table(&self, h: u8, tag: u8) -> Option<Entry> {
+        self.table(h).find(|(of, _)| *of == tag).map(|(_, entry)| entry)
+    }
+
+    fn held(&self, h: u8, tag: u8) -> Option<(Job, Stage)> {
+        self.hosts[usize::from(h)].held[usize::from(tag)]
+    }
+
+    fn free_tag(&self, h: u8) -> u8 {
+        let late = self.hosts[usize::from(h)].late_fetch;
+        let free = |tag: &u8| late != Some(*tag) && self.held(h, *tag).is_none() && self.in_table(h, *tag).is_none();
+        (0..TAGS).find(free).expect("a free tag")
+    }
+
+    /// The same for states in which only the names of hosts differ, as far as that is easily told.
+    fn canonical(&self) -> Self {
+        let mut order: [u8; HOSTS] = [0, 1, 2];
+        order.sort_by_key(|h| self.hosts[usize::from(*h)]);
+        let mut state = *self;
+        state.hosts = order.map(|h| self.hosts[usize::from(h)]);
+        for (_, place) in state.entries.iter_mut().flatten() {
+            if let InFlight { host, .. } | Delayed(Some(host)) = place {
+                let new = (0..).zip(order).find(|(_, old)| old == host);
+                *host = new.expect("every host").0;
+            }
+        }
+        state.entries.sort_unstable();
+        state
+    }
+}
+
+const ONE: Protocol = Protocol {
+    split: false,
+    late_fetches: false,
+    mistake: None,
+    hosts: 2,
+    mishaps: 2,
+    jobs: 1,
+    retries: 1,
+    losses: 2,
+    copies: COPIES,
+};
+const LATE: Protocol = Protocol {
+    late_fetches: true,
+    ..ONE
+};
+const LATE_AND_TWO_JOBS: Protocol = Protocol {
+    jobs: 2,
+    retries: 0,
+    losses: 1,
+    ..LATE
+};
+const TWO: Protocol = Protocol { split: true, ..ONE };
+
+fn holds(protocol: Protocol) {
+    if let Err(violation) = explore(&protocol) {
+        panic!("{violation}of {protocol:?}");
+    }
+}
+
+#[test]
+fn no_order_of_steps_in_one_slot_breaks_a_promise() {
+    holds(ONE);
+    holds(LATE_AND_TWO_JOBS);
+    holds(Protocol { hosts: 3, ..LATE });
+    holds(Protocol { mishaps: 3, ..LATE });
+}
+
+#[test]
+fn no_order_of_steps_across_slots_breaks_a_promise() {
+    holds(Protocol {
+        jobs: 2,
+        mishaps: 0,
+        ..TWO
+    });
+    holds(Protocol {
+        mishaps: 1,
+        losses: 1,
+        copies: 4,
+        ..TWO
+    });
+    holds(Protocol {
+        losses: 1,
+        copies: 2,
+        ..TWO
+    });
+    holds(Protocol {
+        hosts: 3,
+        mishaps: 1,
+        copies: 2,
+        ..TWO
+    });
+}
+
+/// The mistake breaks the property, and with fewer mishaps it breaks none.
+fn breaks(protocol: Protocol, mistake: Mistake, mishaps: u8, property: Property) {
+    let with = |mishaps| Protocol {
+        mistake: Some(mistake),
+        mishaps,
+        ..protocol
+    };
+    (0..mishaps).map(with).for_each(holds);
+    match explore(&with(mishaps)) {
+        Ok(states) => panic!("{mistake:?} goes unnoticed in {states} states"),
+        Err(violation) => assert_eq!(violation.property, property, "{mistake:?}: {violation}"),
+    }
+}
+
+macro_rules! mistakes {
+    ($($test:ident: $protocol:ident, $mistake:ident, $mishaps:literal, $property:ident;)*) => {
+        $(#[test]
+        fn $test() {
+            breaks($protocol, Mistake::$mistake, $mishaps, Property::$property);
+        })*
+    };
+}
+
+mistakes! {
+    removing_the_source_first_loses_the_job: TWO, RemovesTheSourceFirst, 0, NeverLost;
+    using_a_tag_again_loses_a_job: LATE_AND_TWO_JOBS, FetchesUnderAUsedTag, 2, NeverLost;
+    settling_unchecked_doubles_the_job: ONE, SettlesUnchecked, 1, NeverDoubled;
+    promoting_unclaimed_doubles_the_job: TWO, PromotesUnclaimed, 0, NeverDoubled;
+    leaving_during_a_promotion_doubles_the_job: TWO, LeavesDuringAPromotion, 0, NeverDoubled;
+    a_guest_that_outlives_the_lease_runs_beside_another: ONE, LetsGuestsOutliveTheLease, 1, NeverRunTwiceAtOnce;
+    what_waits_past_the_deadline_runs_beside_another: ONE, KeepsWhatWaitsPastTheDeadline, 1, NeverRunTwiceAtOnce;
+    a_lease_counted_from_the_reply_is_believed_too_long: ONE, CountsTheLeaseFromTheReply, 1, NeverRunTwiceAtOnce;
+    running_on_after_a_pause_runs_beside_another: ONE, RunsOnAfterAPause, 1, NeverRunTwiceAtOnce;
+    comparing_during_a_fetch_gives_away_what_will_run: LATE, ComparesDuringAFetch, 0, NeverRunTwiceAtOnce;
+    running_before_unparking_is_answered_hides_the_start: ONE, RunsBeforeUnparked, 0, CountedRight;
+    adopting_what_is_parked_counts_what_never_ran: ONE, AdoptsParkedAsLost, 1, CountedRight;
+    leaving_without_giving_back_counts_what_never_ran: ONE, LeavesWithoutGivingBack, 0, CountedRight;
+    fetching_without_a_lease_strands_the_job: ONE, FetchesWithoutLease, 2, NeverStuck;
+    giving_nothing_back_strands_what_a_lost_reply_brought: ONE, NeverGivesBack, 1, NeverStuck;
+    comparing_only_when_suspect_strands_what_came_late: LATE, ComparesOnlyWhenSuspect, 1, NeverStuck;
+}

@@ -1,0 +1,351 @@
+//! What may happen next, step by step.
+
+use super::Mistake::{self, FetchesWithoutLease};
+use super::Place::{Delayed, Done, Failed, InFlight, Ready};
+use super::Process::{Gone, Leaving, Paused, Up};
+use super::Stage::{Parked, Running, Settling, Underway, Waiting};
+use super::{Host, Job, Lease, Place, Protocol, Stage, State, Step, TAGS};
+
+/// Who does what.
+pub(super) type Event = (u8, &'static str);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Happens sooner or later.
+    Step,
+    /// May happen; nothing depends on it.
+    Choice,
+    /// May happen a bounded number of times.
+    Mishap,
+}
+
+/// Everything that may happen next.
+pub(super) fn moves(protocol: &Protocol, state: &State) -> Vec<(Kind, Event, State)> {
+    let mut found = Vec::with_capacity(32);
+    for (h, host) in (0..).zip(state.hosts) {
+        let s = *state;
+        let found = &mut found;
+        Moves {
+            protocol,
+            s,
+            h,
+            host,
+            found,
+        }
+        .all();
+    }
+    found
+}
+
+/// What one host may do, or have done to it.
+struct Moves<'a> {
+    protocol: &'a Protocol,
+    s: State,
+    h: u8,
+    host: Host,
+    found: &'a mut Vec<(Kind, Event, State)>,
+}
+
+impl Moves<'_> {
+    fn makes(&self, mistake: Mistake) -> bool {
+        self.protocol.mistake == Some(mistake)
+    }
+
+    fn step(&mut self, what: &'static str, next: State) {
+        self.found.push((Kind::Step, (self.h, what), next));
+    }
+
+    fn mishap(&mut self, what: &'static str, mut next: State) {
+        if next.mishaps < self.protocol.mishaps {
+            next.mishaps += 1;
+            next.runs = Default::default();
+            self.found.push((Kind::Mishap, (self.h, what), next));
+        }
+    }
+
+    fn all(&mut self) {
+        let (s, h, host) = (self.s, self.h, self.host);
+        self.lives_and_dies();
+        self.keeps_its_lease();
+        if host.process == Up {
+            self.takes();
+        }
+        if host.acts() {
+            self.compares();
+            (0..TAGS).for_each(|tag| self.delivers(tag));
+            self.promotes_on();
+        }
+        if let Some(tag) = host.late_fetch.filter(|tag| s.in_table(h, *tag).is_none()) {
+            let over = |s: State, _| s.with(h, |it| it.late_fetch = None);
+            self.fetches("has a late fetch carried out", tag, over);
+        }
+        self.promotes();
+    }
+
+    fn lives_and_dies(&mut self) {
+        let (s, h, host) = (self.s, self.h, self.host);
+        let lives = |(o, host): (u8, Host)| o != h && matches!(host.process, Up | Paused);
+        let others_live = (0..).zip(s.hosts).any(lives);
+        if others_live && host.process != Gone {
+            self.mishap("crashes", s.with(h, Host::end));
+        }
+        if others_live && host.process == Up {
+            let leaving = s.with(h, |it| (it.process, it.suspect) = (Leaving, true));
+            self.found.push((Kind::Choice, (h, "begins to leave"), leaving));
+        }
+        match host.process {
+            Up => self.mishap("is paused", s.with(h, |it| it.process = Paused)),
+            Paused => self.step("goes on", s.with(h, |it| it.process = Up)),
+            Leaving => self.leaves(),
+            Gone => {}
+        }
+    }
+
+    fn leaves(&mut self) {
+        let (s, h, host) = (self.s, self.h, self.host);
+        let compared = !host.suspect || self.makes(Mistake::LeavesWithoutGivingBack);
+        let promoted = host.promoting.is_none() || self.makes(Mistake::LeavesDuringAPromotion);
+        if compared && promoted && host.held.iter().all(Option::is_none) {
+            let empty = s.table(h).next().is_none();
+            let lease = if empty { Lease::None } else { host.lease };
+            self.step("leaves", s.lease(h, lease).with(h, Host::end));
+        }
+    }
+
+    fn keeps_its_lease(&mut self) {
+        let (s, h, host, mistake) = (self.s, self.h, self.host, self.protocol.mistake);
+        if host.lease == Lease::Good && !(host.acts() && host.in_time) {
+            // That a host stops is the first thing it does after a pause, so it may as well be now.
+            let stops = host.process != Paused || !self.makes(Mistake::RunsOnAfterAPause);
+            let out = s.lease(h, Lease::Out).with(h, |it| it.in_time = false);
+            self.step(
+                "has a lease that runs out",
+                if stops { out.with(h, |it| it.stop(mistake)) } else { out },
+            );
+        }
+        if host.acts() && host.in_time {
+            self.mishap("reaches its deadline", s.with(h, |it| it.stop(mistake)));
+        }
+        if host.acts() && (host.lease, host.in_time) != (Lease::Good, true) {
+            // The answer tells whether it had run out.
+            let told = if host.lease == Lease::Good {
+                s
+            } else {
+                s.with(h, |it| it.stop(mistake))
+            };
+            self.step(
+                "renews its lease",
+                told.lease(h, Lease::Good).with(h, |it| it.in_time = true),
+            );
+        }
+    }
+
+    /// Under a good lease, and with everything given back that it does not know.
+    fn takes(&mut self) {
+        let (s, h, host) = (self.s, self.h, self.host);
+        if host.suspect || host.fetching() || !(host.in_time || self.makes(FetchesWithoutLease)) {
+            return;
+        }
+        let tag = s.free_tag(h);
+        let underway = |s: State, job| s.hold(h, tag, Some((job, Underway)));
+        self.fetches("has a fetch carried out", tag, underway);
+        if self.protocol.late_fetches && host.late_fetch.is_none() {
+            let given_up = s.with(h, |it| (it.late_fetch, it.suspect) = (Some(tag), true));
+            self.mishap("gives up a fetch that is on its way", given_up);
+        }
+        let others = (0..).zip(s.hosts).filter(|(o, _)| *o != h);
+        for (dead, _) in others.filter(|(_, other)| other.lease == Lease::Out) {
+            match s.table(dead).count() {
+                0 => self.step("clears an empty lease away", s.lease(dead, Lease::None)),
+                1 => self.adopts(tag, dead, s.lease(dead, Lease::None)),
+                _ => self.adopts(tag, dead, s),
+            }
+        }
+    }
+
+    /// Redis looks at the lease once more.
+    fn fetches(&mut self, what: &'static str, tag: u8, then: impl Fn(State, Job) -> State) {
+        let (s, h) = (self.s, self.h);
+        if self.host.lease == Lease::Good || self.makes(FetchesWithoutLease) {
+            for entry in s.copies().filter(|(_, place)| *place == Ready) {
+                let fetched = s.shift(entry, Place::in_flight(h, tag, false));
+                self.step(what, then(fetched, entry.0));
+            }
+        }
+    }
+
+    /// What had not started goes back as it is; what may have is to be settled as lost.
+    fn adopts(&mut self, tag: u8, dead: u8, s: State) {
+        let h = self.h;
+        for (_, entry) in s.table(dead) {
+            let parked = matches!(entry.1, InFlight { parked: true, .. });
+            if parked && !self.makes(Mistake::AdoptsParkedAsLost) {
+                self.step("puts back what another had parked", s.shift(entry, Ready));
+                continue;
+            }
+            let (mut job, adopted) = (entry.0, s.shift(entry, Place::in_flight(h, tag, parked)));
+            job.lost += 1;
+            let to = if job.lost < self.protocol.losses {
+                Delayed(None)
+            } else {
+                Failed
+            };
+            self.step("adopts", adopted.hold(h, tag, Some((job, Settling(to, Step::Begun)))));
+            self.mishap("adopts without hearing of it", adopted.with(h, |it| it.suspect = true));
+        }
+    }
+
+    /// Gives back what it does not know. Not during a fetch: what that brings is not known yet.
+    fn compares(&mut self) {
+        let (mut s, h, host) = (self.s, self.h, self.host);
+        let known = |tag| s.held(h, tag).is_some_and(|(_, stage)| stage != Underway);
+        let unknown: Vec<_> = s.table(h).filter(|(tag, _)| !known(*tag)).collect();
+        let now_and_then = self.protocol.late_fetches && !self.makes(Mistake::ComparesOnlyWhenSuspect);
+        let due = host.suspect || (now_and_then && !unknown.is_empty());
+        let never = host.process == Up && self.makes(Mistake::NeverGivesBack);
+        if due && !never && (!host.fetching() || self.makes(Mistake::ComparesDuringAFetch)) {
+            for (_, entry) in unknown {
+                s = s.shift(entry, Ready);
+            }
+            self.step("gives back what it does not know", s.with(h, |it| it.suspect = false));
+        }
+    }
+
+    fn delivers(&mut self, tag: u8) {
+        let (s, h, host) = (self.s, self.h, self.host);
+        let Some((job, stage)) = s.held(h, tag) else { return };
+        let dropped = s.with(h, |it| it.drop_delivery(tag));
+        match stage {
+            Underway => {
+                let in_time = host.in_time || self.makes(Mistake::CountsTheLeaseFromTheReply);
+                let here = s.hold(h, tag, Some((job, Waiting)));
+                self.step("gets the reply", here.with(h, |it| it.in_time = in_time));
+                self.mishap("does not get the reply", dropped);
+                if self.makes(Mistake::FetchesUnderAUsedTag) && host.late_fetch.is_none() {
+                    self.mishap("sends its fetch twice", s.with(h, |it| it.late_fetch = Some(tag)));
+                }
+            }
+            Waiting | Parked if host.process == Leaving => self.step("drops what waits", dropped),
+            Waiting | Parked => self.starts(tag, job, stage == Parked),
+            Running => {
+                self.ends("completes", tag, job, Done);
+                let again = Job {
+                    retries: job.retries + 1,
+                    ..job
+                };
+                if again.retries <= self.protocol.retries {
+                    self.ends("wants a retry", tag, again, Delayed(None));
+                } else {
+                    self.ends("has had enough retries", tag, job, Failed);
+                }
+                self.mishap("has an attempt cancelled", dropped);
+            }
+            Settling(to, step) if self.protocol.split && to != Done => self.settles_across(tag, job, to, step),
+            Settling(to, _) => self.settles(tag, job, to),
+        }
+    }
+
+    /// What is parked runs only after unparking was answered. That parking was, nobody relies on.
+    fn starts(&mut self, tag: u8, job: Job, parked: bool) {
+        let (s, h) = (self.s, self.h);
+        if self.host.in_time && (!parked || self.makes(Mistake::RunsBeforeUnparked)) {
+            let mut running = s.hold(h, tag, Some((job, Running)));
+            running.runs[usize::from(job.id)] += u8::from(s.mishaps == 0);
+            self.step("runs", running);
+        }
+        let Some(entry) = s.in_table(h, tag) else {
+            return self.step("is refused", s.hold(h, tag, None));
+        };
+        let marked = s.shift(entry, Place::in_flight(h, tag, !parked));
+        if parked {
+            self.step("unparks", marked.hold(h, tag, Some((job, Waiting))));
+            self.mishap("unparks without hearing of it", marked);
+        } else if !self.protocol.split {
+            // All of this is in one slot, so one slot is where it is explored.
+            self.step("parks", marked.hold(h, tag, Some((job, Parked))));
+            self.mishap("is not heard when it parks", s.hold(h, tag, Some((job, Parked))));
+        }
+    }
+
+    fn ends(&mut self, what: &'static str, tag: u8, job: Job, to: Place) {
+        let settling = Some((job, Settling(to, Step::Begun)));
+        self.step(what, self.s.hold(self.h, tag, settling));
+    }
+
+    /// Exactly if the delivery is still in the host's table.
+    fn settles(&mut self, tag: u8, job: Job, to: Place) {
+        let (s, h) = (self.s, self.h);
+        let entry = s.in_table(h, tag);
+        if entry.is_none() && !self.makes(Mistake::SettlesUnchecked) {
+            return self.step("is refused", s.hold(h, tag, None));
+        }
+        let settled = s.take(entry).put(job, to);
+        self.step("settles", settled.hold(h, tag, None));
+        self.mishap("settles without hearing of it", settled);
+    }
+
+    /// The same in three scripts, for one delivery after the other. What is known to be written is not written again.
+    fn settles_across(&mut self, tag: u8, job: Job, to: Place, step: Step) {
+        let (s, h) = (self.s, self.h);
+        let at = |s: State, step| s.hold(h, tag, Some((job, Settling(to, step))));
+        let entry = s.in_table(h, tag);
+        let busy = |(_, stage): &(Job, Stage)| matches!(stage, Settling(_, Step::Checked | Step::Moved));
+        let writes = (step == Step::Checked) != self.makes(Mistake::RemovesTheSourceFirst);
+        let done = if writes { s.put(job, to) } else { s.take(entry) };
+        match step {
+            Step::Begun if entry.is_none() => self.step("is refused", s.hold(h, tag, None)),
+            Step::Begun if self.host.lease != Lease::Good || self.host.held.iter().flatten().any(busy) => {}
+            Step::Begun => self.step("checks", at(s, Step::Checked)),
+            Step::Checked => {
+                self.step("writes the destination", at(done, Step::Moved));
+                self.mishap("writes the destination without hearing of it", at(done, Step::Begun));
+            }
+            Step::Moved => {
+                self.step("removes the source", done.hold(h, tag, None));
+                self.mishap("removes the source without hearing of it", done);
+            }
+        }
+    }
+
+    /// In two slots only claims what is due. A claim that nobody works on lapses.
+    fn promotes(&mut self) {
+        let (s, h, host) = (self.s, self.h, self.host);
+        let claim = Some(h).filter(|_| !self.makes(Mistake::PromotesUnclaimed));
+        for entry in s.copies() {
+            match entry.1 {
+                Delayed(Some(by)) if by == h && (host.promoting.is_none() || !host.acts()) => {
+                    self.step("has a claim that lapses", s.shift(entry, Delayed(None)));
+                }
+                Delayed(None) if host.process == Up && !self.protocol.split => {
+                    self.step("promotes", s.shift(entry, Ready));
+                }
+                Delayed(None) if host.process == Up && host.promoting.is_none() => {
+                    let promoting = Some((entry.0, Step::Begun));
+                    let claimed = s.shift(entry, Delayed(claim));
+                    self.step("claims what is due", claimed.with(h, |it| it.promoting = promoting));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Pushes what it has claimed, then removes it if it is claimed still.
+    fn promotes_on(&mut self) {
+        let (s, h) = (self.s, self.h);
+        let Some((job, step)) = self.host.promoting else { return };
+        let claim = Some(h).filter(|_| !self.makes(Mistake::PromotesUnclaimed));
+        let next = (step == Step::Begun).then_some((job, Step::Moved));
+        if (step == Step::Begun) == self.makes(Mistake::RemovesTheSourceFirst) {
+            let claimed = s.copies().find(|entry| *entry == (job, Delayed(claim)));
+            self.step(
+                "removes what it promotes",
+                s.take(claimed).with(h, |it| it.promoting = next),
+            );
+        } else {
+            let pushed = s.put(job, Ready);
+            self.step("pushes what it promotes", pushed.with(h, |it| it.promoting = next));
+            let unheard = pushed.with(h, |it| it.promoting = None);
+            self.mishap("pushes what it promotes without hearing of it", unheard);
+        }
+    }
+}
