@@ -28,7 +28,7 @@ const PUSH_JOBS: usize = 1_000;
 const PROMOTION_CLAIM: Duration = Duration::from_secs(10);
 
 /// How long it is remembered under which tags a host has taken jobs: far longer than a message can be on its way.
-const LAST_TAG_MS: u64 = 24 * 3600 * 1000;
+const LAST_TAG_MS: u64 = 3_600_000;
 
 /// Keys looked at in one step of a scan.
 const SCAN_STEP: usize = 1_000;

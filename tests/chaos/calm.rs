@@ -135,7 +135,8 @@ async fn look(world: &World) -> anyhow::Result<Queued> {
     let found: Vec<(String, u64)> = eval.query_async(&mut observer).await?;
     queued.jobs = found
         .into_iter()
-        .filter(|(key, _)| !queued.hosts.contains_key(key))
+        // What is remembered of a host's last tag expires by itself.
+        .filter(|(key, _)| !queued.hosts.contains_key(key) && !key.contains(":lasttag:"))
         .collect();
     Ok(queued)
 }
