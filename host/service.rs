@@ -41,7 +41,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Wait before a loop asks the store again after a fault; doubles up to [`FAULT_WAIT_MAX`].
 const FAULT_WAIT_MIN: Duration = Duration::from_millis(100);
-const FAULT_WAIT_MAX: Duration = Duration::from_secs(2);
+const FAULT_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// How the service runs.
 #[derive(Debug, Clone)]
@@ -393,7 +393,7 @@ impl<'a> Faults<'a> {
             tracing::error!(during = self.of, %err, "the store refuses; trying again");
             self.told = true;
         }
-        sleep(self.wait.mul_f64(0.5 + fastrand::f64())).await;
+        self.consumer.wait_out(self.wait).await;
         self.wait = (self.wait * 2).min(FAULT_WAIT_MAX);
     }
 

@@ -108,7 +108,7 @@ impl Worker {
                 Ok(ours) => return ours,
                 Err(err) => self.consumer.note(&err),
             };
-            tokio::time::sleep(UNPARK_RETRY.mul_f64(0.5 + fastrand::f64())).await;
+            self.consumer.wait_out(UNPARK_RETRY).await;
         }
     }
 }

@@ -304,6 +304,11 @@ impl Consumer {
         self.shared.outage.note(err)
     }
 
+    /// Waits about that long before the store is tried again, but not beyond the end of an outage.
+    pub async fn wait_out(&self, about: Duration) {
+        self.shared.outage.wait(about).await;
+    }
+
     /// Leaves: waits until every settlement handed over is carried out, gives back what was never settled, and gives
     /// the leases up. Settlements that come later are refused.
     ///

@@ -1,15 +1,21 @@
 //! What counts as an outage, and telling of it: once when it begins, once when it is over, whoever meets it first.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ::redis::{ErrorKind, RedisError, ServerErrorKind};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::QueueError;
 
-/// Since when the store cannot be used; none while it can.
+/// Whether the store can be used.
 #[derive(Debug, Default)]
-pub(super) struct Outage(Mutex<Option<Instant>>);
+pub(super) struct Outage {
+    /// Since when it cannot; none while it can.
+    since: Mutex<Option<Instant>>,
+    over: Notify,
+}
 
 impl Outage {
     /// Takes note of an error. False: it says nothing about the store as a whole.
@@ -17,7 +23,7 @@ impl Outage {
         if !err.is_outage() {
             return false;
         }
-        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         if since.is_none() {
             *since = Some(Instant::now());
             tracing::error!(%err, "the store cannot be used; what runs goes on, settlements wait");
@@ -27,14 +33,21 @@ impl Outage {
 
     /// A move has been made that needs all of the store.
     pub(super) fn over(&self) {
-        let since = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let since = self.since.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(since) = since {
             let seconds = since.elapsed().as_secs_f64();
             tracing::info!(
                 outage_s = (seconds * 10.0).round() / 10.0,
                 "the store can be used again"
             );
+            self.over.notify_waiters();
         }
+    }
+
+    /// Waits about that long before something is tried again, but not beyond the end of the outage: others may take over
+    /// what is not settled soon.
+    pub(super) async fn wait(&self, about: Duration) {
+        let _ = timeout(about.mul_f64(0.5 + fastrand::f64()), self.over.notified()).await;
     }
 }
 

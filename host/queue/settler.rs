@@ -116,7 +116,7 @@ async fn settle_for_sure(shared: &Shared, lease: &Lease, batch: &[Settled]) {
                 failures += 1;
             }
         }
-        tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64())).await;
+        shared.outage.wait(wait).await;
         wait = (wait * 2).min(RETRY_MAX);
     };
     if failures > 0 {
