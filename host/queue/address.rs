@@ -6,7 +6,8 @@ use std::time::Duration;
 use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use ::redis::{ClientTlsConfig, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, TlsCertificates, TlsMode};
 
-use super::{QueueError, StoreSettings, one_cause};
+use super::error::one_cause;
+use super::{QueueError, StoreSettings};
 
 /// How to be let in, and how long to wait for what. Applies to every server of the store.
 #[derive(Debug, Clone)]

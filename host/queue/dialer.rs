@@ -13,8 +13,9 @@ use ::redis::{
 };
 
 use super::address::{Address, ConnectionSettings, Topology};
+use super::error::one_cause;
 use super::outage::is_outage;
-use super::{QueueError, StoreSettings, one_cause};
+use super::{QueueError, StoreSettings};
 
 /// First wait before another attempt to connect; doubles.
 const DIAL_WAIT_MIN: Duration = Duration::from_millis(50);

@@ -79,6 +79,7 @@ mod address;
 mod bell;
 mod consumer;
 mod dialer;
+mod error;
 mod failed;
 mod keys;
 mod lease;
@@ -96,11 +97,11 @@ use std::time::Duration;
 use crate::job::{DecodeError, Job};
 use crate::outcome::Settlement;
 
-use ::redis::RedisError;
 use tokio_util::sync::CancellationToken;
 
 pub use address::{ConnectionSettings, URL_FORMS};
 pub use consumer::{Consumer, Heartbeat};
+pub use error::QueueError;
 pub use failed::{FailedEntry, Retention};
 pub use lease::LEASE_DEFAULT;
 
@@ -110,72 +111,6 @@ pub const MAX_BATCH: usize = 256;
 /// Bytes of jobs that one message to or from the store carries, beyond the first of them: bounds how long it keeps the
 /// others on its connection waiting, above all heartbeats.
 pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
-
-/// A host's fault: the store could not be reached or refused. Never a job's.
-#[derive(Debug, thiserror::Error)]
-pub enum QueueError {
-    /// The store's URL cannot be used.
-    #[error("store {url:?}: {why}")]
-    Url {
-        /// As it was given, without its password.
-        url: String,
-        /// What is wrong and what would be right.
-        why: String,
-    },
-    /// No connection.
-    #[error("no redis at {address}: {why}; start one there, or name another with --store")]
-    Unreachable {
-        /// Host and port.
-        address: String,
-        /// What the attempt to connect met.
-        why: String,
-    },
-    /// There is one, but it does not let us in.
-    #[error("redis at {address} refuses: {why}")]
-    Refused {
-        /// Host and port.
-        address: String,
-        /// What it said.
-        why: String,
-    },
-    /// What was asked needs a lease, and the host's has run out.
-    #[error("the lease on {queue} has run out")]
-    Lapsed {
-        /// On which queue.
-        queue: QueueName,
-    },
-    /// Nothing came back in the time a lease allows for.
-    #[error("redis: no answer within {} ms", patience.as_millis())]
-    Slow {
-        /// How long was waited.
-        patience: Duration,
-    },
-    /// Redis answered with an error, or not in time.
-    #[error("redis: {}", one_line(.0))]
-    Redis(#[from] RedisError),
-}
-
-impl QueueError {
-    /// Whether it says that the store as a whole cannot be used for now, as opposed to one command.
-    #[must_use]
-    pub fn is_outage(&self) -> bool {
-        match self {
-            Self::Url { .. } | Self::Lapsed { .. } => false,
-            Self::Unreachable { .. } | Self::Refused { .. } | Self::Slow { .. } => true,
-            Self::Redis(err) => outage::is_outage(err),
-        }
-    }
-}
-
-/// What redis-rs says of a failure, less its own name for the kind of it.
-fn one_cause(err: &RedisError) -> String {
-    err.detail()
-        .map_or_else(|| one_line(err), |detail| detail.replace('\n', "; "))
-}
-
-fn one_line(err: &RedisError) -> String {
-    err.to_string().replace('\n', "; ")
-}
 
 /// A name for a queue that makes valid, unambiguous keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,12 +7,16 @@
     reason = "a test fails by panicking, and its name says what it is about"
 )]
 
+#[macro_use]
+mod stores;
+
 mod bundled;
 mod cli;
 mod codec;
 mod crowd;
 mod guests;
 mod hosts;
+mod leases;
 mod loading;
 mod model;
 mod outage;

@@ -1,4 +1,4 @@
-//! Every move of a job's state, over every kind of store.
+//! Every transition of a job's state (the table in `host/queue/mod.rs`), over every kind of store.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,27 +7,6 @@ use kiln::outcome::{Failure, FailureKind, Settlement};
 use kiln::queue::{Consumer, Delivery, Push, Retention, Store};
 
 use crate::support::{default_queue, eventually};
-
-/// One suite, run over every kind of store.
-macro_rules! on_every_store {
-    ($($test:ident)*) => {
-        on_store! { on_redis, crate::support::redis_settings(), $($test)* }
-        on_store! { on_a_cluster, crate::topology::cluster_settings(), $($test)* }
-        on_store! { on_a_cluster_in_one_slot, crate::topology::tagged_cluster_settings(), $($test)* }
-        on_store! { in_memory, kiln::queue::StoreSettings::new("memory:"), $($test)* }
-    };
-}
-
-macro_rules! on_store {
-    ($module:ident, $settings:expr, $($test:ident)*) => {
-        mod $module {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() -> anyhow::Result<()> {
-                super::$test(kiln::queue::Store::open(&$settings).await?).await
-            })*
-        }
-    };
-}
 
 on_every_store! {
     jobs_are_fetched_in_order_and_in_flight_until_settled
@@ -38,16 +17,8 @@ on_every_store! {
     a_requeued_job_is_next_and_unchanged
     a_failed_job_can_be_read_put_back_and_deleted
     malformed_bytes_come_back_as_they_were
-    a_dead_hosts_jobs_go_to_one_other_host
-    a_dead_hosts_jobs_that_had_not_started_go_back_as_they_were
-    a_host_that_lost_its_lease_cannot_settle
-    a_host_without_a_lease_takes_nothing_before_it_has_heard_of_it
-    what_runs_is_stopped_before_its_lease_ends
-    a_live_hosts_jobs_are_left_alone
     waiting_ends_with_a_push_and_takes_nothing
     a_completed_jobs_result_is_kept
-    a_host_that_leaves_settles_first_and_gives_its_lease_up
-    a_dropped_delivery_goes_back_when_its_host_leaves
     a_failed_job_goes_back_to_the_queue_it_was_found_on
     the_failed_list_keeps_what_is_asked_and_counts_what_it_drops
 }
@@ -56,11 +27,6 @@ on_every_store! {
 pub(crate) const LONG: Duration = Duration::from_mins(10);
 /// Less than a wait lasts without a push.
 const AT_ONCE: Duration = Duration::from_secs(3);
-/// Ends soon, where nobody puts it off.
-const LIVELY: Duration = Duration::from_secs(1);
-/// Ends almost at once: the host is as good as dead.
-const SHORT: Duration = Duration::from_millis(100);
-
 pub(crate) async fn join(store: &Store, lease: Duration) -> anyhow::Result<Consumer> {
     Ok(Consumer::join(store.clone(), vec![default_queue()], lease).await?)
 }
@@ -298,127 +264,6 @@ async fn malformed_bytes_come_back_as_they_were(store: Store) -> anyhow::Result<
     Ok(())
 }
 
-/// What a host takes over, some at a time. It keeps its lease meanwhile, as a service does.
-async fn adopt(heir: &Consumer) -> anyhow::Result<Vec<Delivery>> {
-    heir.heartbeat().await?;
-    Ok(heir.adopt(&default_queue()).await?)
-}
-
-async fn a_dead_hosts_jobs_go_to_one_other_host(store: Store) -> anyhow::Result<()> {
-    push_numbered(&store, 300).await?;
-    let dead = join(&store, SHORT).await?;
-    let mut held = Vec::new();
-    eventually("300 jobs held", async || {
-        held.extend(fetch(&dead, 256).await?);
-        Ok((held.len() == 300).then_some(()))
-    })
-    .await?;
-    let (one, other) = (join(&store, LIVELY).await?, join(&store, LIVELY).await?);
-    let mut adopted = Vec::new();
-    eventually("300 adopted jobs", async || {
-        let (a, b) = tokio::join!(adopt(&one), adopt(&other));
-        adopted.extend(a?.into_iter().chain(b?));
-        Ok((adopted.len() >= 300).then_some(()))
-    })
-    .await?;
-    let ids: BTreeSet<_> = adopted
-        .iter()
-        .map(|delivery| delivery.decode().expect("a job").id)
-        .collect();
-    assert_eq!((adopted.len(), ids.len()), (300, 300));
-    assert_eq!(counts(&store).await?, (0, 0, 300));
-    let hosts = store.counts(&default_queue()).await?.hosts;
-    assert!(!hosts.contains_key(dead.host()), "the dead host's lease is gone");
-    Ok(())
-}
-
-async fn a_dead_hosts_jobs_that_had_not_started_go_back_as_they_were(store: Store) -> anyhow::Result<()> {
-    let pushed = push_numbered(&store, 6).await?;
-    let dead = join(&store, LIVELY).await?;
-    let held = fetch(&dead, 5).await?;
-    for delivery in &held {
-        dead.park(delivery).await?;
-    }
-    assert!(dead.unpark(&held[1]).await?, "it is still there");
-    let heir = join(&store, LIVELY).await?;
-    let started = eventually("an adopted job", async || Ok(adopt(&heir).await?.pop())).await?;
-    assert_eq!(started.bytes(), pushed[1].as_bytes());
-    let back = eventually("the others", async || {
-        let back = fetch(&heir, 10).await?;
-        Ok((!back.is_empty()).then_some(back))
-    })
-    .await?;
-    let expected = [&pushed[0], &pushed[2], &pushed[3], &pushed[4], &pushed[5]];
-    assert_eq!(
-        texts(&back).iter().collect::<Vec<_>>(),
-        expected,
-        "before the last, in their order"
-    );
-    assert!(!dead.unpark(&held[2]).await?, "it must not start any more");
-    Ok(())
-}
-
-async fn a_host_that_lost_its_lease_cannot_settle(store: Store) -> anyhow::Result<()> {
-    push_numbered(&store, 1).await?;
-    let paused = join(&store, SHORT).await?;
-    let stale = eventually("a job", async || Ok(fetch(&paused, 1).await?.pop())).await?;
-    let heir = join(&store, LIVELY).await?;
-    let adopted = eventually("an adopted job", async || Ok(adopt(&heir).await?.pop())).await?;
-    let entry = Settlement::Fail { entry: "{}".to_owned() };
-    paused.settle(stale, entry).await;
-    paused.close().await?;
-    assert_eq!((store.failed_len().await?, counts(&store).await?), (0, (0, 0, 1)));
-    heir.settle(adopted, ACK).await;
-    until_counts(&store, (0, 0, 0)).await
-}
-
-async fn a_host_without_a_lease_takes_nothing_before_it_has_heard_of_it(store: Store) -> anyhow::Result<()> {
-    push_numbered(&store, 2).await?;
-    let host = join(&store, SHORT).await?;
-    let delivery = eventually("a job", async || Ok(fetch(&host, 1).await?.pop())).await?;
-    let (stop, queue) = (delivery.stop(), default_queue());
-    eventually("the end of its lease", async || {
-        let left = store.counts(&queue).await?.hosts[host.host()].lease_left_ms;
-        Ok((left < 0).then_some(()))
-    })
-    .await?;
-    assert!(fetch(&host, 1).await?.is_empty());
-    assert!(stop.is_cancelled(), "what ran under the old lease is told to stop");
-    drop(delivery);
-    host.tidy().await?;
-    assert_eq!(
-        fetch(&host, 2).await?.len(),
-        2,
-        "there is a new lease, and the first job is back"
-    );
-    Ok(())
-}
-
-async fn what_runs_is_stopped_before_its_lease_ends(store: Store) -> anyhow::Result<()> {
-    push_numbered(&store, 1).await?;
-    let host = join(&store, LIVELY).await?;
-    let delivery = fetch(&host, 1).await?.remove(0);
-    let stop = delivery.stop();
-    eventually("the stop", async || {
-        let _next = host.stop_in_time();
-        Ok(stop.is_cancelled().then_some(()))
-    })
-    .await?;
-    let left = store.counts(&default_queue()).await?.hosts[host.host()].lease_left_ms;
-    assert!(left > 0, "{left}");
-    Ok(())
-}
-
-async fn a_live_hosts_jobs_are_left_alone(store: Store) -> anyhow::Result<()> {
-    push_numbered(&store, 1).await?;
-    let live = join(&store, LONG).await?;
-    let delivery = fetch(&live, 1).await?.remove(0);
-    let other = join(&store, LONG).await?;
-    assert!(other.adopt(&default_queue()).await?.is_empty());
-    live.settle(delivery, ACK).await;
-    until_counts(&store, (0, 0, 0)).await
-}
-
 async fn waiting_ends_with_a_push_and_takes_nothing(store: Store) -> anyhow::Result<()> {
     let consumer = join(&store, LONG).await?;
     {
@@ -452,38 +297,6 @@ async fn a_completed_jobs_result_is_kept(store: Store) -> anyhow::Result<()> {
     until_counts(&store, (0, 0, 0)).await?;
     assert_eq!(store.result("0").await?.as_deref(), Some("{\"a\":1}"));
     assert_eq!(store.result("1").await?, None);
-    Ok(())
-}
-
-async fn a_host_that_leaves_settles_first_and_gives_its_lease_up(store: Store) -> anyhow::Result<()> {
-    push_numbered(&store, 200).await?;
-    let consumer = join(&store, LONG).await?;
-    assert!(
-        store
-            .counts(&default_queue())
-            .await?
-            .hosts
-            .contains_key(consumer.host())
-    );
-    for delivery in fetch(&consumer, 200).await? {
-        consumer.settle(delivery, ACK).await;
-    }
-    consumer.close().await?;
-    let counts = store.counts(&default_queue()).await?;
-    assert!(counts.is_empty() && counts.hosts.is_empty(), "{counts:?}");
-    Ok(())
-}
-
-async fn a_dropped_delivery_goes_back_when_its_host_leaves(store: Store) -> anyhow::Result<()> {
-    let pushed = push_numbered(&store, 10).await?;
-    let consumer = join(&store, LONG).await?;
-    let mut deliveries = fetch(&consumer, 10).await?;
-    consumer.settle(deliveries.remove(0), ACK).await;
-    drop(deliveries);
-    consumer.close().await?;
-    assert!(store.counts(&default_queue()).await?.hosts.is_empty());
-    let other = join(&store, LONG).await?;
-    assert_eq!(texts(&fetch(&other, 10).await?), pushed[1..], "in their order");
     Ok(())
 }
 

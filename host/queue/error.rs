@@ -1,0 +1,74 @@
+//! What can go wrong with a store, in words for whoever runs it.
+
+use std::time::Duration;
+
+use ::redis::RedisError;
+
+use super::QueueName;
+use super::outage::is_outage;
+
+/// A host's fault: the store could not be reached or refused. Never a job's.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The store's URL cannot be used.
+    #[error("store {url:?}: {why}")]
+    Url {
+        /// As it was given, without its password.
+        url: String,
+        /// What is wrong and what would be right.
+        why: String,
+    },
+    /// No connection.
+    #[error("no redis at {address}: {why}; start one there, or name another with --store")]
+    Unreachable {
+        /// Host and port.
+        address: String,
+        /// What the attempt to connect met.
+        why: String,
+    },
+    /// There is one, but it does not let us in.
+    #[error("redis at {address} refuses: {why}")]
+    Refused {
+        /// Host and port.
+        address: String,
+        /// What it said.
+        why: String,
+    },
+    /// What was asked needs a lease, and the host's has run out.
+    #[error("the lease on {queue} has run out")]
+    Lapsed {
+        /// On which queue.
+        queue: QueueName,
+    },
+    /// Nothing came back in the time a lease allows for.
+    #[error("redis: no answer within {} ms", patience.as_millis())]
+    Slow {
+        /// How long was waited.
+        patience: Duration,
+    },
+    /// Redis answered with an error, or not in time.
+    #[error("redis: {}", one_line(.0))]
+    Redis(#[from] RedisError),
+}
+
+impl QueueError {
+    /// Whether it says that the store as a whole cannot be used for now, as opposed to one command.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Url { .. } | Self::Lapsed { .. } => false,
+            Self::Unreachable { .. } | Self::Refused { .. } | Self::Slow { .. } => true,
+            Self::Redis(err) => is_outage(err),
+        }
+    }
+}
+
+/// What redis-rs says of a failure, less its own name for the kind of it.
+pub(super) fn one_cause(err: &RedisError) -> String {
+    err.detail()
+        .map_or_else(|| one_line(err), |detail| detail.replace('\n', "; "))
+}
+
+fn one_line(err: &RedisError) -> String {
+    err.to_string().replace('\n', "; ")
+}
