@@ -17,8 +17,9 @@ use crate::plugins::{Plugins, watch};
 use crate::queue::{Consumer, Delivery, LEASE_DEFAULT, MAX_BATCH, QueueError, QueueName, Retention, Store};
 use crate::worker::Worker;
 
-/// How long running attempts may go on after the service was told to stop. Kubernetes kills after 30 s.
-pub const GRACE_DEFAULT: Duration = Duration::from_secs(25);
+/// How long running attempts may go on after the service was told to stop. Kubernetes kills after 30 s, and what follows
+/// the grace period may take three times [`CLOSE_TIMEOUT`].
+pub const GRACE_DEFAULT: Duration = Duration::from_secs(20);
 
 /// Least time between two looks at the delayed sets, which change all the time under load. A due job may be late by
 /// 100 ms.
@@ -37,7 +38,7 @@ const TIDY_INTERVAL: Duration = Duration::from_millis(100);
 const BURST_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Time for interrupted guests to give up their threads, and for the last settlements to reach the store.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Wait before a loop asks the store again after a fault; doubles up to [`FAULT_WAIT_MAX`].
 const FAULT_WAIT_MIN: Duration = Duration::from_millis(100);
@@ -112,21 +113,19 @@ pub async fn run(
     ));
     tracing::info!(host = consumer.host(), jobs = %plugins.jobs().join(","), concurrency = settings.concurrency, "worker started");
 
-    // The loops that keep what runs safe go on until the drain is over; the others end with the fetching.
-    let drained = CancellationToken::new();
-    let loops = TaskTracker::new();
-    loops.spawn(until(drained.clone(), heartbeat(Arc::clone(&consumer))));
-    loops.spawn(until(drained.clone(), guard(Arc::clone(&consumer))));
+    // The loops that keep what this host holds go on until it has given all of it back; the others end with the fetching.
+    let (vital, loops) = (TaskTracker::new(), TaskTracker::new());
+    let given_back = CancellationToken::new();
+    vital.spawn(until(given_back.clone(), heartbeat(Arc::clone(&consumer))));
+    vital.spawn(until(given_back.clone(), guard(Arc::clone(&consumer))));
     loops.spawn(promote(store.clone(), Arc::clone(&consumer), stop.clone()));
     if !settings.retention.keeps_all() {
         let retaining = retain(store.clone(), Arc::clone(&consumer), settings.retention);
         loops.spawn(until(stop.clone(), retaining));
     }
     for queue in consumer.queues() {
-        loops.spawn(until(
-            stop.clone(),
-            reap(Arc::clone(&consumer), Arc::clone(&worker), queue.clone()),
-        ));
+        let (consumer, worker) = (Arc::clone(&consumer), Arc::clone(&worker));
+        loops.spawn(reap(consumer, worker, queue.clone(), stop.clone()));
     }
     if settings.watch {
         loops.spawn(watch(plugins, stop.clone()));
@@ -138,11 +137,16 @@ pub async fn run(
     until(stop, fetch(&settings, &consumer, &worker, &attempts)).await;
 
     let ended = drain(&attempts, &consumer, &draining, settings.grace).await;
-    drained.cancel();
+    if let Ok(Err(err)) = timeout(CLOSE_TIMEOUT, consumer.tidy()).await {
+        consumer.note(&err);
+    }
     loops.close();
     if timeout(CLOSE_TIMEOUT, loops.wait()).await.is_err() {
         tracing::warn!("a plugin is still being compiled; not waiting for it");
     }
+    given_back.cancel();
+    vital.close();
+    vital.wait().await;
     match timeout(CLOSE_TIMEOUT, consumer.close()).await {
         Ok(closed) => closed.map(|()| ended),
         Err(_) => Ok(Drained::Unsettled),
@@ -225,20 +229,22 @@ fn order(settings: &ServiceSettings) -> Vec<&QueueName> {
 /// Fetches up to `count` jobs from the first queue, then from the others as far as they fill up: none idles while
 /// another has jobs.
 async fn fetch_in_order(order: &[&QueueName], consumer: &Consumer, count: usize) -> Result<Vec<Delivery>, QueueError> {
-    let mut deliveries = Vec::new();
+    let (mut deliveries, mut failed) = (Vec::new(), None);
     for queue in order {
         let missing = count - deliveries.len();
         if missing == 0 {
             break;
         }
+        // What has been fetched must run, and what can be fetched be, whatever is wrong with another queue.
         match consumer.fetch(queue, missing).await {
             Ok(fetched) => deliveries.extend(fetched),
-            // What has been fetched must run, whatever else went wrong.
-            Err(err) if deliveries.is_empty() => return Err(err),
-            Err(_) => break,
+            Err(err) => failed = failed.or(Some(err)),
         }
     }
-    Ok(deliveries)
+    match failed {
+        Some(err) if deliveries.is_empty() => Err(err),
+        _ => Ok(deliveries),
+    }
 }
 
 /// Moves due jobs to ready, each as its time comes. Stops only between two promotions: one that is broken off may leave
@@ -259,10 +265,18 @@ async fn promote(store: Store, consumer: Arc<Consumer>, stop: CancellationToken)
 }
 
 async fn promote_due(store: &Store, due: &[QueueName]) -> Result<(), QueueError> {
+    let mut done = Ok(());
     for queue in due {
-        while store.promote(queue).await? >= MAX_BATCH {}
+        // One that cannot be served must not keep the others from it.
+        while match store.promote(queue).await {
+            Ok(moved) => moved > 0,
+            Err(err) => {
+                done = Err(err);
+                false
+            }
+        } {}
     }
-    Ok(())
+    done
 }
 
 /// Keeps the leases.
@@ -301,10 +315,11 @@ async fn retain(store: Store, consumer: Arc<Consumer>, retention: Retention) {
     }
 }
 
-/// Takes over what dead hosts held.
-async fn reap(consumer: Arc<Consumer>, worker: Arc<Worker>, queue: QueueName) {
+/// Takes over what dead hosts held. Stops only between two rounds: what was taken over and is not settled would go back
+/// as if it had never started.
+async fn reap(consumer: Arc<Consumer>, worker: Arc<Worker>, queue: QueueName, stop: CancellationToken) {
     let mut faults = Faults::new(&consumer, "reap");
-    loop {
+    while !stop.is_cancelled() {
         match consumer.adopt(&queue).await {
             Ok(deliveries) => {
                 faults.over();
@@ -313,10 +328,10 @@ async fn reap(consumer: Arc<Consumer>, worker: Arc<Worker>, queue: QueueName) {
                     worker.recover(delivery).await;
                 }
                 if none {
-                    sleep(REAP_INTERVAL).await;
+                    stop.run_until_cancelled(sleep(REAP_INTERVAL)).await;
                 }
             }
-            Err(err) => faults.wait(&err).await,
+            Err(err) => _ = stop.run_until_cancelled(faults.wait(&err)).await,
         }
     }
 }

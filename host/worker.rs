@@ -45,7 +45,7 @@ impl Worker {
             Err(err) => malformed(&delivery, &err),
         };
         match settlement {
-            Settlement::Requeue => self.consumer.give_back(delivery),
+            Settlement::Requeue => drop(delivery),
             settlement => self.consumer.settle(delivery, settlement).await,
         }
     }

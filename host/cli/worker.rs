@@ -50,7 +50,7 @@ pub(super) struct WorkerArgs {
     #[arg(long, env = "KILN_BURST", value_parser = BoolishValueParser::new())]
     burst: bool,
     /// How long running attempts may go on after SIGTERM
-    #[arg(long, env = "KILN_GRACE", default_value = "25s", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, env = "KILN_GRACE", default_value = "20s", value_parser = duration, value_name = "DURATION")]
     grace: Duration,
     /// How long this host may be silent before others take over what it holds
     #[arg(long, env = "KILN_LEASE", default_value = "10s", value_parser = lease, value_name = "DURATION")]

@@ -1,5 +1,6 @@
 //! Where Redis is and how to get in: what an operator says, as what connections are made from.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use ::redis::{ClientTlsConfig, ConnectionInfo, IntoConnectionInfo, RedisConnecti
 use super::error::one_cause;
 use super::{QueueError, StoreSettings};
 
-/// How to be let in, and how long to wait for what. Applies to every server of the store.
-#[derive(Debug, Clone)]
+/// How to be let in, and how long to wait for what. Applies to every server of the store, except that a Sentinel is
+/// always given one second to be reached and half a second to answer.
+#[derive(Clone)]
 pub struct ConnectionSettings {
     /// The ACL user; overrides the URL's.
     pub user: Option<String>,
@@ -32,7 +34,8 @@ pub struct ConnectionSettings {
     pub pool_size: usize,
     /// Connections that stay open while there is nothing to do.
     pub idle: usize,
-    /// How often an attempt to connect is repeated before a command fails. What must be done is tried again anyway.
+    /// How often an attempt to connect is repeated before a command fails. What must be done is tried again anyway. In a
+    /// Cluster, also how often a command is sent again that moved or got no answer.
     pub retries: u32,
     /// The time a connection may take to be made.
     pub dial_timeout: Duration,
@@ -60,6 +63,16 @@ const READ_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// Time for an acknowledgement by default: a peer that vanished without a word must not look like a slow one.
 const WRITE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+
+impl fmt::Debug for ConnectionSettings {
+    /// Leaves the passwords out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionSettings")
+            .field("user", &self.user)
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Default for ConnectionSettings {
     fn default() -> Self {
@@ -138,6 +151,12 @@ impl Address {
             Ok(let_in(info, connection))
         });
         let nodes: Vec<_> = nodes.collect::<Result<_, QueueError>>()?;
+        if topology == Topology::Cluster && settings.prefix.contains('}') && !is_one_tag(&settings.prefix) {
+            let prefix = &settings.prefix;
+            return Err(wrong(format!(
+                "prefix {prefix:?}: braces are for one hash tag, as in {{jobs}}"
+            )));
+        }
         if topology == Topology::Cluster && nodes[0].redis_settings().db() != 0 {
             return Err(wrong(ONE_DATABASE.to_owned()));
         }
@@ -161,6 +180,14 @@ impl Address {
     pub(super) fn tcp_settings(&self) -> &TcpSettings {
         self.nodes[0].tcp_settings()
     }
+}
+
+/// Whether the only braces are those of one hash tag that is not empty.
+fn is_one_tag(prefix: &str) -> bool {
+    let tag = prefix
+        .split_once('{')
+        .and_then(|(before, rest)| Some((before, rest.split_once('}')?)));
+    tag.is_some_and(|(before, (tag, after))| !tag.is_empty() && ![before, tag, after].concat().contains(['{', '}']))
 }
 
 /// A URL's path after its hosts, and a URL for each of the hosts.
@@ -253,10 +280,11 @@ fn certificates(secure: bool, settings: &ConnectionSettings) -> Result<Option<Tl
     }))
 }
 
-/// The URL as it may be shown.
+/// The URL as it may be shown: without a user, a password or parameters, however it is spelled.
 fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://…@{place}"),
-        _ => url.to_owned(),
+    let url = url.split('?').next().unwrap_or_default();
+    match url.rsplit_once('@') {
+        Some((before, place)) => format!("{}://…@{place}", before.split(':').next().unwrap_or_default()),
+        None => url.to_owned(),
     }
 }

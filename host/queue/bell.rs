@@ -5,6 +5,7 @@
 //! for each node that holds some. Nothing is ever taken here: a job popped by a host that dies would be lost.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +19,16 @@ use tokio::time::timeout;
 
 use super::QueueError;
 use super::dialer::Dialer;
+use super::outage::{is_outage, spoils};
 
 /// How long a wait lasts without news. Short enough that a connection that died unnoticed is noticed.
 pub(super) const SILENCE: Duration = Duration::from_secs(4);
 
 /// Time between two looks at a store that cannot tell: one that is no real Redis, or is moving a slot away.
 const POLL: Duration = Duration::from_millis(50);
+
+/// How long a look may take. A node that hangs must not make the others wait for longer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Nodes of a Cluster that may send a look on to another before it is given up for now.
 const MAX_REDIRECTS: usize = 3;
@@ -90,23 +95,32 @@ impl Bell {
             let due: Vec<_> = (0..sets.len())
                 .filter(|at| left(&look.found[*at]) == Some(Duration::ZERO))
                 .collect();
-            let next = look.found.iter().filter_map(left).min().unwrap_or(SILENCE);
-            let wait = next.min(look.patience);
-            if !due.is_empty() || timeout(wait, rung).await.is_ok() || wait < next {
+            if !due.is_empty() {
+                return Ok(due);
+            }
+            let head = look.found.iter().filter_map(left).min();
+            let wait = head.unwrap_or(SILENCE).min(look.patience);
+            let rung = timeout(wait, rung).await.is_ok();
+            // The time of the first has come: which one it was shows in another look.
+            let come = !rung && head == Some(wait);
+            if !come {
                 return Ok(due);
             }
         }
     }
 
     async fn look(&self, keys: &[String], ask: impl Fn(&str) -> Cmd) -> Result<Look, QueueError> {
-        let asked = keys.iter().map(|key| self.ask(key, ask(key)));
+        let asked = keys.iter().map(async |key| {
+            let answer = timeout(PATIENCE, self.ask(key, ask(key))).await;
+            answer.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+        });
         let mut found = Vec::with_capacity(keys.len());
         let mut complete = true;
         for answer in join_all(asked).await {
             match answer {
                 Ok(number) => found.push(Some(number)),
-                // One node of a Cluster that is gone or moves its keys must not make the others wait.
-                Err(_) if self.dialer.is_cluster() => {
+                // Neither a node of a Cluster that is gone nor a key of the wrong type must make other queues wait.
+                Err(err) if self.dialer.is_cluster() || !is_outage(&err) => {
                     complete = false;
                     found.push(None);
                 }
@@ -130,7 +144,7 @@ impl Bell {
                         self.line.lock().await.homes.insert(key.to_owned(), home.clone());
                     }
                 }
-                Err(err) => {
+                Err(err) if spoils(&err) => {
                     let mut line = self.line.lock().await;
                     line.nodes.remove(&node);
                     line.homes.clear();
@@ -145,29 +159,33 @@ impl Bell {
         )))
     }
 
-    /// The connection to a node, or to any.
+    /// The connection to a node, or to any. While it is made others need not wait for it, so two may be: the first stays.
     async fn node(&self, node: Option<String>) -> RedisResult<(String, MultiplexedConnection)> {
-        let mut line = self.line.lock().await;
-        let node = node.or_else(|| line.nodes.keys().next().cloned());
-        if let Some((node, connection)) = node.as_ref().and_then(|node| line.nodes.get_key_value(node)) {
-            return Ok((node.clone(), connection.clone()));
-        }
+        let node = {
+            let line = self.line.lock().await;
+            let node = node.or_else(|| line.nodes.keys().next().cloned());
+            if let Some((node, connection)) = node.as_ref().and_then(|node| line.nodes.get_key_value(node)) {
+                return Ok((node.clone(), connection.clone()));
+            }
+            node
+        };
         let nodes = node.map_or_else(|| self.dialer.seeds(), |node| vec![node]);
         let mut failed = RedisError::from((ErrorKind::ClusterConnectionNotFound, "no node was named"));
         for node in nodes {
-            match self.connect(&node, &mut line.mute).await {
+            match self.connect(&node).await {
                 Ok(connection) => {
-                    line.nodes.insert(node.clone(), connection.clone());
+                    let mut line = self.line.lock().await;
+                    let connection = line.nodes.entry(node.clone()).or_insert(connection).clone();
                     return Ok((node, connection));
                 }
                 Err(err) => failed = err,
             }
         }
-        line.homes.clear();
+        self.line.lock().await.homes.clear();
         Err(failed)
     }
 
-    async fn connect(&self, node: &str, mute: &mut bool) -> RedisResult<MultiplexedConnection> {
+    async fn connect(&self, node: &str) -> RedisResult<MultiplexedConnection> {
         let rung = Arc::clone(&self.rung);
         let listen = move |push: PushInfo| -> Result<(), SendError> {
             rung.take(&push);
@@ -180,17 +198,22 @@ impl Bell {
             .arg("ON")
             .exec_async(&mut connection)
             .await;
+        let mut line = self.line.lock().await;
         match tracking {
-            Err(err) if err.is_io_error() => return Err(err),
-            Err(err) if !*mute => {
-                tracing::warn!(%err, "this store does not tell of new jobs; looking for them every {} ms", POLL.as_millis());
-                *mute = true;
+            Ok(()) => line.mute = false,
+            Err(err) if is_outage(&err) => return Err(err),
+            Err(err) => {
+                if !line.mute {
+                    let every_ms = POLL.as_millis();
+                    tracing::warn!(%err, every_ms, "this store does not tell of new jobs; looking for them");
+                }
+                line.mute = true;
             }
-            _ => {}
         }
+        drop(line);
         // Whoever waits on a connection that was lost has to look again on this one.
-        self.rung.ready.notify_one();
-        self.rung.delayed.notify_one();
+        self.rung.ready.notify_waiters();
+        self.rung.delayed.notify_waiters();
         Ok(connection)
     }
 }
@@ -205,10 +228,10 @@ impl Rung {
         };
         let delayed = |key: &Value| matches!(key, Value::BulkString(key) if key.ends_with(b":delayed"));
         if keys.is_empty() || keys.iter().any(delayed) {
-            self.delayed.notify_one();
+            self.delayed.notify_waiters();
         }
         if keys.is_empty() || !keys.iter().all(delayed) {
-            self.ready.notify_one();
+            self.ready.notify_waiters();
         }
     }
 }

@@ -1,26 +1,20 @@
-//! A host's claim on some queues: what it fetched, and its leases.
-//!
-//! What the store says is in this host's table and what this process holds can differ: a reply may be lost, a delivery
-//! dropped. So the two are compared, after every fault and now and then, and what is not held goes back.
+//! A host's claim on some queues: what it takes, settles and gives back, and its leases.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::sync::{MutexGuard, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::lease::{Lease, Moment};
 use super::outage::Outage;
 use super::settler::{MAX_UNSETTLED, MAX_UNSETTLED_KIB, Settled, room_kib, settle_in_batches};
+use super::table::Table;
 use super::{Claim, Delivery, MAX_BATCH, QueueError, QueueName, Store};
 use crate::outcome::Settlement;
-
-/// How often this host's table is compared with what it holds, without any fault.
-const COMPARE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Longest time between two looks at the clock that leases end by: the timers of a process stop while its machine
 /// sleeps, that clock does not.
@@ -31,15 +25,14 @@ const GUARD_INTERVAL: Duration = Duration::from_millis(500);
 pub struct Consumer {
     shared: Arc<Shared>,
     queues: Vec<QueueName>,
-    settlements: mpsc::Sender<Settled>,
+    /// One for each table: a queue whose settlements the store refuses must not keep those of others waiting.
+    settlements: Vec<mpsc::Sender<Settled>>,
+    settlers: Mutex<Vec<JoinHandle<()>>>,
     room: Arc<Semaphore>,
-    settler: Mutex<Option<JoinHandle<()>>>,
     closing: CancellationToken,
     /// Ends every attempt.
     stop: CancellationToken,
     next_tag: AtomicU64,
-    /// Held by whoever moves jobs into this host's table, until they are held here too.
-    taking: tokio::sync::Mutex<Taking>,
 }
 
 #[derive(Debug)]
@@ -47,23 +40,9 @@ pub(super) struct Shared {
     pub(super) store: Store,
     host: String,
     /// One for each queue.
-    pub(super) leases: Vec<Lease>,
+    pub(super) tables: Vec<Table>,
     length: Duration,
-    held: Held,
-    /// Deliveries have been dropped that are still in this host's table.
-    dropped: AtomicBool,
     pub(super) outage: Outage,
-}
-
-/// The tags of the deliveries that this process has. A delivery takes its own out when it is dropped.
-pub(super) type Held = Arc<Mutex<HashSet<u64>>>;
-
-#[derive(Debug)]
-struct Taking {
-    /// Jobs may have moved without our having heard of it.
-    suspect: bool,
-    /// When the table was last compared.
-    compared: Instant,
 }
 
 /// What a heartbeat found.
@@ -82,36 +61,30 @@ impl Consumer {
     /// # Errors
     /// When the store fails.
     pub async fn join(store: Store, queues: Vec<QueueName>, lease: Duration) -> Result<Self, QueueError> {
-        let stop = CancellationToken::new();
-        let leases = queues
-            .iter()
-            .map(|queue| Lease::new(queue.clone(), lease, stop.clone()));
+        let (stop, closing) = (CancellationToken::new(), CancellationToken::new());
+        let table = |queue: &QueueName| Table::new(Lease::new(queue.clone(), lease, stop.clone()));
         let shared = Arc::new(Shared {
             store,
             host: host_name(),
-            leases: leases.collect(),
+            tables: queues.iter().map(table).collect(),
             length: lease,
-            held: Held::default(),
-            dropped: AtomicBool::new(false),
             outage: Outage::default(),
         });
-        let (settlements, receiver) = mpsc::channel(MAX_UNSETTLED);
-        let closing = CancellationToken::new();
-        let settler = tokio::spawn(settle_in_batches(Arc::clone(&shared), receiver, closing.clone()));
-        let taking = Taking {
-            suspect: false,
-            compared: Instant::now(),
+        let settler = |table| {
+            let (settlements, receiver) = mpsc::channel(MAX_UNSETTLED);
+            let settling = settle_in_batches(Arc::clone(&shared), table, receiver, closing.clone());
+            (settlements, tokio::spawn(settling))
         };
+        let (settlements, settlers) = (0..queues.len()).map(settler).unzip();
         let consumer = Self {
             shared,
             queues,
             settlements,
+            settlers: Mutex::new(settlers),
             room: Arc::new(Semaphore::new(MAX_UNSETTLED_KIB as usize)),
-            settler: Mutex::new(Some(settler)),
             closing,
             stop,
             next_tag: AtomicU64::new(1),
-            taking: tokio::sync::Mutex::new(taking),
         };
         consumer.heartbeat().await?;
         Ok(consumer)
@@ -141,25 +114,24 @@ impl Consumer {
     /// # Errors
     /// When the store fails. What may have been taken all the same goes back before anything else is taken.
     pub async fn fetch(&self, queue: &QueueName, count: usize) -> Result<Vec<Delivery>, QueueError> {
-        let Some(lease) = self.lease(queue) else {
+        let Some((_, table)) = self.table(queue) else {
             return Ok(Vec::new());
         };
-        let mut taking = self.begin_taking().await?;
+        let taking = table.take(&self.shared).await?;
         let count = count.min(MAX_BATCH);
         let tag = self.next_tag.fetch_add(count as u64, Ordering::Relaxed);
-        let (asked, stop) = (Moment::now(), lease.running());
+        let (asked, stop) = (Moment::now(), table.lease.running());
         let Some(taken) = self.shared.store.fetch(&self.shared.claim(queue), tag, count).await? else {
-            self.shared.renew(lease).await?;
+            taking.nothing();
+            self.shared.renew(&table.lease).await?;
             return Ok(Vec::new());
         };
         if !taken.jobs.is_empty() {
-            lease.put_off(asked);
+            table.lease.put_off(asked);
         }
         // The answer may have waited while this process was stopped: what it brings must not start then.
-        let _next = self.stop_in_time();
-        let deliveries = self.shared.deliveries(queue, tag, taken.jobs, &stop);
-        taking.suspect = false;
-        Ok(deliveries)
+        self.stop_in_time();
+        Ok(taking.heard(tag, taken.jobs, &stop))
     }
 
     /// Takes over what dead hosts held, some at a time. What had not started is ready again; each delivery is what may
@@ -168,21 +140,20 @@ impl Consumer {
     /// # Errors
     /// When the store fails before anything could be taken over.
     pub async fn adopt(&self, queue: &QueueName) -> Result<Vec<Delivery>, QueueError> {
-        let Some(lease) = self.lease(queue).filter(|lease| lease.may_reap()) else {
+        let Some((_, table)) = self.table(queue).filter(|(_, table)| table.lease.may_reap()) else {
             return Ok(Vec::new());
         };
         let hosts = self.shared.store.counts(queue).await?.hosts;
         let dead = hosts.iter().filter(|(_, host)| host.lease_left_ms < 0);
         for (dead, _) in dead.filter(|(host, _)| **host != self.shared.host) {
-            let mut taking = self.begin_taking().await?;
+            let taking = table.take(&self.shared).await?;
             let tag = self.next_tag.fetch_add(MAX_BATCH as u64, Ordering::Relaxed);
-            let stop = lease.running();
-            let claim = self.shared.claim(queue);
+            let (stop, claim) = (table.lease.running(), self.shared.claim(queue));
             let Some(taken) = self.shared.store.adopt(&claim, dead, tag).await? else {
+                taking.nothing();
                 return Ok(Vec::new());
             };
-            let deliveries = self.shared.deliveries(queue, tag, taken.jobs, &stop);
-            taking.suspect = false;
+            let deliveries = taking.heard(tag, taken.jobs, &stop);
             // One that held nothing only had its lease taken away.
             if !deliveries.is_empty() || taken.went_back > 0 {
                 let (started, not_started) = (deliveries.len(), taken.went_back);
@@ -226,28 +197,26 @@ impl Consumer {
     pub async fn unpark(&self, delivery: &Delivery) -> Result<bool, QueueError> {
         let claim = self.shared.claim(&delivery.queue);
         let ours = self.shared.store.unpark(&claim, delivery.tag).await?;
-        let _next = self.stop_in_time();
+        self.stop_in_time();
         Ok(ours && !delivery.stop.is_cancelled())
     }
 
     /// Hands a delivery's fate over to be carried out. Waits only while the store is too far behind.
-    pub async fn settle(&self, delivery: Delivery, settlement: Settlement) {
+    pub async fn settle(&self, mut delivery: Delivery, settlement: Settlement) {
         let room = Arc::clone(&self.room).acquire_many_owned(room_kib(&settlement)).await;
+        let Some((place, _)) = self.table(&delivery.queue) else {
+            return;
+        };
+        // The store has its own copy, should the job go back.
+        delivery.bytes = Vec::new();
         let settled = Settled {
             delivery,
             settlement,
             _room: room.ok(),
         };
-        if self.settlements.send(settled).await.is_err() {
+        if self.settlements[place].send(settled).await.is_err() {
             tracing::error!("a delivery came too late to be settled; its lease will bring it back");
         }
-    }
-
-    /// Gives a delivery back unsettled. It goes to the front of its queue with whatever else is given back, in the order
-    /// they came, before anything else is taken.
-    pub fn give_back(&self, delivery: Delivery) {
-        drop(delivery);
-        self.shared.dropped.store(true, Ordering::Release);
     }
 
     /// Carries out what was given back, without taking anything.
@@ -255,8 +224,14 @@ impl Consumer {
     /// # Errors
     /// When the store fails. It is done later then.
     pub async fn tidy(&self) -> Result<(), QueueError> {
-        self.begin_taking().await?.suspect = false;
-        Ok(())
+        let mut done = Ok(());
+        for table in &self.shared.tables {
+            match table.take(&self.shared).await {
+                Ok(taking) => taking.nothing(),
+                Err(err) => done = Err(err),
+            }
+        }
+        done
     }
 
     /// Tells every attempt to stop.
@@ -269,9 +244,9 @@ impl Consumer {
     /// # Errors
     /// When the store fails for any of them.
     pub async fn heartbeat(&self) -> Result<Heartbeat, QueueError> {
-        let beats = self.shared.leases.iter().map(|lease| self.shared.renew(lease));
+        let beats = self.shared.tables.iter().map(|table| self.shared.renew(&table.lease));
         let kept = join_all(beats).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        self.shared.outage.over();
+        self.shared.outage.beat();
         Ok(if kept.into_iter().all(|kept| kept) {
             Heartbeat::Kept
         } else {
@@ -281,17 +256,15 @@ impl Consumer {
 
     /// Stops what runs under a lease that is about to end without having been put off, and returns when to look again.
     /// So no two hosts run one job at once, as long as this one's clock runs.
-    #[must_use]
     pub fn stop_in_time(&self) -> Duration {
         let (mut next, mut stopped) = (GUARD_INTERVAL, Vec::new());
-        for lease in &self.shared.leases {
-            match lease.stop_in_time() {
+        for table in &self.shared.tables {
+            match table.lease.stop_in_time() {
                 Ok(left) => next = next.min(left),
-                Err(_stopped) => stopped.push(lease.queue.as_str()),
+                Err(_stopped) => stopped.push(table.queue().as_str()),
             }
         }
         if !stopped.is_empty() {
-            self.shared.dropped.store(true, Ordering::Release);
             let queues = stopped.join(",");
             tracing::error!(queues, "the lease could not be put off; stopping what runs under it");
         }
@@ -316,57 +289,25 @@ impl Consumer {
     /// When the store fails.
     pub async fn close(&self) -> Result<(), QueueError> {
         self.closing.cancel();
-        let settler = self.settler.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(settler) = settler
-            && let Err(err) = settler.await
-        {
-            tracing::error!(%err, "the settling task ended early");
+        let settlers = std::mem::take(&mut *self.settlers.lock().unwrap_or_else(PoisonError::into_inner));
+        for settler in settlers {
+            if let Err(err) = settler.await {
+                tracing::error!(%err, "a settling task ended early");
+            }
         }
-        self.taking.lock().await.suspect = true;
-        drop(self.begin_taking().await?);
+        for table in &self.shared.tables {
+            table.suspect().await;
+        }
+        self.tidy().await?;
         for queue in &self.queues {
             self.shared.store.leave(&self.shared.claim(queue)).await?;
         }
         Ok(())
     }
 
-    fn lease(&self, queue: &QueueName) -> Option<&Lease> {
-        self.shared.leases.iter().find(|lease| lease.queue == *queue)
-    }
-
-    /// Compares this host's table with what it holds if that is due. Until the caller says otherwise, and so also if it
-    /// fails or is dropped, it is due again.
-    async fn begin_taking(&self) -> Result<MutexGuard<'_, Taking>, QueueError> {
-        let mut taking = self.taking.lock().await;
-        let dropped = self.shared.dropped.swap(false, Ordering::AcqRel);
-        if taking.suspect || dropped || taking.compared.elapsed() > COMPARE_INTERVAL {
-            taking.suspect = true;
-            self.give_back_unknown().await?;
-            taking.compared = Instant::now();
-        }
-        taking.suspect = true;
-        Ok(taking)
-    }
-
-    /// Gives back to the front of their queues what the store says is ours and we do not hold: jobs whose fetch was
-    /// carried out, but whose reply was lost, and deliveries that were dropped.
-    async fn give_back_unknown(&self) -> Result<(), QueueError> {
-        for queue in &self.queues {
-            let claim = self.shared.claim(queue);
-            let mut unknown = self.shared.store.held(&claim).await?;
-            {
-                let held = self.shared.held.lock().unwrap_or_else(PoisonError::into_inner);
-                unknown.retain(|tag| !held.contains(tag));
-            }
-            // The last fetched first: each goes to the very front.
-            unknown.sort_unstable_by(|a, b| b.cmp(a));
-            for batch in unknown.chunks(MAX_BATCH) {
-                let batch: Vec<_> = batch.iter().map(|tag| (*tag, &Settlement::Requeue)).collect();
-                self.shared.store.settle(&claim, &batch, &mut HashSet::new()).await?;
-                tracing::info!(%queue, jobs = batch.len(), "gave jobs back to the front of their queue");
-            }
-        }
-        Ok(())
+    fn table(&self, queue: &QueueName) -> Option<(usize, &Table)> {
+        let mut tables = self.shared.tables.iter().enumerate();
+        tables.find(|(_, table)| table.queue() == queue)
     }
 }
 
@@ -378,7 +319,6 @@ impl Shared {
         let renewed = tokio::time::timeout(patience, self.store.renew(&claim)).await;
         let kept = renewed.unwrap_or(Err(QueueError::Slow { patience }))?;
         if !kept && lease.ran_out() {
-            self.dropped.store(true, Ordering::Release);
             tracing::error!(queue = %lease.queue, "the lease had run out: others may have taken over what ran here; stopped it");
         }
         lease.put_off(asked);
@@ -391,31 +331,6 @@ impl Shared {
             queue,
             lease: self.length,
         }
-    }
-
-    fn deliveries(&self, queue: &QueueName, tag: u64, jobs: Vec<Vec<u8>>, stop: &CancellationToken) -> Vec<Delivery> {
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend((tag..).take(jobs.len()));
-        let deliver = |(tag, bytes)| Delivery {
-            tag,
-            queue: queue.clone(),
-            bytes,
-            held: Arc::clone(&self.held),
-            stop: stop.clone(),
-        };
-        (tag..).zip(jobs).map(deliver).collect()
-    }
-}
-
-impl Drop for Delivery {
-    /// Settled or lost: it is held no longer.
-    fn drop(&mut self) {
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.tag);
     }
 }
 

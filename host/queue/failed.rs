@@ -9,7 +9,7 @@ use crate::job::{DecodeError, Job, unwrap_malformed};
 use crate::outcome::Failure;
 
 /// Failed entries looked at, and dropped, in one step.
-const RETAIN_BATCH: u64 = 100;
+const RETAIN_BATCH: u64 = 16;
 
 /// What an operator wants kept of the failed list. By default all of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -134,6 +134,9 @@ impl Store {
             Some(max) => self.failed_len().await?.saturating_sub(max),
             None => 0,
         };
+        if surplus == 0 && retention.max_age.is_none() {
+            return Ok(0);
+        }
         let entries = self.failed(0, RETAIN_BATCH).await?;
         let outlived = |entry: &FailedEntry| retention.max_age.is_some_and(|age| entry.is_older_than(age, now));
         let drops = entries

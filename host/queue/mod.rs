@@ -50,13 +50,14 @@
 //!
 //! *Give back* compares the host's table with what its process holds: after each fault, when a delivery was given up, and
 //! now and then. *Adopt* makes what a dead host had started this host's own; it is then settled as lost, by an ordinary
-//! retry or fail.
+//! retry or fail. Only if the answer to an adoption is lost are its jobs given back uncounted.
 //!
 //! # Who may run a job
 //!
 //! Only the host in whose table it is, and only while that host's lease lasts. A host that cannot put its lease off stops
 //! its guests a tenth of the lease before the end, by a clock that was read before Redis was asked; so two hosts run one
-//! job at once only if one of them was stopped itself (`SIGSTOP`, a suspended machine). When such a host comes back its
+//! job at once only if one of them was stopped itself (`SIGSTOP`, a suspended machine), or if Redis' clock was set forward
+//! or that of a new master is ahead. When such a host comes back its
 //! first heartbeat or fetch tells it, and what it then settles is refused. A host whose own lease had run out waits before
 //! it adopts anything: very likely the store was away, and the others are about to come back.
 //!
@@ -88,6 +89,7 @@ mod outage;
 mod pool;
 mod redis;
 mod settler;
+mod table;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -136,7 +138,7 @@ impl QueueName {
             || name.contains(":parked:")
             || name.contains(":lasttag:")
         {
-            return wrong("ends like a key of another queue");
+            return wrong("contains what marks a key of another queue");
         }
         Ok(Self(name.into()))
     }
@@ -154,15 +156,16 @@ impl fmt::Display for QueueName {
     }
 }
 
-/// One job that this host has fetched and must settle. Dropped unsettled, it goes back to its queue within half a
-/// minute.
+/// One job that this host has fetched and must settle. Dropped unsettled, it goes back to the front of its queue, before
+/// anything else is taken from there.
 #[derive(Debug)]
 #[must_use = "a delivery must be settled"]
 pub struct Delivery {
     tag: u64,
     queue: QueueName,
     bytes: Vec<u8>,
-    held: consumer::Held,
+    held: Arc<table::Held>,
+    settled: bool,
     stop: CancellationToken,
 }
 

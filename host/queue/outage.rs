@@ -12,10 +12,20 @@ use super::QueueError;
 /// Whether the store can be used.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
-    /// Since when it cannot; none while it can.
-    since: Mutex<Option<Instant>>,
+    state: Mutex<State>,
     over: Notify,
 }
+
+#[derive(Debug, Default)]
+struct State {
+    /// Since when it cannot; none while it can.
+    since: Option<Instant>,
+    /// Heartbeats that succeeded since the last error.
+    beats: u32,
+}
+
+/// Heartbeats in a row that end an outage: one may succeed while other moves still fail.
+const BEATS: u32 = 2;
 
 impl Outage {
     /// Takes note of an error. False: it says nothing about the store as a whole.
@@ -23,25 +33,26 @@ impl Outage {
         if !err.is_outage() {
             return false;
         }
-        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        if since.is_none() {
-            *since = Some(Instant::now());
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.beats = 0;
+        if state.since.is_none() {
+            state.since = Some(Instant::now());
             tracing::error!(%err, "the store cannot be used; what runs goes on, settlements wait");
         }
         true
     }
 
-    /// A move has been made that needs all of the store.
-    pub(super) fn over(&self) {
-        let since = self.since.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(since) = since {
-            let seconds = since.elapsed().as_secs_f64();
-            tracing::info!(
-                outage_s = (seconds * 10.0).round() / 10.0,
-                "the store can be used again"
-            );
-            self.over.notify_waiters();
+    /// A heartbeat has succeeded: whoever waits may try again, and if nothing fails until the next, the outage is over.
+    pub(super) fn beat(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(since) = state.since else { return };
+        state.beats += 1;
+        if state.beats >= BEATS {
+            state.since = None;
+            let outage_s = (since.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+            tracing::info!(outage_s, "the store can be used again");
         }
+        self.over.notify_waiters();
     }
 
     /// Waits about that long before something is tried again, but not beyond the end of the outage: others may take over
@@ -69,4 +80,12 @@ pub(super) fn is_outage(err: &RedisError) -> bool {
                 || err.detail().is_some_and(|why| why.contains("max number of clients"))
         }
     }
+}
+
+/// Whether a connection that brought this error is of no more use: it is broken, or leads to what is no master.
+pub(super) fn spoils(err: &RedisError) -> bool {
+    err.is_unrecoverable_error()
+        || err.is_io_error()
+        || err.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+        || err.kind() == ErrorKind::Server(ServerErrorKind::MasterDown)
 }

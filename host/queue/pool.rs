@@ -1,5 +1,7 @@
-//! A few connections that commands share. One that fails is forgotten, and whoever comes next makes a new one; nothing is
-//! sent twice by itself, because only the sender knows whether that is harmless.
+//! A few connections that commands share. One that fails is forgotten, and whoever comes next makes a new one.
+//!
+//! Nothing is sent twice by itself, because only the sender knows whether that is harmless. The exception is a Cluster,
+//! whose client sends again what got no answer; that is why the scripts that take jobs know the tags they were asked for.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
-use ::redis::{Arg, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
+use ::redis::{Arg, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisResult, ServerErrorKind, Value, cmd};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared, try_join_all};
 
 use super::QueueError;
 use super::dialer::{Connection, Dialer, split};
+use super::outage::spoils;
 
 /// How long a connection beyond those that stay open may be unused.
 const IDLE_MAX: Duration = Duration::from_mins(1);
@@ -188,7 +191,7 @@ impl Slot {
     }
 }
 
-/// Counts a command under way, even if nobody waits for its end.
+/// Counts a command under way, for as long as somebody waits for its end.
 struct Busy<'a>(&'a Slot);
 
 impl<'a> Busy<'a> {
@@ -254,14 +257,6 @@ impl Call<'_> {
         }
         call
     }
-}
-
-/// Whether a connection that brought this error is of no more use: it is broken, or leads to what is no master.
-fn spoils(err: &RedisError) -> bool {
-    err.is_unrecoverable_error()
-        || err.is_io_error()
-        || err.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
-        || err.kind() == ErrorKind::Server(ServerErrorKind::MasterDown)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

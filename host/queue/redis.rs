@@ -272,7 +272,9 @@ impl RedisStore {
         if self.split {
             return self.promote_across(&delayed, &ready).await;
         }
-        self.pool.call(PROMOTE.keys(&[delayed, ready]).arg(MAX_BATCH)).await
+        self.pool
+            .call(PROMOTE.keys(&[delayed, ready]).arg(MAX_BATCH).arg(MAX_BATCH_BYTES))
+            .await
     }
 
     /// The same to another slot, in three steps.
@@ -297,7 +299,12 @@ impl RedisStore {
     }
 
     pub(super) async fn leave(&self, claim: &Claim<'_>) -> Result<(), QueueError> {
-        let mut call = LEAVE.keys(&[self.leases(claim), self.in_flight(claim), self.last_tag(claim)]);
+        let mut call = LEAVE.keys(&[
+            self.leases(claim),
+            self.in_flight(claim),
+            self.last_tag(claim),
+            self.parked(claim),
+        ]);
         self.pool.call(call.arg(claim.host)).await
     }
 
@@ -345,13 +352,17 @@ impl RedisStore {
             COUNTS.keys(&[ready, leases, set.clone()])
         };
         call.arg(self.keys.in_flight(queue, ""));
-        // On its way out of the delayed set a job is in both slots; looking there first misses none.
-        let claimed: u64 = if self.split {
-            self.run(cmd("ZCARD").arg(set)).await?
-        } else {
-            0
+        // In another slot, the set is counted before and after the rest: a job that comes or goes meanwhile is then in one
+        // of the counts, unless it does both.
+        let elsewhere = async || -> Result<u64, QueueError> {
+            match self.split {
+                true => self.run(cmd("ZCARD").arg(&set)).await,
+                false => Ok(0),
+            }
         };
+        let before = elsewhere().await?;
         let (ready, delayed, hosts): (u64, u64, Vec<(String, i64, u64)>) = self.pool.call(&call).await?;
+        let delayed = delayed + before.max(elsewhere().await?);
         let hosts: BTreeMap<_, _> = hosts
             .into_iter()
             .map(|(host, lease_left_ms, in_flight)| {
@@ -366,7 +377,7 @@ impl RedisStore {
             .collect();
         Ok(Counts {
             ready,
-            delayed: delayed + claimed,
+            delayed,
             in_flight: hosts.values().map(|host| host.in_flight).sum(),
             hosts,
         })

@@ -50,9 +50,10 @@ fn bytes(settlement: &Settlement) -> usize {
     }
 }
 
-/// Runs until it is told to close and no settlement is left.
+/// Settles what was taken from one queue, until it is told to close and no settlement is left.
 pub(super) async fn settle_in_batches(
     shared: Arc<Shared>,
+    table: usize,
     mut settlements: mpsc::Receiver<Settled>,
     closing: CancellationToken,
 ) {
@@ -69,15 +70,10 @@ pub(super) async fn settle_in_batches(
         if received == 0 {
             return;
         }
-        for lease in &shared.leases {
-            let mut batch: Vec<_> = gathered
-                .extract_if(.., |settled| settled.delivery.queue == lease.queue)
-                .collect();
-            while !batch.is_empty() {
-                let rest = batch.split_off(fitting(&batch));
-                settle_for_sure(&shared, lease, &batch).await;
-                batch = rest;
-            }
+        while !gathered.is_empty() {
+            let mut batch: Vec<_> = gathered.drain(..fitting(&gathered)).collect();
+            settle_for_sure(&shared, &shared.tables[table].lease, &batch).await;
+            batch.iter_mut().for_each(|settled| settled.delivery.settled = true);
         }
     }
 }

@@ -40,7 +40,7 @@ async fn a_dead_hosts_jobs_go_to_one_other_host(store: Store) -> anyhow::Result<
         Ok((held.len() == 300).then_some(()))
     })
     .await?;
-    let (one, other) = (join(&store, LIVELY).await?, join(&store, LIVELY).await?);
+    let (one, other) = (join(&store, 4 * LIVELY).await?, join(&store, 4 * LIVELY).await?);
     let mut adopted = Vec::new();
     eventually("300 adopted jobs", async || {
         let (a, b) = tokio::join!(adopt(&one), adopt(&other));
@@ -123,11 +123,11 @@ async fn a_host_without_a_lease_takes_nothing_before_it_has_heard_of_it(store: S
 
 async fn what_runs_is_stopped_before_its_lease_ends(store: Store) -> anyhow::Result<()> {
     push_numbered(&store, 1).await?;
-    let host = join(&store, LIVELY).await?;
+    let host = join(&store, 4 * LIVELY).await?;
     let delivery = fetch(&host, 1).await?.remove(0);
     let stop = delivery.stop();
     eventually("the stop", async || {
-        let _next = host.stop_in_time();
+        host.stop_in_time();
         Ok(stop.is_cancelled().then_some(()))
     })
     .await?;
@@ -137,12 +137,19 @@ async fn what_runs_is_stopped_before_its_lease_ends(store: Store) -> anyhow::Res
 }
 
 async fn a_live_hosts_jobs_are_left_alone(store: Store) -> anyhow::Result<()> {
-    push_numbered(&store, 1).await?;
+    push_numbered(&store, 2).await?;
     let live = join(&store, LONG).await?;
-    let delivery = fetch(&live, 1).await?.remove(0);
-    let other = join(&store, LONG).await?;
-    assert!(other.adopt(&default_queue()).await?.is_empty());
-    live.settle(delivery, ACK).await;
+    let kept = fetch(&live, 1).await?.remove(0);
+    let dead = join(&store, SHORT).await?;
+    let lost = eventually("a job", async || Ok(fetch(&dead, 1).await?.pop())).await?;
+    let heir = join(&store, LIVELY).await?;
+    let adopted = eventually("the dead host's job", async || Ok(adopt(&heir).await?.pop())).await?;
+    assert_eq!(adopted.bytes(), lost.bytes());
+    assert!(adopt(&heir).await?.is_empty());
+    let hosts = store.counts(&default_queue()).await?.hosts;
+    assert_eq!(hosts[live.host()].in_flight, 1);
+    live.settle(kept, ACK).await;
+    heir.settle(adopted, ACK).await;
     until_counts(&store, (0, 0, 0)).await
 }
 

@@ -170,6 +170,10 @@ async fn a_store_that_cannot_be_is_refused_in_one_line_without_its_password() {
         ),
         ("redis+cluster://:secret@127.0.0.1:1/3", "a Cluster has one database"),
         ("redis://user:secret@127.0.0.1:x", "store"),
+        ("redis:/user:secret@127.0.0.1", "store"),
+        ("redis:user:secret@127.0.0.1", "store"),
+        ("redis+sentinel:/user:secret@127.0.0.1/m", "store"),
+        ("redis+unix:///nowhere?pass=secret", "redis"),
     ] {
         let err = Store::open(&StoreSettings::new(url)).await.expect_err(url).to_string();
         assert!(

@@ -289,8 +289,15 @@ async fn a_store_that_does_not_tell_of_new_jobs_is_asked() -> anyhow::Result<()>
     let store = Store::open(&settings).await?;
     let folder = folder_of(&[("echo", "")])?;
     let (serving, stop) = serve(service(), &store, folder.path()).await?;
-    let ids = push_surely(&store, (0..20).map(|n| n.to_string())).await?;
-    until_results(&store, &ids).await?;
+    // Twenty in a row, each pushed when the one before is done: a look every few seconds would take longer than this.
+    let in_a_row = async {
+        for n in 0..20 {
+            let ids = push_surely(&store, std::iter::once(n.to_string())).await?;
+            until_results(&store, &ids).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(40), in_a_row).await??;
     stop.cancel();
     assert_eq!(serving.await??, Drained::Clean);
     Ok(())

@@ -5,14 +5,14 @@
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local claim = string.format('%.17g', now + ARGV[3])
-local due = redis.call('ZRANGE', KEYS[1], '-inf', string.format('%.6f', now), 'BYSCORE', 'LIMIT', 0, ARGV[1])
 local jobs, size = {}, 0
-for i, job in ipairs(due) do
-  if size > tonumber(ARGV[2]) then
+while #jobs < tonumber(ARGV[1]) and size <= tonumber(ARGV[2]) do
+  local job = redis.call('ZRANGE', KEYS[1], '-inf', string.format('%.6f', now), 'BYSCORE', 'LIMIT', 0, 1)[1]
+  if not job then
     break
   end
   redis.call('ZADD', KEYS[1], claim, job)
-  jobs[i] = job
+  jobs[#jobs + 1] = job
   size = size + #job
 end
 return {claim, jobs}

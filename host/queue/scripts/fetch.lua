@@ -23,18 +23,21 @@ if tonumber(ARGV[3]) <= tonumber(redis.call('GET', KEYS[4]) or 0) then
   return jobs
 end
 redis.call('HLEN', KEYS[2]) -- A key of the wrong type fails here, before anything has moved.
-local jobs = redis.call('LPOP', KEYS[1], ARGV[4])
-if not jobs then
+local jobs, size = {}, 0
+while #jobs < tonumber(ARGV[4]) do
+  local job = redis.call('LPOP', KEYS[1])
+  if not job then
+    break
+  end
+  size = size + #job
+  if #jobs > 0 and size > tonumber(ARGV[5]) then
+    redis.call('LPUSH', KEYS[1], job)
+    break
+  end
+  jobs[#jobs + 1] = job
+end
+if #jobs == 0 then
   return {}
-end
-local size, taken = 0, 0
-while taken < #jobs and (taken == 0 or size + #jobs[taken + 1] <= tonumber(ARGV[5])) do
-  taken = taken + 1
-  size = size + #jobs[taken]
-end
-for i = #jobs, taken + 1, -1 do
-  redis.call('LPUSH', KEYS[1], jobs[i])
-  jobs[i] = nil
 end
 local entries = {}
 for i, job in ipairs(jobs) do
