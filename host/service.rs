@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -111,7 +111,13 @@ pub async fn run(
         Arc::clone(&plugins),
         draining.clone(),
     ));
-    tracing::info!(host = consumer.host(), jobs = %plugins.jobs().join(","), concurrency = settings.concurrency, "worker started");
+    let queues = settings
+        .queues
+        .iter()
+        .map(|(queue, weight)| format!("{queue}={weight}"));
+    let (queues, jobs) = (queues.collect::<Vec<_>>().join(","), plugins.jobs().join(","));
+    let (host, concurrency, lease_s) = (consumer.host(), settings.concurrency, settings.lease.as_secs_f64());
+    tracing::info!(host, %queues, %jobs, concurrency, lease_s, "worker started");
 
     // The loops that keep what this host holds go on until it has given all of it back; the others end with the fetching.
     let (vital, loops) = (TaskTracker::new(), TaskTracker::new());
@@ -136,17 +142,23 @@ pub async fn run(
     let attempts = TaskTracker::new();
     until(stop, fetch(&settings, &consumer, &worker, &attempts)).await;
 
+    let stopped = Instant::now();
     let ended = drain(&attempts, &consumer, &draining, settings.grace).await;
-    if let Ok(Err(err)) = timeout(CLOSE_TIMEOUT, consumer.tidy()).await {
-        consumer.note(&err);
-    }
     loops.close();
     if timeout(CLOSE_TIMEOUT, loops.wait()).await.is_err() {
         tracing::warn!("a plugin is still being compiled; not waiting for it");
     }
+    // A store that is away may be back before the grace period ends.
+    let patience = settings.grace.saturating_sub(stopped.elapsed()).max(CLOSE_TIMEOUT);
+    let finished = timeout(patience, consumer.finish()).await;
     given_back.cancel();
     vital.close();
     vital.wait().await;
+    match finished {
+        Ok(Ok(())) => {}
+        Ok(Err(err)) => return Err(err),
+        Err(_) => return Ok(Drained::Unsettled),
+    }
     match timeout(CLOSE_TIMEOUT, consumer.close()).await {
         Ok(closed) => closed.map(|()| ended),
         Err(_) => Ok(Drained::Unsettled),

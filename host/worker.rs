@@ -54,10 +54,10 @@ impl Worker {
     pub async fn recover(&self, delivery: Delivery) {
         let settlement = match delivery.decode() {
             Ok(job) => {
-                let id = job.id.clone();
+                let (id, name, lost) = (job.id.clone(), job.name.clone(), job.lost.saturating_add(1));
                 let settlement = retry::settle_lost(job, moment());
                 let fails = matches!(settlement, Settlement::Fail { .. });
-                tracing::warn!(id, fails, "job lost its host");
+                tracing::warn!(id, name, queue = %delivery.queue(), lost, fails, "job lost its host");
                 settlement
             }
             Err(err) => malformed(&delivery, &err),
@@ -162,7 +162,7 @@ fn log_attempt(job: &Job, plugin: &Plugin, attempt: &Attempt) {
             tracing::debug!(id, name, %digest, attempt = number, duration_ms, peak_memory_bytes, "job completed");
         }
         Outcome::Cancelled => {
-            tracing::info!(id, name, %digest, attempt = number, duration_ms, "attempt cancelled; the job goes back");
+            tracing::info!(id, name, %digest, attempt = number, duration_ms, "attempt cancelled; the job goes back, unless another host has it");
         }
         Outcome::Failed { failure, retry } => {
             let (kind, why) = (failure.kind, failure.message.as_str());

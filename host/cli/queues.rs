@@ -87,7 +87,7 @@ fn print(
 fn hosts(counts: &Counts) -> String {
     let hosts = counts.hosts.iter().map(|(name, host)| match host.lease_left_ms {
         ..0 => format!("{name} (dead, held {})", host.in_flight),
-        _ => format!("{name} ({})", host.in_flight),
+        left_ms => format!("{name} ({}, lease for {} s)", host.in_flight, left_ms / 1000),
     });
     let hosts: Vec<_> = hosts.collect();
     if hosts.is_empty() {

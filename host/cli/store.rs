@@ -22,7 +22,7 @@ pub(super) struct StoreArgs {
     )]
     store: String,
     /// What every Redis key starts with
-    #[arg(long, env = "KILN_PREFIX", default_value = PREFIX_DEFAULT)]
+    #[arg(long, env = "KILN_PREFIX", default_value = PREFIX_DEFAULT, value_parser = prefix)]
     prefix: String,
     #[command(flatten)]
     connection: ConnectionArgs,
@@ -101,7 +101,7 @@ struct ConnectionArgs {
           value_name = "DURATION", hide_short_help = true)]
     read_timeout: Duration,
     /// The time the other end may take to acknowledge what was sent; after it the connection counts as dead
-    #[arg(long, env = "KILN_WRITE_TIMEOUT", default_value = "5s", value_parser = positive_duration,
+    #[arg(long, env = "KILN_WRITE_TIMEOUT", default_value = "5s", value_parser = write_timeout,
           value_name = "DURATION", hide_short_help = true)]
     write_timeout: Duration,
 }
@@ -128,11 +128,11 @@ impl StoreArgs {
 impl ConnectionArgs {
     fn settings(&self) -> ConnectionSettings {
         ConnectionSettings {
-            user: self.store_user.clone(),
-            password: self.store_password.clone(),
+            user: set(self.store_user.as_ref()),
+            password: set(self.store_password.as_ref()),
             database: self.store_database,
-            sentinel_user: self.sentinel_user.clone(),
-            sentinel_password: self.sentinel_password.clone(),
+            sentinel_user: set(self.sentinel_user.as_ref()),
+            sentinel_password: set(self.sentinel_password.as_ref()),
             tls_ca: self.tls_ca.clone(),
             tls_cert: self.tls_cert.clone(),
             tls_key: self.tls_key.clone(),
@@ -143,6 +143,29 @@ impl ConnectionArgs {
             read_timeout: self.read_timeout,
             write_timeout: self.write_timeout,
         }
+    }
+}
+
+/// An empty variable stands for none.
+fn set(value: Option<&String>) -> Option<String> {
+    value.filter(|value| !value.is_empty()).cloned()
+}
+
+/// What systems let a connection be told.
+fn write_timeout(text: &str) -> Result<Duration, String> {
+    let value = duration(text)?;
+    if (Duration::from_secs(1)..=Duration::from_hours(1)).contains(&value) {
+        Ok(value)
+    } else {
+        Err("must be between 1s and 1h".to_owned())
+    }
+}
+
+fn prefix(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        Err("must not be empty or contain spaces".to_owned())
+    } else {
+        Ok(text.to_owned())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -22,6 +22,9 @@ use crate::service::{self, Drained, ServiceSettings};
 
 /// Attempts at once for each core by default: enough that waiting for the network or for Redis leaves no core idle.
 const ATTEMPTS_PER_CORE: usize = 32;
+
+/// Signals within this time of the first say the same again.
+const ONE_WISH: Duration = Duration::from_millis(500);
 
 /// The exit code after a second signal, as a shell reports an interrupted program.
 const EXIT_SECOND_SIGNAL: i32 = 130;
@@ -58,7 +61,8 @@ pub(super) struct WorkerArgs {
     /// How long a completed job's result is kept; 0s: not at all
     #[arg(long, env = "KILN_RESULT_TTL", default_value = "1h", value_parser = duration, value_name = "DURATION")]
     result_ttl: Duration,
-    /// Keep no more than this many failed entries; beyond them the oldest are dropped, counted and logged [default: all]
+    /// Keep no more than this many failed entries: every 10 s the oldest beyond them are dropped, counted and logged
+    /// [default: all]
     #[arg(long, env = "KILN_FAILED_MAX", value_name = "N")]
     failed_max: Option<u64>,
     /// Keep no failed entry for longer than this; what is older is dropped, counted and logged [default: for ever]
@@ -162,7 +166,11 @@ async fn stop_on_signal(stop: CancellationToken, mut signals: Signals) {
     signals.next().await;
     tracing::info!("stopping; a second signal stops at once");
     stop.cancel();
-    signals.next().await;
+    let first = Instant::now();
+    // Wrappers pass on what their whole group was sent already: that is one wish, not two.
+    while first.elapsed() < ONE_WISH {
+        signals.next().await;
+    }
     tracing::warn!("stopped at once; what was in flight comes back when the lease runs out");
     std::process::exit(EXIT_SECOND_SIGNAL);
 }
@@ -183,12 +191,15 @@ fn weighted_queue(text: &str) -> Result<(QueueName, NonZeroU32), String> {
     Ok((QueueName::new(name)?, weight))
 }
 
+/// Longer, and the jobs of a host that died would be as good as lost.
+const LEASE_MAX: Duration = Duration::from_hours(1);
+
 /// A lease must outlast a few heartbeats of a busy machine.
 fn lease(text: &str) -> Result<Duration, String> {
     let lease = duration(text)?;
-    if lease < Duration::from_secs(1) {
-        Err("a lease must last at least 1s".to_owned())
-    } else {
+    if (Duration::from_secs(1)..=LEASE_MAX).contains(&lease) {
         Ok(lease)
+    } else {
+        Err("a lease must last between 1s and 1h".to_owned())
     }
 }

@@ -282,12 +282,12 @@ impl Consumer {
         self.shared.outage.wait(about).await;
     }
 
-    /// Leaves: waits until every settlement handed over is carried out, gives back what was never settled, and gives
-    /// the leases up. Settlements that come later are refused.
+    /// Waits until every settlement handed over is carried out, and gives back what was never settled. Settlements that
+    /// come later are refused. The leases are still to be kept meanwhile.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn close(&self) -> Result<(), QueueError> {
+    pub async fn finish(&self) -> Result<(), QueueError> {
         self.closing.cancel();
         let settlers = std::mem::take(&mut *self.settlers.lock().unwrap_or_else(PoisonError::into_inner));
         for settler in settlers {
@@ -298,7 +298,15 @@ impl Consumer {
         for table in &self.shared.tables {
             table.suspect().await;
         }
-        self.tidy().await?;
+        self.tidy().await
+    }
+
+    /// Leaves: finishes, and gives the leases up.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn close(&self) -> Result<(), QueueError> {
+        self.finish().await?;
         for queue in &self.queues {
             self.shared.store.leave(&self.shared.claim(queue)).await?;
         }

@@ -355,9 +355,10 @@ impl RedisStore {
         // In another slot, the set is counted before and after the rest: a job that comes or goes meanwhile is then in one
         // of the counts, unless it does both.
         let elsewhere = async || -> Result<u64, QueueError> {
-            match self.split {
-                true => self.run(cmd("ZCARD").arg(&set)).await,
-                false => Ok(0),
+            if self.split {
+                self.run(cmd("ZCARD").arg(&set)).await
+            } else {
+                Ok(0)
             }
         };
         let before = elsewhere().await?;

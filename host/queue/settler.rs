@@ -73,7 +73,9 @@ pub(super) async fn settle_in_batches(
         while !gathered.is_empty() {
             let mut batch: Vec<_> = gathered.drain(..fitting(&gathered)).collect();
             settle_for_sure(&shared, &shared.tables[table].lease, &batch).await;
-            batch.iter_mut().for_each(|settled| settled.delivery.settled = true);
+            for settled in &mut batch {
+                settled.delivery.settled = true;
+            }
         }
     }
 }

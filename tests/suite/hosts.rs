@@ -151,7 +151,12 @@ async fn a_second_signal_stops_at_once() -> anyhow::Result<()> {
     .await?;
     worker.signal("-TERM")?;
     worker.until_said("draining").await?;
-    worker.signal("-TERM")?;
+    // One that follows at once is taken for the same.
+    eventually("the end", async || {
+        worker.signal("-TERM")?;
+        Ok(worker.process.try_wait()?)
+    })
+    .await?;
     assert_eq!(worker.exit_code()?, Some(130));
     Ok(())
 }
@@ -358,7 +363,7 @@ async fn the_lease_is_kept_while_every_core_computes() -> anyhow::Result<()> {
     assert_eq!(worker.exit_code()?, Some(0));
     assert_eq!(store.failed_len().await?, 16);
     assert_eq!(
-        worker.lines_with("lease").len() + other.lines_with("took over").len(),
+        worker.lines_with("the lease").len() + other.lines_with("took over").len(),
         0
     );
     Ok(())
