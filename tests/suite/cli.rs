@@ -84,7 +84,7 @@ fn every_mistake_gets_a_line_that_helps_and_its_exit_code() -> anyhow::Result<()
         (&["worker", "--queue", "a=0"], 2, "no weight"),
         (&["worker", "--queue", "a,b=2,a"], 2, "kiln: queue a is named twice"),
         (&["worker", "--concurrency", "0"], 2, "--concurrency"),
-        (&["worker", "--lease", "1ms"], 2, "at least 1s"),
+        (&["worker", "--lease", "1ms"], 2, "between 1s and 1h"),
         (&["worker", "--grace=-1s"], 2, "is negative"),
         (&["worker", "--log", "kiln=loud"], 2, "kiln: --log \"kiln=loud\""),
         (&["worker", "--max-memory", "much"], 2, "--max-memory"),
