@@ -122,7 +122,7 @@ pub async fn run(
     // The loops that keep what this host holds go on until it has given all of it back; the others end with the fetching.
     let (vital, loops) = (TaskTracker::new(), TaskTracker::new());
     let given_back = CancellationToken::new();
-    vital.spawn(until(given_back.clone(), heartbeat(Arc::clone(&consumer))));
+    vital.spawn(heartbeat(Arc::clone(&consumer), given_back.clone()));
     vital.spawn(until(given_back.clone(), guard(Arc::clone(&consumer))));
     loops.spawn(promote(store.clone(), Arc::clone(&consumer), stop.clone()));
     if !settings.retention.keeps_all() {
@@ -146,19 +146,18 @@ pub async fn run(
     let ended = drain(&attempts, &consumer, &draining, settings.grace).await;
     loops.close();
     if timeout(CLOSE_TIMEOUT, loops.wait()).await.is_err() {
-        tracing::warn!("a plugin is still being compiled; not waiting for it");
+        tracing::warn!("a plugin is still being compiled, or the store is slow; not waiting for that");
     }
     // A store that is away may be back before the grace period ends.
     let patience = settings.grace.saturating_sub(stopped.elapsed()).max(CLOSE_TIMEOUT);
     let finished = timeout(patience, consumer.finish()).await;
     given_back.cancel();
-    vital.close();
-    vital.wait().await;
     match finished {
-        Ok(Ok(())) => {}
-        Ok(Err(err)) => return Err(err),
+        Ok(finished) => finished?,
         Err(_) => return Ok(Drained::Unsettled),
     }
+    vital.close();
+    vital.wait().await;
     match timeout(CLOSE_TIMEOUT, consumer.close()).await {
         Ok(closed) => closed.map(|()| ended),
         Err(_) => Ok(Drained::Unsettled),
@@ -178,14 +177,15 @@ async fn fetch(settings: &ServiceSettings, consumer: &Arc<Consumer>, worker: &Ar
     loop {
         let mut free = acquire(&permits).await;
         let order = order(settings);
-        let deliveries = match fetch_in_order(&order, consumer, free.num_permits()).await {
-            Ok(deliveries) => deliveries,
-            Err(err) => {
+        let (deliveries, failed) = fetch_in_order(&order, consumer, free.num_permits()).await;
+        match failed {
+            None => fetching.over(),
+            Some(err) if deliveries.is_empty() => {
                 fetching.wait(&err).await;
                 continue;
             }
-        };
-        fetching.over();
+            Some(err) => fetching.tell(&err),
+        }
         let idle = deliveries.is_empty();
         for delivery in deliveries {
             let worker = Arc::clone(worker);
@@ -239,24 +239,24 @@ fn order(settings: &ServiceSettings) -> Vec<&QueueName> {
 }
 
 /// Fetches up to `count` jobs from the first queue, then from the others as far as they fill up: none idles while
-/// another has jobs.
-async fn fetch_in_order(order: &[&QueueName], consumer: &Consumer, count: usize) -> Result<Vec<Delivery>, QueueError> {
+/// another has jobs. What can be fetched is, whatever is wrong with one of them.
+async fn fetch_in_order(
+    order: &[&QueueName],
+    consumer: &Consumer,
+    count: usize,
+) -> (Vec<Delivery>, Option<QueueError>) {
     let (mut deliveries, mut failed) = (Vec::new(), None);
     for queue in order {
         let missing = count - deliveries.len();
         if missing == 0 {
             break;
         }
-        // What has been fetched must run, and what can be fetched be, whatever is wrong with another queue.
         match consumer.fetch(queue, missing).await {
             Ok(fetched) => deliveries.extend(fetched),
             Err(err) => failed = failed.or(Some(err)),
         }
     }
-    match failed {
-        Some(err) if deliveries.is_empty() => Err(err),
-        _ => Ok(deliveries),
-    }
+    (deliveries, failed)
 }
 
 /// Moves due jobs to ready, each as its time comes. Stops only between two promotions: one that is broken off may leave
@@ -280,27 +280,26 @@ async fn promote_due(store: &Store, due: &[QueueName]) -> Result<(), QueueError>
     let mut done = Ok(());
     for queue in due {
         // One that cannot be served must not keep the others from it.
-        while match store.promote(queue).await {
-            Ok(moved) => moved > 0,
-            Err(err) => {
-                done = Err(err);
-                false
-            }
-        } {}
+        done = promote_all(store, queue).await.and(done);
     }
     done
 }
 
-/// Keeps the leases.
-async fn heartbeat(consumer: Arc<Consumer>) {
+async fn promote_all(store: &Store, queue: &QueueName) -> Result<(), QueueError> {
+    while store.promote(queue).await? > 0 {}
+    Ok(())
+}
+
+/// Keeps the leases. Stops only between two heartbeats: one that is under way could bring back a lease just given up.
+async fn heartbeat(consumer: Arc<Consumer>, stop: CancellationToken) {
     let mut faults = Faults::new(&consumer, "heartbeat");
-    loop {
+    while !stop.is_cancelled() {
         match consumer.heartbeat().await {
             Ok(_) => {
                 faults.over();
-                sleep(consumer.heartbeat_interval()).await;
+                stop.run_until_cancelled(sleep(consumer.heartbeat_interval())).await;
             }
-            Err(err) => faults.wait(&err).await,
+            Err(err) => _ = stop.run_until_cancelled(faults.wait(&err)).await,
         }
     }
 }
@@ -415,11 +414,15 @@ impl<'a> Faults<'a> {
         }
     }
 
-    async fn wait(&mut self, err: &QueueError) {
+    fn tell(&mut self, err: &QueueError) {
         if !self.consumer.note(err) && !self.told {
             tracing::error!(during = self.of, %err, "the store refuses; trying again");
             self.told = true;
         }
+    }
+
+    async fn wait(&mut self, err: &QueueError) {
+        self.tell(err);
         self.consumer.wait_out(self.wait).await;
         self.wait = (self.wait * 2).min(FAULT_WAIT_MAX);
     }

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::EXIT_STORE;
 use super::store::StoreArgs;
-use crate::queue::{Counts, QueueName};
+use super::{EXIT_STORE, tell};
+use crate::queue::{Counts, QueueError, QueueName, Store};
 
 /// Show the queues: ready, delayed, in flight, failed, and the hosts that serve them
 #[derive(Debug, Args)]
@@ -22,18 +22,31 @@ pub(super) struct QueuesArgs {
 
 pub(super) async fn queues(args: QueuesArgs) -> anyhow::Result<ExitCode> {
     let store = args.store.open().await?;
+    // Asked first: a store in trouble may not be able to tell the rest.
+    let trouble = store.trouble().await?;
+    match (look(&store).await, trouble) {
+        (Ok((queues, failed)), trouble) => {
+            print(&args, &queues, failed, trouble.as_deref())?;
+            Ok(trouble.map_or(ExitCode::SUCCESS, |_| ExitCode::from(EXIT_STORE)))
+        }
+        (Err(_), Some(trouble)) => {
+            tell(&format!("kiln: the store cannot be used: {trouble}"));
+            Ok(ExitCode::from(EXIT_STORE))
+        }
+        (Err(err), None) => Err(err.into()),
+    }
+}
+
+/// The queues with their counts, and how many entries the failed list has and has dropped.
+type Seen = (Vec<(QueueName, Counts)>, (u64, u64));
+
+async fn look(store: &Store) -> Result<Seen, QueueError> {
     let mut queues = Vec::new();
     for queue in store.queues().await? {
         let counts = store.counts(&queue).await?;
         queues.push((queue, counts));
     }
-    let (failed, dropped) = (store.failed_len().await?, store.failed_dropped().await?);
-    let trouble = store.trouble().await?;
-    print(&args, &queues, (failed, dropped), trouble.as_deref())?;
-    match trouble {
-        Some(_) => Ok(ExitCode::from(EXIT_STORE)),
-        None => Ok(ExitCode::SUCCESS),
-    }
+    Ok((queues, (store.failed_len().await?, store.failed_dropped().await?)))
 }
 
 fn print(

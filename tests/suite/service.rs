@@ -9,7 +9,7 @@ use std::time::Duration;
 use kiln::config::SandboxSettings;
 use kiln::job::Job;
 use kiln::outcome::FailureKind;
-use kiln::plugins::Plugins;
+use kiln::plugins::{Plugins, Resolved};
 use kiln::queue::{FailedEntry, Push, QueueError, QueueName, Store, StoreSettings};
 use kiln::sandbox::Sandbox;
 use kiln::service::{self, Drained, ServiceSettings};
@@ -235,7 +235,7 @@ async fn an_idle_worker_runs_what_is_pushed_and_what_falls_due() -> anyhow::Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_grace_period_leaves_goes_back_uncounted() -> anyhow::Result<()> {
-    let folder = folder_of(&[("spin", "")])?;
+    let folder = folder_of(&[("spin", "concurrency = 1")])?;
     let store = Store::open(&redis_settings()).await?;
     let job = r#"{"id":"spin","name":"spin","attempts":1}"#;
     push(&store, &[job]).await?;
@@ -244,9 +244,14 @@ async fn what_the_grace_period_leaves_goes_back_uncounted() -> anyhow::Result<()
         grace: Duration::from_millis(50),
         ..settings()
     };
-    let (serving, stop) = serve(settings, &store, folder.path()).await?;
-    eventually("a running job", async || {
-        Ok((store.counts(&default_queue()).await?.in_flight == 1).then_some(()))
+    let (stop, plugins) = (CancellationToken::new(), open_plugins(folder.path()).await?);
+    let serving = service::run(settings, store.clone(), Arc::clone(&plugins), stop.clone());
+    let serving = tokio::spawn(serving);
+    eventually("a job that has taken its plugin's only turn", async || {
+        let Resolved::Plugin(plugin) = plugins.resolve("spin") else {
+            anyhow::bail!("it is loaded")
+        };
+        Ok(plugin.handler.try_turn().is_none().then_some(()))
     })
     .await?;
     stop.cancel();
