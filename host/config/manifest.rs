@@ -1,0 +1,39 @@
+//! What the operator says about a plugin, in the file beside it.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Deserializer};
+
+use super::retry::duration;
+use super::{Grants, RetryPolicy};
+
+/// What the operator says about a plugin: the `.toml` beside its `.wasm`. Every key may be left out.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Manifest {
+    /// The job names it handles; the file's stem where it names none.
+    pub jobs: Option<Vec<String>>,
+    /// The most time an attempt may take; a job that asks for more gets this.
+    #[serde(deserialize_with = "optional_duration")]
+    pub timeout: Option<Duration>,
+    /// The most memory an attempt may have, over all its linear memories.
+    pub max_memory: Option<ByteSize>,
+    /// Attempts at once on one host.
+    pub concurrency: Option<NonZeroU32>,
+    /// When failed attempts are made again.
+    pub retry: RetryPolicy,
+    /// Capabilities beyond the default.
+    pub grants: Grants,
+    /// What `wasi:config` serves.
+    pub config: BTreeMap<String, String>,
+}
+
+fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    match duration(deserializer)? {
+        Duration::ZERO => Err(serde::de::Error::custom("must be more than 0")),
+        value => Ok(Some(value)),
+    }
+}
