@@ -31,6 +31,27 @@ pub struct Manifest {
     pub config: BTreeMap<String, String>,
 }
 
+impl Manifest {
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    /// Where it is wrong, what is, and what was expected: one line.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|err| located(text, &err))
+    }
+}
+
+/// Where it is wrong, and what is, on one line.
+fn located(text: &str, err: &toml::de::Error) -> String {
+    let message = err.message().replace('\n', "; ");
+    let Some(before) = err.span().and_then(|span| text.get(..span.start)) else {
+        return message;
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!("line {line}, column {column}: {message}")
+}
+
 fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     match duration(deserializer)? {
         Duration::ZERO => Err(serde::de::Error::custom("must be more than 0")),

@@ -139,8 +139,8 @@ pub fn read_plugin(path: &Path) -> Result<(Vec<u8>, Manifest), PluginError> {
         return Ok((bytes, Manifest::default()));
     }
     let manifest = match fs::read_to_string(&manifest_path) {
-        Ok(text) => toml::from_str(&text).map_err(|err| PluginError::Manifest {
-            message: located(&text, &err),
+        Ok(text) => Manifest::parse(&text).map_err(|message| PluginError::Manifest {
+            message,
             path: manifest_path,
         })?,
         Err(err) if err.kind() == ErrorKind::NotFound => Manifest::default(),
@@ -152,17 +152,6 @@ pub fn read_plugin(path: &Path) -> Result<(Vec<u8>, Manifest), PluginError> {
         }
     };
     Ok((bytes, manifest))
-}
-
-/// `line:column: what is wrong`, on one line.
-fn located(text: &str, err: &toml::de::Error) -> String {
-    let message = err.message().replace('\n', "; ");
-    let Some(before) = err.span().and_then(|span| text.get(..span.start)) else {
-        return message;
-    };
-    let line = before.matches('\n').count() + 1;
-    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    format!("line {line}, column {column}: {message}")
 }
 
 fn manifest_path(wasm: &Path) -> PathBuf {
