@@ -121,6 +121,12 @@ pub struct Failure {
     /// How long the attempt took.
     #[serde(default)]
     pub duration_ms: u64,
+    /// Processor time it used.
+    #[serde(default)]
+    pub cpu_ms: u64,
+    /// The most linear memory it held at once.
+    #[serde(default)]
+    pub peak_memory_bytes: u64,
     /// The queue the job was taken from, where the job itself names another or none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
@@ -143,6 +149,8 @@ impl Failure {
             digest: String::new(),
             attempt: 0,
             duration_ms: 0,
+            cpu_ms: 0,
+            peak_memory_bytes: 0,
             queue: None,
             backtrace: None,
             stderr: None,

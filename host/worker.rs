@@ -19,6 +19,9 @@ use crate::sandbox::{Attempt, Cancel, Handler, Turn};
 /// Wait before the store is told again that a job starts, while it cannot be told.
 const UNPARK_RETRY: Duration = Duration::from_millis(500);
 
+/// Bytes of a backtrace, and of standard error, that are logged with a failed attempt.
+const MAX_LOGGED_BYTES: usize = 2 * 1024;
+
 /// Runs deliveries.
 #[derive(Debug)]
 pub struct Worker {
@@ -172,7 +175,21 @@ fn log_attempt(job: &Job, plugin: &Plugin, attempt: &Attempt) {
             } else {
                 "attempt failed; the job will be retried"
             };
-            tracing::info!(id, name, %digest, %kind, attempt = number, duration_ms, peak_memory_bytes, why, "{fate}");
+            let cpu_ms = failure.cpu_ms;
+            let backtrace = failure.backtrace.as_deref().map(log_head);
+            let stderr = failure.stderr.as_deref().map(log_tail);
+            tracing::info!(id, name, %digest, %kind, attempt = number, duration_ms, cpu_ms, peak_memory_bytes, why, backtrace, stderr, "{fate}");
         }
     }
+}
+
+/// The innermost frames, short enough for a line of a log.
+fn log_head(text: &str) -> &str {
+    text[..text.floor_char_boundary(MAX_LOGGED_BYTES)].trim_end()
+}
+
+/// The end of a guest's words, short enough for a line of a log; the failed entry has more.
+fn log_tail(text: &str) -> &str {
+    let text = text.trim_end();
+    &text[text.ceil_char_boundary(text.len().saturating_sub(MAX_LOGGED_BYTES))..]
 }

@@ -1,41 +1,105 @@
 //! The sandbox as the commands set it up.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::Args;
 use directories::ProjectDirs;
+use sysinfo::System;
 use tokio::runtime::Handle;
 
 use super::store::positive_duration;
-use crate::config::{MAX_MEMORY_DEFAULT, SandboxSettings};
+use crate::config::{Limit, Limits, SandboxSettings, Source};
 use crate::sandbox::{Sandbox, SandboxError};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sandbox")]
 pub(super) struct SandboxArgs {
-    /// The most time any attempt may take, whatever its job asks for
-    #[arg(long, env = "KILN_MAX_TIMEOUT", default_value = "1h", value_parser = positive_duration, value_name = "DURATION")]
-    max_timeout: std::time::Duration,
+    /// The most time any attempt may take, whatever its job or its manifest asks for [default: 1h]
+    #[arg(long, env = "KILN_MAX_TIMEOUT", value_parser = positive_duration, value_name = "DURATION")]
+    max_timeout: Option<Duration>,
     /// The memory an attempt may have where its plugin's manifest names none [default: 128MiB]
     #[arg(long, env = "KILN_MAX_MEMORY", value_name = "SIZE")]
     max_memory: Option<ByteSize>,
+    /// Another limit, and with `..` how far a manifest may raise it; repeat for more. `kiln doctor` lists them all
+    #[arg(long = "limit", env = "KILN_LIMITS", value_parser = set_limit, value_delimiter = ',', value_name = "NAME=VALUE[..CEILING]")]
+    limits: Vec<SetLimit>,
     /// Where compiled plugins are kept between starts [default: the user's cache folder]
     #[arg(long, env = "KILN_CACHE_DIR", value_name = "DIR")]
-    cache_dir: Option<std::path::PathBuf>,
+    cache_dir: Option<PathBuf>,
+}
+
+/// What `--limit` says about one limit.
+#[derive(Debug, Clone, Copy)]
+struct SetLimit {
+    limit: Limit,
+    value: u64,
+    ceiling: u64,
 }
 
 impl SandboxArgs {
     /// A sandbox for this many attempts at once.
     pub(super) fn open(self, concurrency: NonZeroU32) -> Result<Arc<Sandbox>, SandboxError> {
-        let users = || ProjectDirs::from("", "", "kiln").map(|dirs| dirs.cache_dir().to_owned());
-        let settings = SandboxSettings {
-            cache_dir: self.cache_dir.or_else(users),
-            max_timeout: self.max_timeout,
-            max_memory: self.max_memory.unwrap_or(MAX_MEMORY_DEFAULT),
-            ..SandboxSettings::new(concurrency)
-        };
-        Ok(Arc::new(Sandbox::new(&settings, &Handle::current())?))
+        Ok(Arc::new(Sandbox::new(&self.settings(concurrency), &Handle::current())?))
     }
+
+    /// The settings of that sandbox.
+    pub(super) fn settings(self, concurrency: NonZeroU32) -> SandboxSettings {
+        let users = || ProjectDirs::from("", "", "kiln").map(|dirs| dirs.cache_dir().to_owned());
+        SandboxSettings {
+            limits: self.limits(),
+            cache_dir: self.cache_dir.or_else(users),
+            ..SandboxSettings::new(concurrency)
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        if let Some(memory) = machine_memory() {
+            let guests = memory / 4 * 3;
+            limits.set(Limit::GuestMemory, guests, guests, Source::Machine);
+        }
+        for set in &self.limits {
+            limits.set(set.limit, set.value, set.ceiling, Source::Host);
+        }
+        if let Some(timeout) = self.max_timeout {
+            let ms = timeout.as_millis().try_into().unwrap_or(u64::MAX).max(1);
+            limits.set(Limit::Timeout, ms, ms, Source::Host);
+        }
+        if let Some(max_memory) = self.max_memory {
+            let ceiling = limits.bound(Limit::MaxMemory).ceiling;
+            limits.set(Limit::MaxMemory, max_memory.as_u64(), ceiling, Source::Host);
+        }
+        limits
+    }
+}
+
+/// Memory that this process can have, in bytes: its container's, or the machine's.
+pub(super) fn machine_memory() -> Option<u64> {
+    let mut system = System::new().ok()?;
+    system.refresh_memory();
+    let all = system.total_memory();
+    Some(system.cgroup_limits().map_or(all, |group| group.total_memory.min(all)))
+}
+
+fn set_limit(text: &str) -> Result<SetLimit, String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("write it like http_requests=100, or http_requests=100..500")?;
+    let limit: Limit = name.parse()?;
+    let (value, ceiling) = match value.split_once("..") {
+        Some((value, ceiling)) => (limit.parse(value)?, limit.parse(ceiling)?),
+        None => (limit.parse(value)?, limit.parse(value)?),
+    };
+    if ceiling < value {
+        return Err(format!(
+            "the ceiling {} is below the value {}",
+            limit.show(ceiling),
+            limit.show(value)
+        ));
+    }
+    Ok(SetLimit { limit, value, ceiling })
 }

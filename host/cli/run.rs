@@ -119,7 +119,12 @@ fn show(attempt: &Attempt) -> anyhow::Result<()> {
 
 fn took(report: &Report) -> String {
     let peak = ByteSize(report.peak_memory_bytes);
-    format!("{:.1} ms, peak memory {peak}", report.duration.as_secs_f64() * 1000.0)
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+    format!(
+        "{:.1} ms, {:.1} ms of CPU, peak memory {peak}",
+        ms(report.duration),
+        ms(report.cpu)
+    )
 }
 
 fn fate(retry: RetryHint) -> String {
@@ -144,6 +149,7 @@ fn as_json(attempt: &Attempt) -> serde_json::Value {
         "fate": retry,
         "duration_ms": report.duration.as_secs_f64() * 1000.0,
         "instantiate_ms": report.instantiate.map(|time| time.as_secs_f64() * 1000.0),
+        "cpu_ms": report.cpu.as_secs_f64() * 1000.0,
         "peak_memory_bytes": report.peak_memory_bytes,
         "progress_percent": report.progress_percent,
         "log_lines": report.log_lines.kept,

@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer};
 
 use super::retry::duration;
-use super::{Grants, RetryPolicy};
+use super::{Grants, Limit, LimitWishes, RetryPolicy};
 
 /// What the operator says about a plugin: the `.toml` beside its `.wasm`. Every key may be left out.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -27,11 +27,28 @@ pub struct Manifest {
     pub retry: RetryPolicy,
     /// Capabilities beyond the default.
     pub grants: Grants,
+    /// The other limits it wants otherwise.
+    pub limits: LimitWishes,
     /// What `wasi:config` serves.
     pub config: BTreeMap<String, String>,
 }
 
 impl Manifest {
+    /// Every limit it wants otherwise than its host has it.
+    #[must_use]
+    pub fn wishes(&self) -> LimitWishes {
+        let mut wishes = self.limits.clone();
+        if let Some(timeout) = self.timeout {
+            // Rounded up: a limit of no time would be none that anybody wants.
+            let ms = timeout.as_micros().div_ceil(1000);
+            wishes.add(Limit::Timeout, ms.try_into().unwrap_or(u64::MAX));
+        }
+        if let Some(max_memory) = self.max_memory {
+            wishes.add(Limit::MaxMemory, max_memory.as_u64());
+        }
+        wishes
+    }
+
     /// Reads a manifest.
     ///
     /// # Errors

@@ -43,6 +43,8 @@ pub struct Report {
     pub duration: Duration,
     /// Of that, until the guest could be called; none where it never came to that.
     pub instantiate: Option<Duration>,
+    /// Processor time the guest used, and the host on its behalf within its calls.
+    pub cpu: Duration,
     /// The most linear memory held at once, in bytes, over all memories.
     pub peak_memory_bytes: u64,
     /// The last of standard output.

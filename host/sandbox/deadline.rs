@@ -14,6 +14,8 @@ pub(super) struct Deadline {
 pub(super) enum Interrupt {
     #[error("took longer than it may")]
     TimedOut,
+    #[error("used more processor time than it may")]
+    OutOfCpu,
     #[error("stopped by the host")]
     Stopped,
 }

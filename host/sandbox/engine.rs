@@ -13,10 +13,7 @@ use wasmtime::{
     WasmFeatures,
 };
 
-use crate::config::{
-    KEEP_RESIDENT_BYTES, MAX_BACKTRACE_FRAMES, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_STACK_BYTES, MAX_TABLE_ELEMENTS,
-    MAX_TABLES,
-};
+use crate::config::{KEEP_RESIDENT_BYTES, Limit, Limits, MAX_BACKTRACE_FRAMES};
 
 /// Tables every slot of the pool brings along; a component links one or two.
 pub(super) const TABLES_PER_SLOT: u32 = 4;
@@ -38,11 +35,12 @@ pub(super) struct Built {
 
 /// Builds the engine with a pool of which so many slots can be in use at any time, or without one where address space is
 /// short.
-pub(super) fn build(in_use: u32, threads: u32, cache: Option<Cache>) -> wasmtime::Result<Built> {
-    // A batch that one thread is just giving back is neither in use nor free for another.
-    let slots = in_use.saturating_add(threads.saturating_mul(RESET_BATCH));
-    let mut config = config(cache);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)));
+pub(super) fn build(in_use: u32, threads: u32, limits: &Limits, cache: Option<Cache>) -> wasmtime::Result<Built> {
+    // A batch that one thread is just giving back is neither in use nor free for another. A small pool has no batches.
+    let batch = if in_use > RESET_BATCH { RESET_BATCH } else { 1 };
+    let slots = in_use.saturating_add(threads.saturating_mul(batch - 1));
+    let mut config = config(limits, cache);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, batch, limits)));
     let reason = match Engine::new(&config) {
         Ok(engine) => return Ok(Built { engine, unpooled: None }),
         Err(err) => format!("{err:#}"),
@@ -63,11 +61,11 @@ pub(super) fn build(in_use: u32, threads: u32, cache: Option<Cache>) -> wasmtime
     })
 }
 
-fn config(cache: Option<Cache>) -> Config {
+fn config(limits: &Limits, cache: Option<Cache>) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
-        .max_wasm_stack(MAX_STACK_BYTES)
+        .max_wasm_stack(limits.size(Limit::Stack))
         // Handlers are sync exports; what async exports need would be set up anew for each store.
         .concurrency_support(false)
         .wasm_features(WasmFeatures::THREADS | WasmFeatures::SHARED_EVERYTHING_THREADS, false)
@@ -79,24 +77,30 @@ fn config(cache: Option<Cache>) -> Config {
     config
 }
 
-fn pool(slots: u32) -> PoolingAllocationConfig {
+fn pool(slots: u32, batch: u32, limits: &Limits) -> PoolingAllocationConfig {
+    let (instances, memories, tables) = (
+        limits.count(Limit::CoreInstances),
+        limits.count(Limit::Memories),
+        limits.count(Limit::Tables),
+    );
+    let table_elements = limits.bound(Limit::TableElements).ceiling;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         .total_stacks(slots)
         .total_memories(slots)
         .total_tables(slots.saturating_mul(TABLES_PER_SLOT))
-        .total_core_instances(slots.saturating_mul(MAX_CORE_INSTANCES))
+        .total_core_instances(slots.saturating_mul(instances))
         .max_core_instance_size(MAX_INSTANCE_BYTES)
         .max_component_instance_size(MAX_INSTANCE_BYTES)
-        .max_core_instances_per_component(MAX_CORE_INSTANCES)
-        .max_memories_per_component(MAX_MEMORIES)
-        .max_memories_per_module(MAX_MEMORIES)
-        .max_tables_per_component(MAX_TABLES)
-        .max_tables_per_module(MAX_TABLES)
-        .table_elements(MAX_TABLE_ELEMENTS)
+        .max_core_instances_per_component(instances)
+        .max_memories_per_component(memories)
+        .max_memories_per_module(memories)
+        .max_tables_per_component(tables)
+        .max_tables_per_module(tables)
+        .table_elements(table_elements.try_into().unwrap_or(usize::MAX))
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES)
-        .decommit_batch_size(RESET_BATCH as usize)
+        .decommit_batch_size(batch as usize)
         .pagemap_scan(Enabled::No);
     pool
 }

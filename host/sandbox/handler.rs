@@ -15,6 +15,7 @@ use super::load::Loaded;
 use super::plugin::Plugin;
 use super::state::State;
 use super::verdict::{self, Facts, Returned};
+use crate::config::Limit;
 use crate::job::Job;
 use crate::outcome::Outcome;
 
@@ -118,10 +119,10 @@ impl Handler {
         let Some(slots) = slots else {
             return Attempt::cancelled();
         };
-        let limit = job.timeout().min(self.plugin.max_timeout);
+        let limit = job.timeout().min(self.plugin.limits.time(Limit::Timeout));
         let deadline = Deadline::start(limit);
-        let control = self.sandbox.control.clone();
-        let state = State::new(Arc::clone(&self.plugin), job, deadline, cancel.clone(), control);
+        let shared = &self.sandbox.shared;
+        let state = State::new(Arc::clone(&self.plugin), job, deadline, cancel.clone(), shared);
         let (sandbox, loaded) = (Arc::clone(&self.sandbox), Arc::clone(&self.loaded));
         let (guest_job, attempt) = (guest_job(job, queue), job.next_attempt());
         let running = self.sandbox.guests.spawn(async move {
@@ -157,6 +158,7 @@ async fn run(sandbox: &Inner, loaded: &Loaded, state: State, job: GuestJob) -> A
     let (plugin, deadline, cancel) = (Arc::clone(&state.plugin), state.deadline, state.cancel.clone());
     let attempt = job.attempt;
     let _running = sandbox.ticker.running();
+    let cpu = state.cpu.clone();
     let mut store = state.into_store(&sandbox.engine);
     let call = Box::pin(async {
         let instance = loaded.pre.instantiate_async(&mut store).await?;
@@ -166,7 +168,7 @@ async fn run(sandbox: &Inner, loaded: &Loaded, state: State, job: GuestJob) -> A
     // A guest that computes is interrupted by the epoch; one that waits in the host, here.
     let returned: Returned = tokio::select! {
         biased;
-        returned = call => returned,
+        returned = cpu.measure(call) => returned,
         () = cancel.stop.cancelled() => Err(Interrupt::Stopped.into()),
         () = tokio::time::sleep(deadline.remaining()) => Err(Interrupt::TimedOut.into()),
     };
@@ -178,8 +180,7 @@ async fn run(sandbox: &Inner, loaded: &Loaded, state: State, job: GuestJob) -> A
 fn facts<'a>(plugin: &'a Plugin, attempt: u32, limit: Duration, cancel: &Cancel, report: &'a Report) -> Facts<'a> {
     let draining = cancel.draining.is_cancelled();
     Facts {
-        handler: &plugin.name,
-        digest: &plugin.digest,
+        plugin,
         attempt,
         limit,
         draining,

@@ -8,7 +8,7 @@ use super::bindings::JobHandlerPre;
 use super::engine::TABLES_PER_SLOT;
 use super::imports::{self, HANDLER, Import, Offer};
 use super::state::State;
-use crate::config::{MAX_MEMORIES, MAX_PLUGIN_BYTES, MAX_TABLES};
+use crate::config::{Limit, LimitError, Limits, MAX_PLUGIN_BYTES};
 
 /// Why a file is no plugin. Each says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,9 @@ pub enum LoadError {
         /// What it may have.
         limit: ByteSize,
     },
+    /// Its manifest asks for more than its host allows.
+    #[error("its manifest says {0}")]
+    Limits(#[from] LimitError),
     /// Consists of more parts than one sandbox holds.
     #[error("has {found} {what}; the limit is {limit}")]
     TooMany {
@@ -95,8 +98,8 @@ pub(super) fn examine(engine: &Engine, bytes: &[u8]) -> Result<Examined, LoadErr
     })
 }
 
-/// Links a component and checks that it can run within `max_memory`.
-pub(super) fn link(linker: &Linker<State>, found: &Examined, max_memory: ByteSize) -> Result<Loaded, LoadError> {
+/// Links a component and checks that it can run within its limits.
+pub(super) fn link(linker: &Linker<State>, found: &Examined, limits: &Limits) -> Result<Loaded, LoadError> {
     let missing: Vec<_> = found
         .imports
         .iter()
@@ -112,7 +115,7 @@ pub(super) fn link(linker: &Linker<State>, found: &Examined, max_memory: ByteSiz
             exports: found.exports.clone(),
         });
     }
-    let slots = slots(&found.component, max_memory)?;
+    let slots = slots(&found.component, limits)?;
     let pre = linker.instantiate_pre(&found.component).and_then(JobHandlerPre::new);
     let pre = pre.map_err(|err| LoadError::Mismatch(causes(&err)))?;
     Ok(Loaded { pre, slots })
@@ -141,21 +144,19 @@ fn check_format(bytes: &[u8]) -> Result<(), LoadError> {
 }
 
 /// The slots of the pool that one instance takes: one for nearly every component.
-fn slots(component: &Component, max_memory: ByteSize) -> Result<u32, LoadError> {
+fn slots(component: &Component, limits: &Limits) -> Result<u32, LoadError> {
     // None where it imports modules, which Kiln does not offer.
     let Some(needs) = component.resources_required() else {
         return Ok(1);
     };
     let wanted = ByteSize::b(needs.max_initial_memory_size.unwrap_or(0).saturating_mul(64 * 1024));
-    if wanted > max_memory {
-        return Err(LoadError::Memory {
-            wanted,
-            limit: max_memory,
-        });
+    let limit = ByteSize::b(limits.get(Limit::MaxMemory));
+    if wanted > limit {
+        return Err(LoadError::Memory { wanted, limit });
     }
     for (what, found, limit) in [
-        ("memories", needs.num_memories, MAX_MEMORIES),
-        ("tables", needs.num_tables, MAX_TABLES),
+        ("memories", needs.num_memories, limits.count(Limit::Memories)),
+        ("tables", needs.num_tables, limits.count(Limit::Tables)),
     ] {
         if found > limit {
             return Err(LoadError::TooMany { what, found, limit });

@@ -11,12 +11,13 @@
 mod attempt;
 mod bindings;
 mod cache;
+mod cpu;
 mod deadline;
 mod engine;
 mod handler;
+mod holdings;
 mod http;
 mod imports;
-mod limits;
 mod link;
 mod load;
 mod output;
@@ -42,9 +43,10 @@ pub use load::LoadError;
 pub use output::Output;
 pub use voice::Count;
 
-use crate::config::{Manifest, SPARE_SLOTS, SandboxSettings};
+use crate::config::{Limit, Manifest, SandboxSettings};
+use holdings::Commons;
 use plugin::Plugin;
-use state::State;
+use state::{Shared, State};
 use ticker::Ticker;
 
 /// How often, in turns of a guest thread, it looks for work from other threads and for timers. A turn may last a tick.
@@ -64,8 +66,7 @@ struct Inner {
     ticker: Ticker,
     /// One permit for every slot of the pool that can be in use, so that it never runs out.
     slots: Arc<Semaphore>,
-    /// Where guests' I/O is done.
-    control: Handle,
+    shared: Shared,
     /// Where guests run.
     guests: Handle,
     /// The threads behind it; there until this is dropped.
@@ -102,11 +103,12 @@ impl Sandbox {
     /// # Errors
     /// When the engine or a thread does not start. A short address space or an unusable cache is no error, but a warning.
     pub fn new(settings: &SandboxSettings, control: &Handle) -> Result<Self, SandboxError> {
-        let slots = settings.concurrency.get().saturating_add(SPARE_SLOTS);
+        let limits = &settings.limits;
+        let slots = settings.concurrency.get().saturating_add(settings.spare_slots);
         let cache = settings.cache_dir.as_deref().and_then(cache::open);
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let built =
-            engine::build(slots, u32::try_from(cores).unwrap_or(u32::MAX), cache).map_err(SandboxError::Engine)?;
+        let built = engine::build(slots, u32::try_from(cores).unwrap_or(u32::MAX), limits, cache)
+            .map_err(SandboxError::Engine)?;
         let linker = link::linker(&built.engine).map_err(SandboxError::Engine)?;
         let threads = Builder::new_multi_thread()
             .worker_threads(cores)
@@ -119,7 +121,10 @@ impl Sandbox {
             ticker: Ticker::start(&built.engine)?,
             engine: built.engine,
             slots: Arc::new(Semaphore::new((slots as usize).min(Semaphore::MAX_PERMITS))),
-            control: control.clone(),
+            shared: Shared {
+                control: control.clone(),
+                commons: Arc::new(Commons::new(limits.size(Limit::GuestMemory), slots as usize)),
+            },
             guests: threads.handle().clone(),
             threads: Some(threads),
         };
@@ -137,8 +142,8 @@ impl Sandbox {
     /// When the bytes are no component that can run here, or not within what the manifest allows. The plugin's fault.
     pub fn load(&self, name: &str, bytes: &[u8], manifest: &Manifest) -> Result<Handler, LoadError> {
         let found = load::examine(&self.inner.engine, bytes)?;
-        let plugin = Plugin::new(name, bytes, manifest, &self.settings);
-        let loaded = load::link(&self.linker, &found, plugin.max_memory)?;
+        let plugin = Plugin::new(name, bytes, manifest, &self.settings.limits)?;
+        let loaded = load::link(&self.linker, &found, &plugin.limits)?;
         let concurrency = manifest.concurrency.map(|limit| limit.get() as usize);
         Ok(Handler::new(Arc::clone(&self.inner), plugin, loaded, concurrency))
     }
@@ -150,8 +155,11 @@ impl Sandbox {
     /// When the bytes are no component at all, so that nothing can be told.
     pub fn inspect(&self, bytes: &[u8], manifest: &Manifest) -> Result<Inspection, LoadError> {
         let found = load::examine(&self.inner.engine, bytes)?;
-        let max_memory = manifest.max_memory.unwrap_or(self.settings.max_memory);
-        let problem = load::link(&self.linker, &found, max_memory).err();
+        let limits = self.settings.limits.with(&manifest.wishes());
+        let linked = limits
+            .map_err(LoadError::from)
+            .and_then(|limits| load::link(&self.linker, &found, &limits));
+        let problem = linked.err();
         Ok(Inspection {
             digest: plugin::digest(bytes),
             exports: found.exports,

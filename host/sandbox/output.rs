@@ -12,46 +12,56 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::config::MAX_OUTPUT_BYTES;
-
 /// Bytes a guest may write in one call, and so the most the host allocates for it.
 const WRITE_BYTES: usize = 64 * 1024;
 
 /// What is left of a guest's output.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Output {
-    /// The last of it, at most [`MAX_OUTPUT_BYTES`]; what is not UTF-8 is replaced.
+    /// The last of it, within the limit `output_bytes`; what is not UTF-8 is replaced.
     pub text: String,
     /// Bytes before that, which were dropped.
     pub dropped_bytes: u64,
 }
 
 /// One of a guest's output streams. Clones write to the same place.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Tail(Arc<Mutex<Buffer>>);
 
-#[derive(Default)]
 struct Buffer {
+    /// How many bytes are kept.
+    keep: usize,
     /// The last bytes, and up to as many again that are cut off in one go.
     bytes: Vec<u8>,
     dropped: u64,
 }
 
 impl Tail {
+    /// Keeps the last of what is written, so many bytes.
+    pub(super) fn new(keep: usize) -> Self {
+        let bytes = Vec::new();
+        Self(Arc::new(Mutex::new(Buffer {
+            keep,
+            bytes,
+            dropped: 0,
+        })))
+    }
+
     /// Takes what was written so far.
     pub(super) fn take(&self) -> Output {
-        let mut buffer = std::mem::take(&mut *self.lock());
+        let mut buffer = self.lock();
         buffer.cut();
+        let bytes = std::mem::take(&mut buffer.bytes);
         Output {
-            text: String::from_utf8_lossy(&buffer.bytes).into_owned(),
-            dropped_bytes: buffer.dropped,
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+            dropped_bytes: std::mem::take(&mut buffer.dropped),
         }
     }
 
     fn write(&self, bytes: &[u8]) {
         let mut buffer = self.lock();
         buffer.bytes.extend_from_slice(bytes);
-        if buffer.bytes.len() >= 2 * MAX_OUTPUT_BYTES {
+        if buffer.bytes.len() >= 2 * buffer.keep {
             buffer.cut();
         }
     }
@@ -62,9 +72,9 @@ impl Tail {
 }
 
 impl Buffer {
-    /// Drops all but the last [`MAX_OUTPUT_BYTES`].
+    /// Drops all but the last of it.
     fn cut(&mut self) {
-        let excess = self.bytes.len().saturating_sub(MAX_OUTPUT_BYTES);
+        let excess = self.bytes.len().saturating_sub(self.keep);
         self.bytes.drain(..excess);
         self.dropped += excess as u64;
     }

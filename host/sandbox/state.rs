@@ -10,14 +10,23 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::attempt::{Cancel, Report};
+use super::cpu::CpuTime;
 use super::deadline::{Deadline, Interrupt};
+use super::holdings::{Commons, Holdings};
 use super::http::Egress;
-use super::limits::Limits;
 use super::output::Tail;
 use super::plugin::Plugin;
 use super::voice::Voice;
-use crate::config::{MAX_HANDLES, MAX_HOSTCALL_BYTES, MAX_HTTP_FIELDS_BYTES, MAX_RANDOM_BYTES};
+use crate::config::{Limit, MAX_HTTP_FIELDS_BYTES};
 use crate::job::Job;
+
+/// What the attempts of a sandbox share.
+pub(super) struct Shared {
+    /// Where guests' I/O is done.
+    pub(super) control: Handle,
+    /// The memory they have between them.
+    pub(super) commons: Arc<Commons>,
+}
 
 /// One attempt's own state. Made anew for each, dropped with its store.
 pub(super) struct State {
@@ -28,7 +37,8 @@ pub(super) struct State {
     pub(super) egress: Egress,
     /// How long it took until the guest could be called; none until then.
     pub(super) instantiate: Option<Duration>,
-    limits: Limits,
+    pub(super) cpu: CpuTime,
+    holdings: Holdings,
     stdout: Tail,
     stderr: Tail,
     wasi: WasiCtx,
@@ -37,28 +47,31 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(plugin: Arc<Plugin>, job: &Job, deadline: Deadline, cancel: Cancel, control: Handle) -> Self {
-        let (stdout, stderr) = (Tail::default(), Tail::default());
+    pub(super) fn new(plugin: Arc<Plugin>, job: &Job, deadline: Deadline, cancel: Cancel, host: &Shared) -> Self {
+        let limits = &plugin.limits;
+        let output_bytes = limits.size(Limit::OutputBytes);
+        let (stdout, stderr) = (Tail::new(output_bytes), Tail::new(output_bytes));
         let wasi = WasiCtx::builder()
             .stdout(stdout.clone())
             .stderr(stderr.clone())
             .envs(&plugin.env)
-            .max_random_size(MAX_RANDOM_BYTES)
+            .max_random_size(limits.get(Limit::RandomBytes))
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .build();
         let mut table = ResourceTable::new();
-        table.set_max_capacity(MAX_HANDLES);
+        table.set_max_capacity(limits.size(Limit::Handles));
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_HTTP_FIELDS_BYTES);
         Self {
             voice: Voice::new(job.id.clone(), job.name.clone(), Arc::clone(&plugin)),
             deadline,
             cancel,
-            egress: Egress::new(Arc::clone(&plugin), control, deadline),
+            egress: Egress::new(Arc::clone(&plugin), host.control.clone(), deadline),
             instantiate: None,
-            limits: Limits::new(plugin.max_memory),
+            cpu: CpuTime::default(),
+            holdings: Holdings::new(limits, Arc::clone(&host.commons)),
             stdout,
             stderr,
             wasi,
@@ -70,10 +83,12 @@ impl State {
 
     /// Puts this into a store of its own, every bound in force.
     pub(super) fn into_store(self, engine: &Engine) -> Store<Self> {
+        let limits = &self.plugin.limits;
+        let (hostcall_bytes, handles) = (limits.size(Limit::HostcallBytes), limits.size(Limit::Handles));
         let mut store = Store::new(engine, self);
-        store.limiter(|state| &mut state.limits);
-        store.set_hostcall_fuel(MAX_HOSTCALL_BYTES);
-        store.set_max_component_handles(MAX_HANDLES);
+        store.limiter(|state| &mut state.holdings);
+        store.set_hostcall_fuel(hostcall_bytes);
+        store.set_max_component_handles(handles);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(interrupt_or_yield);
         store
@@ -84,7 +99,8 @@ impl State {
         Report {
             duration: self.deadline.elapsed(),
             instantiate: self.instantiate,
-            peak_memory_bytes: self.limits.peak() as u64,
+            cpu: self.cpu.used(),
+            peak_memory_bytes: self.holdings.peak() as u64,
             stdout: self.stdout.take(),
             stderr: self.stderr.take(),
             log_lines: self.voice.log_lines,
@@ -104,6 +120,9 @@ fn interrupt_or_yield(store: StoreContextMut<'_, State>) -> wasmtime::Result<Upd
     }
     if state.deadline.is_over() {
         return Err(Interrupt::TimedOut.into());
+    }
+    if state.cpu.used_now() > state.plugin.limits.time(Limit::CpuTime) {
+        return Err(Interrupt::OutOfCpu.into());
     }
     Ok(UpdateDeadline::Yield(1))
 }

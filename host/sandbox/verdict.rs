@@ -13,9 +13,10 @@ use wasmtime_wasi::I32Exit;
 use super::attempt::Report;
 use super::bindings::exports::kiln::job::handler::Failure as Answer;
 use super::deadline::Interrupt;
+use super::holdings::Exceeded;
 use super::http::Denied;
-use super::limits::Exceeded;
-use crate::config::{MAX_HOSTCALL_BYTES, MAX_OUTPUT_BYTES, MAX_RESULT_BYTES};
+use super::plugin::Plugin;
+use crate::config::{Limit, MAX_BACKTRACE_BYTES, Source};
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint};
 
 /// What the call came back with: the handler's answer, or what ended it.
@@ -23,8 +24,7 @@ pub(super) type Returned = wasmtime::Result<Result<Option<String>, Answer>>;
 
 /// The facts of an attempt that its failure carries.
 pub(super) struct Facts<'a> {
-    pub(super) handler: &'a str,
-    pub(super) digest: &'a str,
+    pub(super) plugin: &'a Plugin,
     pub(super) attempt: u32,
     /// The time it had.
     pub(super) limit: Duration,
@@ -61,8 +61,9 @@ pub(super) fn host_panic(panic: &(dyn Any + Send), facts: &Facts<'_>) -> Outcome
 /// A handler that returned `ok`. What it did is done: running it again could not make its result any better.
 fn completed(result: Option<String>, facts: &Facts<'_>) -> Outcome {
     let wrong = result.as_deref().and_then(|result| {
-        if result.len() > MAX_RESULT_BYTES {
-            return Some(result_too_large());
+        if result.len() > facts.plugin.limits.size(Limit::ResultBytes) {
+            let asked = Limit::ResultBytes.show(result.len() as u64);
+            return Some(facts.bound(Limit::ResultBytes, &format!("returned ok with a result of {asked}")));
         }
         let err = serde_json::from_str::<IgnoredAny>(result).err()?;
         Some(format!("returned ok with a result that is not JSON: {err}"))
@@ -78,12 +79,15 @@ fn ended(err: &wasmtime::Error, facts: &Facts<'_>) -> Outcome {
     let backtrace = err.downcast_ref::<WasmBacktrace>();
     let (kind, message) = match err.downcast_ref::<Interrupt>() {
         Some(Interrupt::Stopped) => return Outcome::Cancelled,
-        Some(Interrupt::TimedOut) => (
-            FailureKind::Timeout,
-            format!("took longer than {}", duration(facts.limit)),
-        ),
-        None if ran_out_of_transfer(err) && backtrace.is_none() => {
-            return facts.failed(FailureKind::Rejected, result_too_large(), RetryHint::Never);
+        Some(Interrupt::TimedOut) => (FailureKind::Timeout, facts.too_late()),
+        Some(Interrupt::OutOfCpu) => {
+            let message = facts.bound(Limit::CpuTime, "used more processor time than it may");
+            (FailureKind::Timeout, message)
+        }
+        // No frame: it was not in a call to the host, but about to return.
+        None if backtrace.is_none() && matches!(engine_bound(err), Some((Limit::HostcallBytes, _))) => {
+            let message = facts.bound(Limit::HostcallBytes, "returned more than the host takes over at once");
+            return facts.failed(FailureKind::Rejected, message, RetryHint::Never);
         }
         None => fault(err, facts),
     };
@@ -114,49 +118,68 @@ fn fault(err: &wasmtime::Error, facts: &Facts<'_>) -> (FailureKind, String) {
     if let Some(I32Exit(code)) = err.downcast_ref::<I32Exit>() {
         return (FailureKind::Trap, format!("called exit({code})"));
     }
-    if ran_out_of_transfer(err) {
-        let limit = bytesize::ByteSize::b(MAX_HOSTCALL_BYTES as u64);
-        return (
-            FailureKind::Trap,
-            format!("handed more than {limit} to the host in one call"),
-        );
+    if let Some((limit, what)) = engine_bound(err) {
+        return (FailureKind::Trap, facts.bound(limit, what));
     }
     if let Some(panic) = panic_message(&facts.report.stderr.text) {
         return (FailureKind::Trap, panic);
     }
-    match err.downcast_ref::<Trap>() {
-        Some(trap) => (
-            FailureKind::Trap,
-            trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
-        ),
-        None => (FailureKind::Trap, err.root_cause().to_string()),
+    let message = match err.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => facts.bound(Limit::Stack, &plain(Trap::StackOverflow)),
+        Some(trap) => plain(*trap),
+        None => err.root_cause().to_string(),
+    };
+    (FailureKind::Trap, message)
+}
+
+/// A trap in the engine's words, without its prefix.
+fn plain(trap: Trap) -> String {
+    trap.to_string().trim_start_matches("wasm trap: ").to_owned()
+}
+
+/// The bound that the engine says was exceeded, and what a guest did to exceed it. The engine keeps the types of these
+/// errors to itself; tests watch their texts.
+fn engine_bound(err: &wasmtime::Error) -> Option<(Limit, &'static str)> {
+    let text = err.root_cause().to_string();
+    let is = |part| text.contains(part);
+    if is("fuel allocated for hostcalls") {
+        return Some((Limit::HostcallBytes, "handed too much to the host in one call"));
     }
+    if is("store handle limit exceeded") || is("resource table has no free keys") {
+        return Some((Limit::Handles, "held too many resource handles at once"));
+    }
+    is("requested len").then_some((Limit::RandomBytes, "asked for too many random bytes at once"))
 }
 
 impl Facts<'_> {
+    /// What a guest did, and the limit it met.
+    fn bound(&self, limit: Limit, what: &str) -> String {
+        let value = self.plugin.limits.get(limit);
+        format!("{what}; the limit {limit} is {}", limit.show(value))
+    }
+
+    fn too_late(&self) -> String {
+        let took = format!("took longer than {}", duration(self.limit));
+        let bound = self.plugin.limits.bound(Limit::Timeout);
+        match bound.source {
+            _ if self.limit < Duration::from_millis(bound.value) => format!("{took}, the timeout of its job"),
+            Source::Manifest => format!("{took}, the timeout in {}.toml", self.plugin.name),
+            _ => format!("{took}, the limit timeout of the host"),
+        }
+    }
+
     fn failed(&self, kind: FailureKind, message: String, retry: RetryHint) -> Outcome {
         let stderr = &self.report.stderr.text;
         let mut failure = Failure::new(kind, message);
-        self.handler.clone_into(&mut failure.handler);
-        self.digest.clone_into(&mut failure.digest);
+        self.plugin.name.clone_into(&mut failure.handler);
+        self.plugin.digest.clone_into(&mut failure.digest);
         failure.attempt = self.attempt;
-        failure.duration_ms = u64::try_from(self.report.duration.as_millis()).unwrap_or(u64::MAX);
+        failure.duration_ms = ms(self.report.duration);
+        failure.cpu_ms = ms(self.report.cpu);
+        failure.peak_memory_bytes = self.report.peak_memory_bytes;
         failure.stderr = (!stderr.is_empty()).then(|| stderr.clone());
         Outcome::Failed { failure, retry }
     }
-}
-
-/// Whether a guest handed over more than it may at once. The engine keeps the type of this error to itself; a test
-/// watches its text.
-fn ran_out_of_transfer(err: &wasmtime::Error) -> bool {
-    err.root_cause().to_string().contains("fuel allocated for hostcalls")
-}
-
-fn result_too_large() -> String {
-    format!(
-        "returned ok with a result larger than {}",
-        bytesize::ByteSize::b(MAX_RESULT_BYTES as u64)
-    )
 }
 
 /// The last panic that a Rust guest wrote to standard error: where, and what it said.
@@ -173,7 +196,11 @@ fn panic_message(stderr: &str) -> Option<String> {
 fn frames(backtrace: &WasmBacktrace) -> String {
     let text = backtrace.to_string();
     let (_, frames) = text.split_once('\n').unwrap_or_default();
-    frames[..frames.floor_char_boundary(MAX_OUTPUT_BYTES)].to_owned()
+    frames[..frames.floor_char_boundary(MAX_BACKTRACE_BYTES)].to_owned()
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A duration as people write it: `5s`, `1h 30m`.
@@ -185,6 +212,7 @@ fn duration(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Limits, Manifest};
 
     #[test]
     fn a_panic_is_read_from_the_end_of_standard_error() {
@@ -201,9 +229,9 @@ mod tests {
     fn a_panic_of_the_host_is_a_trap_of_that_attempt() {
         let report = Report::default();
         let limit = Duration::from_secs(1);
+        let plugin = Plugin::new("h", b"", &Manifest::default(), &Limits::default()).unwrap();
         let facts = Facts {
-            handler: "h",
-            digest: "d",
+            plugin: &plugin,
             attempt: 2,
             limit,
             draining: false,

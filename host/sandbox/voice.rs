@@ -12,7 +12,7 @@ use super::bindings::wasi::config::store;
 use super::bindings::wasi::logging::logging::{self, Level};
 use super::plugin::Plugin;
 use super::state::State;
-use crate::config::{MAX_LOG_LINE_BYTES, MAX_LOG_LINES, MAX_PROGRESS_REPORTS};
+use crate::config::Limit;
 
 /// Where one attempt's words go, and how many there were.
 pub(super) struct Voice {
@@ -21,6 +21,8 @@ pub(super) struct Voice {
     pub(super) job_name: String,
     pub(super) plugin: Arc<Plugin>,
     pub(super) log_lines: Count,
+    /// Bytes of those that were passed on.
+    log_bytes: u64,
     pub(super) reports: Count,
     pub(super) percent: Option<u8>,
 }
@@ -52,23 +54,33 @@ impl Voice {
             job_name,
             plugin,
             log_lines,
+            log_bytes: 0,
             reports,
             percent: None,
         }
     }
 
     fn log(&mut self, level: Level, context: &str, message: &str) {
+        let limits = &self.plugin.limits;
+        let keep = limits.size(Limit::LogLineBytes);
+        let (context, message) = (line(context, keep), line(message, keep));
+        let bytes = self.log_bytes + (context.len() + message.len()) as u64;
+        let fits = bytes <= limits.get(Limit::LogBytes);
+        if !self
+            .log_lines
+            .admit(if fits { limits.count(Limit::LogLines) } else { 0 })
+        {
+            return;
+        }
+        self.log_bytes = bytes;
         macro_rules! event {
             ($level:ident) => {
                 tracing::event!(
                     target: "guest", tracing::Level::$level,
                     id = self.job_id, name = self.job_name, plugin = self.plugin.name,
-                    context = &*line(context), "{}", line(message)
+                    context = &*context, "{message}"
                 )
             };
-        }
-        if !self.log_lines.admit(MAX_LOG_LINES) {
-            return;
         }
         match level {
             Level::Trace => event!(TRACE),
@@ -80,13 +92,13 @@ impl Voice {
     }
 
     fn progress(&mut self, percent: u8, note: &str) {
-        if !self.reports.admit(MAX_PROGRESS_REPORTS) {
+        if !self.reports.admit(self.plugin.limits.count(Limit::ProgressReports)) {
             return;
         }
         self.percent = Some(percent);
         tracing::debug!(
             target: "guest",
-            id = self.job_id, name = self.job_name, plugin = self.plugin.name, percent, "{}", line(note)
+            id = self.job_id, name = self.job_name, plugin = self.plugin.name, percent, "{}", line(note, self.plugin.limits.size(Limit::LogLineBytes))
         );
     }
 }
@@ -125,8 +137,8 @@ impl store::Host for State {
 impl super::bindings::kiln::job::types::Host for State {}
 
 /// Makes one bounded line of what a guest said.
-fn line(text: &str) -> Cow<'_, str> {
-    let text = &text[..text.floor_char_boundary(MAX_LOG_LINE_BYTES)];
+fn line(text: &str, keep: usize) -> Cow<'_, str> {
+    let text = &text[..text.floor_char_boundary(keep)];
     if !text.contains(char::is_control) {
         return Cow::Borrowed(text);
     }

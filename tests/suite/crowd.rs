@@ -1,8 +1,7 @@
 //! Many attempts at once: they wait their turn, stop when told to, and leave each other and the host their time.
 
-use crate::sandbox::{TestHost, assert_completes, failed, job_of, result, settings};
+use crate::sandbox::{TestHost, assert_completes, failed, job_of, result, settings_with};
 use crate::support::PATIENCE;
-use kiln::config::SandboxSettings;
 use kiln::job::{Job, null};
 use kiln::outcome::{FailureKind, Outcome};
 use kiln::sandbox::{Attempt, Cancel};
@@ -32,10 +31,7 @@ async fn stopping_interrupts_a_loop_and_counts_nothing() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_retry_asked_for_while_draining_counts_nothing() -> anyhow::Result<()> {
-    let host = TestHost::with(&SandboxSettings {
-        max_timeout: Duration::from_secs(30),
-        ..settings()
-    })?;
+    let host = TestHost::with(&settings_with(Duration::from_secs(30)))?;
     let cancel = Cancel::default();
     let handler = host.load("patient")?;
     let job = job_of("patient", null());
@@ -58,7 +54,7 @@ async fn a_plugin_runs_no_more_often_at_once_than_its_manifest_says() -> anyhow:
     for attempt in <[Attempt; 3]>::from(tokio::join!(run(), run(), run())) {
         assert_eq!(
             failed(attempt)?.0.message,
-            "took longer than 50ms",
+            "took longer than 50ms, the timeout in sleep.toml",
             "waiting does not count"
         );
     }
@@ -115,10 +111,7 @@ async fn no_attempt_finds_what_another_left_in_its_memory() -> anyhow::Result<()
 
 #[tokio::test]
 async fn spinning_guests_do_not_delay_the_hosts_timers() -> anyhow::Result<()> {
-    let host = TestHost::with(&SandboxSettings {
-        max_timeout: Duration::from_secs(2),
-        ..settings()
-    })?;
+    let host = TestHost::with(&settings_with(Duration::from_secs(2)))?;
     let spin = host.load("spin")?;
     let (job, cancel) = (job_of("spin", null()), Cancel::default());
     let spinning = futures::future::join_all((0..8).map(|_| spin.run(&job, "default", &cancel)));
@@ -140,10 +133,7 @@ async fn spinning_guests_do_not_delay_the_hosts_timers() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn spinning_guests_leave_their_neighbours_a_turn() -> anyhow::Result<()> {
-    let host = TestHost::with(&SandboxSettings {
-        max_timeout: Duration::from_secs(20),
-        ..settings()
-    })?;
+    let host = TestHost::with(&settings_with(Duration::from_secs(20)))?;
     let spin = host.load("spin")?;
     let (job, cancel) = (job_of("spin", null()), Cancel::default());
     let spinning = futures::future::join_all((0..6).map(|_| spin.run(&job, "default", &cancel)));
@@ -174,10 +164,7 @@ async fn a_handler_outlives_its_sandbox() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn dropping_an_attempt_frees_its_slot() -> anyhow::Result<()> {
-    let host = TestHost::with(&SandboxSettings {
-        max_timeout: Duration::from_mins(1),
-        ..settings()
-    })?;
+    let host = TestHost::with(&settings_with(Duration::from_mins(1)))?;
     let spin = host.load_with("spin", "concurrency = 1")?;
     let (job, cancel) = (job_of("spin", null()), Cancel::default());
     for _ in 0..3 {

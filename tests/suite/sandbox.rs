@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use kiln::config::{MAX_LOG_LINES, MAX_OUTPUT_BYTES, Manifest, SandboxSettings};
+use kiln::config::{Limit, Manifest, SandboxSettings, Source};
 use kiln::job::{Job, null};
 use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint};
 use kiln::sandbox::{Attempt, Cancel, Handler, Sandbox};
@@ -71,11 +71,15 @@ impl TestHost {
 }
 
 pub(crate) fn settings() -> SandboxSettings {
-    let concurrency = NonZeroU32::new(8).unwrap();
-    SandboxSettings {
-        max_timeout: Duration::from_millis(300),
-        ..SandboxSettings::new(concurrency)
-    }
+    settings_with(Duration::from_millis(300))
+}
+
+/// Settings under which an attempt may take so long.
+pub(crate) fn settings_with(timeout: Duration) -> SandboxSettings {
+    let mut settings = SandboxSettings::new(NonZeroU32::new(8).unwrap());
+    let ms = u64::try_from(timeout.as_millis()).unwrap();
+    settings.limits.set(Limit::Timeout, ms, ms, Source::Host);
+    settings
 }
 
 pub(crate) fn job_of(name: &str, payload: Box<RawValue>) -> Job {
@@ -188,7 +192,10 @@ async fn an_endless_loop_times_out() -> anyhow::Result<()> {
     let (failure, _) = TestHost::new()?.failure("spin").await?;
     assert_eq!(
         (failure.kind, failure.message.as_str()),
-        (FailureKind::Timeout, "took longer than 300ms")
+        (
+            FailureKind::Timeout,
+            "took longer than 300ms, the limit timeout of the host"
+        )
     );
     assert!((300..2_000).contains(&failure.duration_ms), "{}", failure.duration_ms);
     Ok(())
@@ -217,13 +224,13 @@ async fn the_shortest_time_limit_counts() -> anyhow::Result<()> {
         host.attempt(&host.load_with("spin", r#"timeout = "40ms""#)?, &job)
             .await,
     )?;
-    assert_eq!(failure.message, "took longer than 40ms");
+    assert_eq!(failure.message, "took longer than 40ms, the timeout in spin.toml");
     job.timeout_ns = 20_000_000;
     let (failure, _) = failed(
         host.attempt(&host.load_with("spin", r#"timeout = "40ms""#)?, &job)
             .await,
     )?;
-    assert_eq!(failure.message, "took longer than 20ms");
+    assert_eq!(failure.message, "took longer than 20ms, the timeout of its job");
     Ok(())
 }
 
@@ -232,7 +239,7 @@ async fn endless_recursion_traps() -> anyhow::Result<()> {
     let (failure, _) = TestHost::new()?.failure("recurse").await?;
     assert_eq!(
         (failure.kind, failure.message.as_str()),
-        (FailureKind::Trap, "call stack exhausted")
+        (FailureKind::Trap, "call stack exhausted; the limit stack is 512.0 KiB")
     );
     assert!(failure.backtrace.unwrap_or_default().lines().count() <= 40);
     Ok(())
@@ -246,7 +253,10 @@ async fn growing_beyond_the_limit_fails_as_memory() -> anyhow::Result<()> {
     assert!(attempt.report.peak_memory_bytes <= ByteSize::mib(4).as_u64());
     let (failure, _) = failed(attempt)?;
     assert_eq!(failure.kind, FailureKind::Memory);
-    assert_eq!(failure.message, "wanted 4.1 MiB of memory; the limit is 4.0 MiB");
+    assert_eq!(
+        failure.message,
+        "wanted 4.1 MiB of memory; the limit max_memory is 4.0 MiB"
+    );
     Ok(())
 }
 
@@ -291,19 +301,20 @@ async fn a_result_that_is_not_json_is_rejected() -> anyhow::Result<()> {
 async fn a_result_over_the_limit_is_rejected() -> anyhow::Result<()> {
     let (failure, retry) = TestHost::new()?.failure("huge_result").await?;
     assert_eq!((failure.kind, retry), (FailureKind::Rejected, RetryHint::Never));
-    assert_eq!(failure.message, "returned ok with a result larger than 16.0 MiB");
+    assert_eq!(
+        failure.message,
+        "returned ok with a result of 20.0 MiB; the limit result_bytes is 16.0 MiB"
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn log_lines_over_the_limit_are_counted_and_dropped() -> anyhow::Result<()> {
-    let handler_settings = SandboxSettings {
-        max_timeout: Duration::from_secs(30),
-        ..settings()
-    };
-    let attempt = TestHost::with(&handler_settings)?.run("log_flood").await?;
+    let attempt = TestHost::with(&settings_with(Duration::from_secs(30)))?
+        .run("log_flood")
+        .await?;
     let lines = attempt.report.log_lines;
-    assert_eq!((lines.kept, lines.dropped), (MAX_LOG_LINES, 100_000 - MAX_LOG_LINES));
+    assert_eq!((lines.kept, lines.dropped), (1_000, 99_000));
     assert_completes(&attempt);
     Ok(())
 }
@@ -311,8 +322,8 @@ async fn log_lines_over_the_limit_are_counted_and_dropped() -> anyhow::Result<()
 #[tokio::test]
 async fn output_over_the_limit_is_cut_from_the_front() -> anyhow::Result<()> {
     let attempt = TestHost::new()?.run("chatty").await?;
-    assert_eq!(attempt.report.stdout.text.len(), MAX_OUTPUT_BYTES);
-    assert_eq!(attempt.report.stdout.dropped_bytes, 4_000_000 - MAX_OUTPUT_BYTES as u64);
+    assert_eq!(attempt.report.stdout.text.len(), 16 * 1024);
+    assert_eq!(attempt.report.stdout.dropped_bytes, 4_000_000 - 16 * 1024);
     assert_completes(&attempt);
     Ok(())
 }

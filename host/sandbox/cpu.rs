@@ -1,0 +1,65 @@
+//! The processor time of one attempt: measured while its guest is polled, on whatever thread that happens.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Processor time used so far. Clones share it: one measures, another asks in between.
+#[derive(Debug, Clone, Default)]
+pub(super) struct CpuTime(Arc<Clock>);
+
+#[derive(Debug, Default)]
+struct Clock {
+    /// Nanoseconds of the polls that are over.
+    used: AtomicU64,
+    /// The thread's processor time when the poll under way began, in nanoseconds.
+    began: AtomicU64,
+}
+
+impl CpuTime {
+    /// Used by polls that are over.
+    pub(super) fn used(&self) -> Duration {
+        Duration::from_nanos(self.0.used.load(Ordering::Relaxed))
+    }
+
+    /// Used until now. To be asked on the thread that polls, during a poll.
+    pub(super) fn used_now(&self) -> Duration {
+        self.used() + Duration::from_nanos(thread_time().saturating_sub(self.0.began.load(Ordering::Relaxed)))
+    }
+
+    /// Measures a future.
+    pub(super) fn measure<F: Future + Unpin>(&self, future: F) -> Measured<F> {
+        let cpu = self.clone();
+        Measured { cpu, future }
+    }
+}
+
+/// A future whose polls are measured.
+pub(super) struct Measured<F> {
+    cpu: CpuTime,
+    future: F,
+}
+
+impl<F: Future + Unpin> Future for Measured<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let began = thread_time();
+        self.cpu.0.began.store(began, Ordering::Relaxed);
+        let polled = Pin::new(&mut self.future).poll(cx);
+        let took = thread_time().saturating_sub(began);
+        self.cpu.0.used.fetch_add(took, Ordering::Relaxed);
+        polled
+    }
+}
+
+/// Processor time of this thread, in nanoseconds.
+fn thread_time() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let (seconds, nanos) = (time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs());
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+}

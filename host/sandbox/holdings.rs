@@ -1,0 +1,174 @@
+//! What one attempt holds: bytes of linear memory, table elements, instances.
+//!
+//! The engine knows memories and tables one by one; the bounds are on their sums, so they are kept here. Growing beyond
+//! one ends the attempt with an error of our own, not with the `-1` that a guest would turn into an abort nobody can tell
+//! from a bug.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use wasmtime::ResourceLimiter;
+
+use crate::config::{Limit, Limits};
+
+/// Why an attempt may not grow. The guest's fault: kind `memory`.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Exceeded {
+    #[error("wanted {} of {}; the limit {limit} is {}", .limit.show(*.wanted as u64), what(*.limit), .limit.show(*.bound as u64))]
+    Own { limit: Limit, wanted: usize, bound: usize },
+    #[error(
+        "wanted {} of memory while other attempts hold the rest of the host's; the limit {} is {}",
+        Limit::GuestMemory.show(*.wanted as u64), Limit::GuestMemory, Limit::GuestMemory.show(*.bound as u64)
+    )]
+    Shared { wanted: usize, bound: usize },
+}
+
+fn what(limit: Limit) -> &'static str {
+    if limit == Limit::TableElements {
+        "table elements"
+    } else {
+        "memory"
+    }
+}
+
+/// The memory that all attempts of a host share. Half of it is theirs in equal shares, so that none can starve another;
+/// the other half is for those that need more than their share.
+pub(super) struct Commons {
+    total: usize,
+    share: usize,
+    taken: AtomicUsize,
+}
+
+impl Commons {
+    /// For at most so many attempts at once.
+    pub(super) fn new(total: usize, attempts: usize) -> Self {
+        Self {
+            total,
+            share: total / 2 / attempts.max(1),
+            taken: AtomicUsize::new(0),
+        }
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let fits = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= self.total / 2);
+        bytes == 0
+            || self
+                .taken
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+                .is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        if bytes > 0 {
+            self.taken.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Follows what one attempt holds.
+pub(super) struct Holdings {
+    commons: Arc<Commons>,
+    max_memory: usize,
+    max_elements: usize,
+    instances: usize,
+    memories: usize,
+    tables: usize,
+    /// Linear memory, in bytes.
+    memory: usize,
+    /// Of that, what was taken from the commons.
+    common: usize,
+    elements: usize,
+    peak: usize,
+    /// What the growth under way adds, to take back should it fail.
+    adding: usize,
+}
+
+impl Holdings {
+    pub(super) fn new(limits: &Limits, commons: Arc<Commons>) -> Self {
+        Self {
+            commons,
+            max_memory: limits.size(Limit::MaxMemory),
+            max_elements: limits.size(Limit::TableElements),
+            instances: limits.size(Limit::CoreInstances),
+            memories: limits.size(Limit::Memories),
+            tables: limits.size(Limit::Tables),
+            memory: 0,
+            common: 0,
+            elements: 0,
+            peak: 0,
+            adding: 0,
+        }
+    }
+
+    /// The most memory held at once, in bytes.
+    pub(super) fn peak(&self) -> usize {
+        self.peak
+    }
+
+    /// Holds so much memory from now on, if it may.
+    fn hold(&mut self, wanted: usize) -> Result<(), Exceeded> {
+        if wanted > self.max_memory {
+            let (limit, bound) = (Limit::MaxMemory, self.max_memory);
+            return Err(Exceeded::Own { limit, wanted, bound });
+        }
+        let common = wanted.saturating_sub(self.commons.share).max(self.common);
+        if !self.commons.take(common - self.common) {
+            let bound = self.commons.total;
+            return Err(Exceeded::Shared { wanted, bound });
+        }
+        self.common = common;
+        self.memory = wanted;
+        self.peak = self.peak.max(wanted);
+        Ok(())
+    }
+}
+
+impl Drop for Holdings {
+    fn drop(&mut self) {
+        self.commons.give_back(self.common);
+    }
+}
+
+impl ResourceLimiter for Holdings {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        self.adding = 0;
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let adding = desired.saturating_sub(current);
+        self.hold(self.memory.saturating_add(adding))?;
+        self.adding = adding;
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        // What it took from the commons it keeps: it is given back with the rest.
+        self.memory = self.memory.saturating_sub(std::mem::take(&mut self.adding));
+        Ok(())
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let wanted = self.elements.saturating_add(desired.saturating_sub(current));
+        if wanted > self.max_elements {
+            let (limit, bound) = (Limit::TableElements, self.max_elements);
+            return Err(Exceeded::Own { limit, wanted, bound }.into());
+        }
+        self.elements = wanted;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        self.instances
+    }
+
+    fn memories(&self) -> usize {
+        self.memories
+    }
+
+    fn tables(&self) -> usize {
+        self.tables
+    }
+}
