@@ -26,7 +26,7 @@ pub(super) struct InspectArgs {
     sandbox: SandboxArgs,
 }
 
-pub(super) fn inspect(args: InspectArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let (bytes, manifest) = read_plugin(&args.plugin)?;
     let sandbox = args.sandbox.open(NonZeroU32::MIN)?;
     let found = sandbox.inspect(&bytes, &manifest).map_err(|source| PluginError::Load {

@@ -1,7 +1,9 @@
 //! The command line: one file for each command. Arguments become settings here; nothing below knows of them.
 
+mod doctor;
 mod failed;
 mod inspect;
+mod machine;
 mod plugin;
 mod push;
 mod queues;
@@ -29,6 +31,7 @@ Exit codes:
   4   the plugin folder or a plugin cannot be used
   5   there is no such failed entry
   6   worker: the grace period ended, attempts were interrupted, their jobs are back in their queues
+  7   doctor: something would bite a worker
   130 worker: stopped at once by a second signal; its jobs come back when its lease runs out
   10  run: the attempt ended as rejected; 11 error, 12 trap, 13 timeout, 14 memory, 15 denied
 
@@ -79,6 +82,7 @@ enum Command {
     Push(push::PushArgs),
     Run(run::RunArgs),
     Inspect(inspect::InspectArgs),
+    Doctor(doctor::DoctorArgs),
     Queues(queues::QueuesArgs),
     Failed(failed::FailedArgs),
 }
@@ -130,7 +134,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Worker(args) => worker::worker(args).await,
         Command::Push(args) => push::push(args).await,
         Command::Run(args) => run::run(args).await,
-        Command::Inspect(args) => inspect::inspect(args),
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::Doctor(args) => doctor::doctor(args).await,
         Command::Queues(args) => queues::queues(args).await,
         Command::Failed(args) => failed::failed(args).await,
     }

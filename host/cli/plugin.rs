@@ -8,12 +8,40 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Args;
 use directories::ProjectDirs;
-use sysinfo::System;
 use tokio::runtime::Handle;
 
+use super::machine;
 use super::store::positive_duration;
 use crate::config::{Limit, Limits, SandboxSettings, Source};
 use crate::sandbox::{Sandbox, SandboxError};
+
+/// What a host runs: a worker, and whoever speaks for one.
+#[derive(Debug, Args)]
+pub(super) struct HostArgs {
+    /// Where the plugins are: NAME.wasm, and NAME.toml where it needs settings. Changes take effect at once
+    #[arg(long, env = "KILN_PLUGINS", default_value = "plugins", value_name = "DIR")]
+    pub(super) plugins: PathBuf,
+    /// Attempts at once [default: 32 for each core]
+    #[arg(long, env = "KILN_CONCURRENCY", value_name = "N")]
+    concurrency: Option<NonZeroU32>,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+}
+
+impl HostArgs {
+    pub(super) fn concurrency(&self) -> NonZeroU32 {
+        self.concurrency.unwrap_or_else(default_concurrency)
+    }
+
+    pub(super) fn open(&self) -> Result<Arc<Sandbox>, SandboxError> {
+        self.sandbox.open(self.concurrency())
+    }
+
+    /// The settings of its sandbox.
+    pub(super) fn settings(&self) -> SandboxSettings {
+        self.sandbox.settings(self.concurrency())
+    }
+}
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sandbox")]
@@ -42,23 +70,23 @@ struct SetLimit {
 
 impl SandboxArgs {
     /// A sandbox for this many attempts at once.
-    pub(super) fn open(self, concurrency: NonZeroU32) -> Result<Arc<Sandbox>, SandboxError> {
+    pub(super) fn open(&self, concurrency: NonZeroU32) -> Result<Arc<Sandbox>, SandboxError> {
         Ok(Arc::new(Sandbox::new(&self.settings(concurrency), &Handle::current())?))
     }
 
     /// The settings of that sandbox.
-    pub(super) fn settings(self, concurrency: NonZeroU32) -> SandboxSettings {
+    fn settings(&self, concurrency: NonZeroU32) -> SandboxSettings {
         let users = || ProjectDirs::from("", "", "kiln").map(|dirs| dirs.cache_dir().to_owned());
         SandboxSettings {
             limits: self.limits(),
-            cache_dir: self.cache_dir.or_else(users),
+            cache_dir: self.cache_dir.clone().or_else(users),
             ..SandboxSettings::new(concurrency)
         }
     }
 
     fn limits(&self) -> Limits {
         let mut limits = Limits::default();
-        if let Some(memory) = machine_memory() {
+        if let Some(memory) = machine::memory() {
             let guests = memory / 4 * 3;
             limits.set(Limit::GuestMemory, guests, guests, Source::Machine);
         }
@@ -77,12 +105,15 @@ impl SandboxArgs {
     }
 }
 
-/// Memory that this process can have, in bytes: its container's, or the machine's.
-pub(super) fn machine_memory() -> Option<u64> {
-    let mut system = System::new().ok()?;
-    system.refresh_memory();
-    let all = system.total_memory();
-    Some(system.cgroup_limits().map_or(all, |group| group.total_memory.min(all)))
+/// Attempts at once for each core by default: enough that waiting for the network or for Redis leaves no core idle.
+const ATTEMPTS_PER_CORE: usize = 32;
+
+fn default_concurrency() -> NonZeroU32 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cores * ATTEMPTS_PER_CORE)
+        .ok()
+        .and_then(NonZeroU32::new)
+        .unwrap_or(NonZeroU32::MIN)
 }
 
 fn set_limit(text: &str) -> Result<SetLimit, String> {

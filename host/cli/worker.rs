@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -12,16 +11,13 @@ use clap::builder::BoolishValueParser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::plugin::SandboxArgs;
+use super::plugin::HostArgs;
 use super::push::{Batch, BatchFile};
 use super::store::{StoreArgs, duration, positive_duration};
-use super::{EXIT_STORE, Usage};
+use super::{EXIT_STORE, Usage, machine};
 use crate::plugins::{PluginError, Plugins};
 use crate::queue::{QUEUE_DEFAULT, QueueName, Retention, Store, StoreSettings};
 use crate::service::{self, Drained, ServiceSettings};
-
-/// Attempts at once for each core by default: enough that waiting for the network or for Redis leaves no core idle.
-const ATTEMPTS_PER_CORE: usize = 32;
 
 /// Signals within this time of the first say the same again.
 const ONE_WISH: Duration = Duration::from_millis(500);
@@ -36,9 +32,8 @@ const EXIT_SECOND_SIGNAL: i32 = 130;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kiln worker --plugins ./plugins --queue critical=5 --queue default")]
 pub(super) struct WorkerArgs {
-    /// Where the plugins are: NAME.wasm, and NAME.toml where it needs settings. Changes take effect at once
-    #[arg(long, env = "KILN_PLUGINS", default_value = "plugins", value_name = "DIR")]
-    plugins: PathBuf,
+    #[command(flatten)]
+    host: HostArgs,
     /// A queue to serve, with its weight; repeat for more
     #[arg(long = "queue", env = "KILN_QUEUES", default_value = QUEUE_DEFAULT, value_parser = weighted_queue,
           value_delimiter = ',', value_name = "NAME[=WEIGHT]")]
@@ -46,9 +41,6 @@ pub(super) struct WorkerArgs {
     /// Serve a queue only while those named before it have no ready job, whatever their weights
     #[arg(long, env = "KILN_STRICT", value_parser = BoolishValueParser::new())]
     strict: bool,
-    /// Attempts at once [default: 32 for each core]
-    #[arg(long, env = "KILN_CONCURRENCY", value_name = "N")]
-    concurrency: Option<NonZeroU32>,
     /// Stop by itself, with exit code 0, once nothing is ready, delayed or in flight
     #[arg(long, env = "KILN_BURST", value_parser = BoolishValueParser::new())]
     burst: bool,
@@ -76,8 +68,6 @@ pub(super) struct WorkerArgs {
     jobs: Option<BatchFile>,
     #[command(flatten)]
     store: StoreArgs,
-    #[command(flatten)]
-    sandbox: SandboxArgs,
 }
 
 pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
@@ -85,19 +75,19 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     if let Some((twice, _)) = args.queues.iter().find(|(queue, _)| !names.insert(queue)) {
         return Err(Usage(format!("queue {twice} is named twice")).into());
     }
-    if !args.plugins.is_dir() {
+    let folder = args.host.plugins.clone();
+    if !folder.is_dir() {
         // Before the store is asked: what is easier to mend comes first.
-        return Err(PluginError::Folder(args.plugins).into());
+        return Err(PluginError::Folder(folder).into());
     }
     let batch = args.jobs.as_ref().map(Batch::open).transpose()?;
-    let concurrency = args.concurrency.unwrap_or_else(default_concurrency);
+    machine::raise_open_files();
     let settings = StoreSettings {
         result_ttl: args.result_ttl,
         ..args.store.settings()
     };
     let store = Store::open(&settings).await?;
-    let sandbox = args.sandbox.open(concurrency)?;
-    let plugins = Plugins::open(sandbox, &args.plugins).await?;
+    let plugins = Plugins::open(args.host.open()?, &folder).await?;
     if let Some(batch) = batch {
         batch.push(&store, &args.queues[0].0).await?;
     }
@@ -108,7 +98,7 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
             max: args.failed_max,
             max_age: args.failed_max_age,
         },
-        concurrency,
+        concurrency: args.host.concurrency(),
         grace: args.grace,
         lease: args.lease,
         burst: args.burst,
@@ -117,7 +107,7 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone(), Signals::new()?));
     if plugins.jobs().is_empty() {
-        tracing::warn!(folder = %args.plugins.display(), "no plugin is loaded: every job will fail as unknown-job");
+        tracing::warn!(folder = %folder.display(), "no plugin is loaded: every job will fail as unknown-job");
     }
     match service::run(settings, store, plugins, stop).await? {
         Drained::Clean => {
@@ -173,14 +163,6 @@ async fn stop_on_signal(stop: CancellationToken, mut signals: Signals) {
     }
     tracing::warn!("stopped at once; what was in flight comes back when the lease runs out");
     std::process::exit(EXIT_SECOND_SIGNAL);
-}
-
-fn default_concurrency() -> NonZeroU32 {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(cores * ATTEMPTS_PER_CORE)
-        .ok()
-        .and_then(NonZeroU32::new)
-        .unwrap_or(NonZeroU32::MIN)
 }
 
 fn weighted_queue(text: &str) -> Result<(QueueName, NonZeroU32), String> {

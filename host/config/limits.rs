@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use super::parse_duration;
 
@@ -75,6 +75,18 @@ pub enum Unit {
     Time,
     /// Things.
     Count,
+}
+
+impl Unit {
+    /// The unit as it stands in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Time => "ms",
+            Self::Count => "count",
+        }
+    }
 }
 
 /// Whose a limit is to set.
@@ -276,7 +288,7 @@ pub enum Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Default => "default",
             Self::Machine => "machine",
             Self::Host => "host",
@@ -402,15 +414,8 @@ impl<'de> Deserialize<'de> for LimitWishes {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LimitWishes, A::Error> {
                 let mut wishes = LimitWishes::default();
-                while let Some(name) = map.next_key::<String>()? {
-                    let limit: Limit = name.parse().map_err(de::Error::custom)?;
-                    if matches!(limit, Limit::Timeout | Limit::MaxMemory) {
-                        return Err(de::Error::custom(format!(
-                            "{limit} stands at the top of the manifest, not in [limits]"
-                        )));
-                    }
-                    let value = map.next_value::<Amount>()?.of(limit).map_err(de::Error::custom)?;
-                    wishes.add(limit, value);
+                while let Some(Name(limit)) = map.next_key()? {
+                    wishes.add(limit, map.next_value_seed(ValueOf(limit))?);
                 }
                 Ok(wishes)
             }
@@ -419,25 +424,41 @@ impl<'de> Deserialize<'de> for LimitWishes {
     }
 }
 
-/// A value in a manifest: a number, or text with a unit.
-#[derive(serde::Deserialize)]
-#[serde(
-    untagged,
-    expecting = "expected a whole number, or text such as \"64MiB\" or \"30s\""
-)]
-enum Amount {
-    Number(u64),
-    Text(String),
+/// A limit's name in a manifest. Read by itself, so that an error tells its place.
+struct Name(Limit);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let limit = String::deserialize(deserializer)?.parse().map_err(de::Error::custom)?;
+        if matches!(limit, Limit::Timeout | Limit::MaxMemory) {
+            let why = format!("{limit} stands at the top of the manifest, not in [limits]");
+            return Err(de::Error::custom(why));
+        }
+        Ok(Self(limit))
+    }
 }
 
-impl Amount {
-    fn of(self, limit: Limit) -> Result<u64, String> {
-        let parsed = match self {
-            Self::Number(number) if limit.spec().unit != Unit::Time => Ok(number),
-            Self::Number(number) => limit.parse(&number.to_string()),
-            Self::Text(text) => limit.parse(&text),
+/// A limit's value in a manifest: a number, or text with a unit.
+struct ValueOf(Limit);
+
+impl<'de> DeserializeSeed<'de> for ValueOf {
+    type Value = u64;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(
+            untagged,
+            expecting = "expected a whole number, or text such as \"64MiB\" or \"30s\""
+        )]
+        enum Amount {
+            Number(u64),
+            Text(String),
+        }
+        let text = match Amount::deserialize(deserializer)? {
+            Amount::Number(number) => number.to_string(),
+            Amount::Text(text) => text,
         };
-        parsed.map_err(|err| format!("{limit}: {err}"))
+        self.0.parse(&text).map_err(de::Error::custom)
     }
 }
 

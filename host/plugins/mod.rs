@@ -84,6 +84,25 @@ pub struct Plugins {
     entries: tokio::sync::Mutex<BTreeMap<String, Entry>>,
 }
 
+/// A plugin of the folder, and what became of it.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its file's stem.
+    pub name: String,
+    /// What is in service; none: no version has loaded.
+    pub plugin: Option<Arc<Plugin>>,
+    /// Why the file as it is does not load; none: it does.
+    pub fault: Option<Arc<str>>,
+}
+
+impl Listed {
+    /// The handler in service.
+    #[must_use]
+    pub fn handler(&self) -> Option<&Handler> {
+        self.plugin.as_deref().map(|plugin| &plugin.handler)
+    }
+}
+
 /// What one file came to.
 #[derive(Debug)]
 struct Entry {
@@ -145,6 +164,17 @@ impl Plugins {
             .collect();
         jobs.sort();
         jobs
+    }
+
+    /// Every plugin of the folder, by name.
+    pub async fn list(&self) -> Vec<Listed> {
+        let entries = self.entries.lock().await;
+        let listed = entries.iter().map(|(stem, entry)| Listed {
+            name: stem.clone(),
+            plugin: entry.good.clone(),
+            fault: entry.fault.as_ref().map(|(fault, _)| Arc::clone(fault)),
+        });
+        listed.collect()
     }
 
     /// Brings the table up to what the folder holds. Files that did not change are not read again.

@@ -359,6 +359,17 @@ impl Store {
         }
     }
 
+    /// Whether the store may throw jobs away to make room, in words; none if it does not, or cannot be asked.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn evicts(&self) -> Result<Option<String>, QueueError> {
+        match &self.0 {
+            Backend::Redis(store) => store.evicts().await,
+            Backend::Memory(_) => Ok(None),
+        }
+    }
+
     async fn fetch(&self, claim: &Claim<'_>, tag: u64, count: usize) -> Result<Option<Taken>, QueueError> {
         either!(self, store => store.fetch(claim, tag, count))
     }

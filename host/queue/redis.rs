@@ -429,6 +429,22 @@ impl RedisStore {
         Ok(full.then(|| format!("it is out of memory: {used} of {limit} bytes are used")))
     }
 
+    /// Whether Redis may throw jobs away to make room, in words; none if it does not, or cannot be asked.
+    pub(super) async fn evicts(&self) -> Result<Option<String>, QueueError> {
+        if self.pool.is_cluster() {
+            return Ok(None);
+        }
+        let info: String = match self.run(cmd("INFO").arg("memory")).await {
+            Err(QueueError::Redis(err)) if err.code() == Some("NOPERM") => return Ok(None),
+            info => info?,
+        };
+        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        // Without a bound on its memory it never has to make room; the other policies spare keys that do not expire.
+        let bounded = field("maxmemory").is_some_and(|bytes| bytes != "0");
+        let evicting = field("maxmemory_policy").filter(|policy| bounded && policy.starts_with("allkeys"));
+        Ok(evicting.map(|policy| format!("maxmemory-policy is {policy}: jobs may be evicted; set it to noeviction")))
+    }
+
     pub(super) async fn failed_len(&self) -> Result<u64, QueueError> {
         self.run(cmd("LLEN").arg(self.keys.failed())).await
     }

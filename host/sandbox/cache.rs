@@ -8,16 +8,12 @@ use std::path::Path;
 
 use wasmtime::{Cache, CacheConfig};
 
-/// Opens the cache, made private if it is new. None, with a warning, where that is impossible.
-pub(super) fn open(dir: &Path) -> Option<Cache> {
-    let opened = own(dir).map_err(|err| err.to_string()).and_then(|()| {
-        let mut config = CacheConfig::new();
-        config.with_directory(std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf()));
-        Cache::new(config).map_err(|err| format!("{err:#}"))
-    });
-    opened
-        .inspect_err(|err| tracing::warn!(dir = %dir.display(), %err, "compiled components are not cached"))
-        .ok()
+/// Opens the cache, made private if it is new. The error says why that is impossible.
+pub(super) fn open(dir: &Path) -> Result<Cache, String> {
+    own(dir).map_err(|err| err.to_string())?;
+    let mut config = CacheConfig::new();
+    config.with_directory(std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf()));
+    Cache::new(config).map_err(|err| format!("{err:#}"))
 }
 
 /// Makes the directory where it is missing, and refuses one that another user could have written to.

@@ -24,6 +24,9 @@ const RESET_BATCH: u32 = 16;
 /// Bytes of the host's own records of one component's instances. Python's libraries link thousands of globals.
 const MAX_INSTANCE_BYTES: usize = 10 * 1024 * 1024;
 
+/// Bytes of stack beyond the guest's own frames, for the host functions that it calls. What the engine's makers chose.
+const HOST_STACK_BYTES: usize = 1536 * 1024;
+
 /// Without the pool: bytes reserved for a memory at first, and by how much it is moved to grow.
 const SMALL_RESERVATION_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -66,6 +69,7 @@ fn config(limits: &Limits, cache: Option<Cache>) -> Config {
     config
         .epoch_interruption(true)
         .max_wasm_stack(limits.size(Limit::Stack))
+        .async_stack_size(limits.size(Limit::Stack).saturating_add(HOST_STACK_BYTES))
         // Handlers are sync exports; what async exports need would be set up anew for each store.
         .concurrency_support(false)
         .wasm_features(WasmFeatures::THREADS | WasmFeatures::SHARED_EVERYTHING_THREADS, false)

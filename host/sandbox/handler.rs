@@ -15,7 +15,7 @@ use super::load::Loaded;
 use super::plugin::Plugin;
 use super::state::State;
 use super::verdict::{self, Facts, Returned};
-use crate::config::Limit;
+use crate::config::{Limit, Limits};
 use crate::job::Job;
 use crate::outcome::Outcome;
 
@@ -70,6 +70,18 @@ impl Handler {
     #[must_use]
     pub fn short_digest(&self) -> &str {
         self.plugin.digest.get(..12).unwrap_or(&self.plugin.digest)
+    }
+
+    /// What one attempt may take.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.plugin.limits
+    }
+
+    /// Whether it is granted HTTP requests at all.
+    #[must_use]
+    pub fn reaches_network(&self) -> bool {
+        !self.plugin.http.is_empty()
     }
 
     /// The right to an attempt now, if the plugin may run once more.

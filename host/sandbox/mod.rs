@@ -58,6 +58,7 @@ pub struct Sandbox {
     linker: Linker<State>,
     settings: SandboxSettings,
     unpooled: Option<String>,
+    uncached: Option<String>,
 }
 
 /// What running attempts share.
@@ -105,7 +106,12 @@ impl Sandbox {
     pub fn new(settings: &SandboxSettings, control: &Handle) -> Result<Self, SandboxError> {
         let limits = &settings.limits;
         let slots = settings.concurrency.get().saturating_add(settings.spare_slots);
-        let cache = settings.cache_dir.as_deref().and_then(cache::open);
+        let cache = settings.cache_dir.as_deref().map(cache::open).transpose();
+        let uncached = cache.as_ref().err().cloned();
+        if let (Some(dir), Some(err)) = (&settings.cache_dir, &uncached) {
+            tracing::warn!(dir = %dir.display(), %err, "compiled components are not cached");
+        }
+        let cache = cache.unwrap_or_default();
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let built = engine::build(slots, u32::try_from(cores).unwrap_or(u32::MAX), limits, cache)
             .map_err(SandboxError::Engine)?;
@@ -133,6 +139,7 @@ impl Sandbox {
             linker,
             settings: settings.clone(),
             unpooled: built.unpooled,
+            uncached,
         })
     }
 
@@ -172,6 +179,12 @@ impl Sandbox {
     #[must_use]
     pub fn unpooled(&self) -> Option<&str> {
         self.unpooled.as_deref()
+    }
+
+    /// Why the cache cannot be used; none: it can, or there is to be none.
+    #[must_use]
+    pub fn uncached(&self) -> Option<&str> {
+        self.uncached.as_deref()
     }
 }
 

@@ -14,6 +14,7 @@ mod bundled;
 mod cli;
 mod codec;
 mod crowd;
+mod doctor;
 mod guests;
 mod hosts;
 mod leases;

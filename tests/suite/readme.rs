@@ -1,5 +1,7 @@
 //! The README shows what was tried.
 
+use kiln::config::{LIMITS, Scope};
+
 const README: &str = include_str!("../../README.md");
 
 /// What stands between a fence of this language and the next.
@@ -34,5 +36,18 @@ fn the_readmes_manifest_is_read_as_it_says() {
 fn the_readme_lists_every_kind_of_failure() {
     for kind in kiln::outcome::FailureKind::ALL {
         assert!(README.contains(&format!("\n| `{kind}` |")), "{kind}");
+    }
+}
+
+#[test]
+fn the_readme_lists_every_limit_with_its_default_and_its_ceiling() {
+    for spec in &LIMITS {
+        let ceiling = match spec.scope {
+            Scope::Plugin => spec.limit.show(spec.ceiling),
+            Scope::Host => "–".to_owned(),
+        };
+        let default = spec.limit.show(spec.default);
+        let row = format!("| `{}` | {default} | {ceiling} | {} |", spec.name, spec.about);
+        assert!(README.contains(&row), "missing: {row}");
     }
 }
