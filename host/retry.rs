@@ -110,6 +110,17 @@ pub fn settle_lost(mut job: Job, at: Moment) -> Settlement {
     put_off(job, &failure, wait, at.now)
 }
 
+/// Puts a job off that cannot be run just now, for about so long. Nothing is counted: it is not the job's fault.
+#[must_use]
+pub fn hold(job: Job, why: &Failure, wait: Duration, at: Moment) -> Settlement {
+    let policy = RetryPolicy {
+        policy: Backoff::Fixed,
+        base: wait,
+        ..RetryPolicy::default()
+    };
+    put_off(job, why, backoff(&policy, 1, at.luck), at.now)
+}
+
 fn put_off(mut job: Job, failure: &Failure, wait: Duration, now: Timestamp) -> Settlement {
     let due = now.saturating_add(wait).unwrap_or(Timestamp::MAX);
     job.put_off(failure.to_string(), now, due);
@@ -260,6 +271,17 @@ mod tests {
             assert_eq!((job.lost, job.attempts), (loss, 0));
         }
         assert!(matches!(settle_lost(job, MIDDLE), Settlement::Fail { .. }));
+    }
+
+    #[test]
+    fn a_held_job_waits_a_while_and_nothing_is_counted() {
+        let why = Failure::new(FailureKind::UnknownJob, "nobody");
+        let Settlement::Retry { job, due_ms } = hold(job(), &why, Duration::from_secs(10), MIDDLE) else {
+            panic!("not put off")
+        };
+        let job = Job::decode(job.as_bytes()).expect("a job");
+        assert_eq!((job.attempts, job.lost, due_ms), (0, 0, 10_000));
+        assert_eq!(job.error.as_deref(), Some("unknown-job: nobody"));
     }
 
     #[test]

@@ -2,13 +2,14 @@
 //!
 //! Knows nothing about Redis keys or Wasm engines, and starts nothing: `service` calls it once for each delivery.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::RetryPolicy;
+use crate::config::{RetryPolicy, Unknown};
 use crate::job::{DecodeError, Job, wrap_malformed};
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
 use crate::plugins::{Plugin, Plugins, Resolved};
@@ -19,6 +20,12 @@ use crate::sandbox::{Attempt, Cancel, Handler, Turn};
 /// Wait before the store is told again that a job starts, while it cannot be told.
 const UNPARK_RETRY: Duration = Duration::from_millis(500);
 
+/// How often it is said that jobs of a name are held.
+const TELL_AGAIN: Duration = Duration::from_mins(1);
+
+/// Names of held jobs that are remembered; they come from producers, in any number.
+const MAX_TOLD: usize = 1_000;
+
 /// Bytes of a backtrace, and of standard error, that are logged with a failed attempt.
 const MAX_LOGGED_BYTES: usize = 2 * 1024;
 
@@ -27,16 +34,20 @@ const MAX_LOGGED_BYTES: usize = 2 * 1024;
 pub struct Worker {
     consumer: Arc<Consumer>,
     plugins: Arc<Plugins>,
+    unknown: Unknown,
+    told: Told,
     draining: CancellationToken,
 }
 
 impl Worker {
     /// A worker that settles through `consumer`, runs what `plugins` hold and starts nothing once it is `draining`.
     #[must_use]
-    pub fn new(consumer: Arc<Consumer>, plugins: Arc<Plugins>, draining: CancellationToken) -> Self {
+    pub fn new(consumer: Arc<Consumer>, plugins: Arc<Plugins>, unknown: Unknown, draining: CancellationToken) -> Self {
         Self {
             consumer,
             plugins,
+            unknown,
+            told: Told::default(),
             draining,
         }
     }
@@ -72,7 +83,7 @@ impl Worker {
         let plugin = match self.plugins.resolve(&job.name) {
             Resolved::Plugin(plugin) => plugin,
             Resolved::Unloadable(why) => return unloadable(job, &why),
-            Resolved::Unknown => return unknown(job),
+            Resolved::Unknown => return self.unhandled(job),
         };
         let cancel = Cancel {
             draining: self.draining.clone(),
@@ -105,6 +116,28 @@ impl Worker {
         started.unwrap_or(false).then_some(turn)
     }
 
+    /// The fate of a job that nobody handles.
+    fn unhandled(&self, job: Job) -> Settlement {
+        let (id, name) = (job.id.as_str(), job.name.as_str());
+        let failure = Failure::new(FailureKind::UnknownJob, format!("no plugin handles {name:?}"));
+        match self.unknown {
+            Unknown::Fail => {
+                tracing::warn!(id, name, "no plugin handles this job; it fails");
+                retry::give_up(job, &failure, Timestamp::now())
+            }
+            Unknown::Hold(wait) => {
+                if self.told.is_news(name) {
+                    tracing::warn!(
+                        id,
+                        name,
+                        "no plugin handles this job; it is held, as others of this name are"
+                    );
+                }
+                retry::hold(job, &failure, wait, moment())
+            }
+        }
+    }
+
     async fn unpark(&self, delivery: &Delivery) -> bool {
         loop {
             match self.consumer.unpark(delivery).await {
@@ -113,6 +146,25 @@ impl Worker {
             };
             self.consumer.wait_out(UNPARK_RETRY).await;
         }
+    }
+}
+
+/// Names of which something was said, and when: jobs that are held come back again and again.
+#[derive(Debug, Default)]
+struct Told(Mutex<HashMap<String, Instant>>);
+
+impl Told {
+    /// Whether nothing was said of this name within the last minute. Remembers a bounded number of names.
+    fn is_news(&self, name: &str) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.get(name).is_some_and(|when| when.elapsed() < TELL_AGAIN) {
+            return false;
+        }
+        if told.len() >= MAX_TOLD {
+            told.clear();
+        }
+        told.insert(name.to_owned(), Instant::now());
+        true
     }
 }
 
@@ -127,13 +179,6 @@ fn unloadable(job: Job, why: &str) -> Settlement {
         Outcome::Failed { failure, retry },
         moment(),
     )
-}
-
-/// The fate of a job that nobody handles.
-fn unknown(job: Job) -> Settlement {
-    tracing::warn!(id = job.id, name = job.name, "no plugin handles this job");
-    let failure = Failure::new(FailureKind::UnknownJob, format!("no plugin handles {:?}", job.name));
-    retry::give_up(job, &failure, Timestamp::now())
 }
 
 /// The fate of bytes that are no job: a failed entry that holds them.

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use clap::Args;
 use clap::builder::BoolishValueParser;
+use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +15,7 @@ use super::plugin::HostArgs;
 use super::push::{Batch, BatchFile};
 use super::store::{StoreArgs, duration, positive_duration};
 use super::{EXIT_STORE, Usage, machine};
+use crate::config::{HOLD_DEFAULT, Unknown};
 use crate::plugins::{PluginError, Plugins};
 use crate::queue::{QUEUE_DEFAULT, QueueName, Retention, Store, StoreSettings};
 use crate::service::{self, Drained, ServiceSettings};
@@ -60,6 +61,9 @@ pub(super) struct WorkerArgs {
     /// Keep no failed entry for longer than this; what is older is dropped, counted and logged [default: for ever]
     #[arg(long, env = "KILN_FAILED_MAX_AGE", value_parser = positive_duration, value_name = "DURATION")]
     failed_max_age: Option<Duration>,
+    /// What becomes of a job that no plugin handles
+    #[arg(long, env = "KILN_UNKNOWN", value_enum, default_value = "fail", value_name = "FATE")]
+    unknown: UnknownFate,
     /// Do not reload plugins that change
     #[arg(long, env = "KILN_NO_WATCH", value_parser = BoolishValueParser::new())]
     no_watch: bool,
@@ -68,6 +72,24 @@ pub(super) struct WorkerArgs {
     jobs: Option<BatchFile>,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum UnknownFate {
+    /// It goes to the failed list at once; `kiln failed retry --kind unknown-job` brings it back
+    Fail,
+    /// It waits some 10 s, again and again, until a plugin handles it; no attempt is counted. For deployments that push
+    /// new jobs before every worker has the plugin
+    Hold,
+}
+
+impl From<UnknownFate> for Unknown {
+    fn from(fate: UnknownFate) -> Self {
+        match fate {
+            UnknownFate::Fail => Self::Fail,
+            UnknownFate::Hold => Self::Hold(HOLD_DEFAULT),
+        }
+    }
 }
 
 pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
@@ -102,12 +124,13 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         grace: args.grace,
         lease: args.lease,
         burst: args.burst,
+        unknown: args.unknown.into(),
         watch: !args.no_watch,
     };
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone(), Signals::new()?));
     if plugins.jobs().is_empty() {
-        tracing::warn!(folder = %folder.display(), "no plugin is loaded: every job will fail as unknown-job");
+        tracing::warn!(folder = %folder.display(), "no plugin is loaded: no job can be run");
     }
     match service::run(settings, store, plugins, stop).await? {
         Drained::Clean => {

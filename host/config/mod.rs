@@ -75,6 +75,21 @@ impl SandboxSettings {
     }
 }
 
+/// How long a job waits that cannot be run just now: no longer than a deployment may leave it waiting without need, and
+/// so long that a hundred thousand of them do not keep a host busy.
+pub const HOLD_DEFAULT: Duration = Duration::from_secs(10);
+
+/// What becomes of a job that no plugin handles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unknown {
+    /// It fails at once, as with dg-queue: a misspelt name is seen, and `kiln failed retry` brings the job back.
+    #[default]
+    Fail,
+    /// It waits about so long, again and again, for a plugin that handles it: for deployments that push new jobs before
+    /// every host has the plugin. No attempt is counted.
+    Hold(Duration),
+}
+
 /// Reads a duration as people write it: `100ms`, `30s`, `1h 30m`.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiln::config::SandboxSettings;
+use kiln::config::{SandboxSettings, Unknown};
 use kiln::job::Job;
 use kiln::outcome::FailureKind;
 use kiln::plugins::{Plugins, Resolved};
@@ -284,6 +284,37 @@ async fn many_hosts_share_a_queue_and_every_job_completes() -> anyhow::Result<()
     for id in &ids {
         assert_eq!(store.result(id).await?.as_ref(), Some(id));
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_job_waits_for_a_plugin_that_handles_it() -> anyhow::Result<()> {
+    let folder = folder_of(&[])?;
+    let store = Store::open(&redis_settings()).await?;
+    push(
+        &store,
+        &[r#"{"id":"early","name":"echo","payload":1,"max_attempts":1}"#],
+    )
+    .await?;
+    let settings = ServiceSettings {
+        burst: false,
+        watch: true,
+        unknown: Unknown::Hold(Duration::from_millis(50)),
+        ..settings()
+    };
+    let (serving, stop) = serve(settings, &store, folder.path()).await?;
+    eventually("the job is held", async || {
+        Ok((store.counts(&default_queue()).await?.delayed == 1).then_some(()))
+    })
+    .await?;
+    assert_eq!(store.failed_len().await?, 0);
+    let new = folder.path().join("echo.new");
+    std::fs::write(&new, guest("echo")?)?;
+    std::fs::rename(new, folder.path().join("echo.wasm"))?;
+    eventually("its result", async || Ok(store.result("early").await?)).await?;
+    stop.cancel();
+    assert_eq!(serving.await??, Drained::Clean);
+    assert_eq!(store.failed_len().await?, 0);
     Ok(())
 }
 

@@ -1,0 +1,133 @@
+//! Takes jobs, as many as there is room for, and starts each.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+
+use super::ServiceSettings;
+use super::faults::Faults;
+use crate::queue::{Consumer, Delivery, MAX_BATCH, QueueError, QueueName};
+use crate::worker::Worker;
+
+/// Takes as many jobs as there are free permits, and starts each.
+pub(super) async fn fetch(
+    settings: &ServiceSettings,
+    consumer: &Arc<Consumer>,
+    worker: &Arc<Worker>,
+    attempts: &TaskTracker,
+) {
+    let permits = usize::try_from(settings.concurrency.get()).unwrap_or(Semaphore::MAX_PERMITS);
+    let permits = Arc::new(Semaphore::new(permits));
+    let (mut fetching, mut waiting) = (Faults::new(consumer, "fetch"), Faults::new(consumer, "wait"));
+    loop {
+        let mut free = acquire(&permits).await;
+        let order = order(settings);
+        let (deliveries, failed) = fetch_in_order(&order, consumer, free.num_permits()).await;
+        match failed {
+            None => fetching.over(),
+            Some(err) if deliveries.is_empty() => {
+                fetching.wait(&err).await;
+                continue;
+            }
+            Some(err) => fetching.tell(&err),
+        }
+        let idle = deliveries.is_empty();
+        for delivery in deliveries {
+            let worker = Arc::clone(worker);
+            let permit = free.split(1);
+            attempts.spawn(async move {
+                worker.process(delivery).await;
+                drop(permit);
+            });
+        }
+        drop(free);
+        if idle {
+            match consumer.wait_ready().await {
+                Ok(()) => waiting.over(),
+                Err(err) => waiting.wait(&err).await,
+            }
+        }
+    }
+}
+
+/// Waits for one permit and takes along what else is free.
+async fn acquire(permits: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    let first = Arc::clone(permits).acquire_owned().await;
+    let mut permit = first.unwrap_or_else(|_| unreachable!("nobody closes the semaphore"));
+    let more = permits.available_permits().min(MAX_BATCH - 1);
+    if let Some(more) = u32::try_from(more)
+        .ok()
+        .and_then(|n| Arc::clone(permits).try_acquire_many_owned(n).ok())
+    {
+        permit.merge(more);
+    }
+    permit
+}
+
+/// In which order queues are asked for jobs this time: as they were named, or drawn by weight, so that none starves.
+fn order(settings: &ServiceSettings) -> Vec<&QueueName> {
+    let drawn = |weight: f64| {
+        if settings.strict {
+            0.0
+        } else {
+            fastrand::f64().powf(1.0 / weight)
+        }
+    };
+    let mut order: Vec<_> = settings
+        .queues
+        .iter()
+        .map(|(queue, weight)| (drawn(f64::from(weight.get())), queue))
+        .collect();
+    // Stable: where nothing was drawn, the order stays.
+    order.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    order.into_iter().map(|(_, queue)| queue).collect()
+}
+
+/// Fetches up to `count` jobs from the first queue, then from the others as far as they fill up: none idles while
+/// another has jobs. What can be fetched is, whatever is wrong with one of them.
+async fn fetch_in_order(
+    order: &[&QueueName],
+    consumer: &Consumer,
+    count: usize,
+) -> (Vec<Delivery>, Option<QueueError>) {
+    let (mut deliveries, mut failed) = (Vec::new(), None);
+    for queue in order {
+        let missing = count - deliveries.len();
+        if missing == 0 {
+            break;
+        }
+        match consumer.fetch(queue, missing).await {
+            Ok(fetched) => deliveries.extend(fetched),
+            Err(err) => failed = failed.or(Some(err)),
+        }
+    }
+    (deliveries, failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    #[test]
+    fn queues_are_asked_as_they_are_named_or_as_often_first_as_their_weight_says() {
+        let queue = |name: &str| QueueName::new(name).expect("a name");
+        let weight = |weight| NonZeroU32::new(weight).expect("more than 0");
+        let mut settings = ServiceSettings::new(queue("low"), NonZeroU32::MIN);
+        settings.queues.push((queue("high"), weight(9)));
+        let mut first = 0_u32;
+        for _ in 0..10_000 {
+            let order = order(&settings);
+            assert_eq!(order.len(), 2);
+            first += u32::from(order[0].as_str() == "low");
+        }
+        // One in ten, give or take ten times the deviation that chance allows for.
+        assert!((700..1_300).contains(&first), "{first}");
+        settings.strict = true;
+        for _ in 0..100 {
+            assert_eq!(order(&settings)[0].as_str(), "low");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What a host does beside running jobs: each a loop that ends with the service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::faults::Faults;
+use crate::queue::{Consumer, QueueError, QueueName, Retention, Store};
+use crate::worker::Worker;
+
+/// Least time between two looks at the delayed sets, which change all the time under load. A due job may be late by
+/// 100 ms.
+const PROMOTE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Time between two looks for hosts that died.
+const REAP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time between two looks at how long the failed list and its entries are.
+const RETAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Time between two looks whether everything is done, in burst mode.
+const BURST_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Moves due jobs to ready, each as its time comes. Stops only between two promotions: one that is broken off may leave
+/// its jobs in both places.
+pub(super) async fn promote(store: Store, consumer: Arc<Consumer>, stop: CancellationToken) {
+    let mut faults = Faults::new(&consumer, "promote");
+    while let Some(due) = stop.run_until_cancelled(consumer.wait_due()).await {
+        let promoted = match due {
+            Ok(due) => promote_due(&store, &due).await,
+            Err(err) => Err(err),
+        };
+        match promoted {
+            Ok(()) => faults.over(),
+            Err(err) => _ = stop.run_until_cancelled(faults.wait(&err)).await,
+        }
+        sleep(PROMOTE_PAUSE).await;
+    }
+}
+
+async fn promote_due(store: &Store, due: &[QueueName]) -> Result<(), QueueError> {
+    let mut done = Ok(());
+    for queue in due {
+        // One that cannot be served must not keep the others from it.
+        done = promote_all(store, queue).await.and(done);
+    }
+    done
+}
+
+async fn promote_all(store: &Store, queue: &QueueName) -> Result<(), QueueError> {
+    while store.promote(queue).await? > 0 {}
+    Ok(())
+}
+
+/// Keeps the leases. Stops only between two heartbeats: one that is under way could bring back a lease just given up.
+pub(super) async fn heartbeat(consumer: Arc<Consumer>, stop: CancellationToken) {
+    let mut faults = Faults::new(&consumer, "heartbeat");
+    while !stop.is_cancelled() {
+        match consumer.heartbeat().await {
+            Ok(_) => {
+                faults.over();
+                stop.run_until_cancelled(sleep(consumer.heartbeat_interval())).await;
+            }
+            Err(err) => _ = stop.run_until_cancelled(faults.wait(&err)).await,
+        }
+    }
+}
+
+/// Stops what runs under a lease that cannot be kept.
+pub(super) async fn guard(consumer: Arc<Consumer>) {
+    loop {
+        sleep(consumer.stop_in_time()).await;
+    }
+}
+
+/// Drops of the failed list what the operator does not want kept.
+pub(super) async fn retain(store: Store, consumer: Arc<Consumer>, retention: Retention) {
+    let mut faults = Faults::new(&consumer, "retain");
+    loop {
+        match store.retain_failed(&retention, Timestamp::now()).await {
+            Ok(0) => {
+                faults.over();
+                sleep(RETAIN_INTERVAL).await;
+            }
+            Ok(entries) => tracing::warn!(entries, "dropped the oldest entries of the failed list, as configured"),
+            Err(err) => faults.wait(&err).await,
+        }
+    }
+}
+
+/// Takes over what dead hosts held. Stops only between two rounds: what was taken over and is not settled would go back
+/// as if it had never started.
+pub(super) async fn reap(consumer: Arc<Consumer>, worker: Arc<Worker>, queue: QueueName, stop: CancellationToken) {
+    let mut faults = Faults::new(&consumer, "reap");
+    while !stop.is_cancelled() {
+        match consumer.adopt(&queue).await {
+            Ok(deliveries) => {
+                faults.over();
+                let none = deliveries.is_empty();
+                for delivery in deliveries {
+                    worker.recover(delivery).await;
+                }
+                if none {
+                    stop.run_until_cancelled(sleep(REAP_INTERVAL)).await;
+                }
+            }
+            Err(err) => _ = stop.run_until_cancelled(faults.wait(&err)).await,
+        }
+    }
+}
+
+/// Stops the service once its queues hold nothing, delayed and in flight included.
+pub(super) async fn stop_when_idle(store: Store, consumer: Arc<Consumer>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let mut idle = true;
+        for queue in consumer.queues() {
+            idle &= store.counts(queue).await.is_ok_and(|counts| counts.is_empty());
+        }
+        if idle {
+            stop.cancel();
+        } else {
+            stop.run_until_cancelled(sleep(BURST_INTERVAL)).await;
+        }
+    }
+}

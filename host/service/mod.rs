@@ -1,0 +1,195 @@
+//! Starts and stops the loops: fetch, promote due jobs, heartbeat, reap, reload, drain.
+//!
+//! Each loop outlives any fault of the store: it says so once, waits a little and tries again. None of them ever waits
+//! for a guest, except the drain, and that has its grace period.
+
+mod faults;
+mod fetch;
+mod loops;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Unknown;
+use crate::plugins::{Plugins, watch};
+use crate::queue::{Consumer, LEASE_DEFAULT, QueueError, QueueName, Retention, Store};
+use crate::worker::Worker;
+use loops::{guard, heartbeat, promote, reap, retain, stop_when_idle};
+
+/// How long running attempts may go on after the service was told to stop. Kubernetes kills after 30 s, and what follows
+/// the grace period may take three times [`CLOSE_TIMEOUT`].
+pub const GRACE_DEFAULT: Duration = Duration::from_secs(20);
+
+/// Time between two rounds of giving back what will not start any more, while the host drains.
+const TIDY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Time for interrupted guests to give up their threads, and for the last settlements to reach the store.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How the service runs.
+#[derive(Debug, Clone)]
+pub struct ServiceSettings {
+    /// The queues it serves, each with its share of the attempts while all have jobs.
+    pub queues: Vec<(QueueName, NonZeroU32)>,
+    /// Serve a queue only while those before it have no ready job, whatever the shares.
+    pub strict: bool,
+    /// What is kept of the failed list.
+    pub retention: Retention,
+    /// Attempts at once.
+    pub concurrency: NonZeroU32,
+    /// How long running attempts may go on after a stop.
+    pub grace: Duration,
+    /// How long this host may be silent before others take over.
+    pub lease: Duration,
+    /// Stop by itself once nothing is ready, delayed or in flight.
+    pub burst: bool,
+    /// What becomes of jobs that nobody handles.
+    pub unknown: Unknown,
+    /// Reload plugins that change.
+    pub watch: bool,
+}
+
+impl ServiceSettings {
+    /// The defaults: one queue, this many attempts at once.
+    #[must_use]
+    pub fn new(queue: QueueName, concurrency: NonZeroU32) -> Self {
+        Self {
+            queues: vec![(queue, NonZeroU32::MIN)],
+            strict: false,
+            retention: Retention::default(),
+            concurrency,
+            grace: GRACE_DEFAULT,
+            lease: LEASE_DEFAULT,
+            burst: false,
+            unknown: Unknown::default(),
+            watch: true,
+        }
+    }
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Every attempt finished by itself.
+    Clean,
+    /// The grace period ended first: these attempts were interrupted and their jobs given back.
+    Interrupted(usize),
+    /// The store did not take the last settlements: their jobs come back when this host's lease runs out.
+    Unsettled,
+}
+
+/// Serves queues until `stop`, then drains.
+///
+/// # Errors
+/// When the store fails at the start or at the very end. In between it is waited for.
+pub async fn run(
+    settings: ServiceSettings,
+    store: Store,
+    plugins: Arc<Plugins>,
+    stop: CancellationToken,
+) -> Result<Drained, QueueError> {
+    let queues: Vec<_> = settings.queues.iter().map(|(queue, _)| queue.clone()).collect();
+    let consumer = Arc::new(Consumer::join(store.clone(), queues, settings.lease).await?);
+    let draining = CancellationToken::new();
+    let worker = Arc::new(Worker::new(
+        Arc::clone(&consumer),
+        Arc::clone(&plugins),
+        settings.unknown,
+        draining.clone(),
+    ));
+    let queues = settings
+        .queues
+        .iter()
+        .map(|(queue, weight)| format!("{queue}={weight}"));
+    let (queues, jobs) = (queues.collect::<Vec<_>>().join(","), plugins.jobs().join(","));
+    let (host, concurrency, lease_s) = (consumer.host(), settings.concurrency, settings.lease.as_secs_f64());
+    tracing::info!(host, %queues, %jobs, concurrency, lease_s, "worker started");
+
+    // The loops that keep what this host holds go on until it has given all of it back; the others end with the fetching.
+    let (vital, loops) = (TaskTracker::new(), TaskTracker::new());
+    let given_back = CancellationToken::new();
+    vital.spawn(heartbeat(Arc::clone(&consumer), given_back.clone()));
+    vital.spawn(until(given_back.clone(), guard(Arc::clone(&consumer))));
+    loops.spawn(promote(store.clone(), Arc::clone(&consumer), stop.clone()));
+    if !settings.retention.keeps_all() {
+        let retaining = retain(store.clone(), Arc::clone(&consumer), settings.retention);
+        loops.spawn(until(stop.clone(), retaining));
+    }
+    for queue in consumer.queues() {
+        let (consumer, worker) = (Arc::clone(&consumer), Arc::clone(&worker));
+        loops.spawn(reap(consumer, worker, queue.clone(), stop.clone()));
+    }
+    if settings.watch {
+        loops.spawn(watch(plugins, stop.clone()));
+    }
+    if settings.burst {
+        loops.spawn(stop_when_idle(store, Arc::clone(&consumer), stop.clone()));
+    }
+    let attempts = TaskTracker::new();
+    until(stop, fetch::fetch(&settings, &consumer, &worker, &attempts)).await;
+
+    let stopped = Instant::now();
+    let ended = drain(&attempts, &consumer, &draining, settings.grace).await;
+    loops.close();
+    if timeout(CLOSE_TIMEOUT, loops.wait()).await.is_err() {
+        tracing::warn!("a plugin is still being compiled, or the store is slow; not waiting for that");
+    }
+    // A store that is away may be back before the grace period ends.
+    let patience = settings.grace.saturating_sub(stopped.elapsed()).max(CLOSE_TIMEOUT);
+    let finished = timeout(patience, consumer.finish()).await;
+    given_back.cancel();
+    match finished {
+        Ok(finished) => finished?,
+        Err(_) => return Ok(Drained::Unsettled),
+    }
+    vital.close();
+    vital.wait().await;
+    match timeout(CLOSE_TIMEOUT, consumer.close()).await {
+        Ok(closed) => closed.map(|()| ended),
+        Err(_) => Ok(Drained::Unsettled),
+    }
+}
+
+/// Runs a loop until the token is cancelled. A loop may be dropped wherever it waits: deliveries it holds then go back.
+async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
+    stop.run_until_cancelled(work).await;
+}
+
+/// Lets running attempts finish; interrupts what is left when the grace period ends. What has not started goes back at
+/// once.
+async fn drain(attempts: &TaskTracker, consumer: &Consumer, draining: &CancellationToken, grace: Duration) -> Drained {
+    attempts.close();
+    if !attempts.is_empty() {
+        tracing::info!(attempts = attempts.len(), grace_s = grace.as_secs_f64(), "draining");
+    }
+    draining.cancel();
+    let tidying = async {
+        loop {
+            sleep(TIDY_INTERVAL).await;
+            if let Err(err) = consumer.tidy().await {
+                consumer.note(&err);
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = attempts.wait() => return Drained::Clean,
+        () = sleep(grace) => {}
+        () = tidying => {}
+    }
+    let left = attempts.len();
+    tracing::warn!(attempts = left, "the grace period ended; interrupting");
+    consumer.stop_attempts();
+    if timeout(CLOSE_TIMEOUT, attempts.wait()).await.is_err() {
+        tracing::error!(
+            attempts = attempts.len(),
+            "attempts would not be interrupted; their lease will bring them back"
+        );
+    }
+    Drained::Interrupted(left)
+}
