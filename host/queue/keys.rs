@@ -77,6 +77,21 @@ impl Keys {
         format!("{}:results:{id}", self.prefix)
     }
 
+    /// ZSET of the hosts that tell of themselves, by the Unix seconds when they last did.
+    pub(super) fn hosts(&self) -> String {
+        format!("{}:hosts", self.prefix)
+    }
+
+    /// STRING: what a host last told of itself.
+    pub(super) fn host(&self, host: &str) -> String {
+        format!("{}:hosts:{host}", self.prefix)
+    }
+
+    /// STRING: asks every host to serve with a plugin again that it has set aside.
+    pub(super) fn release(&self, plugin: &str) -> String {
+        format!("{}:release:{plugin}", self.prefix)
+    }
+
     /// A glob pattern that matches every key of every queue.
     pub(super) fn all_queues(&self) -> String {
         let escaped: String = self

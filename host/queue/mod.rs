@@ -88,6 +88,7 @@ mod memory;
 mod outage;
 mod pool;
 mod redis;
+mod report;
 mod settler;
 mod table;
 

@@ -4,7 +4,10 @@
 //! ready list. A move to them then takes three steps: look whether the delivery is still ours, write the destination,
 //! remove the source. A crash in between leaves a job in both places, never in none.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+mod look;
+mod report;
+
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -16,9 +19,7 @@ use super::dialer::Dialer;
 use super::keys::Keys;
 use super::outage::is_outage;
 use super::pool::{Pool, Script};
-use super::{
-    Claim, Counts, HostState, MAX_BATCH, MAX_BATCH_BYTES, Push, QueueError, QueueName, StoreSettings, Taken, score,
-};
+use super::{Claim, MAX_BATCH, MAX_BATCH_BYTES, Push, QueueError, QueueName, StoreSettings, Taken, score};
 use crate::outcome::Settlement;
 
 /// Jobs sent in one command of a push: bounds what a large batch holds in memory twice.
@@ -29,9 +30,6 @@ const PROMOTION_CLAIM: Duration = Duration::from_secs(10);
 
 /// How long it is remembered under which tags a host has taken jobs: far longer than a message can be on its way.
 const LAST_TAG_MS: u64 = 3_600_000;
-
-/// Keys looked at in one step of a scan.
-const SCAN_STEP: usize = 1_000;
 
 macro_rules! scripts {
     ($($name:ident = $file:literal)*) => {
@@ -337,153 +335,6 @@ impl RedisStore {
 
     pub(super) async fn held(&self, claim: &Claim<'_>) -> Result<Vec<u64>, QueueError> {
         self.run(cmd("HKEYS").arg(self.in_flight(claim))).await
-    }
-
-    pub(super) async fn counts(&self, queue: &QueueName) -> Result<Counts, QueueError> {
-        let queue = queue.as_str();
-        let (ready, leases, set) = (
-            self.keys.ready(queue),
-            self.keys.leases(queue),
-            self.keys.delayed(queue),
-        );
-        let mut call = if self.split {
-            COUNTS.keys(&[ready, leases])
-        } else {
-            COUNTS.keys(&[ready, leases, set.clone()])
-        };
-        call.arg(self.keys.in_flight(queue, ""));
-        // In another slot, the set is counted before and after the rest: a job that comes or goes meanwhile is then in one
-        // of the counts, unless it does both.
-        let elsewhere = async || -> Result<u64, QueueError> {
-            if self.split {
-                self.run(cmd("ZCARD").arg(&set)).await
-            } else {
-                Ok(0)
-            }
-        };
-        let before = elsewhere().await?;
-        let (ready, delayed, hosts): (u64, u64, Vec<(String, i64, u64)>) = self.pool.call(&call).await?;
-        let delayed = delayed + before.max(elsewhere().await?);
-        let hosts: BTreeMap<_, _> = hosts
-            .into_iter()
-            .map(|(host, lease_left_ms, in_flight)| {
-                (
-                    host,
-                    HostState {
-                        lease_left_ms,
-                        in_flight,
-                    },
-                )
-            })
-            .collect();
-        Ok(Counts {
-            ready,
-            delayed,
-            in_flight: hosts.values().map(|host| host.in_flight).sum(),
-            hosts,
-        })
-    }
-
-    pub(super) async fn queues(&self) -> Result<Vec<QueueName>, QueueError> {
-        let mut found = BTreeSet::new();
-        for node in self.pool.masters().await? {
-            let mut cursor = 0_u64;
-            loop {
-                let mut scan = cmd("SCAN");
-                scan.arg(cursor)
-                    .arg("MATCH")
-                    .arg(self.keys.all_queues())
-                    .arg("COUNT")
-                    .arg(SCAN_STEP);
-                let (next, keys): (u64, Vec<String>) = self.pool.run_at(&node, scan).await?;
-                let queues = keys.iter().filter_map(|key| self.keys.queue_of(key));
-                found.extend(queues.filter_map(|queue| QueueName::new(queue).ok()));
-                if next == 0 {
-                    break;
-                }
-                cursor = next;
-            }
-        }
-        Ok(found.into_iter().collect())
-    }
-
-    /// What keeps the store from taking jobs although it answers, in words; none if nothing does.
-    pub(super) async fn trouble(&self) -> Result<Option<String>, QueueError> {
-        if self.pool.is_cluster() {
-            let info: String = self.run(cmd("CLUSTER").arg("INFO")).await?;
-            let ok = info.lines().any(|line| line == "cluster_state:ok");
-            return Ok((!ok).then(|| "the Cluster is down: not every slot is served".to_owned()));
-        }
-        let info: String = match self.run(&cmd("INFO")).await {
-            // A user need not be allowed to ask.
-            Err(QueueError::Redis(err)) if err.code() == Some("NOPERM") => return Ok(None),
-            info => info?,
-        };
-        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let number = |name: &str| field(name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
-        if field("role") == Some("slave") {
-            return Ok(Some("it is a replica and takes no writes".to_owned()));
-        }
-        let (used, limit) = (number("used_memory"), number("maxmemory"));
-        let full = limit > 0 && used >= limit;
-        Ok(full.then(|| format!("it is out of memory: {used} of {limit} bytes are used")))
-    }
-
-    /// Whether Redis may throw jobs away to make room, in words; none if it does not, or cannot be asked.
-    pub(super) async fn evicts(&self) -> Result<Option<String>, QueueError> {
-        if self.pool.is_cluster() {
-            return Ok(None);
-        }
-        let info: String = match self.run(cmd("INFO").arg("memory")).await {
-            Err(QueueError::Redis(err)) if err.code() == Some("NOPERM") => return Ok(None),
-            info => info?,
-        };
-        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        // Without a bound on its memory it never has to make room; the other policies spare keys that do not expire.
-        let bounded = field("maxmemory").is_some_and(|bytes| bytes != "0");
-        let evicting = field("maxmemory_policy").filter(|policy| bounded && policy.starts_with("allkeys"));
-        Ok(evicting.map(|policy| format!("maxmemory-policy is {policy}: jobs may be evicted; set it to noeviction")))
-    }
-
-    pub(super) async fn failed_len(&self) -> Result<u64, QueueError> {
-        self.run(cmd("LLEN").arg(self.keys.failed())).await
-    }
-
-    pub(super) async fn failed_dropped(&self) -> Result<u64, QueueError> {
-        let dropped: Option<u64> = self.run(cmd("GET").arg(self.keys.dropped())).await?;
-        Ok(dropped.unwrap_or(0))
-    }
-
-    pub(super) async fn failed(&self, start: u64, count: u64) -> Result<Vec<Vec<u8>>, QueueError> {
-        let end = start.saturating_add(count).saturating_sub(1);
-        self.run(cmd("LRANGE").arg(self.keys.failed()).arg(start).arg(end))
-            .await
-    }
-
-    pub(super) async fn delete_failed(&self, entry: &[u8]) -> Result<bool, QueueError> {
-        self.run(cmd("LREM").arg(self.keys.failed()).arg(1).arg(entry)).await
-    }
-
-    pub(super) async fn purge_failed(&self, count: u64) -> Result<u64, QueueError> {
-        self.pool.call(PURGE.keys(&[self.keys.failed()]).arg(count)).await
-    }
-
-    pub(super) async fn retain_failed(&self, count: u64, last: &[u8]) -> Result<u64, QueueError> {
-        let mut call = RETAIN.keys(&[self.keys.failed(), self.keys.dropped()]);
-        self.pool.call(call.arg(count).arg(last)).await
-    }
-
-    pub(super) async fn revive(&self, queue: &QueueName, entry: &[u8], job: Vec<u8>) -> Result<bool, QueueError> {
-        let (failed, ready) = (self.keys.failed(), self.keys.ready(queue.as_str()));
-        if !self.split {
-            return self.pool.call(REVIVE.keys(&[failed, ready]).arg(entry).arg(job)).await;
-        }
-        let place: Option<u64> = self.run(cmd("LPOS").arg(&failed).arg(entry)).await?;
-        if place.is_none() {
-            return Ok(false);
-        }
-        self.run::<()>(cmd("RPUSH").arg(ready).arg(job)).await?;
-        self.delete_failed(entry).await
     }
 
     async fn run<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, QueueError> {

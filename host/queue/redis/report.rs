@@ -1,0 +1,55 @@
+//! What hosts tell of themselves, for operators: a key each, and a list of who has one.
+
+use ::redis::cmd;
+
+use super::super::QueueError;
+use super::RedisStore;
+
+/// Seconds that a report is kept: a few times as long as a host takes to make the next.
+const KEPT_S: u64 = 30;
+
+/// Seconds that a host is asked to release a plugin.
+const ASKED_S: u64 = 60;
+
+impl RedisStore {
+    pub(in super::super) async fn publish(&self, host: &str, report: &str) -> Result<(), QueueError> {
+        let (hosts, now_s) = (self.keys.hosts(), jiff::Timestamp::now().as_second());
+        self.run::<()>(cmd("SET").arg(self.keys.host(host)).arg(report).arg("EX").arg(KEPT_S))
+            .await?;
+        self.run::<()>(cmd("ZADD").arg(&hosts).arg(now_s).arg(host)).await?;
+        // Hosts that died do not take their names off.
+        let long_ago = now_s.saturating_sub_unsigned(2 * KEPT_S);
+        self.run(cmd("ZREMRANGEBYSCORE").arg(hosts).arg("-inf").arg(long_ago))
+            .await
+    }
+
+    pub(in super::super) async fn withdraw(&self, host: &str) -> Result<(), QueueError> {
+        self.run::<()>(cmd("ZREM").arg(self.keys.hosts()).arg(host)).await?;
+        self.run(cmd("DEL").arg(self.keys.host(host))).await
+    }
+
+    pub(in super::super) async fn reports(&self) -> Result<Vec<(String, String)>, QueueError> {
+        let hosts: Vec<String> = self.run(cmd("ZRANGE").arg(self.keys.hosts()).arg(0).arg(-1)).await?;
+        let mut reports = Vec::with_capacity(hosts.len());
+        for host in hosts {
+            let report: Option<String> = self.run(cmd("GET").arg(self.keys.host(&host))).await?;
+            reports.extend(report.map(|report| (host, report)));
+        }
+        Ok(reports)
+    }
+
+    pub(in super::super) async fn ask_release(&self, plugin: &str, token: &str) -> Result<(), QueueError> {
+        self.run(
+            cmd("SET")
+                .arg(self.keys.release(plugin))
+                .arg(token)
+                .arg("EX")
+                .arg(ASKED_S),
+        )
+        .await
+    }
+
+    pub(in super::super) async fn release_asked(&self, plugin: &str) -> Result<Option<String>, QueueError> {
+        self.run(cmd("GET").arg(self.keys.release(plugin))).await
+    }
+}
