@@ -24,6 +24,10 @@ pub(super) struct SandboxArgs {
     /// Where compiled plugins are kept between starts [default: the user's cache folder]
     #[arg(long, env = "KILN_CACHE_DIR", value_name = "DIR")]
     cache_dir: Option<std::path::PathBuf>,
+    /// Where the secrets granted to plugins are that the environment does not hold as `KILN_SECRET_NAME`: a file for each,
+    /// after its name
+    #[arg(long, env = "KILN_SECRETS", value_name = "DIR")]
+    secrets: Option<std::path::PathBuf>,
 }
 
 impl SandboxArgs {
@@ -34,6 +38,7 @@ impl SandboxArgs {
             cache_dir: self.cache_dir.or_else(users),
             max_timeout: self.max_timeout,
             max_memory: self.max_memory.unwrap_or(MAX_MEMORY_DEFAULT),
+            secrets_dir: self.secrets,
             ..SandboxSettings::new(concurrency)
         };
         Ok(Arc::new(Sandbox::new(&settings, &Handle::current())?))

@@ -2,8 +2,10 @@
 //!
 //! Reads no flag, no file and no environment: `cli` and `plugins` hand the values in.
 
+mod egress;
 mod grants;
 mod manifest;
+mod origin;
 mod retry;
 
 use std::num::NonZeroU32;
@@ -12,8 +14,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-pub use grants::{Grants, HttpGrant, Origin};
+pub use egress::{EgressLimits, Resolver};
+pub use grants::{Gap, Grants, HttpGrant, Methods, PathPrefix, SecretGrant};
 pub use manifest::Manifest;
+pub use origin::Origin;
 pub use retry::{Backoff, RetryPolicy, RetryWish};
 
 /// Memory one attempt may have, over all its linear memories, where the manifest names none. Enough for a runtime such
@@ -73,15 +77,30 @@ pub const MAX_RANDOM_BYTES: u64 = 64 * 1024;
 /// HTTP requests one attempt may make.
 pub const MAX_HTTP_REQUESTS: u32 = 100;
 
-/// Bytes of an HTTP request's headers, with what the host needs to keep them.
-pub const MAX_HTTP_FIELDS_BYTES: usize = 32 * 1024;
+/// HTTP connections one attempt may have at once. A request beyond them gets an error and does not wait: a handler that
+/// keeps answers unread would wait for itself.
+pub const MAX_HTTP_CONNECTIONS: u32 = 8;
+
+/// Bytes of an HTTP request's headers, with what the host needs to keep them; and of an answer's status line and headers.
+pub const MAX_HTTP_HEADER_BYTES: usize = 32 * 1024;
+
+/// Bytes of an HTTP request's body, and of an answer's. They pass through the host, which holds some chunks at a time.
+pub const MAX_HTTP_BODY_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Bytes of an HTTP request's body that are handed over at once.
 pub const MAX_HTTP_CHUNK_BYTES: usize = 64 * 1024;
 
-/// Time to connect, and between two bytes, of a guest's HTTP request that does not say otherwise. The answer's first byte
-/// may take as long as the attempt.
-pub const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most time an HTTP request may take to resolve the name, to connect and for the TLS handshake.
+pub const HTTP_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most time an HTTP server may take until the head of its answer is there. Some compute for a minute.
+pub const HTTP_FIRST_BYTE_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// The most time in which no byte of a body moves, in either direction.
+pub const HTTP_BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of a secret. A certificate chain with its key fits in.
+pub const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// Frames kept of a trap's backtrace.
 pub const MAX_BACKTRACE_FRAMES: usize = 32;
@@ -103,6 +122,11 @@ pub struct SandboxSettings {
     pub max_timeout: Duration,
     /// The memory an attempt may have where its plugin's manifest names none.
     pub max_memory: ByteSize,
+    /// Where the values of secrets are looked for that are not in the host's environment as `KILN_SECRET_NAME`: one file
+    /// for each, after its name. None: only in the environment.
+    pub secrets_dir: Option<PathBuf>,
+    /// How the names in guests' HTTP requests become addresses.
+    pub resolver: Resolver,
 }
 
 impl SandboxSettings {
@@ -114,6 +138,8 @@ impl SandboxSettings {
             cache_dir: None,
             max_timeout: MAX_TIMEOUT_DEFAULT,
             max_memory: MAX_MEMORY_DEFAULT,
+            secrets_dir: None,
+            resolver: Resolver::default(),
         }
     }
 }

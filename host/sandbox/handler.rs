@@ -11,6 +11,7 @@ use super::Inner;
 use super::attempt::{Attempt, Cancel, Report};
 use super::bindings::exports::kiln::job::handler::Job as GuestJob;
 use super::deadline::{Deadline, Interrupt};
+use super::egress;
 use super::load::Loaded;
 use super::plugin::Plugin;
 use super::state::State;
@@ -155,7 +156,7 @@ impl Handler {
 /// Runs one attempt, on a guest thread.
 async fn run(sandbox: &Inner, loaded: &Loaded, state: State, job: GuestJob) -> Attempt {
     let (plugin, deadline, cancel) = (Arc::clone(&state.plugin), state.deadline, state.cancel.clone());
-    let attempt = job.attempt;
+    let (attempt, refused) = (job.attempt, state.egress.refused());
     let _running = sandbox.ticker.running();
     let mut store = state.into_store(&sandbox.engine);
     let call = Box::pin(async {
@@ -167,6 +168,7 @@ async fn run(sandbox: &Inner, loaded: &Loaded, state: State, job: GuestJob) -> A
     let returned: Returned = tokio::select! {
         biased;
         returned = call => returned,
+        denied = egress::refused(refused) => Err(denied.into()),
         () = cancel.stop.cancelled() => Err(Interrupt::Stopped.into()),
         () = tokio::time::sleep(deadline.remaining()) => Err(Interrupt::TimedOut.into()),
     };

@@ -54,6 +54,14 @@ pub enum LoadError {
         /// What it may have.
         limit: ByteSize,
     },
+    /// A secret granted to it has no value, or one that would not do.
+    #[error("secret {name}: {why}")]
+    Secret {
+        /// Its name.
+        name: String,
+        /// What is wrong; never its value.
+        why: String,
+    },
     /// Consists of more parts than one sandbox holds.
     #[error("has {found} {what}; the limit is {limit}")]
     TooMany {

@@ -12,15 +12,16 @@ mod attempt;
 mod bindings;
 mod cache;
 mod deadline;
+mod egress;
 mod engine;
 mod handler;
-mod http;
 mod imports;
 mod limits;
 mod link;
 mod load;
 mod output;
 mod plugin;
+mod secrets;
 mod state;
 mod ticker;
 mod verdict;
@@ -44,6 +45,7 @@ pub use voice::Count;
 
 use crate::config::{Manifest, SPARE_SLOTS, SandboxSettings};
 use plugin::Plugin;
+use secrets::Secrets;
 use state::State;
 use ticker::Ticker;
 
@@ -137,7 +139,7 @@ impl Sandbox {
     /// When the bytes are no component that can run here, or not within what the manifest allows. The plugin's fault.
     pub fn load(&self, name: &str, bytes: &[u8], manifest: &Manifest) -> Result<Handler, LoadError> {
         let found = load::examine(&self.inner.engine, bytes)?;
-        let plugin = Plugin::new(name, bytes, manifest, &self.settings);
+        let plugin = Plugin::new(name, bytes, manifest, &self.settings)?;
         let loaded = load::link(&self.linker, &found, plugin.max_memory)?;
         let concurrency = manifest.concurrency.map(|limit| limit.get() as usize);
         Ok(Handler::new(Arc::clone(&self.inner), plugin, loaded, concurrency))
@@ -151,7 +153,9 @@ impl Sandbox {
     pub fn inspect(&self, bytes: &[u8], manifest: &Manifest) -> Result<Inspection, LoadError> {
         let found = load::examine(&self.inner.engine, bytes)?;
         let max_memory = manifest.max_memory.unwrap_or(self.settings.max_memory);
-        let problem = load::link(&self.linker, &found, max_memory).err();
+        let linked = load::link(&self.linker, &found, max_memory);
+        let secrets = || Secrets::find(&manifest.grants, self.settings.secrets_dir.as_deref());
+        let problem = linked.and_then(|_| secrets()).err();
         Ok(Inspection {
             digest: plugin::digest(bytes),
             exports: found.exports,

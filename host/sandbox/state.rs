@@ -11,12 +11,12 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::attempt::{Cancel, Report};
 use super::deadline::{Deadline, Interrupt};
-use super::http::Egress;
+use super::egress::Egress;
 use super::limits::Limits;
 use super::output::Tail;
 use super::plugin::Plugin;
 use super::voice::Voice;
-use crate::config::{MAX_HANDLES, MAX_HOSTCALL_BYTES, MAX_HTTP_FIELDS_BYTES, MAX_RANDOM_BYTES};
+use crate::config::{MAX_HANDLES, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
 use crate::job::Job;
 
 /// One attempt's own state. Made anew for each, dropped with its store.
@@ -51,7 +51,7 @@ impl State {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(MAX_HTTP_FIELDS_BYTES);
+        http.set_field_size_limit(plugin.egress.header_bytes);
         Self {
             voice: Voice::new(job.id.clone(), job.name.clone(), Arc::clone(&plugin)),
             deadline,

@@ -13,7 +13,7 @@ use wasmtime_wasi::I32Exit;
 use super::attempt::Report;
 use super::bindings::exports::kiln::job::handler::Failure as Answer;
 use super::deadline::Interrupt;
-use super::http::Denied;
+use super::egress::Denied;
 use super::limits::Exceeded;
 use crate::config::{MAX_HOSTCALL_BYTES, MAX_OUTPUT_BYTES, MAX_RESULT_BYTES};
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint};
