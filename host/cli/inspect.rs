@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::plugin::SandboxArgs;
+use crate::config::{Grants, SecretGrant};
 use crate::plugins::{PluginError, read_plugin};
 use crate::sandbox::{Import, Offer};
 
@@ -44,7 +45,10 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         let imports: Vec<_> = found
             .imports
             .iter()
-            .map(|import| json!({ "name": import.name, "offer": import.offer.to_string() }))
+            .map(|import| {
+                let granted = granted(import.offer, &manifest.grants);
+                json!({ "name": import.name, "offer": import.offer.to_string(), "granted": granted })
+            })
             .collect();
         let loads = problem.is_none();
         let report = json!({
@@ -80,15 +84,27 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// How an import is met, with the manifest's grants counted in.
-fn told(import: &Import, grants: &crate::config::Grants) -> String {
-    let granted = match import.offer {
-        Offer::ByGrant("grants.http") => grants.http.iter().map(|grant| grant.origin.to_string()).collect(),
-        Offer::ByGrant("grants.env") => grants.env.keys().cloned().collect(),
-        _ => Vec::new(),
-    };
+fn told(import: &Import, grants: &Grants) -> String {
+    let granted = granted(import.offer, grants);
     match import.offer {
         Offer::ByGrant(key) if granted.is_empty() => format!("nothing granted ({key})"),
         Offer::ByGrant(_) => format!("granted: {}", granted.join(", ")),
         offer => offer.to_string(),
+    }
+}
+
+/// What the manifest grants of what is offered by grant only.
+fn granted(offer: Offer, grants: &Grants) -> Vec<String> {
+    let secret = |(name, grant): (&String, &SecretGrant)| match grant {
+        SecretGrant::Header(origin) => format!("{name} (secret, for {origin})"),
+        SecretGrant::Value => format!("{name} (secret, its value)"),
+    };
+    match offer {
+        Offer::ByGrant("grants.http") => grants.http.iter().map(ToString::to_string).collect(),
+        Offer::ByGrant("grants.env") => {
+            let secrets = grants.secrets.iter().map(secret);
+            grants.env.keys().cloned().chain(secrets).collect()
+        }
+        _ => Vec::new(),
     }
 }

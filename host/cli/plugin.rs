@@ -58,6 +58,10 @@ pub(super) struct SandboxArgs {
     /// Where compiled plugins are kept between starts [default: the user's cache folder]
     #[arg(long, env = "KILN_CACHE_DIR", value_name = "DIR")]
     cache_dir: Option<PathBuf>,
+    /// Where the secrets granted to plugins are that the environment does not hold as `KILN_SECRET_NAME`: a file for each,
+    /// after its name
+    #[arg(long, env = "KILN_SECRETS", value_name = "DIR")]
+    secrets: Option<PathBuf>,
 }
 
 /// What `--limit` says about one limit.
@@ -80,6 +84,7 @@ impl SandboxArgs {
         SandboxSettings {
             limits: self.limits(),
             cache_dir: self.cache_dir.clone().or_else(users),
+            secrets_dir: self.secrets.clone(),
             ..SandboxSettings::new(concurrency)
         }
     }

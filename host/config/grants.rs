@@ -1,94 +1,342 @@
 //! What a plugin may do beyond the default: nothing, unless its manifest grants it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
 
+use super::Origin;
+
 /// Capabilities beyond the default. None by default.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(try_from = "Entries")]
 pub struct Grants {
     /// Where it may send HTTP requests.
     pub http: Vec<HttpGrant>,
     /// The environment it sees.
     pub env: BTreeMap<String, String>,
+    /// The secrets it may use, by name. Their values stand elsewhere: see
+    /// [`SandboxSettings::secrets_dir`](super::SandboxSettings::secrets_dir).
+    pub secrets: BTreeMap<String, SecretGrant>,
 }
 
-/// One place HTTP requests may go to.
+/// The HTTP requests it may send to one place. A request needs one entry that covers all of it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpGrant {
     /// `scheme://host` or `scheme://host:port`; the host's first label may be `*`.
     pub origin: Origin,
+    /// What their paths begin with; none: any path.
+    pub path: Option<PathPrefix>,
+    /// Their methods; none: any method.
+    pub methods: Option<Methods>,
+    /// Whether the origin may resolve to an address that is not public: loopback, private, link-local, …
+    #[serde(default)]
+    pub private: bool,
 }
 
-/// Scheme, host and port of an HTTP server, or of all servers below a domain.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// The beginning of a path. It covers whole segments: `/v1` covers `/v1` and `/v1/x`, not `/v10`.
+#[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Origin {
-    https: bool,
-    host: String,
-    port: u16,
+pub struct PathPrefix(String);
+
+/// Some methods, in capital letters.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub struct Methods(Vec<String>);
+
+/// How a plugin may use a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "SecretEntry")]
+pub enum SecretGrant {
+    /// It holds a placeholder; in the headers of requests to this origin, the host puts the value in its place.
+    Header(Origin),
+    /// It reads the value itself.
+    Value,
 }
 
-impl Origin {
-    /// The origin of a request.
-    #[must_use]
-    pub fn new(https: bool, host: &str, port: Option<u16>) -> Self {
-        Self {
-            https,
-            host: host.to_ascii_lowercase(),
-            port: port.unwrap_or(if https { 443 } else { 80 }),
-        }
-    }
+/// What of a request no grant covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gap {
+    /// Its origin.
+    Origin,
+    /// Its path, for that origin.
+    Path,
+    /// Its path, which servers may read in more than one way, and so no grant with a path covers.
+    AmbiguousPath,
+    /// Its method, for that origin and path.
+    Method,
+}
 
-    /// Whether a request to `origin` is covered by this grant. `*.example.com` covers every name below `example.com`,
-    /// but not `example.com`.
-    #[must_use]
-    pub fn covers(&self, origin: &Self) -> bool {
-        let host = match self.host.strip_prefix('*') {
-            Some(domain) => origin.host.len() > domain.len() && origin.host.ends_with(domain),
-            None => origin.host == self.host,
+/// The grants as written, not yet compared with each other.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Entries {
+    http: Vec<HttpGrant>,
+    env: BTreeMap<String, String>,
+    secrets: BTreeMap<String, SecretGrant>,
+}
+
+/// A secret's entry as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecretEntry {
+    #[serde(default)]
+    expose: Exposure,
+    origin: Option<Origin>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+enum Exposure {
+    #[default]
+    Header,
+    Value,
+}
+
+impl Grants {
+    /// Looks for what covers a request. Tells whether it may go to addresses that are not public.
+    ///
+    /// # Errors
+    /// What of it is not covered.
+    pub fn cover(&self, origin: &Origin, path: &str, method: &str) -> Result<bool, Gap> {
+        let mut grants: Vec<_> = self.http.iter().filter(|grant| grant.origin.covers(origin)).collect();
+        let mut narrow = |gap: Gap, covers: &dyn Fn(&HttpGrant) -> bool| {
+            grants.retain(|grant| covers(grant));
+            if grants.is_empty() { Err(gap) } else { Ok(()) }
         };
-        host && self.https == origin.https && self.port == origin.port
+        let ambiguous = is_ambiguous(path);
+        let gap = if ambiguous { Gap::AmbiguousPath } else { Gap::Path };
+        narrow(Gap::Origin, &|_| true)?;
+        narrow(gap, &|grant| {
+            let prefix = grant.path.as_ref();
+            prefix.is_none_or(|prefix| !ambiguous && prefix.covers(path))
+        })?;
+        narrow(Gap::Method, &|grant| {
+            let methods = grant.methods.as_ref();
+            methods.is_none_or(|methods| methods.0.iter().any(|granted| granted == method))
+        })?;
+        Ok(grants.iter().any(|grant| grant.private))
     }
 }
 
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (scheme, default) = if self.https { ("https", 443) } else { ("http", 80) };
-        write!(f, "{scheme}://{}", self.host)?;
-        if self.port == default {
-            Ok(())
-        } else {
-            write!(f, ":{}", self.port)
+impl PathPrefix {
+    /// Whether a path that is not ambiguous begins with these segments.
+    fn covers(&self, path: &str) -> bool {
+        let rest = path.strip_prefix(self.0.trim_end_matches('/'));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// Whether servers may disagree on where a path leads: parent segments, also with parameters, and whatever decodes to a
+/// dot or to what separates segments.
+fn is_ambiguous(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    ["%2e", "%2f", "%5c", "\\"].iter().any(|odd| lower.contains(odd))
+        || lower.split('/').any(|segment| segment.split(';').next() == Some(".."))
+}
+
+impl fmt::Display for HttpGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Methods(methods)) = &self.methods {
+            write!(f, "{} ", methods.join("/"))?;
         }
+        write!(f, "{}", self.origin)?;
+        if let Some(PathPrefix(path)) = &self.path {
+            f.write_str(path)?;
+        }
+        if self.private {
+            f.write_str(" (private addresses too)")?;
+        }
+        Ok(())
     }
 }
 
-impl TryFrom<String> for Origin {
+impl TryFrom<String> for PathPrefix {
     type Error = String;
 
-    fn try_from(text: String) -> Result<Self, String> {
-        let wrong = |why: &str| format!("origin {text:?}: {why}; expected scheme://host or scheme://host:port");
-        let (https, rest) = match text.split_once("://") {
-            Some(("https", rest)) => (true, rest),
-            Some(("http", rest)) => (false, rest),
-            _ => return Err(wrong("the scheme must be http or https")),
-        };
-        let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (
-                host,
-                Some(port.parse().map_err(|_| wrong("the port is no number below 65536"))?),
-            ),
-            _ => (rest, None),
-        };
-        let name = host.strip_prefix("*.").unwrap_or(host);
-        if name.is_empty() || name.contains(['/', '*', '@', '?', '#', ' ']) {
-            return Err(wrong(
-                "the host must be a name or an address, with * as its first label at most",
+    fn try_from(path: String) -> Result<Self, String> {
+        if !path.starts_with('/') {
+            return Err(format!("path {path:?} does not start with /"));
+        }
+        if is_ambiguous(&path) || path.contains(['?', '#']) {
+            return Err(format!(
+                "path {path:?}: no query, fragment, .., \\, %2e, %2f or %5c may stand in it"
             ));
         }
-        Ok(Self::new(https, host, port))
+        Ok(Self(path))
+    }
+}
+
+impl TryFrom<Vec<String>> for Methods {
+    type Error = String;
+
+    fn try_from(methods: Vec<String>) -> Result<Self, String> {
+        if methods.is_empty() {
+            return Err("methods is empty: name one, or leave it out to grant all".to_owned());
+        }
+        let is_method = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
+        match methods.iter().find(|method| !is_method(method)) {
+            Some(method) => Err(format!("method {method:?}: expected capital letters, such as \"POST\"")),
+            None => Ok(Self(methods)),
+        }
+    }
+}
+
+impl TryFrom<SecretEntry> for SecretGrant {
+    type Error = &'static str;
+
+    fn try_from(entry: SecretEntry) -> Result<Self, Self::Error> {
+        match (entry.expose, entry.origin) {
+            (Exposure::Header, Some(origin)) => Ok(Self::Header(origin)),
+            (Exposure::Header, None) => Err("a secret with expose = \"header\" needs the origin it is for"),
+            (Exposure::Value, None) => Ok(Self::Value),
+            (Exposure::Value, Some(_)) => Err(
+                "a secret with expose = \"value\" has no origin: the plugin may send it wherever it may send anything",
+            ),
+        }
+    }
+}
+
+impl TryFrom<Entries> for Grants {
+    type Error = String;
+
+    fn try_from(entries: Entries) -> Result<Self, String> {
+        for (name, grant) in &entries.secrets {
+            if !is_variable(name) {
+                return Err(format!(
+                    "secret {name:?}: a name has letters, digits and _, and no digit first"
+                ));
+            }
+            if entries.env.contains_key(name) {
+                return Err(format!("secret {name}: the name also stands in [grants.env]"));
+            }
+            let SecretGrant::Header(origin) = grant else { continue };
+            if !entries.http.iter().any(|http| http.origin.covers(origin)) {
+                return Err(format!("secret {name}: no [[grants.http]] covers its origin {origin}"));
+            }
+        }
+        Ok(Self {
+            http: entries.http,
+            env: entries.env,
+            secrets: entries.secrets,
+        })
+    }
+}
+
+/// Whether it can be the name of an environment variable, and of a file.
+fn is_variable(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grants(text: &str) -> Grants {
+        toml::from_str(text).unwrap()
+    }
+
+    fn wrong(text: &str) -> String {
+        let err = toml::from_str::<Grants>(text).unwrap_err();
+        err.message().to_owned()
+    }
+
+    fn example() -> Origin {
+        Origin::new(true, "a.example", None)
+    }
+
+    #[test]
+    fn a_path_covers_whole_segments_and_nothing_ambiguous() {
+        for prefix in ["/v1", "/v1/"] {
+            let grants = grants(&format!(
+                "http = [{{ origin = \"https://a.example\", path = \"{prefix}\" }}]"
+            ));
+            for path in ["/v1", "/v1/", "/v1/x", "/v1/x..y/...", "/v1//x", "/v1/%41"] {
+                assert_eq!(grants.cover(&example(), path, "GET"), Ok(false), "{path}");
+            }
+            for path in ["/", "/v10", "/v", "/V1", "//v1", "/v1;x", "/v2/v1"] {
+                assert_eq!(grants.cover(&example(), path, "GET"), Err(Gap::Path), "{path}");
+            }
+            for path in [
+                "/v1/../v2",
+                "/v1/..",
+                "/v1/%2e%2e/v2",
+                "/v1/.%2E/v2",
+                "/v1/..;a=b/v2",
+                "/v1%2f..%2fv2",
+                "/v1/..\\v2",
+                "/v1/%5c",
+            ] {
+                assert_eq!(grants.cover(&example(), path, "GET"), Err(Gap::AmbiguousPath), "{path}");
+            }
+        }
+        let everywhere = grants("http = [{ origin = \"https://a.example\" }]");
+        assert_eq!(everywhere.cover(&example(), "/v1/../v2", "GET"), Ok(false));
+    }
+
+    #[test]
+    fn one_entry_has_to_cover_all_of_a_request() {
+        let grants = grants(
+            r#"http = [
+                { origin = "https://a.example", path = "/read", methods = ["GET", "HEAD"] },
+                { origin = "https://a.example", path = "/write", methods = ["POST"], private = true },
+            ]"#,
+        );
+        assert_eq!(grants.cover(&example(), "/read", "GET"), Ok(false));
+        assert_eq!(grants.cover(&example(), "/write", "POST"), Ok(true));
+        assert_eq!(grants.cover(&example(), "/read", "POST"), Err(Gap::Method));
+        assert_eq!(grants.cover(&example(), "/write", "post"), Err(Gap::Method));
+        assert_eq!(grants.cover(&example(), "/", "GET"), Err(Gap::Path));
+        let other = Origin::new(false, "a.example", None);
+        assert_eq!(grants.cover(&other, "/read", "GET"), Err(Gap::Origin));
+    }
+
+    #[test]
+    fn a_grant_that_could_not_be_meant_is_refused() {
+        for (entry, why) in [
+            ("path = \"v1\"", "does not start with /"),
+            ("path = \"/v1/../x\"", "no query"),
+            ("path = \"/v1?a\"", "no query"),
+            ("methods = []", "methods is empty"),
+            ("methods = [\"get\"]", "expected capital letters"),
+            ("hosts = []", "unknown field"),
+        ] {
+            let message = wrong(&format!("http = [{{ origin = \"https://a.example\", {entry} }}]"));
+            assert!(message.contains(why), "{entry}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_for_a_granted_origin_or_for_the_plugin_itself() {
+        let http = "http = [{ origin = \"https://*.example\" }]";
+        let read = grants(&format!(
+            "{http}\nsecrets.A = {{ origin = \"https://a.example\" }}\nsecrets._b1.expose = \"value\""
+        ));
+        assert_eq!(read.secrets["A"], SecretGrant::Header(example()));
+        assert_eq!(read.secrets["_b1"], SecretGrant::Value);
+        for (entry, why) in [
+            ("secrets.A = {}", "needs the origin"),
+            (
+                "secrets.A = { expose = \"value\", origin = \"https://a.example\" }",
+                "has no origin",
+            ),
+            (
+                "secrets.A.origin = \"https://b.test\"",
+                "secret A: no [[grants.http]] covers its origin https://b.test",
+            ),
+            (
+                "env.A = \"\"\nsecrets.A.expose = \"value\"",
+                "secret A: the name also stands in [grants.env]",
+            ),
+            ("secrets.1A.expose = \"value\"", "no digit first"),
+            ("secrets.\"../A\".expose = \"value\"", "letters, digits and _"),
+            ("secrets.A.expose = \"body\"", "unknown variant"),
+        ] {
+            let message = wrong(&format!("{http}\n{entry}"));
+            assert!(message.contains(why), "{entry}: {message}");
+        }
     }
 }

@@ -2,18 +2,22 @@
 //!
 //! Reads no flag, no file and no environment: `cli` and `plugins` hand the values in.
 
+mod egress;
 mod grants;
 mod limits;
 mod manifest;
+mod origin;
 mod retry;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use grants::{Grants, HttpGrant, Origin};
+pub use egress::{EgressLimits, Resolver};
+pub use grants::{Gap, Grants, HttpGrant, Methods, PathPrefix, SecretGrant};
 pub use limits::{Bound, LIMITS, Limit, LimitError, LimitWishes, Limits, Scope, Source, Spec, Unit};
 pub use manifest::Manifest;
+pub use origin::Origin;
 pub use retry::{Backoff, RetryPolicy, RetryWish};
 
 /// Bytes of a used memory that are reset by writing instead of being given back to the system. It covers all of a small
@@ -23,18 +27,11 @@ pub const KEEP_RESIDENT_BYTES: usize = 256 * 1024;
 /// Sandboxes beyond `concurrency`: so that a component that takes several runs even where one attempt at once is allowed.
 pub const SPARE_SLOTS: u32 = 8;
 
-/// HTTP requests one attempt may make.
-pub const MAX_HTTP_REQUESTS: u32 = 100;
-
-/// Bytes of an HTTP request's headers, with what the host needs to keep them.
-pub const MAX_HTTP_FIELDS_BYTES: usize = 32 * 1024;
-
 /// Bytes of an HTTP request's body that are handed over at once.
 pub const MAX_HTTP_CHUNK_BYTES: usize = 64 * 1024;
 
-/// Time to connect, and between two bytes, of a guest's HTTP request that does not say otherwise. The answer's first byte
-/// may take as long as the attempt.
-pub const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a secret. A certificate chain with its key fits in.
+pub const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// Frames kept of a trap's backtrace.
 pub const MAX_BACKTRACE_FRAMES: usize = 32;
@@ -60,6 +57,11 @@ pub struct SandboxSettings {
     pub cache_dir: Option<PathBuf>,
     /// What attempts may take, and how far a manifest may raise it.
     pub limits: Limits,
+    /// Where the values of secrets are looked for that are not in the host's environment as `KILN_SECRET_NAME`: one file
+    /// for each, after its name. None: only in the environment.
+    pub secrets_dir: Option<PathBuf>,
+    /// How the names in guests' HTTP requests become addresses.
+    pub resolver: Resolver,
 }
 
 impl SandboxSettings {
@@ -71,6 +73,8 @@ impl SandboxSettings {
             spare_slots: SPARE_SLOTS,
             cache_dir: None,
             limits: Limits::default(),
+            secrets_dir: None,
+            resolver: Resolver::default(),
         }
     }
 }

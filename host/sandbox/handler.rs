@@ -11,6 +11,7 @@ use super::Inner;
 use super::attempt::{Attempt, Cancel, Report};
 use super::bindings::exports::kiln::job::handler::Job as GuestJob;
 use super::deadline::{Deadline, Interrupt};
+use super::egress;
 use super::load::Loaded;
 use super::plugin::Plugin;
 use super::state::State;
@@ -81,7 +82,7 @@ impl Handler {
     /// Whether it is granted HTTP requests at all.
     #[must_use]
     pub fn reaches_network(&self) -> bool {
-        !self.plugin.http.is_empty()
+        !self.plugin.grants.http.is_empty()
     }
 
     /// The right to an attempt now, if the plugin may run once more.
@@ -168,7 +169,7 @@ impl Handler {
 /// Runs one attempt, on a guest thread.
 async fn run(sandbox: &Inner, loaded: &Loaded, state: State, job: GuestJob) -> Attempt {
     let (plugin, deadline, cancel) = (Arc::clone(&state.plugin), state.deadline, state.cancel.clone());
-    let attempt = job.attempt;
+    let (attempt, refused) = (job.attempt, state.egress.refused());
     let _running = sandbox.ticker.running();
     let cpu = state.cpu.clone();
     let mut store = state.into_store(&sandbox.engine);
@@ -181,6 +182,7 @@ async fn run(sandbox: &Inner, loaded: &Loaded, state: State, job: GuestJob) -> A
     let returned: Returned = tokio::select! {
         biased;
         returned = cpu.measure(call) => returned,
+        denied = egress::refused(refused) => Err(denied.into()),
         () = cancel.stop.cancelled() => Err(Interrupt::Stopped.into()),
         () = tokio::time::sleep(deadline.remaining()) => Err(Interrupt::TimedOut.into()),
     };

@@ -4,13 +4,14 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 use wasmtime::{Engine, Result, StoreContextMut};
 use wasmtime_wasi_http::p2::bindings::http::outgoing_handler::Host as _;
 use wasmtime_wasi_http::p2::bindings::http::types::{
-    self, ErrorCode, HostOutgoingRequest as _, Method, RequestOptions,
+    self, ErrorCode, HostOutgoingRequest as _, IoError, Method, RequestOptions,
 };
 use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
-use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
+use wasmtime_wasi_http::{Error, WasiHttp, WasiHttpView};
 
 use super::bindings::kiln::job::context;
 use super::bindings::wasi::{config, logging};
+use super::egress;
 use super::state::State;
 
 /// Bytes of an HTTP method's name. The longest in use have about twenty.
@@ -30,9 +31,9 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
         .instance("wasi:http/outgoing-handler@0.2.12")?
         .func_wrap("handle", send)?;
     linker.allow_shadowing(true);
-    linker
-        .instance("wasi:http/types@0.2.12")?
-        .func_wrap("[method]outgoing-request.set-method", set_method)?;
+    let mut types = linker.instance("wasi:http/types@0.2.12")?;
+    types.func_wrap("[method]outgoing-request.set-method", set_method)?;
+    types.func_wrap("http-error-code", error_code)?;
     linker.allow_shadowing(false);
     context::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
     logging::logging::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
@@ -52,10 +53,20 @@ fn set_method(
     Ok((store.data_mut().http().set_method(request, method)?,))
 }
 
+/// Tells what broke a body off, in place of the library's own binding: that one does not know the errors of a body.
+fn error_code(mut store: StoreContextMut<'_, State>, (err,): (Resource<IoError>,)) -> Result<(Option<ErrorCode>,)> {
+    let err = store.data_mut().http().table.get(&err)?;
+    let of_body = || err.downcast_ref::<Error>().map(egress::code);
+    Ok((err.downcast_ref::<ErrorCode>().cloned().or_else(of_body),))
+}
+
 /// Sends a request. One that no grant covers ends the attempt: the guest can do nothing about it, its operator can.
 /// That is why this is not the library's own binding, which could only answer the guest.
 fn send(mut store: StoreContextMut<'_, State>, (request, options): Request) -> Result<Answer> {
     let state = store.data_mut();
+    // No path means the root; the library would refuse it.
+    let path = &mut state.http().table.get_mut(&request)?.path_with_query;
+    path.get_or_insert_with(|| "/".to_owned());
     let answer = state.http().handle(request, options);
     if let Some(denied) = state.egress.denied.take() {
         return Err(denied.into());

@@ -57,6 +57,14 @@ pub enum LoadError {
     /// Its manifest asks for more than its host allows.
     #[error("its manifest says {0}")]
     Limits(#[from] LimitError),
+    /// A secret granted to it has no value, or one that would not do.
+    #[error("secret {name}: {why}")]
+    Secret {
+        /// Its name.
+        name: String,
+        /// What is wrong; never its value.
+        why: String,
+    },
     /// Consists of more parts than one sandbox holds.
     #[error("has {found} {what}; the limit is {limit}")]
     TooMany {

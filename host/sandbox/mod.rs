@@ -13,15 +13,16 @@ mod bindings;
 mod cache;
 mod cpu;
 mod deadline;
+mod egress;
 mod engine;
 mod handler;
 mod holdings;
-mod http;
 mod imports;
 mod link;
 mod load;
 mod output;
 mod plugin;
+mod secrets;
 mod state;
 mod ticker;
 mod verdict;
@@ -46,6 +47,7 @@ pub use voice::Count;
 use crate::config::{Limit, Manifest, SandboxSettings};
 use holdings::Commons;
 use plugin::Plugin;
+use secrets::Secrets;
 use state::{Shared, State};
 use ticker::Ticker;
 
@@ -149,7 +151,7 @@ impl Sandbox {
     /// When the bytes are no component that can run here, or not within what the manifest allows. The plugin's fault.
     pub fn load(&self, name: &str, bytes: &[u8], manifest: &Manifest) -> Result<Handler, LoadError> {
         let found = load::examine(&self.inner.engine, bytes)?;
-        let plugin = Plugin::new(name, bytes, manifest, &self.settings.limits)?;
+        let plugin = Plugin::new(name, bytes, manifest, &self.settings)?;
         let loaded = load::link(&self.linker, &found, &plugin.limits)?;
         let concurrency = manifest.concurrency.map(|limit| limit.get() as usize);
         Ok(Handler::new(Arc::clone(&self.inner), plugin, loaded, concurrency))
@@ -166,7 +168,8 @@ impl Sandbox {
         let linked = limits
             .map_err(LoadError::from)
             .and_then(|limits| load::link(&self.linker, &found, &limits));
-        let problem = linked.err();
+        let secrets = || Secrets::find(&manifest.grants, self.settings.secrets_dir.as_deref());
+        let problem = linked.and_then(|_| secrets()).err();
         Ok(Inspection {
             digest: plugin::digest(bytes),
             exports: found.exports,

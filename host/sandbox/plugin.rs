@@ -4,14 +4,21 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use crate::config::{HttpGrant, LimitError, Limits, Manifest};
+use super::load::LoadError;
+use super::secrets::Secrets;
+use crate::config::{EgressLimits, Grants, Limits, Manifest, Resolver, SandboxSettings};
 
 /// A plugin's name and content, and what its operator says about it.
 pub(super) struct Plugin {
     pub(super) name: String,
     /// SHA-256 of its bytes, hexadecimal.
     pub(super) digest: String,
-    pub(super) http: Vec<HttpGrant>,
+    pub(super) grants: Grants,
+    pub(super) secrets: Secrets,
+    /// What its HTTP requests may take, each attempt for itself.
+    pub(super) egress: EgressLimits,
+    pub(super) resolver: Resolver,
+    /// The environment it sees: what is granted, and its secrets or their placeholders.
     pub(super) env: Vec<(String, String)>,
     pub(super) config: BTreeMap<String, String>,
     /// What one attempt may take.
@@ -19,14 +26,27 @@ pub(super) struct Plugin {
 }
 
 impl Plugin {
-    pub(super) fn new(name: &str, bytes: &[u8], manifest: &Manifest, host: &Limits) -> Result<Self, LimitError> {
+    /// Looks the plugin's secrets up.
+    pub(super) fn new(
+        name: &str,
+        bytes: &[u8],
+        manifest: &Manifest,
+        settings: &SandboxSettings,
+    ) -> Result<Self, LoadError> {
+        let limits = settings.limits.with(&manifest.wishes())?;
+        let secrets = Secrets::find(&manifest.grants, settings.secrets_dir.as_deref())?;
+        let granted = manifest.grants.env.clone().into_iter();
+        let env = granted.chain(secrets.env.iter().cloned());
         Ok(Self {
             name: name.to_owned(),
             digest: digest(bytes),
-            http: manifest.grants.http.clone(),
-            env: manifest.grants.env.clone().into_iter().collect(),
+            grants: manifest.grants.clone(),
+            env: env.collect(),
+            secrets,
+            egress: EgressLimits::from(&limits),
+            resolver: settings.resolver.clone(),
             config: manifest.config.clone(),
-            limits: host.with(&manifest.wishes())?,
+            limits,
         })
     }
 }

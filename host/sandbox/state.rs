@@ -12,12 +12,12 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::attempt::{Cancel, Report};
 use super::cpu::CpuTime;
 use super::deadline::{Deadline, Interrupt};
+use super::egress::Egress;
 use super::holdings::{Commons, Holdings};
-use super::http::Egress;
 use super::output::Tail;
 use super::plugin::Plugin;
 use super::voice::Voice;
-use crate::config::{Limit, MAX_HTTP_FIELDS_BYTES};
+use crate::config::Limit;
 use crate::job::Job;
 
 /// What the attempts of a sandbox share.
@@ -63,7 +63,7 @@ impl State {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.size(Limit::Handles));
         let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(MAX_HTTP_FIELDS_BYTES);
+        http.set_field_size_limit(plugin.egress.header_bytes);
         Self {
             voice: Voice::new(job.id.clone(), job.name.clone(), Arc::clone(&plugin)),
             deadline,

@@ -13,8 +13,8 @@ use wasmtime_wasi::I32Exit;
 use super::attempt::Report;
 use super::bindings::exports::kiln::job::handler::Failure as Answer;
 use super::deadline::Interrupt;
+use super::egress::Denied;
 use super::holdings::Exceeded;
-use super::http::Denied;
 use super::plugin::Plugin;
 use crate::config::{Limit, MAX_BACKTRACE_BYTES, Source};
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint};
@@ -212,7 +212,8 @@ fn duration(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Limits, Manifest};
+    use crate::config::{Manifest, SandboxSettings};
+    use std::num::NonZeroU32;
 
     #[test]
     fn a_panic_is_read_from_the_end_of_standard_error() {
@@ -229,7 +230,8 @@ mod tests {
     fn a_panic_of_the_host_is_a_trap_of_that_attempt() {
         let report = Report::default();
         let limit = Duration::from_secs(1);
-        let plugin = Plugin::new("h", b"", &Manifest::default(), &Limits::default()).unwrap();
+        let settings = SandboxSettings::new(NonZeroU32::MIN);
+        let plugin = Plugin::new("h", b"", &Manifest::default(), &settings).unwrap();
         let facts = Facts {
             plugin: &plugin,
             attempt: 2,

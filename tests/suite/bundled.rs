@@ -20,7 +20,7 @@ use crate::support::{PATIENCE, plugins};
 async fn run(name: &str, payload: &Value, grant: Option<&str>) -> anyhow::Result<Outcome> {
     let (bytes, mut manifest) = read_plugin(&plugins().join(name).with_extension("wasm"))?;
     if let Some(origin) = grant {
-        manifest.grants = toml::from_str(&format!("http = [{{ origin = \"{origin}\" }}]"))?;
+        manifest.grants = toml::from_str(&format!("http = [{{ origin = \"{origin}\", private = true }}]"))?;
     }
     let settings = SandboxSettings::new(NonZeroU32::MIN);
     let handler = Sandbox::new(&settings, &Handle::current())?.load(name, &bytes, &manifest)?;

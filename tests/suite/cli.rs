@@ -236,6 +236,50 @@ fn inspect_tells_what_a_plugin_imports_and_what_it_would_need() -> anyhow::Resul
 }
 
 #[test]
+fn inspect_tells_which_requests_and_secrets_are_granted() -> anyhow::Result<()> {
+    let manifest = "[[grants.http]]\norigin = \"http://a.example\"\npath = \"/v1\"\nmethods = [\"GET\"]\n\
+                    private = true\n[grants.secrets.KEY]\norigin = \"http://a.example\"";
+    let folder = folder_of(&[("request", manifest)])?;
+    let inspect = || {
+        let mut command = kiln();
+        command.arg("inspect").arg(folder.path().join("request.wasm"));
+        command
+    };
+    let (code, stdout, _) = run(inspect().env("KILN_SECRET_KEY", "s3cret"))?;
+    assert_eq!(code, 0, "{stdout}");
+    for said in [
+        "granted: GET http://a.example/v1 (private addresses too)",
+        "granted: KEY (secret, for http://a.example)",
+    ] {
+        assert!(stdout.contains(said), "{stdout}");
+    }
+    assert!(!stdout.contains("s3cret"), "{stdout}");
+    let (code, stdout, _) = run(&mut inspect())?;
+    assert_eq!(code, 4, "{stdout}");
+    assert!(
+        stdout.contains("it does not load: secret KEY: not in the environment as KILN_SECRET_KEY"),
+        "{stdout}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_secret_is_in_the_environment_or_in_the_folder() -> anyhow::Result<()> {
+    let folder = folder_of(&[("environment", "[grants.secrets.KEY]\nexpose = \"value\"")])?;
+    let secrets = tempfile::tempdir()?;
+    std::fs::write(secrets.path().join("KEY"), "from a file\n")?;
+    let go = || {
+        let mut command = kiln();
+        command.arg("run").arg(folder.path().join("environment.wasm"));
+        command.arg("--secrets").arg(secrets.path());
+        command
+    };
+    assert_eq!(run(&mut go())?.1, "\"from a file\"\n");
+    assert_eq!(run(go().env("KILN_SECRET_KEY", "from there"))?.1, "\"from there\"\n");
+    Ok(())
+}
+
+#[test]
 fn a_store_in_memory_works_from_the_command_line() -> anyhow::Result<()> {
     let folder = folder_of(&[("ok", "")])?;
     let jobs = folder.path().join("jobs.ndjson");

@@ -29,7 +29,12 @@ fn the_readmes_manifest_is_read_as_it_says() {
         kiln::config::RetryPolicy::default(),
         "it shows the defaults"
     );
-    assert_eq!(manifest.grants.http[0].origin.to_string(), "https://api.example.com");
+    assert_eq!(
+        manifest.grants.http[0].to_string(),
+        "GET/POST https://api.example.com/v1"
+    );
+    let secrets: Vec<_> = manifest.grants.secrets.keys().collect();
+    assert_eq!(secrets, ["API_KEY", "SIGNING_KEY"]);
 }
 
 #[test]

@@ -10,7 +10,6 @@ use kiln::job::{Job, null};
 use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint};
 use kiln::sandbox::{Attempt, Cancel, Handler, Sandbox};
 use serde_json::value::RawValue;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Handle;
 
 use crate::guests::guest;
@@ -356,79 +355,6 @@ async fn a_handler_reads_its_configuration() -> anyhow::Result<()> {
         Some("42")
     );
     assert_eq!(result(host.run("config").await?)?, None);
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_request_without_a_grant_names_the_grant() -> anyhow::Result<()> {
-    let host = TestHost::new()?;
-    let handler = host.load_with("fetch", "[[grants.http]]\norigin = \"http://b.example\"")?;
-    let attempt = host
-        .attempt(&handler, &job_of("fetch", json(r#""a.example:8080""#)))
-        .await;
-    let (failure, _) = failed(attempt)?;
-    assert_eq!(failure.kind, FailureKind::Denied);
-    assert_eq!(
-        failure.message,
-        "http request to http://a.example:8080: not granted; \
-         add [[grants.http]] origin = \"http://a.example:8080\" to fetch.toml"
-    );
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_granted_request_gets_its_answer() -> anyhow::Result<()> {
-    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let authority = server.local_addr()?.to_string();
-    let host = TestHost::new()?;
-    let handler = host.load_with("fetch", &format!("[[grants.http]]\norigin = \"http://{authority}\""))?;
-    let job = job_of("fetch", json(&format!("\"{authority}\"")));
-    let answering = tokio::spawn(async move {
-        let (mut connection, _) = server.accept().await?;
-        let mut request = [0; 1024];
-        let len = connection.read(&mut request).await?;
-        connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await?;
-        anyhow::Ok(String::from_utf8_lossy(&request[..len]).into_owned())
-    });
-    let attempt = host.attempt(&handler, &job).await;
-    assert_eq!(attempt.report.http_requests, 1);
-    assert_eq!(result(attempt)?.as_deref(), Some("204"));
-    let request = answering.await??;
-    assert!(
-        request.starts_with("GET / HTTP/1.1\r\n") && request.contains(&authority),
-        "{request}"
-    );
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_server_that_never_answers_costs_only_the_attempt() -> anyhow::Result<()> {
-    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let authority = server.local_addr()?.to_string();
-    let host = TestHost::new()?;
-    let handler = host.load_with("fetch", &format!("[[grants.http]]\norigin = \"http://{authority}\""))?;
-    let attempt = host
-        .attempt(&handler, &job_of("fetch", json(&format!("\"{authority}\""))))
-        .await;
-    assert!(
-        attempt.report.duration >= Duration::from_millis(290),
-        "{:?}",
-        attempt.report.duration
-    );
-    assert!(
-        attempt.report.duration < Duration::from_secs(2),
-        "{:?}",
-        attempt.report.duration
-    );
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_request_cannot_fill_the_hosts_memory_with_its_method() -> anyhow::Result<()> {
-    assert_eq!(
-        result(TestHost::new()?.run("long_method").await?)?.as_deref(),
-        Some("1")
-    );
     Ok(())
 }
 

@@ -1,0 +1,184 @@
+//! Where a request goes, as it was granted or as it was made.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+
+use serde::Deserialize;
+
+/// Scheme, host and port of an HTTP server, or of all servers below a domain. Normalised: one server, one spelling of its
+/// name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Origin {
+    https: bool,
+    host: String,
+    port: u16,
+}
+
+impl Origin {
+    /// The origin of a request. An IPv6 address stands in brackets.
+    #[must_use]
+    pub fn new(https: bool, host: &str, port: Option<u16>) -> Self {
+        Self {
+            https,
+            host: normal(host),
+            port: port.unwrap_or(if https { 443 } else { 80 }),
+        }
+    }
+
+    /// Whether a request to `origin` is covered by this grant. `*.example.com` covers every name below `example.com`,
+    /// but not `example.com`.
+    #[must_use]
+    pub fn covers(&self, origin: &Self) -> bool {
+        let host = match self.host.strip_prefix('*') {
+            Some(domain) => origin.host.len() > domain.len() && origin.host.ends_with(domain),
+            None => origin.host == self.host,
+        };
+        host && self.https == origin.https && self.port == origin.port
+    }
+
+    /// Whether its connections use TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.https
+    }
+
+    /// The port, named or the scheme's own.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The name or address, in lower case and without a final dot or brackets.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        unbracketed(&self.host).unwrap_or(&self.host)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, default) = if self.https { ("https", 443) } else { ("http", 80) };
+        write!(f, "{scheme}://{}", self.host)?;
+        if self.port == default {
+            Ok(())
+        } else {
+            write!(f, ":{}", self.port)
+        }
+    }
+}
+
+impl TryFrom<String> for Origin {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = |why: &str| format!("origin {text:?}: {why}; expected scheme://host or scheme://host:port");
+        let (https, rest) = match text.split_once("://") {
+            Some(("https", rest)) => (true, rest),
+            Some(("http", rest)) => (false, rest),
+            _ => return Err(wrong("the scheme must be http or https")),
+        };
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (
+                host,
+                Some(port.parse().map_err(|_| wrong("the port is no number below 65536"))?),
+            ),
+            _ => (rest, None),
+        };
+        if !is_host(host) {
+            return Err(wrong(
+                "the host must be a name or an address, with * as its first label at most",
+            ));
+        }
+        Ok(Self::new(https, host, port))
+    }
+}
+
+/// Whether it can be the host of a request. Names beyond ASCII are written in their `xn--` form there.
+fn is_host(host: &str) -> bool {
+    if let Some(address) = unbracketed(host) {
+        return address.parse::<Ipv6Addr>().is_ok();
+    }
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+/// The one spelling of a host that grants are compared by.
+fn normal(host: &str) -> String {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    match unbracketed(host).map(str::parse::<Ipv6Addr>) {
+        Some(Ok(address)) => format!("[{address}]"),
+        _ => host.to_ascii_lowercase(),
+    }
+}
+
+fn unbracketed(host: &str) -> Option<&str> {
+    host.strip_prefix('[')?.strip_suffix(']')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(text: &str) -> Origin {
+        Origin::try_from(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn a_grant_covers_every_spelling_of_its_origin_and_no_other_origin() {
+        let grant = origin("https://API.example.com");
+        for (host, port) in [
+            ("api.example.com", None),
+            ("api.EXAMPLE.com.", None),
+            ("api.example.com", Some(443)),
+        ] {
+            assert!(grant.covers(&Origin::new(true, host, port)), "{host}");
+        }
+        for (https, host, port) in [
+            (false, "api.example.com", Some(443)),
+            (true, "api.example.com", Some(8443)),
+            (true, "api.example.com..", None),
+            (true, "x.api.example.com", None),
+            (true, "api.example.com.evil.example", None),
+        ] {
+            assert!(!grant.covers(&Origin::new(https, host, port)), "{host}");
+        }
+        assert!(origin("http://[0:0:0:0:0:0:0:1]:8080").covers(&Origin::new(false, "[::1]", Some(8080))));
+    }
+
+    #[test]
+    fn a_wildcard_covers_whole_labels_below_its_domain() {
+        let grant = origin("http://*.example.com:8080");
+        for (host, covered) in [
+            ("a.example.com", true),
+            ("a.b.example.com", true),
+            ("example.com", false),
+            (".example.com", false),
+            ("aexample.com", false),
+            ("a.example.com.evil", false),
+        ] {
+            assert_eq!(grant.covers(&Origin::new(false, host, Some(8080))), covered, "{host}");
+        }
+        assert!(grant.covers(&origin("http://*.api.example.com:8080")));
+        assert!(!origin("http://a.example.com:8080").covers(&grant));
+    }
+
+    #[test]
+    fn what_is_no_origin_is_refused() {
+        for text in [
+            "example.com",
+            "ftp://example.com",
+            "http://",
+            "http://*",
+            "http://a.*.b",
+            "http://u@h",
+            "http://h/p",
+            "http://h:99999",
+            "http://::1",
+            "http://[::g]",
+            "http://bücher.example",
+        ] {
+            assert!(Origin::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
+}

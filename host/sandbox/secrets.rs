@@ -1,0 +1,261 @@
+//! The secrets of a loaded plugin: looked up when it loads, and put into the headers they are for.
+//!
+//! A value is in the host's memory and on the wire, in no message and no log; nothing here can be printed.
+
+use std::borrow::Cow;
+use std::env;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::str;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue};
+use uuid::Uuid;
+
+use super::load::LoadError;
+use crate::config::{Grants, MAX_SECRET_BYTES, Origin, SecretGrant};
+
+/// What comes before a secret's name in the host's environment.
+const VARIABLE_PREFIX: &str = "KILN_SECRET_";
+
+/// The secrets granted to a plugin.
+#[derive(Default)]
+pub(super) struct Secrets {
+    /// What the guest reads: name, and value or placeholder.
+    pub(super) env: Vec<(String, String)>,
+    headers: Vec<HeaderSecret>,
+}
+
+/// A secret of which the guest holds a placeholder.
+struct HeaderSecret {
+    name: String,
+    placeholder: String,
+    value: String,
+    origin: Origin,
+}
+
+/// Why headers were not filled in.
+pub(super) enum Unfilled<'a> {
+    /// They hold the placeholder of this secret, which is for that origin only.
+    Elsewhere(&'a str, &'a Origin),
+    /// They would be too large.
+    TooLarge,
+}
+
+impl Secrets {
+    /// Finds the value of every secret granted: in the environment, else in the folder.
+    pub(super) fn find(grants: &Grants, dir: Option<&Path>) -> Result<Self, LoadError> {
+        let mut found = Self::default();
+        for (name, grant) in &grants.secrets {
+            let value = value(name, grant, dir).map_err(|why| LoadError::Secret {
+                name: name.clone(),
+                why,
+            })?;
+            let seen = match grant {
+                SecretGrant::Value => value,
+                SecretGrant::Header(origin) => {
+                    // New with each load, so that none can be known beforehand.
+                    let placeholder = format!("kiln-secret-{name}-{}", Uuid::new_v4().simple());
+                    found.headers.push(HeaderSecret {
+                        name: name.clone(),
+                        placeholder: placeholder.clone(),
+                        value,
+                        origin: origin.clone(),
+                    });
+                    placeholder
+                }
+            };
+            found.env.push((name.clone(), seen));
+        }
+        Ok(found)
+    }
+
+    /// Puts values in place of placeholders, in the headers of a request to `to`.
+    pub(super) fn fill(&self, headers: &mut HeaderMap, to: &Origin, max_bytes: usize) -> Result<(), Unfilled<'_>> {
+        if self.headers.is_empty() {
+            return Ok(());
+        }
+        let mut room = max_bytes;
+        for (_, header) in headers.iter_mut().filter(|(name, _)| *name != HOST) {
+            let Ok(text) = str::from_utf8(header.as_bytes()) else {
+                continue;
+            };
+            let credentials = credentials(text);
+            let plain = credentials.as_deref().unwrap_or(text);
+            let Some(filled) = self.filled(plain, to, &mut room)? else {
+                continue;
+            };
+            let filled = match &credentials {
+                Some(_) => format!("Basic {}", BASE64.encode(filled)),
+                None => filled,
+            };
+            *header = HeaderValue::try_from(filled).map_err(|_| Unfilled::TooLarge)?;
+            header.set_sensitive(true);
+        }
+        Ok(())
+    }
+
+    /// A header's text with values in it; none if it holds no placeholder. Values take up `room`, which many placeholders
+    /// of a long secret would exhaust.
+    fn filled(&self, text: &str, to: &Origin, room: &mut usize) -> Result<Option<String>, Unfilled<'_>> {
+        let mut filled = Cow::Borrowed(text);
+        for secret in &self.headers {
+            let places = filled.matches(&secret.placeholder).count();
+            if places == 0 {
+                continue;
+            }
+            if !secret.origin.covers(to) {
+                return Err(Unfilled::Elsewhere(&secret.name, &secret.origin));
+            }
+            let wanted = places.saturating_mul(secret.value.len());
+            *room = room.checked_sub(wanted).ok_or(Unfilled::TooLarge)?;
+            filled = Cow::Owned(filled.replace(&secret.placeholder, &secret.value));
+        }
+        Ok(match filled {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(filled) => Some(filled),
+        })
+    }
+}
+
+/// User name and password in a header for basic authentication, in which no placeholder could be seen.
+fn credentials(header: &str) -> Option<String> {
+    let (scheme, encoded) = header.split_once(' ')?;
+    let encoded = encoded.trim();
+    let decoded = scheme.eq_ignore_ascii_case("basic").then(|| BASE64.decode(encoded))?;
+    String::from_utf8(decoded.ok()?).ok()
+}
+
+/// A secret's value, fit for what it is granted for.
+fn value(name: &str, grant: &SecretGrant, dir: Option<&Path>) -> Result<String, String> {
+    let variable = format!("{VARIABLE_PREFIX}{name}");
+    let value = match env::var_os(&variable) {
+        Some(value) => {
+            let value = value.into_string();
+            value.map_err(|_| format!("{variable} in the environment is not UTF-8"))?
+        }
+        None => from_file(name, &variable, dir)?,
+    };
+    let header = matches!(grant, SecretGrant::Header(_));
+    if value.is_empty() {
+        Err("its value is empty".to_owned())
+    } else if value.len() as u64 > MAX_SECRET_BYTES {
+        Err(format!("its value is larger than {MAX_SECRET_BYTES} bytes"))
+    } else if value.contains('\0') {
+        Err("its value holds a NUL".to_owned())
+    } else if header && HeaderValue::from_bytes(value.as_bytes()).is_err() {
+        Err("its value cannot stand in a header: it holds a line break or a control character".to_owned())
+    } else {
+        Ok(value)
+    }
+}
+
+/// What a secret's file holds, without the line break that editors put at its end.
+fn from_file(name: &str, variable: &str, dir: Option<&Path>) -> Result<String, String> {
+    let dir =
+        dir.ok_or_else(|| format!("not in the environment as {variable}, and no secrets folder is named (--secrets)"))?;
+    let path = dir.join(name);
+    let mut bytes = Vec::new();
+    // Some bytes more than allowed tell that there are more, once a line break has been dropped.
+    let read = File::open(&path).and_then(|file| file.take(MAX_SECRET_BYTES + 3).read_to_end(&mut bytes));
+    if let Err(err) = read {
+        let path = path.display();
+        return Err(match err.kind() {
+            io::ErrorKind::NotFound => format!("not in the environment as {variable}, and there is no {path}"),
+            _ => format!("{path}: {err}"),
+        });
+    }
+    let mut value = String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", path.display()))?;
+    if value.ends_with('\n') {
+        value.pop();
+        if value.ends_with('\r') {
+            value.pop();
+        }
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets() -> Secrets {
+        let grants = r#"
+            http = [{ origin = "https://a.example" }]
+            secrets.KEY.origin = "https://a.example"
+        "#;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("KEY"), "s3cret\n").unwrap();
+        Secrets::find(&toml::from_str(grants).unwrap(), Some(dir.path())).unwrap_or_else(|err| panic!("{err}"))
+    }
+
+    fn filled(secrets: &Secrets, name: &'static str, value: &str) -> Result<String, String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_str(value).unwrap());
+        let to = Origin::new(true, "a.example", None);
+        match secrets.fill(&mut headers, &to, 64) {
+            Ok(()) => Ok(headers[name].to_str().unwrap().to_owned()),
+            Err(Unfilled::TooLarge) => Err("too large".to_owned()),
+            Err(Unfilled::Elsewhere(name, origin)) => Err(format!("{name} is for {origin}")),
+        }
+    }
+
+    #[test]
+    fn a_placeholder_is_filled_in_wherever_it_stands_in_a_header() {
+        let secrets = secrets();
+        let held = &secrets.env[0].1;
+        for (header, value) in [
+            (held.clone(), "s3cret".to_owned()),
+            (format!("Bearer {held}"), "Bearer s3cret".to_owned()),
+            (format!("a={held}; b={held}"), "a=s3cret; b=s3cret".to_owned()),
+            (
+                format!("basic {}", BASE64.encode(format!("user:{held}"))),
+                format!("Basic {}", BASE64.encode("user:s3cret")),
+            ),
+            ("Basic !".to_owned(), "Basic !".to_owned()),
+            ("kiln-secret-KEY-".to_owned(), "kiln-secret-KEY-".to_owned()),
+        ] {
+            assert_eq!(filled(&secrets, "authorization", &header), Ok(value));
+        }
+        assert_eq!(
+            filled(&secrets, "host", held).as_ref(),
+            Ok(held),
+            "where it goes is no secret"
+        );
+        assert_eq!(filled(&secrets, "x", &held.repeat(11)), Err("too large".to_owned()));
+    }
+
+    #[test]
+    fn a_placeholder_is_new_with_each_load() {
+        assert_ne!(secrets().env, secrets().env);
+    }
+
+    #[test]
+    fn a_value_that_would_not_do_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let header = SecretGrant::Header(Origin::new(true, "a.example", None));
+        let check = |bytes: &[u8], grant: &SecretGrant| {
+            std::fs::write(dir.path().join("KEY"), bytes).unwrap();
+            value("KEY", grant, Some(dir.path()))
+        };
+        assert_eq!(check(b"one\ntwo\n", &SecretGrant::Value).as_deref(), Ok("one\ntwo"));
+        assert!(check(b"one\ntwo\n", &header).unwrap_err().contains("line break"));
+        assert!(check(b"\n", &header).unwrap_err().contains("empty"));
+        assert!(check(b"a\0", &SecretGrant::Value).unwrap_err().contains("NUL"));
+        assert!(check(b"\xff", &SecretGrant::Value).unwrap_err().contains("UTF-8"));
+        assert!(check("x".repeat(65536).as_bytes(), &header).is_ok());
+        assert!(
+            check("x".repeat(65537).as_bytes(), &header)
+                .unwrap_err()
+                .contains("larger")
+        );
+        assert!(
+            value("OTHER", &header, Some(dir.path()))
+                .unwrap_err()
+                .contains("there is no")
+        );
+    }
+}

@@ -1,0 +1,22 @@
+;; Completes with the value of its first environment variable, as a JSON string; with nothing if it has none.
+(module
+  (import "wasi:cli/environment@0.2.0" "get-environment" (func $environment (param i32)))
+  (memory (export "memory") 1)
+  (global $free (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    global.get $free
+    (global.set $free (i32.and (i32.add (i32.add (global.get $free) (local.get 3)) (i32.const 7)) (i32.const -8))))
+  (func (export "kiln:job/handler@0.1.0#handle")
+    (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32 i32) (result i32)
+    (local $variable i32) (local $len i32)
+    (call $environment (i32.const 32))
+    (if (i32.eqz (i32.load (i32.const 36))) (then (return (i32.const 0))))
+    (local.set $variable (i32.load (i32.const 32)))
+    (local.set $len (i32.load offset=12 (local.get $variable)))
+    (i32.store8 (i32.const 64) (i32.const 34))
+    (memory.copy (i32.const 65) (i32.load offset=8 (local.get $variable)) (local.get $len))
+    (i32.store8 (i32.add (i32.const 65) (local.get $len)) (i32.const 34))
+    (i32.store (i32.const 8) (i32.const 1)) ;; ok(some(text))
+    (i32.store (i32.const 12) (i32.const 64))
+    (i32.store (i32.const 16) (i32.add (local.get $len) (i32.const 2)))
+    i32.const 0))
