@@ -12,10 +12,16 @@ use super::plugin::SandboxArgs;
 use crate::plugins::{PluginError, read_plugin};
 use crate::sandbox::{Import, Offer};
 
+const JSON: &str = "\
+JSON: digest (SHA-256), bytes, jobs, exports, imports, loads, problem (null, or why it does not load).
+Each of imports: name; need, which is missing, grant, always or runtime; offer, which says the same in words.";
+
 /// Tell what a plugin exports, imports and would need granted
 ///
-/// Says in plain words why it would not load; the exit code is then 4.
+/// Says in plain words why it would not load; the exit code is then 4. Imports stand in order of what they ask for: what
+/// this host lacks, what a grant has to allow, what every handler has, and what only language runtimes import.
 #[derive(Debug, Args)]
+#[command(after_help = JSON)]
 pub(super) struct InspectArgs {
     /// The component
     plugin: PathBuf,
@@ -44,7 +50,7 @@ pub(super) fn inspect(args: InspectArgs) -> anyhow::Result<ExitCode> {
         let imports: Vec<_> = found
             .imports
             .iter()
-            .map(|import| json!({ "name": import.name, "offer": import.offer.to_string() }))
+            .map(|import| json!({ "name": import.name, "need": need(import.offer), "offer": import.offer.to_string() }))
             .collect();
         let loads = problem.is_none();
         let report = json!({
@@ -77,6 +83,15 @@ pub(super) fn inspect(args: InspectArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::from(4)
     })
+}
+
+fn need(offer: Offer) -> &'static str {
+    match offer {
+        Offer::Never | Offer::OtherVersion(_) => "missing",
+        Offer::ByGrant(_) => "grant",
+        Offer::Always => "always",
+        Offer::Empty => "runtime",
+    }
 }
 
 /// How an import is met, with the manifest's grants counted in.

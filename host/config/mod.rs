@@ -2,6 +2,7 @@
 //!
 //! Reads no flag, no file and no environment: `cli` and `plugins` hand the values in.
 
+mod compile;
 mod grants;
 mod manifest;
 mod retry;
@@ -12,6 +13,9 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+pub use compile::{
+    COMPILE_NICENESS, COMPILE_WAIT_FACTOR, CompileLimits, Compiler, MAX_COMPILE_MEMORY, MAX_COMPILE_TIME,
+};
 pub use grants::{Grants, HttpGrant, Origin};
 pub use manifest::Manifest;
 pub use retry::{Backoff, RetryPolicy, RetryWish};
@@ -89,6 +93,21 @@ pub const MAX_BACKTRACE_FRAMES: usize = 32;
 /// Bytes of a plugin file. JavaScript's and Python's runtimes come to under 20 MB.
 pub const MAX_PLUGIN_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Bytes of a manifest. A thousand granted origins come to a tenth of it.
+pub const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
+
+/// Imports, and exports, of one component. Those of the largest known runtimes come to fifty.
+pub const MAX_INTERFACES: u32 = 1_000;
+
+/// Names that a message lists; it counts the others.
+pub const MAX_LISTED_NAMES: usize = 10;
+
+/// Characters of a name out of a component that are shown.
+pub const MAX_NAME_CHARS: usize = 120;
+
+/// Characters of what the engine says about a component that are shown.
+pub const MAX_REASON_CHARS: usize = 500;
+
 /// How often a running guest is asked whether it should stop or let others run.
 pub const EPOCH_TICK: Duration = Duration::from_millis(2);
 
@@ -99,6 +118,8 @@ pub struct SandboxSettings {
     pub concurrency: NonZeroU32,
     /// Where compiled components are cached; none: nothing is cached.
     pub cache_dir: Option<PathBuf>,
+    /// Compiles, within bounds, what is not cached yet; none: this process does, without bounds.
+    pub compiler: Option<Compiler>,
     /// The most time any attempt may take.
     pub max_timeout: Duration,
     /// The memory an attempt may have where its plugin's manifest names none.
@@ -112,6 +133,7 @@ impl SandboxSettings {
         Self {
             concurrency,
             cache_dir: None,
+            compiler: None,
             max_timeout: MAX_TIMEOUT_DEFAULT,
             max_memory: MAX_MEMORY_DEFAULT,
         }

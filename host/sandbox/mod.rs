@@ -11,7 +11,10 @@
 mod attempt;
 mod bindings;
 mod cache;
+mod compile;
+mod compiler;
 mod deadline;
+mod diff;
 mod engine;
 mod handler;
 mod http;
@@ -21,6 +24,7 @@ mod link;
 mod load;
 mod output;
 mod plugin;
+mod refusal;
 mod state;
 mod ticker;
 mod verdict;
@@ -36,13 +40,15 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 pub use attempt::{Attempt, Cancel, Report};
+pub use compile::{CompileOrder, Compiled, compile};
 pub use handler::{Handler, Turn};
 pub use imports::{Import, Offer};
-pub use load::LoadError;
 pub use output::Output;
+pub use refusal::LoadError;
 pub use voice::Count;
 
 use crate::config::{Manifest, SPARE_SLOTS, SandboxSettings};
+use compiler::Outside;
 use plugin::Plugin;
 use state::State;
 use ticker::Ticker;
@@ -56,6 +62,8 @@ pub struct Sandbox {
     linker: Linker<State>,
     settings: SandboxSettings,
     unpooled: Option<String>,
+    /// Compiles what is not known to compile within bounds.
+    outside: Option<Outside>,
 }
 
 /// What running attempts share.
@@ -78,6 +86,12 @@ pub enum SandboxError {
     /// The engine refuses its configuration, or the system refuses it memory.
     #[error("sandbox engine does not start: {0:#}")]
     Engine(wasmtime::Error),
+    /// The program that is to compile plugins cannot be found.
+    #[error("no compiler: {0}")]
+    Compiler(io::Error),
+    /// There is no place for compiled plugins.
+    #[error("no usable cache folder, and no temporary one in its place: {0}; name one with --cache-dir")]
+    Scratch(io::Error),
     /// The system refuses threads.
     #[error("guest threads do not start: {0}")]
     Threads(#[from] io::Error),
@@ -103,7 +117,12 @@ impl Sandbox {
     /// When the engine or a thread does not start. A short address space or an unusable cache is no error, but a warning.
     pub fn new(settings: &SandboxSettings, control: &Handle) -> Result<Self, SandboxError> {
         let slots = settings.concurrency.get().saturating_add(SPARE_SLOTS);
-        let cache = settings.cache_dir.as_deref().and_then(cache::open);
+        let opened = match (settings.cache_dir.as_deref().and_then(cache::open), &settings.compiler) {
+            // What another process compiles has to come here somehow.
+            (None, Some(_)) => Some(cache::scratch().map_err(SandboxError::Scratch)?),
+            (opened, _) => opened,
+        };
+        let cache = opened.as_ref().map(|opened| opened.cache.clone());
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let built =
             engine::build(slots, u32::try_from(cores).unwrap_or(u32::MAX), cache).map_err(SandboxError::Engine)?;
@@ -115,6 +134,9 @@ impl Sandbox {
             .event_interval(TURNS_BETWEEN_LOOKS)
             .global_queue_interval(TURNS_BETWEEN_LOOKS)
             .build()?;
+        let outside = settings.compiler.clone().zip(opened);
+        let outside =
+            outside.map(|(compiler, cache)| Outside::new(compiler, cache, &built.engine, built.unpooled.is_none()));
         let inner = Inner {
             ticker: Ticker::start(&built.engine)?,
             engine: built.engine,
@@ -128,16 +150,18 @@ impl Sandbox {
             linker,
             settings: settings.clone(),
             unpooled: built.unpooled,
+            outside,
         })
     }
 
-    /// Makes a handler of a plugin's bytes. Compiles for as long as that takes: call it where blocking is allowed.
+    /// Makes a handler of a plugin's bytes. Compiles for as long as that takes, in another process if the settings name
+    /// one: call it where blocking is allowed.
     ///
     /// # Errors
     /// When the bytes are no component that can run here, or not within what the manifest allows. The plugin's fault.
     pub fn load(&self, name: &str, bytes: &[u8], manifest: &Manifest) -> Result<Handler, LoadError> {
-        let found = load::examine(&self.inner.engine, bytes)?;
         let plugin = Plugin::new(name, bytes, manifest, &self.settings);
+        let found = load::examine(&self.inner.engine, self.outside.as_ref(), bytes, &plugin.digest)?;
         let loaded = load::link(&self.linker, &found, plugin.max_memory)?;
         let concurrency = manifest.concurrency.map(|limit| limit.get() as usize);
         Ok(Handler::new(Arc::clone(&self.inner), plugin, loaded, concurrency))
@@ -149,11 +173,12 @@ impl Sandbox {
     /// # Errors
     /// When the bytes are no component at all, so that nothing can be told.
     pub fn inspect(&self, bytes: &[u8], manifest: &Manifest) -> Result<Inspection, LoadError> {
-        let found = load::examine(&self.inner.engine, bytes)?;
+        let digest = plugin::digest(bytes);
+        let found = load::examine(&self.inner.engine, self.outside.as_ref(), bytes, &digest)?;
         let max_memory = manifest.max_memory.unwrap_or(self.settings.max_memory);
         let problem = load::link(&self.linker, &found, max_memory).err();
         Ok(Inspection {
-            digest: plugin::digest(bytes),
+            digest,
             exports: found.exports,
             imports: found.imports,
             problem,
