@@ -64,7 +64,7 @@ enum Level {
 pub(super) async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut findings = check_store(&args.store).await;
     let folder = args.host.plugins.clone();
-    let settings = args.host.settings();
+    let settings = args.host.settings()?;
     // What is wrong is told below, in order; the log would only say it first.
     let sandbox = with_default(NoSubscriber::new(), || Sandbox::new(&settings, &Handle::current()))?;
     findings.extend(check_sandbox(&sandbox, &settings));

@@ -13,10 +13,16 @@ use crate::config::{Grants, SecretGrant};
 use crate::plugins::{PluginError, read_plugin};
 use crate::sandbox::{Import, Offer};
 
+const JSON: &str = "\
+JSON: digest (SHA-256), bytes, jobs, exports, imports, loads, problem (null, or why it does not load).
+Each of imports: name; need, which is missing, grant, always or runtime; offer, which says the same in words.";
+
 /// Tell what a plugin exports, imports and would need granted
 ///
-/// Says in plain words why it would not load; the exit code is then 4.
+/// Says in plain words why it would not load; the exit code is then 4. Imports stand in order of what they ask for: what
+/// this host lacks, what a grant has to allow, what every handler has, and what only language runtimes import.
 #[derive(Debug, Args)]
+#[command(after_help = JSON)]
 pub(super) struct InspectArgs {
     /// The component
     plugin: PathBuf,
@@ -28,8 +34,8 @@ pub(super) struct InspectArgs {
 }
 
 pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
-    let (bytes, manifest) = read_plugin(&args.plugin)?;
     let sandbox = args.sandbox.open(NonZeroU32::MIN)?;
+    let (bytes, manifest) = read_plugin(&args.plugin, sandbox.limits())?;
     let found = sandbox.inspect(&bytes, &manifest).map_err(|source| PluginError::Load {
         path: args.plugin.clone(),
         source,
@@ -46,8 +52,8 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
             .imports
             .iter()
             .map(|import| {
-                let granted = granted(import.offer, &manifest.grants);
-                json!({ "name": import.name, "offer": import.offer.to_string(), "granted": granted })
+                let (need, offer) = (need(import.offer), import.offer.to_string());
+                json!({ "name": import.name, "need": need, "offer": offer, "granted": granted(import.offer, &manifest.grants) })
             })
             .collect();
         let loads = problem.is_none();
@@ -81,6 +87,15 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::from(4)
     })
+}
+
+fn need(offer: Offer) -> &'static str {
+    match offer {
+        Offer::Never | Offer::OtherVersion(_) => "missing",
+        Offer::ByGrant(_) => "grant",
+        Offer::Always => "always",
+        Offer::Empty => "runtime",
+    }
 }
 
 /// How an import is met, with the manifest's grants counted in.

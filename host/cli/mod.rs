@@ -1,5 +1,6 @@
 //! The command line: one file for each command. Arguments become settings here; nothing below knows of them.
 
+mod compile;
 mod doctor;
 mod failed;
 mod inspect;
@@ -85,6 +86,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Queues(queues::QueuesArgs),
     Failed(failed::FailedArgs),
+    #[command(hide = true)]
+    Compile(compile::CompileArgs),
 }
 
 /// The exit code for a store that cannot be reached or used.
@@ -104,9 +107,13 @@ struct Missing(String);
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|err| err.exit());
+    let command = match cli.command {
+        Command::Compile(args) => return compile::compile(args),
+        command => command,
+    };
     let done = start_log(&cli.log).and_then(|()| {
         let runtime = tokio::runtime::Runtime::new()?;
-        let done = runtime.block_on(dispatch(cli.command));
+        let done = runtime.block_on(dispatch(command));
         // A signal handler's thread or a compilation still under way is nobody's concern any more.
         runtime.shutdown_background();
         done
@@ -138,6 +145,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => doctor::doctor(args).await,
         Command::Queues(args) => queues::queues(args).await,
         Command::Failed(args) => failed::failed(args).await,
+        Command::Compile(args) => Ok(compile::compile(args)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The sandbox as the commands set it up.
 
+use std::io;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio::runtime::Handle;
 
 use super::machine;
 use super::store::positive_duration;
-use crate::config::{Limit, Limits, SandboxSettings, Source};
+use crate::config::{Compiler, Limit, Limits, SandboxSettings, Source};
 use crate::sandbox::{Sandbox, SandboxError};
 
 /// What a host runs: a worker, and whoever speaks for one.
@@ -38,7 +39,7 @@ impl HostArgs {
     }
 
     /// The settings of its sandbox.
-    pub(super) fn settings(&self) -> SandboxSettings {
+    pub(super) fn settings(&self) -> Result<SandboxSettings, SandboxError> {
         self.sandbox.settings(self.concurrency())
     }
 }
@@ -75,18 +76,26 @@ struct SetLimit {
 impl SandboxArgs {
     /// A sandbox for this many attempts at once.
     pub(super) fn open(&self, concurrency: NonZeroU32) -> Result<Arc<Sandbox>, SandboxError> {
-        Ok(Arc::new(Sandbox::new(&self.settings(concurrency), &Handle::current())?))
+        Ok(Arc::new(Sandbox::new(
+            &self.settings(concurrency)?,
+            &Handle::current(),
+        )?))
     }
 
     /// The settings of that sandbox.
-    fn settings(&self, concurrency: NonZeroU32) -> SandboxSettings {
+    fn settings(&self, concurrency: NonZeroU32) -> Result<SandboxSettings, SandboxError> {
+        let compiler = Compiler {
+            program: this_program().map_err(SandboxError::Compiler)?,
+            args: vec!["compile".into()],
+        };
         let users = || ProjectDirs::from("", "", "kiln").map(|dirs| dirs.cache_dir().to_owned());
-        SandboxSettings {
+        Ok(SandboxSettings {
             limits: self.limits(),
             cache_dir: self.cache_dir.clone().or_else(users),
+            compiler: Some(compiler),
             secrets_dir: self.secrets.clone(),
             ..SandboxSettings::new(concurrency)
-        }
+        })
     }
 
     fn limits(&self) -> Limits {
@@ -138,4 +147,14 @@ fn set_limit(text: &str) -> Result<SetLimit, String> {
         ));
     }
     Ok(SetLimit { limit, value, ceiling })
+}
+
+/// The file that this process runs, even where another has taken its place since: the two might compile differently.
+fn this_program() -> io::Result<PathBuf> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() {
+        Ok(running)
+    } else {
+        std::env::current_exe()
+    }
 }

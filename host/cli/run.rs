@@ -52,7 +52,8 @@ pub(super) struct RunArgs {
 
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let payload = args.payload.map_or_else(|| Ok(null()), PayloadSource::read)?;
-    let (bytes, manifest) = read_plugin(&args.plugin)?;
+    let sandbox = args.sandbox.open(NonZeroU32::MIN)?;
+    let (bytes, manifest) = read_plugin(&args.plugin, sandbox.limits())?;
     let stem = args
         .plugin
         .file_stem()
@@ -69,7 +70,6 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         let metadata: std::collections::BTreeMap<_, _> = args.meta.into_iter().collect();
         job.metadata = Some(serde_json::value::to_raw_value(&metadata)?);
     }
-    let sandbox = args.sandbox.open(NonZeroU32::MIN)?;
     let handler = sandbox
         .load(&stem, &bytes, &manifest)
         .map_err(|source| PluginError::Load {

@@ -2,6 +2,7 @@
 //!
 //! Reads no flag, no file and no environment: `cli` and `plugins` hand the values in.
 
+mod compile;
 mod egress;
 mod grants;
 mod limits;
@@ -13,6 +14,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use compile::{COMPILE_NICENESS, COMPILE_WAIT_FACTOR, CompileLimits, Compiler};
 pub use egress::{EgressLimits, Resolver};
 pub use grants::{Gap, Grants, HttpGrant, Methods, PathPrefix, SecretGrant};
 pub use limits::{Bound, LIMITS, Limit, LimitError, LimitWishes, Limits, Scope, Source, Spec, Unit};
@@ -39,8 +41,20 @@ pub const MAX_BACKTRACE_FRAMES: usize = 32;
 /// Bytes kept of a trap's backtrace: names of functions may be of any length.
 pub const MAX_BACKTRACE_BYTES: usize = 16 * 1024;
 
-/// Bytes of a plugin file. JavaScript's and Python's runtimes come to under 20 MB.
-pub const MAX_PLUGIN_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of a manifest. A thousand granted origins come to a tenth of it.
+pub const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
+
+/// Imports, and exports, of one component. Those of the largest known runtimes come to fifty.
+pub const MAX_INTERFACES: u32 = 1_000;
+
+/// Names that a message lists; it counts the others.
+pub const MAX_LISTED_NAMES: usize = 10;
+
+/// Characters of a name out of a component that are shown.
+pub const MAX_NAME_CHARS: usize = 120;
+
+/// Characters of what the engine says about a component that are shown.
+pub const MAX_REASON_CHARS: usize = 500;
 
 /// How often a running guest is asked whether it should stop or let others run.
 pub const EPOCH_TICK: Duration = Duration::from_millis(2);
@@ -55,6 +69,8 @@ pub struct SandboxSettings {
     pub spare_slots: u32,
     /// Where compiled components are cached; none: nothing is cached.
     pub cache_dir: Option<PathBuf>,
+    /// Compiles, within bounds, what is not cached yet; none: this process does, without bounds.
+    pub compiler: Option<Compiler>,
     /// What attempts may take, and how far a manifest may raise it.
     pub limits: Limits,
     /// Where the values of secrets are looked for that are not in the host's environment as `KILN_SECRET_NAME`: one file
@@ -72,6 +88,7 @@ impl SandboxSettings {
             concurrency,
             spare_slots: SPARE_SLOTS,
             cache_dir: None,
+            compiler: None,
             limits: Limits::default(),
             secrets_dir: None,
             resolver: Resolver::default(),

@@ -8,7 +8,7 @@ mod folder;
 mod watch;
 
 use std::collections::hash_map::Entry as Place;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 
 use crate::config::RetryPolicy;
 use crate::sandbox::{Handler, LoadError, Sandbox};
-use folder::{Fingerprint, Source};
+use folder::{Fingerprint, Scan, Source};
 
 pub use folder::read_plugin;
 pub use watch::watch;
@@ -57,6 +57,9 @@ pub enum PluginError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A link leads out of the folder.
+    #[error("{}: a link out of the plugin folder; put the file itself there", .0.display())]
+    Outside(PathBuf),
     /// The manifest is wrong.
     #[error("{}: {message}", path.display())]
     Manifest {
@@ -80,8 +83,17 @@ pub struct Plugins {
     sandbox: Arc<Sandbox>,
     folder: PathBuf,
     table: ArcSwap<HashMap<String, Resolved>>,
-    /// What each file in the folder came to, by stem. Locked while the folder is compared with it.
-    entries: tokio::sync::Mutex<BTreeMap<String, Entry>>,
+    /// What is known of the folder. Locked while the folder is compared with it.
+    seen: tokio::sync::Mutex<Seen>,
+}
+
+/// What was found in the folder.
+#[derive(Debug, Default)]
+struct Seen {
+    /// What each file came to, by stem.
+    entries: BTreeMap<String, Entry>,
+    /// Files of native code, of which a warning was logged.
+    precompiled: BTreeSet<PathBuf>,
 }
 
 /// A plugin of the folder, and what became of it.
@@ -132,7 +144,7 @@ impl Plugins {
             sandbox,
             folder: folder.to_owned(),
             table: ArcSwap::default(),
-            entries: tokio::sync::Mutex::default(),
+            seen: tokio::sync::Mutex::default(),
         });
         if !folder.is_dir() {
             return Err(PluginError::Folder(folder.to_owned()));
@@ -168,8 +180,8 @@ impl Plugins {
 
     /// Every plugin of the folder, by name.
     pub async fn list(&self) -> Vec<Listed> {
-        let entries = self.entries.lock().await;
-        let listed = entries.iter().map(|(stem, entry)| Listed {
+        let seen = self.seen.lock().await;
+        let listed = seen.entries.iter().map(|(stem, entry)| Listed {
             name: stem.clone(),
             plugin: entry.good.clone(),
             fault: entry.fault.as_ref().map(|(fault, _)| Arc::clone(fault)),
@@ -182,8 +194,13 @@ impl Plugins {
     /// # Errors
     /// When the folder cannot be read; the table then stays as it is.
     pub async fn refresh(&self) -> Result<(), PluginError> {
-        let mut entries = self.entries.lock().await;
-        let sources = folder::scan(&self.folder)?;
+        let mut seen = self.seen.lock().await;
+        let Scan { sources, precompiled } = folder::scan(&self.folder)?;
+        for file in precompiled.difference(&seen.precompiled) {
+            tracing::warn!(file = %file.display(), "native code is not loaded; put the .wasm file it was made from here");
+        }
+        seen.precompiled = precompiled;
+        let entries = &mut seen.entries;
         let mut changed = false;
         entries.retain(|stem, _| {
             let stays = sources.contains_key(stem);
@@ -202,7 +219,7 @@ impl Plugins {
             changed = true;
         }
         if changed {
-            let table = table(&entries, &self.table.load());
+            let table = table(entries, &self.table.load());
             self.table.store(Arc::new(table));
         }
         Ok(())

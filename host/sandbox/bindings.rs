@@ -12,4 +12,5 @@ wasmtime::component::bindgen!({
     path: "wit",
     world: "kiln:job/job-handler",
     exports: { default: async },
+    include_component_type: true,
 });

@@ -3,24 +3,50 @@
 //! What is in there is native code that this process will run, so the directory has to be this user's own. A cache that
 //! cannot be used is no error: the host compiles anew and says why.
 
+use std::fs::Permissions;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
+use tempfile::TempDir;
 use wasmtime::{Cache, CacheConfig};
 
+/// A cache, and where it is.
+pub(super) struct Opened {
+    pub(super) cache: Cache,
+    pub(super) dir: PathBuf,
+    /// Removes one that is not to last, when it is dropped.
+    pub(super) scratch: Option<TempDir>,
+}
+
+/// Opens a cache that lasts as long as what is returned.
+pub(super) fn scratch() -> io::Result<Opened> {
+    let place = tempfile::Builder::new()
+        .prefix("kiln-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()?;
+    let opened = open(place.path())?;
+    Ok(Opened {
+        scratch: Some(place),
+        ..opened
+    })
+}
+
 /// Opens the cache, made private if it is new. The error says why that is impossible.
-pub(super) fn open(dir: &Path) -> Result<Cache, String> {
-    own(dir).map_err(|err| err.to_string())?;
+pub(super) fn open(dir: &Path) -> io::Result<Opened> {
+    own(dir)?;
+    let dir = std::path::absolute(dir)?;
     let mut config = CacheConfig::new();
-    config.with_directory(std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf()));
-    Cache::new(config).map_err(|err| format!("{err:#}"))
+    config.with_directory(&dir);
+    Ok(Opened {
+        cache: Cache::new(config).map_err(|err| io::Error::other(format!("{err:#}")))?,
+        dir,
+        scratch: None,
+    })
 }
 
 /// Makes the directory where it is missing, and refuses one that another user could have written to.
-#[cfg(unix)]
 fn own(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let found = std::fs::metadata(dir)?;
     if found.mode() & 0o022 != 0 {
@@ -35,9 +61,4 @@ fn own(dir: &Path) -> io::Result<()> {
         return Err(io::Error::other("it belongs to another user"));
     }
     Ok(())
-}
-
-#[cfg(not(unix))]
-fn own(dir: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(dir)
 }

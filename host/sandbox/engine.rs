@@ -53,15 +53,30 @@ pub(super) fn build(in_use: u32, threads: u32, limits: &Limits, cache: Option<Ca
         reason,
         "no pool of sandboxes, each job makes its own and costs more: address space is short (ulimit -v?)"
     );
-    config
-        .allocation_strategy(InstanceAllocationStrategy::OnDemand)
-        .memory_reservation(SMALL_RESERVATION_BYTES)
-        .memory_reservation_for_growth(SMALL_RESERVATION_BYTES)
-        .memory_guard_size(64 * 1024);
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    save_addresses(&mut config);
     Ok(Built {
         engine: Engine::new(&config)?,
         unpooled: Some(reason),
     })
+}
+
+/// Builds an engine that compiles as that of [`build`] does, with or without a pool, and runs nothing.
+pub(super) fn compiling(pooled: bool, cache: Option<Cache>) -> wasmtime::Result<Engine> {
+    // No limit is part of the code.
+    let mut config = config(&Limits::default(), cache);
+    if !pooled {
+        save_addresses(&mut config);
+    }
+    Engine::new(&config)
+}
+
+/// Has code check the bounds of its memory, instead of having unused addresses catch what is out of them.
+fn save_addresses(config: &mut Config) {
+    config
+        .memory_reservation(SMALL_RESERVATION_BYTES)
+        .memory_reservation_for_growth(SMALL_RESERVATION_BYTES)
+        .memory_guard_size(64 * 1024);
 }
 
 fn config(limits: &Limits, cache: Option<Cache>) -> Config {

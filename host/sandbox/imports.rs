@@ -3,7 +3,9 @@
 use std::fmt;
 
 use wasmtime::Engine;
-use wasmtime::component::{Component, types::ComponentItem};
+use wasmtime::component::types::{Component, ComponentItem};
+
+use super::refusal;
 
 /// The interface that makes a component a handler. Any patch version of it will do.
 pub(super) const HANDLER: &str = "kiln:job/handler@0.1.0";
@@ -17,16 +19,27 @@ pub enum Offer {
     Empty,
     /// It is there, and works as far as the operator grants it under this key of the manifest.
     ByGrant(&'static str),
+    /// Kiln has it in this version, which is not the one asked for: the component does not load.
+    OtherVersion(&'static str),
     /// Kiln does not have it: the component does not load.
     Never,
+}
+
+impl Offer {
+    /// Whether the component does not load for want of it.
+    #[must_use]
+    pub fn is_missing(self) -> bool {
+        matches!(self, Self::OtherVersion(_) | Self::Never)
+    }
 }
 
 impl fmt::Display for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Always => f.write_str("offered"),
-            Self::Empty => f.write_str("offered, but empty"),
+            Self::Empty => f.write_str("offered, but empty: language runtimes import it"),
             Self::ByGrant(key) => write!(f, "by grant: {key}"),
+            Self::OtherVersion(offered) => write!(f, "this host offers {offered}"),
             Self::Never => f.write_str("not offered"),
         }
     }
@@ -87,9 +100,9 @@ const SOCKETS: &[&str] = &[
     "udp-create-socket",
 ];
 
-/// What a component imports, in the order of its own list.
-pub(super) fn imports(component: &Component, engine: &Engine) -> Vec<Import> {
-    let ty = component.component_type();
+/// What a component imports: what it lacks first, then what its operator has to grant; last what only its language's
+/// runtime asks for.
+pub(super) fn imports(ty: &Component, engine: &Engine) -> Vec<Import> {
     let imports = ty.imports(engine).map(|(name, item)| {
         // An interface of types alone asks the host for nothing.
         let types_only = match &item.ty {
@@ -99,35 +112,44 @@ pub(super) fn imports(component: &Component, engine: &Engine) -> Vec<Import> {
             ComponentItem::Type(_) => true,
             _ => false,
         };
-        let offer = if types_only { Offer::Always } else { offer(name) };
         Import {
-            name: name.to_owned(),
-            offer,
+            name: refusal::name(name),
+            offer: if types_only { Offer::Always } else { offer(name) },
         }
     });
-    imports.collect()
+    let mut imports: Vec<_> = imports.collect();
+    imports.sort_by_key(|import| match import.offer {
+        Offer::Never | Offer::OtherVersion(_) => 0,
+        Offer::ByGrant(_) => 1,
+        Offer::Always => 2,
+        Offer::Empty => 3,
+    });
+    imports
 }
 
 /// What a component exports.
-pub(super) fn exports(component: &Component, engine: &Engine) -> Vec<String> {
-    component
-        .component_type()
-        .exports(engine)
-        .map(|(name, _)| name.to_owned())
-        .collect()
+pub(super) fn exports(ty: &Component, engine: &Engine) -> Vec<String> {
+    ty.exports(engine).map(|(name, _)| refusal::name(name)).collect()
 }
 
 fn offer(import: &str) -> Offer {
-    let Some((path, version)) = import.split_once('@') else {
-        return Offer::Never;
-    };
+    let (path, version) = import.split_once('@').unwrap_or((import, ""));
     let Some((package, interface)) = path.split_once('/') else {
         return Offer::Never;
     };
-    let offered = OFFERED.iter().find(|(name, offered, interfaces, _)| {
-        *name == package && interfaces.contains(&interface) && covers(offered, version)
-    });
-    offered.map_or(Offer::Never, |(.., offer)| *offer)
+    let mut near = Offer::Never;
+    for (name, offered, interfaces, offer) in OFFERED {
+        if *name != package {
+            continue;
+        }
+        match (covers(offered, version), interfaces.contains(&interface)) {
+            (true, true) => return *offer,
+            // Of another version of a package it cannot be said what would be in it here.
+            (false, _) => near = Offer::OtherVersion(offered),
+            (true, false) => {}
+        }
+    }
+    near
 }
 
 /// Whether the offered version serves what was asked for.
@@ -147,13 +169,10 @@ mod tests {
         assert_eq!(offer("wasi:io/poll@0.2.6"), Offer::Always);
         assert_eq!(offer("wasi:http/outgoing-handler@0.2.0"), Offer::ByGrant("grants.http"));
         assert_eq!(offer("wasi:sockets/tcp@0.2.3"), Offer::Empty);
-        for other in [
-            "wasi:io/poll@0.3.0",
-            "wasi:io/poll@0.2.0-rc",
-            "wasi:io/poll",
-            "wasi:keyvalue/store@0.2.0",
-            "f",
-        ] {
+        for other in ["wasi:io/poll@0.3.0", "wasi:io/poll@0.2.0-rc", "wasi:io/poll"] {
+            assert_eq!(offer(other), Offer::OtherVersion("0.2"), "{other}");
+        }
+        for other in ["wasi:keyvalue/store@0.2.0", "wasi:io/pool@0.2.0", "f"] {
             assert_eq!(offer(other), Offer::Never, "{other}");
         }
     }

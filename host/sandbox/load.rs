@@ -5,77 +5,16 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use super::bindings::JobHandlerPre;
+use super::compiler::Outside;
+use super::diff;
 use super::engine::TABLES_PER_SLOT;
-use super::imports::{self, HANDLER, Import, Offer};
+use super::imports::{self, HANDLER, Import};
+use super::refusal::{LoadError, causes};
 use super::state::State;
-use crate::config::{Limit, LimitError, Limits, MAX_PLUGIN_BYTES};
+use crate::config::{CompileLimits, Limit, Limits, MAX_INTERFACES};
 
-/// Why a file is no plugin. Each says what to do about it.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// Not Wasm at all.
-    #[error("not a WebAssembly component: {0}")]
-    NotWasm(&'static str),
-    /// Native code.
-    #[error("precompiled for one machine; Kiln compiles components itself: use the .wasm file it was made from")]
-    Precompiled,
-    /// A module.
-    #[error("a core module, not a component: build it for wasm32-wasip2, or run wasm-tools component new")]
-    CoreModule,
-    /// More bytes than [`MAX_PLUGIN_BYTES`].
-    #[error("{} large; the limit is {}", ByteSize::b(*.len), ByteSize::b(MAX_PLUGIN_BYTES))]
-    TooLarge {
-        /// Length found, in bytes.
-        len: u64,
-    },
-    /// The engine does not take it.
-    #[error("does not compile: {0}")]
-    Invalid(String),
-    /// Does not export the handler interface.
-    #[error("does not export {HANDLER}; it exports {}", list(.exports))]
-    NoHandler {
-        /// What it exports instead.
-        exports: Vec<String>,
-    },
-    /// Imports what Kiln does not have.
-    #[error("imports what Kiln does not offer: {}", list(.imports))]
-    NotOffered {
-        /// All of those imports.
-        imports: Vec<String>,
-    },
-    /// Imports or exports something of the right name and the wrong type.
-    #[error("was built against other interfaces: {0}")]
-    Mismatch(String),
-    /// Cannot even start within its memory limit.
-    #[error("needs {wanted} of memory to start; the limit is {limit}: raise max_memory in its manifest")]
-    Memory {
-        /// The largest memory it starts with.
-        wanted: ByteSize,
-        /// What it may have.
-        limit: ByteSize,
-    },
-    /// Its manifest asks for more than its host allows.
-    #[error("its manifest says {0}")]
-    Limits(#[from] LimitError),
-    /// A secret granted to it has no value, or one that would not do.
-    #[error("secret {name}: {why}")]
-    Secret {
-        /// Its name.
-        name: String,
-        /// What is wrong; never its value.
-        why: String,
-    },
-    /// Consists of more parts than one sandbox holds.
-    #[error("has {found} {what}; the limit is {limit}")]
-    TooMany {
-        /// What there are too many of.
-        what: &'static str,
-        /// How many there are.
-        found: u32,
-        /// How many there may be.
-        limit: u32,
-    },
-}
+/// How the name of the first version of WASI stands in a module that imports it, its length before it.
+const PREVIEW1: &[u8] = b"\x16wasi_snapshot_preview1";
 
 /// A component that runs here.
 pub(super) struct Loaded {
@@ -91,56 +30,97 @@ pub(super) struct Examined {
     pub(super) exports: Vec<String>,
 }
 
-/// Compiles a component, or takes it from the cache.
-pub(super) fn examine(engine: &Engine, bytes: &[u8]) -> Result<Examined, LoadError> {
-    check_format(bytes)?;
+/// Compiles a component, or takes it from the cache. Bytes that are unknown go to `outside` first.
+pub(super) fn examine(
+    engine: &Engine,
+    outside: Option<&Outside>,
+    bytes: &[u8],
+    digest: &str,
+    limits: &Limits,
+) -> Result<Examined, LoadError> {
+    check_format(bytes, limits)?;
+    if let Some(outside) = outside {
+        outside.compile(bytes, digest, &CompileLimits::from(limits))?;
+    }
     let component = Component::from_binary(engine, bytes).map_err(|err| LoadError::Invalid(causes(&err)))?;
-    let (imports, exports) = (
-        imports::imports(&component, engine),
-        imports::exports(&component, engine),
-    );
+    let ty = component.component_type();
+    for (what, found) in [
+        ("imports", ty.imports(engine).len()),
+        ("exports", ty.exports(engine).len()),
+    ] {
+        let (found, limit) = (u32::try_from(found).unwrap_or(u32::MAX), MAX_INTERFACES);
+        if found > limit {
+            return Err(LoadError::TooMany { what, found, limit });
+        }
+    }
     Ok(Examined {
+        imports: imports::imports(&ty, engine),
+        exports: imports::exports(&ty, engine),
         component,
-        imports,
-        exports,
     })
 }
 
 /// Links a component and checks that it can run within its limits.
 pub(super) fn link(linker: &Linker<State>, found: &Examined, limits: &Limits) -> Result<Loaded, LoadError> {
+    // What it is comes first: the imports of a program are not what is wrong with it.
+    if found.component.get_export_index(None, HANDLER).is_none() {
+        return Err(no_handler(&found.exports));
+    }
     let missing: Vec<_> = found
         .imports
         .iter()
-        .filter(|import| import.offer == Offer::Never)
+        .filter(|import| import.offer.is_missing())
         .collect();
     if !missing.is_empty() {
         return Err(LoadError::NotOffered {
-            imports: missing.into_iter().map(|import| import.name.clone()).collect(),
-        });
-    }
-    if found.component.get_export_index(None, HANDLER).is_none() {
-        return Err(LoadError::NoHandler {
-            exports: found.exports.clone(),
+            imports: missing
+                .into_iter()
+                .map(|import| format!("{}: {}", import.name, import.offer))
+                .collect(),
         });
     }
     let slots = slots(&found.component, limits)?;
+    // The engine compares what is exported only once it is called, and in words about its types in Rust; those of WIT are
+    // what the plugin's author knows.
+    if let Some(what) = diff::against_host(&found.component, linker.engine()) {
+        return Err(LoadError::Mismatch(what));
+    }
     let pre = linker.instantiate_pre(&found.component).and_then(JobHandlerPre::new);
     let pre = pre.map_err(|err| LoadError::Mismatch(causes(&err)))?;
     Ok(Loaded { pre, slots })
 }
 
+/// What a component is that is no handler.
+fn no_handler(exports: &[String]) -> LoadError {
+    let exported = |prefix: &str| exports.iter().find(|name| name.starts_with(prefix)).cloned();
+    if let Some(other) = exported("kiln:job/handler@") {
+        LoadError::OtherHandler(other)
+    } else if exported("wasi:cli/run@").is_some() {
+        LoadError::Program
+    } else if let Some(server) = exported("wasi:http/incoming-handler@").or_else(|| exported("wasi:http/handler@")) {
+        LoadError::HttpServer(server)
+    } else {
+        LoadError::NoHandler {
+            exports: exports.to_vec(),
+        }
+    }
+}
+
 /// Tells what a file is by its first bytes.
-fn check_format(bytes: &[u8]) -> Result<(), LoadError> {
-    if bytes.len() as u64 > MAX_PLUGIN_BYTES {
-        return Err(LoadError::TooLarge {
-            len: bytes.len() as u64,
-        });
+fn check_format(bytes: &[u8], limits: &Limits) -> Result<(), LoadError> {
+    let limit = limits.get(Limit::PluginBytes);
+    if bytes.len() as u64 > limit {
+        let limit = ByteSize::b(limit);
+        return Err(LoadError::TooLarge { limit });
     }
     if bytes.starts_with(b"\x7fELF") || Engine::detect_precompiled(bytes).is_some() {
         return Err(LoadError::Precompiled);
     }
     match bytes {
         [] => Err(LoadError::NotWasm("the file is empty")),
+        [b'\0', b'a', b's', b'm', _, _, 0, 0, ..] if bytes.windows(PREVIEW1.len()).any(|name| name == PREVIEW1) => {
+            Err(LoadError::Preview1Module)
+        }
         [b'\0', b'a', b's', b'm', _, _, 0, 0, ..] => Err(LoadError::CoreModule),
         [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
         [b'\0', b'a', b's', b'm', ..] => Err(LoadError::NotWasm("the file is cut short or of an unknown version")),
@@ -174,18 +154,4 @@ fn slots(component: &Component, limits: &Limits) -> Result<u32, LoadError> {
         .num_memories
         .max(needs.num_tables.div_ceil(TABLES_PER_SLOT))
         .max(1))
-}
-
-/// An error and its causes in one line.
-fn causes(err: &wasmtime::Error) -> String {
-    let causes: Vec<_> = err.chain().map(ToString::to_string).collect();
-    causes.join(": ").lines().map(str::trim).collect::<Vec<_>>().join("; ")
-}
-
-fn list(names: &[String]) -> String {
-    if names.is_empty() {
-        "nothing".to_owned()
-    } else {
-        names.join(", ")
-    }
 }

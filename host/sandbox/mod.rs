@@ -11,8 +11,11 @@
 mod attempt;
 mod bindings;
 mod cache;
+mod compile;
+mod compiler;
 mod cpu;
 mod deadline;
+mod diff;
 mod egress;
 mod engine;
 mod handler;
@@ -22,6 +25,7 @@ mod link;
 mod load;
 mod output;
 mod plugin;
+mod refusal;
 mod secrets;
 mod state;
 mod ticker;
@@ -38,14 +42,18 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 pub use attempt::{Attempt, Cancel, Report};
+pub use compile::{CompileOrder, Compiled, compile};
 pub use handler::{Handler, Turn};
 pub use imports::{Import, Offer};
-pub use load::LoadError;
 pub use output::Output;
+pub use refusal::LoadError;
 pub use voice::Count;
 
-use crate::config::{Limit, Manifest, SandboxSettings};
+use crate::config::{Limit, Limits, Manifest, SandboxSettings};
+use cache::Opened;
+use compiler::Outside;
 use holdings::Commons;
+use load::Examined;
 use plugin::Plugin;
 use secrets::Secrets;
 use state::{Shared, State};
@@ -61,6 +69,8 @@ pub struct Sandbox {
     settings: SandboxSettings,
     unpooled: Option<String>,
     uncached: Option<String>,
+    /// Compiles what is not known to compile within bounds.
+    outside: Option<Outside>,
 }
 
 /// What running attempts share.
@@ -82,6 +92,12 @@ pub enum SandboxError {
     /// The engine refuses its configuration, or the system refuses it memory.
     #[error("sandbox engine does not start: {0:#}")]
     Engine(wasmtime::Error),
+    /// The program that is to compile plugins cannot be found.
+    #[error("no compiler: {0}")]
+    Compiler(io::Error),
+    /// There is no place for compiled plugins.
+    #[error("no usable cache folder, and no temporary one in its place: {0}; name one with --cache-dir")]
+    Scratch(io::Error),
     /// The system refuses threads.
     #[error("guest threads do not start: {0}")]
     Threads(#[from] io::Error),
@@ -108,12 +124,8 @@ impl Sandbox {
     pub fn new(settings: &SandboxSettings, control: &Handle) -> Result<Self, SandboxError> {
         let limits = &settings.limits;
         let slots = settings.concurrency.get().saturating_add(settings.spare_slots);
-        let cache = settings.cache_dir.as_deref().map(cache::open).transpose();
-        let uncached = cache.as_ref().err().cloned();
-        if let (Some(dir), Some(err)) = (&settings.cache_dir, &uncached) {
-            tracing::warn!(dir = %dir.display(), %err, "compiled components are not cached");
-        }
-        let cache = cache.unwrap_or_default();
+        let (opened, uncached) = open_cache(settings)?;
+        let cache = opened.as_ref().map(|opened| opened.cache.clone());
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let built = engine::build(slots, u32::try_from(cores).unwrap_or(u32::MAX), limits, cache)
             .map_err(SandboxError::Engine)?;
@@ -125,6 +137,9 @@ impl Sandbox {
             .event_interval(TURNS_BETWEEN_LOOKS)
             .global_queue_interval(TURNS_BETWEEN_LOOKS)
             .build()?;
+        let outside = settings.compiler.clone().zip(opened);
+        let outside =
+            outside.map(|(compiler, cache)| Outside::new(compiler, cache, &built.engine, built.unpooled.is_none()));
         let inner = Inner {
             ticker: Ticker::start(&built.engine)?,
             engine: built.engine,
@@ -142,16 +157,18 @@ impl Sandbox {
             settings: settings.clone(),
             unpooled: built.unpooled,
             uncached,
+            outside,
         })
     }
 
-    /// Makes a handler of a plugin's bytes. Compiles for as long as that takes: call it where blocking is allowed.
+    /// Makes a handler of a plugin's bytes. Compiles for as long as that takes, in another process if the settings name
+    /// one: call it where blocking is allowed.
     ///
     /// # Errors
     /// When the bytes are no component that can run here, or not within what the manifest allows. The plugin's fault.
     pub fn load(&self, name: &str, bytes: &[u8], manifest: &Manifest) -> Result<Handler, LoadError> {
-        let found = load::examine(&self.inner.engine, bytes)?;
         let plugin = Plugin::new(name, bytes, manifest, &self.settings)?;
+        let found = self.examine(bytes, &plugin.digest, &plugin.limits)?;
         let loaded = load::link(&self.linker, &found, &plugin.limits)?;
         let concurrency = manifest.concurrency.map(|limit| limit.get() as usize);
         Ok(Handler::new(Arc::clone(&self.inner), plugin, loaded, concurrency))
@@ -163,19 +180,31 @@ impl Sandbox {
     /// # Errors
     /// When the bytes are no component at all, so that nothing can be told.
     pub fn inspect(&self, bytes: &[u8], manifest: &Manifest) -> Result<Inspection, LoadError> {
-        let found = load::examine(&self.inner.engine, bytes)?;
+        let digest = plugin::digest(bytes);
         let limits = self.settings.limits.with(&manifest.wishes());
+        // A manifest that asks for too much is told of at the end; what it is about can be told all the same.
+        let found = self.examine(bytes, &digest, limits.as_ref().unwrap_or(&self.settings.limits))?;
         let linked = limits
             .map_err(LoadError::from)
             .and_then(|limits| load::link(&self.linker, &found, &limits));
         let secrets = || Secrets::find(&manifest.grants, self.settings.secrets_dir.as_deref());
         let problem = linked.and_then(|_| secrets()).err();
         Ok(Inspection {
-            digest: plugin::digest(bytes),
+            digest,
             exports: found.exports,
             imports: found.imports,
             problem,
         })
+    }
+
+    fn examine(&self, bytes: &[u8], digest: &str, limits: &Limits) -> Result<Examined, LoadError> {
+        load::examine(&self.inner.engine, self.outside.as_ref(), bytes, digest, limits)
+    }
+
+    /// What attempts may take, where no manifest says otherwise.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.settings.limits
     }
 
     /// Why sandboxes are made one by one instead of taken from the pool; none: they are taken from the pool.
@@ -189,6 +218,22 @@ impl Sandbox {
     pub fn uncached(&self) -> Option<&str> {
         self.uncached.as_deref()
     }
+}
+
+/// The cache, and why it is not the one that is asked for.
+fn open_cache(settings: &SandboxSettings) -> Result<(Option<Opened>, Option<String>), SandboxError> {
+    let (opened, uncached) = match settings.cache_dir.as_deref().map(|dir| (dir, cache::open(dir))) {
+        None => (None, None),
+        Some((_, Ok(opened))) => (Some(opened), None),
+        Some((dir, Err(err))) => {
+            tracing::warn!(dir = %dir.display(), %err, "compiled components are not cached");
+            (None, Some(err.to_string()))
+        }
+    };
+    // What another process compiles has to come here somehow.
+    let needed = opened.is_none() && settings.compiler.is_some();
+    let scratch = needed.then(cache::scratch).transpose().map_err(SandboxError::Scratch)?;
+    Ok((opened.or(scratch), uncached))
 }
 
 impl Drop for Inner {

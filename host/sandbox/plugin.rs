@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use super::load::LoadError;
+use super::refusal::LoadError;
 use super::secrets::Secrets;
 use crate::config::{EgressLimits, Grants, Limits, Manifest, Resolver, SandboxSettings};
 

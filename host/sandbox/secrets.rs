@@ -15,7 +15,7 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
 use uuid::Uuid;
 
-use super::load::LoadError;
+use super::refusal::LoadError;
 use crate::config::{Grants, MAX_SECRET_BYTES, Origin, SecretGrant};
 
 /// What comes before a secret's name in the host's environment.

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
+use wit_parser::{LiftLowerAbi, ManglingAndAbi, PackageId, Resolve};
 
 /// The component of the guest `tests/guests/{name}.wat`.
 pub(crate) fn guest(name: &str) -> anyhow::Result<Vec<u8>> {
@@ -22,14 +22,46 @@ pub(crate) fn core_module(name: &str) -> anyhow::Result<Vec<u8>> {
     Ok(wat::parse_file(guests().join(name).with_extension("wat"))?)
 }
 
+/// A component of a world with these imports and exports, that traps wherever it is called. Kiln's own package is that
+/// of `wit/`, changed as `edits` say; `others` are other packages.
+pub(crate) fn stranger(world: &str, edits: &[(&str, &str)], others: &str) -> anyhow::Result<Vec<u8>> {
+    let job = std::fs::read_to_string(wit().join("job.wit"))?;
+    let (_, job) = job.split_once("package kiln:job@0.1.0;").context("its package")?;
+    let (job, _) = job
+        .split_once("/// What a handler is built against.")
+        .context("its world")?;
+    let mut text =
+        format!("package guests:strange;\nworld stranger {{ {world} }}\npackage kiln:job@0.1.0 {{ {job} }}\n{others}");
+    for (from, to) in edits {
+        anyhow::ensure!(text.contains(from), "nothing to replace: {from}");
+        text = text.replace(from, to);
+    }
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("stranger.wit", &text)?;
+    let world = resolve.select_world(&[package], None)?;
+    encode(
+        dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync)),
+        &resolve,
+        package,
+        "stranger",
+    )
+}
+
 fn component(module: &[u8], world: &str) -> anyhow::Result<Vec<u8>> {
     let mut resolve = Resolve::default();
-    resolve.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("wit"))?;
+    resolve.push_dir(wit())?;
     let package = resolve.push_file(guests().join("world.wit"))?;
+    encode(module.to_vec(), &resolve, package, world)
+}
+
+fn encode(mut module: Vec<u8>, resolve: &Resolve, package: PackageId, world: &str) -> anyhow::Result<Vec<u8>> {
     let world = resolve.select_world(&[package], Some(world))?;
-    let mut module = module.to_vec();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8)?;
     ComponentEncoder::default().validate(true).module(&module)?.encode()
+}
+
+fn wit() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("wit")
 }
 
 fn guests() -> PathBuf {

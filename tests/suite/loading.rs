@@ -102,7 +102,8 @@ async fn every_import_that_is_not_offered_is_named() -> anyhow::Result<()> {
     let bytes = guest("not_offered")?;
     assert_eq!(
         host.refusal(&bytes),
-        "imports what Kiln does not offer: guests:missing/cellar@1.0.0, guests:missing/attic@1.0.0"
+        "imports guests:missing/cellar@1.0.0: not offered; guests:missing/attic@1.0.0: not offered: build it without, or \
+         against what is offered"
     );
     let inspection = host.sandbox.inspect(&bytes, &Manifest::default())?;
     assert!(matches!(inspection.problem, Some(LoadError::NotOffered { imports }) if imports.len() == 2));

@@ -1,0 +1,139 @@
+//! Compiles one component into the cache: what `kiln compile` does, in a process of its own and within bounds.
+//!
+//! The process bounds itself before it looks at a byte, so that whoever started it only has to wait. What a component
+//! can do here is take time and memory, or find a fault in the compiler: it does not run.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
+use wasmtime::OutOfMemory;
+use wasmtime::component::Component;
+
+use super::refusal::causes;
+use super::{cache, engine};
+use crate::config::{COMPILE_NICENESS, COMPILE_WAIT_FACTOR, CompileLimits};
+
+/// How the compiling process says that the component is wrong; its standard output says how.
+pub(super) const EXIT_INVALID: u8 = 65;
+
+/// How it says that memory ran out, where it notices. As a rule it is aborted instead.
+pub(super) const EXIT_MEMORY: u8 = 66;
+
+/// How it says that it took too long by the clock.
+pub(super) const EXIT_LATE: u8 = 67;
+
+/// CPU time between the signal that tells the process of its end, and the one that ends it.
+const CPU_GRACE: Duration = Duration::from_secs(5);
+
+/// What is compiled into which cache, and how.
+#[derive(Debug)]
+pub struct CompileOrder {
+    /// The cache, which has to be there.
+    pub cache_dir: PathBuf,
+    /// What it may take.
+    pub limits: CompileLimits,
+    /// Whether memories will come from a pool: their layout is part of the code.
+    pub pooled: bool,
+}
+
+/// How it went.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Compiled {
+    /// The component compiles, and is in the cache if that takes it.
+    Done,
+    /// The component is wrong. Says how.
+    Invalid(String),
+    /// It takes more memory than it may.
+    OutOfMemory,
+}
+
+impl Compiled {
+    /// The exit code that says so to the process that waits.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Invalid(_) => EXIT_INVALID,
+            Self::OutOfMemory => EXIT_MEMORY,
+        }
+    }
+}
+
+/// Bounds this process and compiles what `source` holds. To be called once, before any other thread is started.
+///
+/// # Errors
+/// When the process cannot be bounded or the source not be read.
+pub fn compile(order: &CompileOrder, mut source: impl Read) -> io::Result<Compiled> {
+    bound(&order.limits)?;
+    let mut bytes = Vec::new();
+    source.read_to_end(&mut bytes)?;
+    let before = threads();
+    // Without it the bytes are known to compile, and that is what counts.
+    let cache = cache::open(&order.cache_dir).ok().map(|opened| opened.cache);
+    let tidying: Vec<_> = threads().into_iter().filter(|id| !before.contains(id)).collect();
+    let compiled = engine::compiling(order.pooled, cache)
+        .and_then(|engine| Component::from_binary(&engine, &bytes).map(drop))
+        .map_or_else(|err| refused(&err), |()| Compiled::Done);
+    // The cache throws out what is old on a thread of its own, once an hour after a write. If that ended with the
+    // process, the cache would grow for ever.
+    while threads().iter().any(|id| tidying.contains(id)) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(compiled)
+}
+
+fn refused(err: &wasmtime::Error) -> Compiled {
+    let no_memory = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<OutOfMemory>()
+            || cause.downcast_ref() == Some(&Errno::NOMEM)
+            || cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) == Some(Errno::NOMEM.raw_os_error())
+    };
+    if err.chain().any(no_memory) {
+        Compiled::OutOfMemory
+    } else {
+        Compiled::Invalid(causes(err))
+    }
+}
+
+/// Bounds what this process may take from now on.
+fn bound(limits: &CompileLimits) -> io::Result<()> {
+    let seconds = limits.time.as_secs().max(1);
+    limit(Resource::Cpu, seconds, CPU_GRACE.as_secs())?;
+    // Not the address space: of that the engine reserves much more than it uses.
+    limit(Resource::Data, limits.memory.as_u64(), 0)?;
+    // What is compiled may be secret, and a dump of it large.
+    limit(Resource::Core, 0, 0)?;
+    // Threads inherit it. It is a favour to others: that it fails is no fault.
+    nice(COMPILE_NICENESS).ok();
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    let longest = limits.time.saturating_mul(COMPILE_WAIT_FACTOR);
+    thread::Builder::new().spawn(move || {
+        thread::sleep(longest);
+        std::process::exit(EXIT_LATE.into());
+    })?;
+    Ok(())
+}
+
+/// Lowers a limit: to `wanted`, beyond which the process hears of it, and by `grace` more, where it ends.
+fn limit(resource: Resource, wanted: u64, grace: u64) -> io::Result<()> {
+    let ceiling = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let limit = Rlimit {
+        current: Some(wanted.min(ceiling)),
+        maximum: Some(wanted.saturating_add(grace).min(ceiling)),
+    };
+    Ok(setrlimit(resource, limit)?)
+}
+
+/// The threads of this process, where the system tells.
+fn threads() -> Vec<std::ffi::OsString> {
+    let tasks = std::fs::read_dir(Path::new("/proc/self/task"));
+    tasks.map_or_else(
+        |_| Vec::new(),
+        |tasks| tasks.flatten().map(|task| task.file_name()).collect(),
+    )
+}

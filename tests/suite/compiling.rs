@@ -1,0 +1,232 @@
+//! Unknown bytes are compiled in a process of its own, and within bounds.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::time::SystemTime;
+
+use bytesize::ByteSize;
+use kiln::config::{Compiler, Limit, Limits, Manifest, SandboxSettings, Source};
+use kiln::sandbox::Sandbox;
+use tokio::runtime::Handle;
+
+use crate::guests::guest;
+use crate::sandbox::TestHost;
+use crate::service::folder_of;
+use crate::support::kiln;
+
+fn with_compiler(cache_dir: &Path, program: &str, args: &[&str], limits: Limits) -> SandboxSettings {
+    SandboxSettings {
+        cache_dir: Some(cache_dir.to_owned()),
+        compiler: Some(Compiler {
+            program: program.into(),
+            args: args.iter().map(OsString::from).collect(),
+        }),
+        limits,
+        ..SandboxSettings::new(NonZeroU32::MIN)
+    }
+}
+
+fn kiln_compiler(cache_dir: &Path, limits: Limits) -> SandboxSettings {
+    with_compiler(cache_dir, env!("CARGO_BIN_EXE_kiln"), &["compile"], limits)
+}
+
+fn limits(limit: Limit, value: u64) -> Limits {
+    let mut limits = Limits::default();
+    limits.set(limit, value, value, Source::Host);
+    limits
+}
+
+fn refusal(settings: &SandboxSettings, bytes: &[u8]) -> anyhow::Result<String> {
+    match Sandbox::new(settings, &Handle::current())?.load("plugin", bytes, &Manifest::default()) {
+        Ok(_) => anyhow::bail!("it loads"),
+        Err(err) => Ok(err.to_string()),
+    }
+}
+
+/// A component of a few megabytes that takes many times the seconds of CPU time, and the memory, that tests allow.
+fn bomb() -> anyhow::Result<Vec<u8>> {
+    let mut wat = String::from("(component (core module (memory 1) ");
+    for func in 0..40 {
+        write!(wat, "(func (param i32) (result i32) (local i32 i64) ")?;
+        for n in 0..4_000 {
+            write!(
+                wat,
+                "(block (br_if 0 (local.get 0)) (local.set 1 (i32.load offset={n} (i32.mul (local.get 1) (i32.const {func})))))"
+            )?;
+        }
+        wat.push_str("(local.get 1))");
+    }
+    wat.push_str("))");
+    Ok(wat::parse_str(wat)?)
+}
+
+/// The processes that were told of this folder.
+fn processes_with(folder: &Path) -> anyhow::Result<usize> {
+    let folder = folder.to_str().expect("utf-8");
+    let processes = std::fs::read_dir("/proc")?.flatten();
+    let told = processes.filter(|process| {
+        std::fs::read(process.path().join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(folder))
+    });
+    Ok(told.count())
+}
+
+/// The components in a cache, and when each was written.
+fn cached(cache_dir: &Path) -> anyhow::Result<Vec<(OsString, SystemTime)>> {
+    let mut found = Vec::new();
+    for compiler in std::fs::read_dir(cache_dir.join("modules"))? {
+        for entry in std::fs::read_dir(compiler?.path())? {
+            let path = entry?.path();
+            if path.extension().is_none() {
+                let written = path.metadata()?.modified()?;
+                found.push((path.into_os_string(), written));
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[tokio::test]
+async fn what_takes_too_long_to_compile_is_refused_and_leaves_no_process() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let limits = limits(Limit::CompileTime, 1_000);
+    let settings = kiln_compiler(dir.path(), limits);
+    assert_eq!(
+        refusal(&settings, &bomb()?)?,
+        "compiling took more processor time than it may; the limit compile_time is 1s"
+    );
+    assert_eq!(processes_with(dir.path())?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_takes_too_much_memory_to_compile_is_refused() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let limits = limits(Limit::CompileMemory, ByteSize::mib(64).as_u64());
+    let settings = kiln_compiler(dir.path(), limits);
+    assert_eq!(
+        refusal(&settings, &bomb()?)?,
+        "compiling took more memory than it may; the limit compile_memory is 64.0 MiB"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_another_process_compiled_is_taken_from_the_cache_and_compiled_once() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let bytes = guest("ok")?;
+    let load = |settings: &SandboxSettings| -> anyhow::Result<()> {
+        Sandbox::new(settings, &Handle::current())?.load("ok", &bytes, &Manifest::default())?;
+        Ok(())
+    };
+    load(&kiln_compiler(dir.path(), Limits::default()))?;
+    let first = cached(dir.path())?;
+    // The other is that of Kiln's own world, which components are compared with.
+    assert_eq!(
+        first.len(),
+        2,
+        "had this process compiled it under another key, there would be three"
+    );
+    let no_compiler = with_compiler(dir.path(), "/nowhere", &[], Limits::default());
+    load(&no_compiler)?;
+    assert_eq!(cached(dir.path())?, first);
+    assert_eq!(
+        refusal(&no_compiler, &guest("echo")?)?,
+        "the compiler does not start: No such file or directory (os error 2)"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_component_is_told_as_this_process_would() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let ok = guest("ok")?;
+    let half = &ok[..ok.len() / 2];
+    let said = refusal(&kiln_compiler(dir.path(), Limits::default()), half)?;
+    assert!(said.starts_with("does not compile: "), "{said}");
+    assert_eq!(said, TestHost::new()?.refusal(half));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_compiler_that_dies_is_told_with_its_last_words() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let deaths = [
+        (
+            "echo boom >&2; kill -ABRT $$",
+            "the compiler died: signal 6 (SIGABRT): boom",
+        ),
+        ("kill -SEGV $$", "the compiler died: signal 11 (SIGSEGV)"),
+        ("exit 3", "the compiler died: exit status: 3"),
+        (
+            "exit 67",
+            "compiling took more than 1200 s, though less than that of CPU time: is the machine busy?",
+        ),
+    ];
+    for (script, said) in deaths {
+        let settings = with_compiler(dir.path(), "/bin/sh", &["-c", script], Limits::default());
+        assert_eq!(refusal(&settings, &guest("ok")?)?, said);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_worker_that_meets_a_bomb_goes_on_serving() -> anyhow::Result<()> {
+    let folder = folder_of(&[("ok", "")])?;
+    std::fs::write(folder.path().join("bomb.wasm"), bomb()?)?;
+    let jobs = folder.path().join("jobs.ndjson");
+    std::fs::write(
+        &jobs,
+        "{\"name\":\"ok\"}\n{\"name\":\"bomb\",\"max_attempts\":1}\n{\"name\":\"ok\"}\n",
+    )?;
+    let output = kiln()
+        .args([
+            "worker",
+            "--store",
+            "memory:",
+            "--burst",
+            "--log",
+            "kiln=debug",
+            "--limit",
+            "compile_time=1s",
+        ])
+        .arg("--cache-dir")
+        .arg(folder.path().join("cache"))
+        .arg("--plugins")
+        .arg(folder.path())
+        .arg("--jobs")
+        .arg(jobs)
+        .output()?;
+    let stderr = String::from_utf8(output.stderr)?;
+    assert_eq!(
+        (output.status.code(), stderr.matches("job completed").count()),
+        (Some(0), 2),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("bomb.wasm: compiling took more processor time than it may; the limit compile_time is 1s"),
+        "{stderr}"
+    );
+    assert_eq!(processes_with(folder.path())?, 0);
+    Ok(())
+}
+
+#[test]
+fn run_and_inspect_need_no_lasting_cache_and_leave_nothing_behind() -> anyhow::Result<()> {
+    let folder = folder_of(&[("ok", "")])?;
+    let scratch = tempfile::tempdir()?;
+    for command in ["run", "inspect"] {
+        let output = kiln()
+            .arg(command)
+            .arg(folder.path().join("ok.wasm"))
+            .args(["--cache-dir", "/dev/null/cache"])
+            .env("TMPDIR", scratch.path())
+            .output()?;
+        let stderr = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        assert!(stderr.contains("compiled components are not cached"), "{stderr}");
+        assert_eq!(std::fs::read_dir(scratch.path())?.count(), 0);
+    }
+    Ok(())
+}
