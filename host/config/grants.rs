@@ -1,6 +1,7 @@
 //! What a plugin may do beyond the default: nothing, unless its manifest grants it.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 
 use serde::Deserialize;
 
@@ -83,12 +84,62 @@ impl TryFrom<String> for Origin {
             ),
             _ => (rest, None),
         };
-        let name = host.strip_prefix("*.").unwrap_or(host);
-        if name.is_empty() || name.contains(['/', '*', '@', '?', '#', ' ']) {
+        let (name, wild) = host.strip_prefix("*.").map_or((host, false), |name| (name, true));
+        if !is_name_or_address(name) || wild && name.starts_with('[') {
             return Err(wrong(
                 "the host must be a name or an address, with * as its first label at most",
             ));
         }
         Ok(Self::new(https, host, port))
+    }
+}
+
+/// Whether requests can go to a host of that name. One that no request names would grant nothing, and not say so.
+fn is_name_or_address(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return address.parse::<Ipv6Addr>().is_ok();
+    }
+    !host.is_empty()
+        && host
+            .chars()
+            .all(|c| c.is_ascii_graphic() && !"/\\*@?#:[]\"<>^`{|}%".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(text: &str) -> Result<Origin, String> {
+        text.to_owned().try_into()
+    }
+
+    #[test]
+    fn an_origin_is_written_as_it_is_read() {
+        for text in [
+            "https://example.com",
+            "http://*.example.com:8080",
+            "http://127.0.0.1:81",
+            "https://[::1]:8443",
+        ] {
+            assert_eq!(origin(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn an_origin_no_request_can_have_is_refused() {
+        for text in [
+            "http://a:80:90",
+            "http://::1",
+            "http://[::1",
+            "http://*.[::1]",
+            "http://a\nb",
+            "http://a\\b",
+            "http://a\u{1b}[31m",
+            "http://*.",
+            "http://a.*.b",
+        ] {
+            let why = origin(text).unwrap_err();
+            assert!(why.contains("the host must be a name or an address"), "{why}");
+        }
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use wasmtime::Engine;
 use wasmtime::component::{Component, types::ComponentItem};
 
+use crate::line::one_line;
+
 /// The interface that makes a component a handler. Any patch version of it will do.
 pub(super) const HANDLER: &str = "kiln:job/handler@0.1.0";
 
@@ -35,7 +37,7 @@ impl fmt::Display for Offer {
 /// Something a component imports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
-    /// Its name, as the component has it.
+    /// Its name in one line; a component may put anything into it.
     pub name: String,
     /// Whether and how it gets it.
     pub offer: Offer,
@@ -101,7 +103,7 @@ pub(super) fn imports(component: &Component, engine: &Engine) -> Vec<Import> {
         };
         let offer = if types_only { Offer::Always } else { offer(name) };
         Import {
-            name: name.to_owned(),
+            name: one_line(name.to_owned()),
             offer,
         }
     });
@@ -113,7 +115,7 @@ pub(super) fn exports(component: &Component, engine: &Engine) -> Vec<String> {
     component
         .component_type()
         .exports(engine)
-        .map(|(name, _)| name.to_owned())
+        .map(|(name, _)| one_line(name.to_owned()))
         .collect()
 }
 

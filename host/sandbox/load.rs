@@ -9,6 +9,7 @@ use super::engine::TABLES_PER_SLOT;
 use super::imports::{self, HANDLER, Import, Offer};
 use super::state::State;
 use crate::config::{MAX_MEMORIES, MAX_PLUGIN_BYTES, MAX_TABLES};
+use crate::line::one_line;
 
 /// Why a file is no plugin. Each says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -170,13 +171,13 @@ fn slots(component: &Component, max_memory: ByteSize) -> Result<u32, LoadError> 
 /// An error and its causes in one line.
 fn causes(err: &wasmtime::Error) -> String {
     let causes: Vec<_> = err.chain().map(ToString::to_string).collect();
-    causes.join(": ").lines().map(str::trim).collect::<Vec<_>>().join("; ")
+    one_line(causes.join(": "))
 }
 
 fn list(names: &[String]) -> String {
     if names.is_empty() {
         "nothing".to_owned()
     } else {
-        names.join(", ")
+        one_line(names.join(", "))
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn core_module(name: &str) -> anyhow::Result<Vec<u8>> {
 
 fn component(module: &[u8], world: &str) -> anyhow::Result<Vec<u8>> {
     let mut resolve = Resolve::default();
-    resolve.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("wit"))?;
+    resolve.push_dir(root().join("wit"))?;
     let package = resolve.push_file(guests().join("world.wit"))?;
     let world = resolve.select_world(&[package], Some(world))?;
     let mut module = module.to_vec();
@@ -33,5 +33,12 @@ fn component(module: &[u8], world: &str) -> anyhow::Result<Vec<u8>> {
 }
 
 fn guests() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests")
+    root().join("tests/guests")
+}
+
+/// The checkout: the folder of this package, or above that of the fuzz targets, which use this file too.
+fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = package.ancestors().find(|folder| folder.join("tests/guests").is_dir());
+    root.unwrap_or(package)
 }
