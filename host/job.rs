@@ -15,6 +15,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::line::one_line;
 use crate::outcome::{Failure, FailureKind};
 
 /// Attempts in all for a job that names none; what dg-queue gives.
@@ -82,9 +83,9 @@ pub struct Times {
 /// Why bytes are no job. The producer's fault, never the host's.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Not JSON, or a key of the wrong type.
+    /// Not JSON, or a key of the wrong type: one line, since it may quote the bytes.
     #[error("not a job: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(String),
     /// Longer than [`MAX_JOB_BYTES`].
     #[error("job is too large: {len} bytes, at most {MAX_JOB_BYTES} are decoded")]
     TooLarge {
@@ -144,7 +145,7 @@ impl Job {
 
     /// Reads a job of any size: what is in the failed list has been taken already, and wraps what was too large.
     pub(crate) fn decode_any(bytes: &[u8]) -> Result<Self, DecodeError> {
-        Ok(serde_json::from_slice(bytes)?)
+        serde_json::from_slice(bytes).map_err(|err| DecodeError::Json(one_line(err.to_string())))
     }
 
     /// The queue it belongs to: the one it was found on, else the one it names.
@@ -238,19 +239,19 @@ impl Job {
         self.times.available_at.clone_from(&self.times.updated_at);
     }
 
-    /// The value of a key that is not dg-queue's, as JSON text.
+    /// The value of a key that is not dg-queue's, as JSON text. Of a key that comes twice, the last.
     #[must_use]
     pub fn extra(&self, key: &str) -> Option<&RawValue> {
         self.extra
             .iter()
-            .find(|(name, _)| name == key)
+            .rfind(|(name, _)| name == key)
             .map(|(_, value)| &**value)
     }
 }
 
 /// Makes the failed entry for bytes that are no job: itself a valid job, with the original bytes as its payload.
 #[must_use]
-pub(crate) fn wrap_malformed(bytes: &[u8], queue: &str, error: &DecodeError, now: Timestamp) -> String {
+pub fn wrap_malformed(bytes: &[u8], queue: &str, error: &DecodeError, now: Timestamp) -> String {
     let payload = match std::str::from_utf8(bytes) {
         Ok(text) => raw(&serde_json::json!({ "text": text })),
         Err(_) => raw(&serde_json::json!({ "base64": BASE64.encode(bytes) })),

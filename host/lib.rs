@@ -11,7 +11,7 @@
 //! consumer.settle(delivery)    takes the delivery: it cannot be settled twice
 //! ```
 //!
-//! Dependencies run downwards only: `job`, `outcome` and `config` know nobody; [`queue`] alone knows the redis crate,
+//! Dependencies run downwards only: `job`, `outcome`, `config` and `line` know nobody; [`queue`] alone knows the redis crate,
 //! [`sandbox`] alone wasmtime, [`plugins`] alone notify, `cli` alone clap; [`service`] starts and stops the loops.
 
 #![cfg_attr(
@@ -23,6 +23,7 @@
 pub mod cli;
 pub mod config;
 pub mod job;
+pub mod line;
 pub mod outcome;
 pub mod plugins;
 pub mod queue;

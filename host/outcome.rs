@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::line::one_line;
+
 /// What an attempt came to.
 #[derive(Debug, Clone)]
 pub enum Outcome {
@@ -193,36 +195,4 @@ pub enum Settlement {
     },
     /// The job goes back to the front of its queue as it was, nothing counted.
     Requeue,
-}
-
-/// Longest message kept, in bytes: what a guest returns is not trusted to be short.
-const MAX_MESSAGE_BYTES: usize = 4 * 1024;
-
-/// Makes one bounded line of what may be many. Control characters could make a terminal lie, so none is kept.
-fn one_line(mut text: String) -> String {
-    if text.len() > MAX_MESSAGE_BYTES {
-        text.truncate(text.floor_char_boundary(MAX_MESSAGE_BYTES));
-        text.push('…');
-    }
-    if text.contains(char::is_control) {
-        let lines = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty());
-        text = lines
-            .collect::<Vec<_>>()
-            .join("; ")
-            .replace(char::is_control, "\u{fffd}");
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_is_one_bounded_line_that_cannot_steer_a_terminal() {
-        let message = |text: &str| Failure::new(FailureKind::Error, text).message;
-        assert_eq!(message("first\r\n\n  second\n"), "first; second");
-        assert_eq!(message("\u{1b}[31mred"), "\u{fffd}[31mred");
-        assert!(message(&"é".repeat(10_000)).len() < MAX_MESSAGE_BYTES + 10);
-    }
 }

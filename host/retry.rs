@@ -137,7 +137,8 @@ pub fn backoff(policy: &RetryPolicy, attempts: u32, luck: f64) -> Duration {
     let factor = match policy.policy {
         Backoff::Fixed => 1.0,
         Backoff::Linear => f64::from(past) + 1.0,
-        Backoff::Exponential => 2f64.powi(i32::try_from(past).unwrap_or(i32::MAX)),
+        // Never infinite: no wait at all times that would be no number.
+        Backoff::Exponential => 2f64.powi(past.min(1_000).cast_signed()),
     };
     let spread = 1.0 + policy.jitter * (2.0 * luck - 1.0);
     let seconds = (policy.base.as_secs_f64() * factor).min(policy.max.as_secs_f64()) * spread;
@@ -282,6 +283,18 @@ mod tests {
         let job = Job::decode(job.as_bytes()).expect("a job");
         assert_eq!((job.attempts, job.lost, due_ms), (0, 0, 10_000));
         assert_eq!(job.error.as_deref(), Some("unknown-job: nobody"));
+    }
+
+    #[test]
+    fn no_wait_stays_none_however_often_it_doubles() {
+        let policy = RetryPolicy {
+            base: Duration::ZERO,
+            ..RetryPolicy::default()
+        };
+        assert_eq!(
+            [1, 2_000, u32::MAX].map(|n| backoff(&policy, n, 0.5)),
+            [Duration::ZERO; 3]
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::retry::duration;
 use super::{Grants, Limit, LimitWishes, RetryPolicy};
+use crate::line::one_line;
 
 /// What the operator says about a plugin: the `.toml` beside its `.wasm`. Every key may be left out.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -54,15 +55,15 @@ impl Manifest {
     /// # Errors
     /// Where it is wrong, what is, and what was expected: one line.
     pub fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|err| located(text, &err))
+        toml::from_str(text).map_err(|err| one_line(located(text, &err)))
     }
 }
 
-/// Where it is wrong, and what is, on one line.
+/// Where it is wrong, and what is.
 fn located(text: &str, err: &toml::de::Error) -> String {
-    let message = err.message().replace('\n', "; ");
+    let message = err.message();
     let Some(before) = err.span().and_then(|span| text.get(..span.start)) else {
-        return message;
+        return message.to_owned();
     };
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
@@ -73,5 +74,27 @@ fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
     match duration(deserializer)? {
         Duration::ZERO => Err(serde::de::Error::custom("must be more than 0")),
         value => Ok(Some(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::line::MAX_LINE_BYTES;
+
+    #[test]
+    fn what_is_wrong_is_quoted_in_one_bounded_line() {
+        for text in [
+            format!("{} = 1", "k".repeat(100_000)),
+            format!("timeout = \"{}\"", "é".repeat(100_000)),
+            "\"a\\u001b[31m\\nb\" = 1".to_owned(),
+        ] {
+            let message = Manifest::parse(&text).unwrap_err();
+            assert!(message.starts_with("line 1, column "), "{message}");
+            assert!(
+                message.len() < MAX_LINE_BYTES + 10 && !message.contains(char::is_control),
+                "{message}"
+            );
+        }
     }
 }

@@ -36,7 +36,9 @@ pub struct FailedEntry {
 }
 
 impl FailedEntry {
-    fn new(bytes: Vec<u8>) -> Self {
+    /// Reads an entry, whoever wrote it.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
         let job = Job::decode_any(&bytes);
         Self { bytes, job }
     }
@@ -69,8 +71,9 @@ impl FailedEntry {
     }
 
     /// The queue the job came from, and the bytes to put back into it: the job with all its attempts before it again,
-    /// or what a wrapper of malformed bytes holds.
-    fn revived(self, now: Timestamp) -> Option<(QueueName, Vec<u8>)> {
+    /// or what a wrapper of malformed bytes holds. None: there is no job to put back, or no queue of that name.
+    #[must_use]
+    pub fn revived(self, now: Timestamp) -> Option<(QueueName, Vec<u8>)> {
         let mut job = self.job.ok()?;
         job.found_on = job.failure().and_then(|failure| failure.queue);
         let queue = QueueName::new(job.home().unwrap_or(QUEUE_DEFAULT)).ok()?;

@@ -48,7 +48,7 @@ impl fmt::Display for Offer {
 /// Something a component imports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
-    /// Its name, as the component has it.
+    /// Its name in one line; a component may put anything into it.
     pub name: String,
     /// Whether and how it gets it.
     pub offer: Offer,

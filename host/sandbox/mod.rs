@@ -108,7 +108,7 @@ pub enum SandboxError {
 pub struct Inspection {
     /// SHA-256 of its bytes, hexadecimal.
     pub digest: String,
-    /// What it exports.
+    /// What it exports, each name in one line.
     pub exports: Vec<String>,
     /// What it imports, and whether it gets it.
     pub imports: Vec<Import>,

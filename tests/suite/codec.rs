@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kiln::config::RetryPolicy;
 use kiln::job::{DecodeError, Job, MAX_JOB_BYTES, MAX_PAYLOAD_BYTES};
+use kiln::line::MAX_LINE_BYTES;
 use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
 use kiln::retry::{self, Moment};
 use proptest::prelude::*;
@@ -125,6 +126,24 @@ fn keys_of_null_count_as_absent_and_the_last_of_two_counts() {
         ("b", &None, &None, 0)
     );
     assert!(job.metadata.is_none());
+}
+
+#[test]
+fn the_last_of_two_keys_counts_where_they_are_not_ours_too() {
+    let job = Job::decode(br#"{"name":"a","x":1,"x":[ ]}"#).expect("a job");
+    assert_eq!(job.extra("x").map(RawValue::get), Some("[ ]"));
+    let job = Job::decode(job.encode().as_bytes()).expect("a job");
+    assert_eq!(job.extra.len(), 2);
+}
+
+#[test]
+fn what_is_no_job_is_quoted_in_one_bounded_line() {
+    let long = format!("{{\"name\":\"a\",\"attempts\":\"{}\"}}", "\u{85}é".repeat(100_000));
+    let err = Job::decode(long.as_bytes()).expect_err("it is long").to_string();
+    assert!(
+        err.len() < MAX_LINE_BYTES + 100 && !err.contains(char::is_control),
+        "{err}"
+    );
 }
 
 #[test]

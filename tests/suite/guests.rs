@@ -61,9 +61,16 @@ fn encode(mut module: Vec<u8>, resolve: &Resolve, package: PackageId, world: &st
 }
 
 fn wit() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("wit")
+    root().join("wit")
 }
 
 fn guests() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests")
+    root().join("tests/guests")
+}
+
+/// The checkout: the folder of this package, or above that of the fuzz targets, which use this file too.
+fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = package.ancestors().find(|folder| folder.join("tests/guests").is_dir());
+    root.unwrap_or(package)
 }

@@ -110,6 +110,22 @@ async fn every_import_that_is_not_offered_is_named() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whoever inspects a plugin does not trust it yet.
+#[tokio::test]
+async fn a_name_cannot_forge_a_line_or_steer_a_terminal() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let bytes = wat::parse_str(r#"(component (import "url=<a\1b[2K\nit loads>" (instance)))"#)?;
+    let inspection = host.sandbox.inspect(&bytes, &Manifest::default())?;
+    assert_eq!(inspection.imports[0].name, "url=<a\u{fffd}[2K; it loads>");
+    let long = wat::parse_str(format!("(component (import \"{}\" (func)))", "a".repeat(90_000)))?;
+    let said = host.refusal(&long);
+    assert!(
+        said.starts_with("imports what Kiln does not offer: aaa") && said.len() < 5_000,
+        "{said}"
+    );
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_guest_too_big_to_start_does_not_load() -> anyhow::Result<()> {
     let refusal = TestHost::new()?.refusal(&guest("big")?);

@@ -3,8 +3,9 @@
 //! Everything a fresh machine lacks is fetched here, so that each task is one command. Nothing of Kiln itself is linked
 //! in: the tasks must build in seconds.
 
+mod apt;
+mod fuzz;
 mod plugins;
-mod redis;
 mod shell;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +20,10 @@ usage: cargo xtask COMMAND
 
   plugins         build the handlers in plugins/ and put them into target/plugins
   demo            build the handlers, then run examples/demo.rs with them
-  test [ARGS...]  run every test, handlers first; ARGS go to the cargo test of the host";
+  test [ARGS...]  run every test, handlers first; ARGS go to the cargo test of the host
+  fuzz [TARGET [INPUT]] [--seconds N]
+                  fuzz the job decoder, manifests and plugins, or one of them: job, manifest, plugin; 60 seconds each.
+                  With INPUT, run that alone";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -29,10 +33,11 @@ fn main() -> ExitCode {
         ("plugins", []) => build_plugins().map(drop),
         ("demo", []) => demo(),
         ("test", args) => test(args),
-        _ => {
-            eprintln!("{HELP}");
-            return ExitCode::from(2);
-        }
+        ("fuzz", args) => match fuzz::Options::parse(args) {
+            Some(options) => fuzz::fuzz(root(), &options),
+            None => return usage(),
+        },
+        _ => return usage(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,6 +46,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{HELP}");
+    ExitCode::from(2)
 }
 
 fn build_plugins() -> Result<PathBuf> {
@@ -60,7 +70,7 @@ fn demo() -> Result<()> {
 
 /// The order is that of the waiting time: what fails soon comes first.
 fn test(args: &[String]) -> Result<()> {
-    redis::ensure_server()?;
+    apt::ensure("redis-server", "redis-server")?;
     plugins::test(root())?;
     build_plugins()?;
     let sh = Shell::in_dir(root());

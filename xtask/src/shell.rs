@@ -32,7 +32,7 @@ impl<'a> Shell<'a> {
         let mut command = self.command(program, args);
         let status = command.status().with_context(|| format!("cannot start {program}"))?;
         if !status.success() {
-            bail!("{command:?} failed: {status}");
+            bail!("{} failed: {status}", line(&command));
         }
         Ok(())
     }
@@ -45,7 +45,7 @@ impl<'a> Shell<'a> {
             .output()
             .with_context(|| format!("cannot start {program}"))?;
         if !output.status.success() {
-            bail!("{command:?} failed: {}", output.status);
+            bail!("{} failed: {}", line(&command), output.status);
         }
         Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
     }
@@ -56,6 +56,20 @@ impl<'a> Shell<'a> {
             .current_dir(self.dir)
             .args(args)
             .envs(self.env.iter().map(|(name, value)| (name, value)));
+        // What cargo says of this package would have build scripts run anew that look at theirs, and half of what Kiln
+        // depends on be compiled again.
+        for (name, _) in std::env::vars_os() {
+            let told = name.to_string_lossy();
+            if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+                command.env_remove(&name);
+            }
+        }
         command
     }
+}
+
+/// A command as it would be typed, more or less.
+fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
 }

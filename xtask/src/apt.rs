@@ -1,4 +1,4 @@
-//! Provides the Redis server that the tests start for themselves.
+//! Provides programs that come with the system.
 
 use std::path::Path;
 
@@ -6,16 +6,15 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell::{Shell, say};
 
-const BY_HAND: &str = "the tests need redis-server on PATH; install it, on Debian with: apt-get install redis-server";
-
-/// Installs `redis-server` where it is missing and apt may install without asking.
+/// Installs a program where it is missing and apt may install without asking.
 ///
-/// The tests start their own servers on ports of their own. `RUNLEVEL=1` keeps the package from starting one besides.
-pub(crate) fn ensure_server() -> Result<()> {
-    if on_path("redis-server") {
+/// The tests start servers of their own, on ports of their own. `RUNLEVEL=1` keeps a package from starting one besides.
+pub(crate) fn ensure(program: &str, package: &str) -> Result<()> {
+    if on_path(program) {
         return Ok(());
     }
-    say("installing redis-server");
+    say(&format!("installing {package}"));
+    let by_hand = || format!("{program} is needed on PATH; install it, on Debian with: apt-get install {package}");
     let sh = Shell::in_dir(Path::new("/"));
     let sudo: &[&str] = match sh.read("id", ["-u"]).as_deref() {
         Ok("0") => &[],
@@ -26,13 +25,13 @@ pub(crate) fn ensure_server() -> Result<()> {
         let line = [sudo, quiet.as_slice(), args].concat();
         sh.run(line[0], &line[1..])
     };
-    let install = ["install", "--yes", "--no-install-recommends", "redis-server"];
+    let install = ["install", "--yes", "--no-install-recommends", package];
     // A fresh container has no package lists at all, and old lists name files that are gone.
     apt(&install)
         .or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
-        .context(BY_HAND)?;
-    if !on_path("redis-server") {
-        bail!(BY_HAND);
+        .with_context(by_hand)?;
+    if !on_path(program) {
+        bail!(by_hand());
     }
     Ok(())
 }

@@ -1,0 +1,88 @@
+//! Writes the inputs that fuzzing starts from, a folder for each target: `cargo run --example seeds -- FOLDER`.
+
+#[path = "../suite/guests.rs"]
+#[expect(dead_code, reason = "the suite needs more of it")]
+mod guests;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// Jobs as dg-queue writes them.
+const JOBS: &str = include_str!("../data/dg-queue-jobs.ndjson");
+
+/// Jobs as they hardly come, and what is none.
+const ODD_JOBS: [&str; 8] = [
+    r#"{"name":"a","payload":null,"max_attempts":9,"metadata":{"kiln":{"retry":{"policy":"fixed","base":"1s","max":"1h","jitter":0.5}}}}"#,
+    r#"{"name":"a","attempts":5000,"max_attempts":9999,"metadata":{"kiln":{"retry":{"policy":"linear","base":"0s"}}}}"#,
+    r#"{"name":"a","lost":2,"x":1.0,"x":[ ],"queue":"no queue","timeout":-1,"created_at":"2026-01-01T00:00:00+02:00"}"#,
+    r#"{"id":"7","name":"malformed","payload":{"text":"{"},"failure":{"kind":"malformed","message":"m"}}"#,
+    r#"{"id":"7","name":"malformed","payload":{"base64":"/w=="},"failure":{"kind":"malformed","message":"m"}}"#,
+    r#"{"id":"7","name":"a","failure":{"kind":"trap","message":"m","queue":"low"}}"#,
+    r#"{"name":"a","attempts":"1"}"#,
+    r#"{"name":"a","metadata":[]}"#,
+];
+
+/// Every key of a manifest.
+const MANIFESTS: [&str; 3] = [
+    "jobs = [\"a\", \"b\"]\ntimeout = \"1h 30m\"\nmax_memory = \"64MiB\"\nconcurrency = 2\n",
+    "[retry]\npolicy = \"exponential\"\nbase = \"500ms\"\nmax = \"48h\"\njitter = 0.25\n",
+    "[[grants.http]]\norigin = \"https://*.example.com:8443\"\n[[grants.http]]\norigin = \"http://[::1]:80\"\n\
+     [grants.env]\nA = \"b\"\n[config]\nkey = \"value\"\n",
+];
+
+fn main() -> Result<()> {
+    let corpus = std::env::args_os().nth(1).context("usage: seeds FOLDER")?;
+    let corpus = Path::new(&corpus);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    jobs(&corpus.join("job"))?;
+    manifests(&corpus.join("manifest"), &root.join("plugins"))?;
+    plugins(&corpus.join("plugin"), &root.join("tests/guests"))
+}
+
+fn jobs(folder: &Path) -> Result<()> {
+    for (number, job) in JOBS.lines().chain(ODD_JOBS).enumerate() {
+        put(folder, &format!("seed-{number}"), job)?;
+    }
+    put(folder, "seed-bytes", b"{\"name\":\"\xff\"}")
+}
+
+/// Those of the handlers that come with Kiln, and one for what they leave out.
+fn manifests(folder: &Path, handlers: &Path) -> Result<()> {
+    for (number, manifest) in MANIFESTS.iter().enumerate() {
+        put(folder, &format!("seed-{number}"), manifest)?;
+    }
+    for handler in files(handlers)?.into_iter().filter(|path| path.is_dir()) {
+        let name = handler.file_name().context("a folder has a name")?;
+        let manifest = handler.join(name).with_extension("toml");
+        if manifest.is_file() {
+            put(folder, &format!("seed-{}", name.display()), fs::read(manifest)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The guests of the tests. Real handlers are left out: an input made of one takes half a second, one made of a guest some
+/// milliseconds, and a changed byte tells as much in either.
+fn plugins(folder: &Path, guests: &Path) -> Result<()> {
+    for path in files(guests)? {
+        let name = path.file_stem().and_then(OsStr::to_str).context("a file has a name")?;
+        if path.extension() == Some(OsStr::new("wat")) {
+            put(folder, &format!("seed-{name}"), guests::guest(name)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+    paths.collect()
+}
+
+fn put(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join(name), bytes)?;
+    Ok(())
+}
