@@ -201,8 +201,8 @@ const MAX_MESSAGE_BYTES: usize = 4 * 1024;
 /// Makes one bounded line of what may be many. Control characters could make a terminal lie, so none is kept.
 fn one_line(mut text: String) -> String {
     if text.len() > MAX_MESSAGE_BYTES {
-        text.truncate(text.floor_char_boundary(MAX_MESSAGE_BYTES));
-        text.push('…');
+        // A copy: the message is kept for as long as its attempt is, and what was cut off would be kept with it.
+        text = format!("{}…", &text[..text.floor_char_boundary(MAX_MESSAGE_BYTES)]);
     }
     if text.contains(char::is_control) {
         let lines = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty());

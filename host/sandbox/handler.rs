@@ -1,10 +1,13 @@
 //! A loaded plugin: makes a fresh sandbox for every attempt and runs the handler in it.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::block_in_place;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Inner;
@@ -18,6 +21,13 @@ use super::verdict::{self, Facts, Returned};
 use crate::config::Limit;
 use crate::job::Job;
 use crate::outcome::Outcome;
+
+/// Bytes of a result from which on it is checked while other guests go on. A megabyte takes up to ten milliseconds.
+const LONG_RESULT_BYTES: usize = 256 * 1024;
+
+/// Bytes of memory from which on a guest that may have so many runs beside the others instead of in turns with them: one
+/// instruction may write all of it, which takes a second for every two gigabytes and cannot be interrupted.
+const LARGE_MEMORY_BYTES: u64 = 256 * 1024 * 1024;
 
 /// What job names resolve to. Holding one keeps its version of the plugin, whatever is loaded after it.
 pub struct Handler {
@@ -165,15 +175,23 @@ async fn run(sandbox: &Inner, loaded: &Loaded, state: State, job: GuestJob) -> A
         store.data_mut().instantiate = Some(deadline.elapsed());
         instance.kiln_job_handler().call_handle(&mut store, &job).await
     });
+    let mut call = cpu.measure(call);
+    let large = plugin.limits.get(Limit::MaxMemory) > LARGE_MEMORY_BYTES;
+    let call = poll_fn(move |cx| {
+        let mut poll = || Pin::new(&mut call).poll(cx);
+        if large { block_in_place(poll) } else { poll() }
+    });
     // A guest that computes is interrupted by the epoch; one that waits in the host, here.
     let returned: Returned = tokio::select! {
         biased;
-        returned = cpu.measure(call) => returned,
+        returned = call => returned,
         () = cancel.stop.cancelled() => Err(Interrupt::Stopped.into()),
         () = tokio::time::sleep(deadline.remaining()) => Err(Interrupt::TimedOut.into()),
     };
     let report = store.into_data().report();
-    let outcome = verdict::judge(returned, &facts(&plugin, attempt, deadline.limit(), &cancel, &report));
+    let long = matches!(&returned, Ok(Ok(Some(result))) if result.len() > LONG_RESULT_BYTES);
+    let judge = || verdict::judge(returned, &facts(&plugin, attempt, deadline.limit(), &cancel, &report));
+    let outcome = if long { block_in_place(judge) } else { judge() };
     Attempt { outcome, report }
 }
 

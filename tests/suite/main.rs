@@ -10,12 +10,15 @@
 #[macro_use]
 mod stores;
 
+mod aftermath;
 mod bundled;
 mod cli;
 mod codec;
 mod crowd;
 mod guests;
+mod hostile;
 mod hosts;
+mod leaks;
 mod leases;
 mod loading;
 mod model;
