@@ -21,8 +21,8 @@ pub(crate) fn one_line(mut text: String) -> String {
 
 fn cut(text: &mut String) {
     if text.len() > MAX_LINE_BYTES {
-        text.truncate(text.floor_char_boundary(MAX_LINE_BYTES));
-        text.push('…');
+        // A copy: the line may be kept for long, and what was cut off would be kept with it.
+        *text = format!("{}…", &text[..text.floor_char_boundary(MAX_LINE_BYTES)]);
     }
 }
 

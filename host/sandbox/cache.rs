@@ -7,6 +7,7 @@ use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use wasmtime::{Cache, CacheConfig};
@@ -16,8 +17,27 @@ pub(super) struct Opened {
     pub(super) cache: Cache,
     pub(super) dir: PathBuf,
     /// Removes one that is not to last, when it is dropped.
-    pub(super) scratch: Option<TempDir>,
+    pub(super) scratch: Option<Scratch>,
 }
+
+/// A folder that goes with this.
+pub(super) struct Scratch(TempDir);
+
+impl Drop for Scratch {
+    /// The cache keeps its books on a thread of its own: a folder that it is just writing to cannot be removed.
+    fn drop(&mut self) {
+        for _ in 0..REMOVALS {
+            match std::fs::remove_dir_all(self.0.path()) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => std::thread::sleep(REMOVAL_PAUSE),
+                _ => return,
+            }
+        }
+    }
+}
+
+/// How often, and how long after one another, it is tried to remove a folder that is in use.
+const REMOVALS: u32 = 20;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Opens a cache that lasts as long as what is returned.
 pub(super) fn scratch() -> io::Result<Opened> {
@@ -27,7 +47,7 @@ pub(super) fn scratch() -> io::Result<Opened> {
         .tempdir()?;
     let opened = open(place.path())?;
     Ok(Opened {
-        scratch: Some(place),
+        scratch: Some(Scratch(place)),
         ..opened
     })
 }

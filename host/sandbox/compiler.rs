@@ -15,10 +15,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 use wasmtime::Engine;
 
-use super::cache::Opened;
+use super::cache::{Opened, Scratch};
 use super::compile::{EXIT_INVALID, EXIT_LATE, EXIT_MEMORY};
 use super::refusal::{LoadError, one_line};
 use crate::config::{COMPILE_WAIT_FACTOR, CompileLimits, Compiler};
@@ -34,7 +33,7 @@ pub(super) struct Outside {
     notes: PathBuf,
     pooled: bool,
     /// The cache, where there is no lasting one. Removed when this is dropped.
-    _scratch: Option<TempDir>,
+    _scratch: Option<Scratch>,
 }
 
 impl Outside {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::block_in_place;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Inner;
@@ -19,6 +20,13 @@ use super::verdict::{self, Facts, Returned};
 use crate::config::{Limit, Limits};
 use crate::job::Job;
 use crate::outcome::Outcome;
+
+/// Bytes of a result from which on it is checked while other guests go on. A megabyte takes up to ten milliseconds.
+const LONG_RESULT_BYTES: usize = 256 * 1024;
+
+/// Bytes of memory beyond which a guest that may have so many runs on other threads than those with less: one instruction
+/// may write all of it, which takes half a second for a gigabyte and cannot be interrupted.
+const LARGE_MEMORY_BYTES: u64 = 256 * 1024 * 1024;
 
 /// What job names resolve to. Holding one keeps its version of the plugin, whatever is loaded after it.
 pub struct Handler {
@@ -138,7 +146,8 @@ impl Handler {
         let state = State::new(Arc::clone(&self.plugin), job, deadline, cancel.clone(), shared);
         let (sandbox, loaded) = (Arc::clone(&self.sandbox), Arc::clone(&self.loaded));
         let (guest_job, attempt) = (guest_job(job, queue), job.next_attempt());
-        let running = self.sandbox.guests.spawn(async move {
+        let large = self.plugin.limits.get(Limit::MaxMemory) > LARGE_MEMORY_BYTES;
+        let running = self.sandbox.threads_for(large).spawn(async move {
             let attempt = run(&sandbox, &loaded, state, guest_job).await;
             drop((turn, slots));
             attempt
@@ -187,7 +196,9 @@ async fn run(sandbox: &Inner, loaded: &Loaded, state: State, job: GuestJob) -> A
         () = tokio::time::sleep(deadline.remaining()) => Err(Interrupt::TimedOut.into()),
     };
     let report = store.into_data().report();
-    let outcome = verdict::judge(returned, &facts(&plugin, attempt, deadline.limit(), &cancel, &report));
+    let long = matches!(&returned, Ok(Ok(Some(result))) if result.len() > LONG_RESULT_BYTES);
+    let judge = || verdict::judge(returned, &facts(&plugin, attempt, deadline.limit(), &cancel, &report));
+    let outcome = if long { block_in_place(judge) } else { judge() };
     Attempt { outcome, report }
 }
 

@@ -14,7 +14,7 @@ use crate::config::{Limit, Limits};
 /// Why an attempt may not grow. The guest's fault: kind `memory`.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Exceeded {
-    #[error("wanted {} of {}; the limit {limit} is {}", .limit.show(*.wanted as u64), what(*.limit), .limit.show(*.bound as u64))]
+    #[error("wanted {} {}; the limit {limit} is {}", .limit.show(*.wanted as u64), what(*.limit), .limit.show(*.bound as u64))]
     Own { limit: Limit, wanted: usize, bound: usize },
     #[error(
         "wanted {} of memory while other attempts hold the rest of the host's; the limit {} is {}",
@@ -27,7 +27,7 @@ fn what(limit: Limit) -> &'static str {
     if limit == Limit::TableElements {
         "table elements"
     } else {
-        "memory"
+        "of memory"
     }
 }
 
@@ -148,7 +148,8 @@ impl ResourceLimiter for Holdings {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
+        // A table that names no maximum of its own has the pool's here, which is beyond the limit.
+        if maximum.is_some_and(|maximum| desired > maximum && maximum < self.max_elements) {
             return Ok(false);
         }
         let wanted = self.elements.saturating_add(desired.saturating_sub(current));

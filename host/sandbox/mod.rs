@@ -2,7 +2,8 @@
 //!
 //! The only owner of wasmtime. Whatever a guest does comes back as data: an [`Attempt`] has an outcome, never an error.
 //!
-//! Guests run on threads of their own, as many as there are cores, and share them in turns of a tick. The host's
+//! Guests run on threads of their own, as many as there are cores, and share them in turns of a tick; those that may have
+//! much memory have other threads than the rest, because one instruction may write all of it. The host's
 //! threads never run a guest: heartbeats, settlement and the guests' own HTTP go on whatever guests do.
 //!
 //! Absent on purpose: a store that outlives an attempt (its memory would carry one job's data to the next), names looked
@@ -82,8 +83,10 @@ struct Inner {
     shared: Shared,
     /// Where guests run.
     guests: Handle,
-    /// The threads behind it; there until this is dropped.
-    threads: Option<Runtime>,
+    /// Where those run that may have much memory: one of their instructions can take long.
+    large: Handle,
+    /// The threads behind both; there until this is dropped.
+    threads: [Option<Runtime>; 2],
 }
 
 /// Why a sandbox could not be set up. The host's fault.
@@ -130,13 +133,7 @@ impl Sandbox {
         let built = engine::build(slots, u32::try_from(cores).unwrap_or(u32::MAX), limits, cache)
             .map_err(SandboxError::Engine)?;
         let linker = link::linker(&built.engine).map_err(SandboxError::Engine)?;
-        let threads = Builder::new_multi_thread()
-            .worker_threads(cores)
-            .thread_name("kiln-guest")
-            .enable_time()
-            .event_interval(TURNS_BETWEEN_LOOKS)
-            .global_queue_interval(TURNS_BETWEEN_LOOKS)
-            .build()?;
+        let (guests, large) = (threads("kiln-guest", cores)?, threads("kiln-large", cores)?);
         let outside = settings.compiler.clone().zip(opened);
         let outside =
             outside.map(|(compiler, cache)| Outside::new(compiler, cache, &built.engine, built.unpooled.is_none()));
@@ -148,8 +145,9 @@ impl Sandbox {
                 control: control.clone(),
                 commons: Arc::new(Commons::new(limits.size(Limit::GuestMemory), slots as usize)),
             },
-            guests: threads.handle().clone(),
-            threads: Some(threads),
+            guests: guests.handle().clone(),
+            large: large.handle().clone(),
+            threads: [Some(guests), Some(large)],
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -236,10 +234,27 @@ fn open_cache(settings: &SandboxSettings) -> Result<(Option<Opened>, Option<Stri
     Ok((opened.or(scratch), uncached))
 }
 
+/// Threads that guests share in turns.
+fn threads(name: &str, count: usize) -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(count)
+        .thread_name(name)
+        .enable_time()
+        .event_interval(TURNS_BETWEEN_LOOKS)
+        .global_queue_interval(TURNS_BETWEEN_LOOKS)
+        .build()
+}
+
+impl Inner {
+    fn threads_for(&self, large: bool) -> &Handle {
+        if large { &self.large } else { &self.guests }
+    }
+}
+
 impl Drop for Inner {
     /// Lets go of the guest threads without waiting for them: this may run on one of them, or on a host thread.
     fn drop(&mut self) {
-        if let Some(threads) = self.threads.take() {
+        for threads in self.threads.iter_mut().filter_map(Option::take) {
             threads.shutdown_background();
         }
     }

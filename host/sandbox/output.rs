@@ -12,7 +12,7 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// Bytes a guest may write in one call, and so the most the host allocates for it.
+/// Bytes a guest is told it may write in one call, and so the most zeroes the host makes for it.
 const WRITE_BYTES: usize = 64 * 1024;
 
 /// What is left of a guest's output.
@@ -60,7 +60,10 @@ impl Tail {
 
     fn write(&self, bytes: &[u8]) {
         let mut buffer = self.lock();
-        buffer.bytes.extend_from_slice(bytes);
+        // A guest need not ask how much it may write: no more than is kept is ever copied.
+        let excess = bytes.len().saturating_sub(buffer.keep);
+        buffer.dropped += excess as u64;
+        buffer.bytes.extend_from_slice(&bytes[excess..]);
         if buffer.bytes.len() >= 2 * buffer.keep {
             buffer.cut();
         }

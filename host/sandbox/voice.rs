@@ -152,3 +152,19 @@ fn line(text: &str, keep: usize) -> Cow<'_, str> {
     }
     Cow::Owned(escaped)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_forges_no_line_and_steers_no_terminal() {
+        let forged = "no\n\r\u{1b}[2J2026-01-01 INFO job completed\0\u{9b}\u{85}!\n";
+        assert_eq!(
+            line(forged, 1000),
+            "no\\n\\r\\u{1b}[2J2026-01-01 INFO job completed\\u{0}\\u{9b}\\u{85}!"
+        );
+        assert_eq!(line("één\ttab", 1000), "één\ttab");
+        assert_eq!(line("één", 3), "é", "no character is cut in two");
+    }
+}

@@ -116,13 +116,10 @@ async fn a_name_cannot_forge_a_line_or_steer_a_terminal() -> anyhow::Result<()> 
     let host = TestHost::new()?;
     let bytes = wat::parse_str(r#"(component (import "url=<a\1b[2K\nit loads>" (instance)))"#)?;
     let inspection = host.sandbox.inspect(&bytes, &Manifest::default())?;
-    assert_eq!(inspection.imports[0].name, "url=<a\u{fffd}[2K; it loads>");
+    assert_eq!(inspection.imports[0].name, "url=<a\u{fffd}[2K\u{fffd}it loads>");
     let long = wat::parse_str(format!("(component (import \"{}\" (func)))", "a".repeat(90_000)))?;
-    let said = host.refusal(&long);
-    assert!(
-        said.starts_with("imports what Kiln does not offer: aaa") && said.len() < 5_000,
-        "{said}"
-    );
+    let inspection = host.sandbox.inspect(&long, &Manifest::default())?;
+    assert!(inspection.imports[0].name.len() < 1_000);
     Ok(())
 }
 

@@ -10,6 +10,7 @@
 #[macro_use]
 mod stores;
 
+mod aftermath;
 mod bundled;
 mod cli;
 mod codec;
@@ -19,8 +20,10 @@ mod doctor;
 mod egress;
 mod folder;
 mod guests;
+mod hostile;
 mod hosts;
 mod http_limits;
+mod leaks;
 mod leases;
 mod loading;
 mod model;

@@ -1,0 +1,12 @@
+;; Drops standard output, then waits until it can write to it.
+(import "wasi:cli/stdout@0.2.0" "get-stdout" (func $stdout (result i32)))
+(import "wasi:io/streams@0.2.0" "[method]output-stream.subscribe" (func $subscribe (param i32) (result i32)))
+(import "wasi:io/streams@0.2.0" "[resource-drop]output-stream" (func $drop (param i32)))
+(import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
+(func (export "kiln:job/handler@0.1.0#handle") (type $handle)
+  (local $out i32) (local $ready i32)
+  (local.set $out (call $stdout))
+  (local.set $ready (call $subscribe (local.get $out)))
+  (call $drop (local.get $out))
+  (call $block (local.get $ready))
+  i32.const 0)

@@ -1,0 +1,12 @@
+;; Calls itself through a table, with a call to the host at every level, until the stack is used up.
+(import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))
+(table 1 funcref)
+(elem (i32.const 0) $deeper)
+(type $deep (func))
+(func $deeper (type $deep)
+  (drop (call $now))
+  (call_indirect (type $deep) (i32.const 0))
+  (drop (call $now)))
+(func (export "kiln:job/handler@0.1.0#handle") (type $handle)
+  (call $deeper)
+  unreachable)
