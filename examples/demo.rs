@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use kiln::config::SandboxSettings;
+use kiln::config::{PluginSettings, SandboxSettings};
 use kiln::job::Job;
-use kiln::plugins::Plugins;
+use kiln::plugins::{Plugins, Watching};
 use kiln::queue::{Push, QUEUE_DEFAULT, QueueName, Store, StoreSettings};
 use kiln::sandbox::Sandbox;
 use kiln::service::{self, ServiceSettings};
@@ -35,7 +35,7 @@ async fn main() -> anyhow::Result<()> {
 
     let concurrency = NonZeroU32::new(8).context("not zero")?;
     let sandbox = Arc::new(Sandbox::new(&SandboxSettings::new(concurrency), &Handle::current())?);
-    let plugins = Plugins::open(sandbox, &folder).await?;
+    let plugins = Plugins::open(sandbox, &folder, PluginSettings::default()).await?;
     let store = Store::open(&StoreSettings::new("memory:")).await?;
     let queue = QueueName::new(QUEUE_DEFAULT).map_err(anyhow::Error::msg)?;
 
@@ -49,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
 
     let settings = ServiceSettings {
         burst: true,
-        watch: false,
+        watching: Watching::default(),
         ..ServiceSettings::new(queue, concurrency)
     };
     service::run(settings, store.clone(), plugins, CancellationToken::new()).await?;

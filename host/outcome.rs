@@ -40,7 +40,7 @@ pub enum RetryHint {
 }
 
 /// How a job failed. A closed set: operators filter and alert by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureKind {
     /// The handler said permanent.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{RetryPolicy, Unknown};
+use crate::config::{HOLD_DEFAULT, RetryPolicy, Unknown};
 use crate::job::{DecodeError, Job, wrap_malformed};
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
 use crate::plugins::{Plugin, Plugins, Resolved};
@@ -83,6 +83,7 @@ impl Worker {
         let plugin = match self.plugins.resolve(&job.name) {
             Resolved::Plugin(plugin) => plugin,
             Resolved::Unloadable(why) => return unloadable(job, &why),
+            Resolved::Aside(why) => return self.set_aside(job, &why),
             Resolved::Unknown => return self.unhandled(job),
         };
         let cancel = Cancel {
@@ -93,8 +94,11 @@ impl Worker {
             return Settlement::Requeue;
         };
         let queue = delivery.queue().as_str();
+        let running = plugin.start();
         let attempt = plugin.handler.attempt(turn, &job, queue, &cancel).await;
+        drop(running);
         log_attempt(&job, &plugin, &attempt);
+        self.plugins.note(&plugin, &attempt.outcome);
         retry::settle(&plugin.retry, job, attempt.outcome, moment())
     }
 
@@ -136,6 +140,21 @@ impl Worker {
                 retry::hold(job, &failure, wait, moment())
             }
         }
+    }
+
+    /// The fate of a job whose plugin is set aside: it goes back unharmed, until the plugin serves again.
+    fn set_aside(&self, job: Job, why: &str) -> Settlement {
+        let (id, name) = (job.id.as_str(), job.name.as_str());
+        if self.told.is_news(name) {
+            tracing::warn!(
+                id,
+                name,
+                why,
+                "the plugin for this job is set aside; it is held, as others of its name are"
+            );
+        }
+        let failure = Failure::new(FailureKind::Unloadable, format!("its plugin is set aside: {why}"));
+        retry::hold(job, &failure, HOLD_DEFAULT, moment())
     }
 
     async fn unpark(&self, delivery: &Delivery) -> bool {
@@ -201,16 +220,16 @@ fn moment() -> Moment {
 /// What a producer or a guest wrote is logged as a value, never as text: quoted, no line can be forged with it.
 fn log_attempt(job: &Job, plugin: &Plugin, attempt: &Attempt) {
     let (id, name) = (job.id.as_str(), job.name.as_str());
-    let digest = plugin.handler.short_digest();
+    let (plugin, digest) = (plugin.handler.name(), plugin.handler.short_digest());
     let number = job.next_attempt();
     let duration_ms = (attempt.report.duration.as_secs_f64() * 1e4).round() / 10.0;
     let peak_memory_bytes = attempt.report.peak_memory_bytes;
     match &attempt.outcome {
         Outcome::Completed { .. } => {
-            tracing::debug!(id, name, %digest, attempt = number, duration_ms, peak_memory_bytes, "job completed");
+            tracing::debug!(id, name, plugin, %digest, attempt = number, duration_ms, peak_memory_bytes, "job completed");
         }
         Outcome::Cancelled => {
-            tracing::info!(id, name, %digest, attempt = number, duration_ms, "attempt cancelled; the job goes back, unless another host has it");
+            tracing::info!(id, name, plugin, %digest, attempt = number, duration_ms, "attempt cancelled; the job goes back, unless another host has it");
         }
         Outcome::Failed { failure, retry } => {
             let (kind, why) = (failure.kind, failure.message.as_str());
@@ -223,7 +242,7 @@ fn log_attempt(job: &Job, plugin: &Plugin, attempt: &Attempt) {
             let cpu_ms = failure.cpu_ms;
             let backtrace = failure.backtrace.as_deref().map(log_head);
             let stderr = failure.stderr.as_deref().map(log_tail);
-            tracing::info!(id, name, %digest, %kind, attempt = number, duration_ms, cpu_ms, peak_memory_bytes, why, backtrace, stderr, "{fate}");
+            tracing::info!(id, name, plugin, %digest, %kind, attempt = number, duration_ms, cpu_ms, peak_memory_bytes, why, backtrace, stderr, "{fate}");
         }
     }
 }

@@ -16,7 +16,7 @@ use tracing::subscriber::{NoSubscriber, with_default};
 use super::plugin::HostArgs;
 use super::store::StoreArgs;
 use super::{machine, printable};
-use crate::config::{LIMITS, Limit, Limits, SandboxSettings, Scope, Source};
+use crate::config::{LIMITS, Limit, Limits, PluginSettings, SandboxSettings, Scope, Source};
 use crate::plugins::{Listed, Plugins};
 use crate::queue::{QueueError, Store};
 use crate::sandbox::Sandbox;
@@ -142,11 +142,11 @@ fn check_sandbox(sandbox: &Sandbox, settings: &SandboxSettings) -> Vec<Finding> 
 
 /// Loads every plugin, as a worker would.
 async fn check_plugins(sandbox: Arc<Sandbox>, folder: &Path, findings: &mut Vec<Finding>) -> Vec<Listed> {
-    let opened = Plugins::open(sandbox, folder)
+    let opened = Plugins::open(sandbox, folder, PluginSettings::default())
         .with_subscriber(NoSubscriber::new())
         .await;
     let listed = match opened {
-        Ok(plugins) => plugins.list().await,
+        Ok(plugins) => plugins.list(),
         Err(err) => {
             findings.push(finding("plugins", Level::Bites, err.to_string()));
             return Vec::new();

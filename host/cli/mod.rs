@@ -6,6 +6,7 @@ mod failed;
 mod inspect;
 mod machine;
 mod plugin;
+mod plugins;
 mod push;
 mod queues;
 mod run;
@@ -30,7 +31,7 @@ Exit codes:
   2   wrong use: a flag, a value or a payload that makes no sense
   3   the store cannot be reached or used
   4   the plugin folder or a plugin cannot be used
-  5   there is no such failed entry
+  5   there is no such failed entry, or nothing to release
   6   worker: the grace period ended, attempts were interrupted, their jobs are back in their queues
   7   doctor: something would bite a worker
   130 worker: stopped at once by a second signal; its jobs come back when its lease runs out
@@ -84,6 +85,7 @@ enum Command {
     Run(run::RunArgs),
     Inspect(inspect::InspectArgs),
     Doctor(doctor::DoctorArgs),
+    Plugins(plugins::PluginsArgs),
     Queues(queues::QueuesArgs),
     Failed(failed::FailedArgs),
     #[command(hide = true)]
@@ -143,6 +145,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(args).await,
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Doctor(args) => doctor::doctor(args).await,
+        Command::Plugins(args) => plugins::plugins(args).await,
         Command::Queues(args) => queues::queues(args).await,
         Command::Failed(args) => failed::failed(args).await,
         Command::Compile(args) => Ok(compile::compile(args)),

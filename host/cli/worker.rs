@@ -3,20 +3,22 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::plugin::HostArgs;
 use super::push::{Batch, BatchFile};
 use super::store::{StoreArgs, duration, positive_duration};
 use super::{EXIT_STORE, Usage, machine};
-use crate::config::{HOLD_DEFAULT, Unknown};
-use crate::plugins::{PluginError, Plugins};
+use crate::config::{HOLD_DEFAULT, PluginSettings, QUARANTINE_LEAST_ATTEMPTS, Quarantine, Unknown};
+use crate::plugins::{PluginError, Plugins, Watching};
 use crate::queue::{QUEUE_DEFAULT, QueueName, Retention, Store, StoreSettings};
 use crate::service::{self, Drained, ServiceSettings};
 
@@ -64,7 +66,12 @@ pub(super) struct WorkerArgs {
     /// What becomes of a job that no plugin handles
     #[arg(long, env = "KILN_UNKNOWN", value_enum, default_value = "fail", value_name = "FATE")]
     unknown: UnknownFate,
-    /// Do not reload plugins that change
+    /// Set a version of a plugin aside when more than this share of its attempts within this time trap, time out or run
+    /// out of memory (at least 20 attempts): the version before it serves again, or its jobs wait. `kiln plugins` tells why,
+    /// and releases it [default: never]
+    #[arg(long, env = "KILN_QUARANTINE", value_parser = quarantine, value_name = "PERCENT/DURATION")]
+    quarantine: Option<Quarantine>,
+    /// Do not reload plugins that change; SIGHUP still does
     #[arg(long, env = "KILN_NO_WATCH", value_parser = BoolishValueParser::new())]
     no_watch: bool,
     /// Push the jobs of this NDJSON file first (- for standard input); the way to use --store memory:
@@ -109,10 +116,18 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         ..args.store.settings()
     };
     let store = Store::open(&settings).await?;
-    let plugins = Plugins::open(args.host.open()?, &folder).await?;
+    let plugin_settings = PluginSettings {
+        quarantine: args.quarantine,
+        ..PluginSettings::default()
+    };
+    let plugins = Plugins::open(args.host.open()?, &folder, plugin_settings).await?;
     if let Some(batch) = batch {
         batch.push(&store, &args.queues[0].0).await?;
     }
+    let watching = Watching {
+        by_itself: !args.no_watch,
+        ..Watching::default()
+    };
     let settings = ServiceSettings {
         queues: args.queues,
         strict: args.strict,
@@ -125,10 +140,11 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         lease: args.lease,
         burst: args.burst,
         unknown: args.unknown.into(),
-        watch: !args.no_watch,
+        watching: watching.clone(),
     };
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone(), Signals::new()?));
+    tokio::spawn(look_on_signal(on(SignalKind::hangup())?, watching.asked));
     if plugins.jobs().is_empty() {
         tracing::warn!(folder = %folder.display(), "no plugin is loaded: no job can be run");
     }
@@ -160,7 +176,6 @@ struct Signals {
 
 impl Signals {
     fn new() -> anyhow::Result<Self> {
-        let on = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             terminate: on(SignalKind::terminate())?,
             interrupt: on(SignalKind::interrupt())?,
@@ -175,6 +190,17 @@ impl Signals {
     }
 }
 
+fn on(kind: SignalKind) -> anyhow::Result<Signal> {
+    signal(kind).context("cannot listen for signals")
+}
+
+/// Has the plugin folder looked at whenever the signal comes.
+async fn look_on_signal(mut signal: Signal, asked: Arc<Notify>) {
+    while signal.recv().await.is_some() {
+        asked.notify_one();
+    }
+}
+
 async fn stop_on_signal(stop: CancellationToken, mut signals: Signals) {
     signals.next().await;
     tracing::info!("stopping; a second signal stops at once");
@@ -186,6 +212,24 @@ async fn stop_on_signal(stop: CancellationToken, mut signals: Signals) {
     }
     tracing::warn!("stopped at once; what was in flight comes back when the lease runs out");
     std::process::exit(EXIT_SECOND_SIGNAL);
+}
+
+/// `50%/1m`: more than half of the attempts within a minute.
+fn quarantine(text: &str) -> Result<Quarantine, String> {
+    let wrong = || format!("{text:?}: write it like 50%/1m");
+    let (percent, window) = text.split_once('/').ok_or_else(wrong)?;
+    let percent: f64 = percent
+        .strip_suffix('%')
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(wrong)?;
+    if !(0.0..100.0).contains(&percent) {
+        return Err("the share must be at least 0% and less than 100%".to_owned());
+    }
+    Ok(Quarantine {
+        share: percent / 100.0,
+        window: positive_duration(window)?,
+        least_attempts: QUARANTINE_LEAST_ATTEMPTS,
+    })
 }
 
 fn weighted_queue(text: &str) -> Result<(QueueName, NonZeroU32), String> {

@@ -15,6 +15,8 @@ use crate::line::one_line;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Manifest {
+    /// What it is called, for people: in logs and in `kiln plugins`.
+    pub version: Option<String>,
     /// The job names it handles; the file's stem where it names none.
     pub jobs: Option<Vec<String>>,
     /// The most time an attempt may take; a job that asks for more gets this.

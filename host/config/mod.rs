@@ -100,6 +100,41 @@ impl SandboxSettings {
 /// so long that a hundred thousand of them do not keep a host busy.
 pub const HOLD_DEFAULT: Duration = Duration::from_secs(10);
 
+/// When a version of a plugin is set aside.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quarantine {
+    /// The share of attempts, between 0 and 1, beyond which faults are too many.
+    pub share: f64,
+    /// The time looked back upon.
+    pub window: Duration,
+    /// Attempts within the window before anything is concluded from them.
+    pub least_attempts: u32,
+}
+
+/// Attempts before anything is concluded about a version: a single bad job among few must not take a plugin away.
+pub const QUARANTINE_LEAST_ATTEMPTS: u32 = 20;
+
+/// How long a plugin serves on whose file is gone: what is deleted is often about to be created anew.
+pub const HOLD_REMOVED_DEFAULT: Duration = Duration::from_secs(5);
+
+/// How the plugin folder is dealt with.
+#[derive(Debug, Clone)]
+pub struct PluginSettings {
+    /// How long a plugin serves on whose file is gone.
+    pub hold_removed: Duration,
+    /// When a version is set aside; none: never.
+    pub quarantine: Option<Quarantine>,
+}
+
+impl Default for PluginSettings {
+    fn default() -> Self {
+        Self {
+            hold_removed: HOLD_REMOVED_DEFAULT,
+            quarantine: None,
+        }
+    }
+}
+
 /// What becomes of a job that no plugin handles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unknown {

@@ -1,20 +1,17 @@
-//! The plugin folder: which files are plugins, and how one is read.
+//! The plugin folder: which files are plugins, and what becomes of one that changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::Instant;
 
-use bytesize::ByteSize;
-use rustix::fs::OFlags;
-
+use super::files::{Content, Files, claimed, manifest_path};
 use super::{Plugin, PluginError};
-use crate::config::{Limit, Limits, MAX_MANIFEST_BYTES, Manifest};
-use crate::sandbox::{LoadError, Sandbox};
+use crate::config::Manifest;
+use crate::sandbox::{Handler, Sandbox};
 
-/// Tells, without reading a file, that it is the one seen before.
+/// Tells, without reading a file, that it is most likely the one seen before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fingerprint {
     wasm: Stat,
@@ -24,19 +21,21 @@ pub(super) struct Fingerprint {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stat {
     len: u64,
-    modified: Option<SystemTime>,
+    /// When it was last written to, and when it was last changed in any way: nobody can set that one back.
+    times: [(i64, i64); 2],
     /// A file renamed into place may be as long and as old as the one before.
-    #[cfg(unix)]
-    inode: u64,
+    place: (u64, u64),
 }
 
 impl Stat {
     fn of(metadata: &Metadata) -> Self {
         Self {
             len: metadata.len(),
-            modified: metadata.modified().ok(),
-            #[cfg(unix)]
-            inode: std::os::unix::fs::MetadataExt::ino(metadata),
+            times: [
+                (metadata.mtime(), metadata.mtime_nsec()),
+                (metadata.ctime(), metadata.ctime_nsec()),
+            ],
+            place: (metadata.dev(), metadata.ino()),
         }
     }
 }
@@ -82,12 +81,10 @@ pub(super) fn scan(folder: &Path) -> Result<Scan, PluginError> {
         if metadata.is_dir() {
             continue;
         }
-        let manifest = fs::metadata(manifest_path(&path))
-            .ok()
-            .map(|metadata| Stat::of(&metadata));
+        let manifest = fs::metadata(manifest_path(&path)).ok();
         let fingerprint = Fingerprint {
             wasm: Stat::of(&metadata),
-            manifest,
+            manifest: manifest.as_ref().map(Stat::of),
         };
         let source = Source {
             stem: stem.clone(),
@@ -100,33 +97,82 @@ pub(super) fn scan(folder: &Path) -> Result<Scan, PluginError> {
     Ok(found)
 }
 
+/// What a file came to when it was read.
+pub(super) enum Loaded {
+    /// Its content is what it was the last time.
+    Same,
+    /// A version that runs.
+    Version(Box<Plugin>, Content),
+    /// One that does not.
+    Fault {
+        why: PluginError,
+        /// The job names it claims: they wait for it to be mended.
+        jobs: Vec<String>,
+        /// None where it could not be read.
+        content: Option<Content>,
+    },
+}
+
 impl Source {
-    /// Reads, compiles and links it. The error comes with the names the plugin claims.
-    pub(super) fn load(self, sandbox: &Sandbox) -> Result<Plugin, (PluginError, Vec<String>)> {
-        let named = vec![self.stem.clone()];
+    /// Reads it; compiles and links it, unless only its manifest is new. `good` is the last version of it that loaded,
+    /// `last` what was in it when it was last read.
+    pub(super) fn load(self, sandbox: &Sandbox, good: Option<&Plugin>, last: Option<&Content>) -> Loaded {
+        let started = Instant::now();
         let read = self
             .stays_inside()
-            .and_then(|()| read_plugin(&self.path, sandbox.limits()));
-        let (bytes, manifest) = read.map_err(|err| {
-            // However wrong the manifest, the jobs it names are this plugin's: they wait for it to be mended.
-            let claimed = claimed(&self.path).unwrap_or_else(|| named.clone());
-            (err, claimed)
-        })?;
-        let jobs = manifest.jobs.clone().unwrap_or(named);
-        match sandbox.load(&self.stem, &bytes, &manifest) {
-            Ok(handler) => Ok(Plugin {
-                handler,
-                retry: manifest.retry,
-                jobs,
-            }),
-            Err(source) => Err((
-                PluginError::Load {
-                    path: self.path,
-                    source,
-                },
-                jobs,
-            )),
+            .and_then(|()| Files::read(&self.path, sandbox.limits()));
+        let files = match read {
+            Ok(files) if last == Some(&files.content) => return Loaded::Same,
+            Ok(files) => files,
+            Err(why) => return self.fault(why, None),
+        };
+        let manifest = match files.manifest {
+            Ok(manifest) => manifest,
+            Err(why) => return self.fault(why, Some(files.content)),
+        };
+        let old = good.map(|good| &good.handler);
+        let handler = match old.filter(|old| old.digest() == files.content.wasm) {
+            Some(old) => sandbox.reconfigure(old, &manifest),
+            None => sandbox.load(&self.stem, &files.bytes, &manifest),
+        };
+        match handler {
+            Ok(handler) => {
+                let plugin = self.version(handler, old, manifest, files.bytes.len(), started);
+                Loaded::Version(Box::new(plugin), files.content)
+            }
+            Err(source) => {
+                let path = self.path.clone();
+                self.fault(PluginError::Load { path, source }, Some(files.content))
+            }
         }
+    }
+
+    fn version(
+        &self,
+        mut handler: Handler,
+        old: Option<&Handler>,
+        manifest: Manifest,
+        len: usize,
+        started: Instant,
+    ) -> Plugin {
+        if let Some(old) = old {
+            handler.share_turns(old);
+        }
+        let jobs = manifest.jobs.unwrap_or_else(|| vec![self.stem.clone()]);
+        Plugin::new(
+            handler,
+            manifest.retry,
+            jobs,
+            manifest.version,
+            len as u64,
+            started.elapsed(),
+        )
+    }
+
+    /// However wrong the manifest, the jobs it names are this plugin's.
+    fn fault(&self, why: PluginError, content: Option<Content>) -> Loaded {
+        let jobs = claimed(&self.path).unwrap_or_else(|| vec![self.stem.clone()]);
+        Loaded::Fault { why, jobs, content }
     }
 
     /// Refuses a link out of the folder: whoever may write to it could have us read, and name in a log, any file of ours.
@@ -144,71 +190,4 @@ impl Source {
         }
         Ok(())
     }
-}
-
-/// The jobs that a manifest names, whatever else is wrong with it.
-fn claimed(wasm: &Path) -> Option<Vec<String>> {
-    let text = read_manifest(&manifest_path(wasm)).ok()?;
-    text.parse::<toml::Table>().ok()?.remove("jobs")?.try_into().ok()
-}
-
-/// Reads a plugin's file and its manifest, if there is one.
-///
-/// # Errors
-/// When a file cannot be read or is too large, or the manifest is wrong.
-pub fn read_plugin(path: &Path, host: &Limits) -> Result<(Vec<u8>, Manifest), PluginError> {
-    let manifest = read_its_manifest(path)?;
-    // That it wants too much is for the sandbox to say.
-    let limits = host.with(&manifest.wishes()).unwrap_or_else(|_| host.clone());
-    let limit = limits.get(Limit::PluginBytes);
-    let bytes = read(path, limit).map_err(|source| PluginError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    if bytes.len() as u64 > limit {
-        let limit = ByteSize::b(limit);
-        return Err(PluginError::Load {
-            path: path.to_owned(),
-            source: LoadError::TooLarge { limit },
-        });
-    }
-    Ok((bytes, manifest))
-}
-
-fn read_its_manifest(wasm: &Path) -> Result<Manifest, PluginError> {
-    let path = manifest_path(wasm);
-    if path == wasm {
-        // Somebody named the manifest; that it is no component is for the sandbox to say.
-        return Ok(Manifest::default());
-    }
-    match read_manifest(&path) {
-        Ok(text) => Manifest::parse(&text).map_err(|message| PluginError::Manifest { path, message }),
-        Err(err) if err.kind() == ErrorKind::NotFound => Ok(Manifest::default()),
-        Err(source) => Err(PluginError::Read { path, source }),
-    }
-}
-
-fn read_manifest(path: &Path) -> io::Result<String> {
-    let bytes = read(path, MAX_MANIFEST_BYTES)?;
-    if bytes.len() as u64 > MAX_MANIFEST_BYTES {
-        return Err(io::Error::other("larger than a manifest may be: 1 MiB"));
-    }
-    String::from_utf8(bytes).map_err(|_| io::Error::other("not UTF-8 text"))
-}
-
-/// Reads a regular file, and at most one byte more than `max` of it: it may grow while it is read.
-fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
-    // A pipe would have us wait for somebody to write to it.
-    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
-    let file = fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(max + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn manifest_path(wasm: &Path) -> PathBuf {
-    wasm.with_extension("toml")
 }

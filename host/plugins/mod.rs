@@ -1,36 +1,43 @@
 //! Job name → handler, swapped atomically.
 //!
-//! A plugin is `NAME.wasm` in the plugin folder, with `NAME.toml` beside it where the operator has something to say.
-//! Whoever resolves a name holds that version until the attempt ends, whatever happens to the folder meanwhile. A file
-//! that does not load changes nothing: the version in service stays.
+//! A plugin is `NAME.wasm` in the plugin folder, with `NAME.toml` beside it where the operator has something to say;
+//! folders within it are not looked into. Whoever resolves a name holds that version until the attempt ends, whatever
+//! happens to the folder meanwhile. A file that does not load changes nothing: the version in service stays.
+//!
+//! What counts is the folder's content: events only say when to look, and a file whose bytes are those in service is
+//! the version in service, however it came there.
 
+mod entry;
+mod files;
 mod folder;
+mod plugin;
+mod quarantine;
+mod report;
+mod stats;
+mod table;
 mod watch;
 
-use std::collections::hash_map::Entry as Place;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 
-use crate::config::RetryPolicy;
+use crate::config::PluginSettings;
+use crate::outcome::Outcome;
 use crate::sandbox::{Handler, LoadError, Sandbox};
+use entry::Entry;
 use folder::{Fingerprint, Scan, Source};
+use table::{Table, table};
 
-pub use folder::read_plugin;
-pub use watch::watch;
-
-/// A plugin in service.
-#[derive(Debug)]
-pub struct Plugin {
-    /// What runs.
-    pub handler: Handler,
-    /// When its failed attempts are made again.
-    pub retry: RetryPolicy,
-    jobs: Vec<String>,
-}
+pub use files::read_plugin;
+pub use plugin::Plugin;
+pub use report::{HostReport, PluginReport, VersionReport};
+pub use stats::{LastError, Running};
+pub use watch::{Watching, watch};
 
 /// What a job name stands for at this moment.
 #[derive(Debug, Clone)]
@@ -39,6 +46,8 @@ pub enum Resolved {
     Plugin(Arc<Plugin>),
     /// A plugin claims it, but none of its versions has loaded. Says why.
     Unloadable(Arc<str>),
+    /// Its plugin is set aside, and no version before it can serve. Says why.
+    Aside(Arc<str>),
     /// Nobody claims it.
     Unknown,
 }
@@ -82,16 +91,28 @@ pub enum PluginError {
 pub struct Plugins {
     sandbox: Arc<Sandbox>,
     folder: PathBuf,
-    table: ArcSwap<HashMap<String, Resolved>>,
-    /// What is known of the folder. Locked while the folder is compared with it.
-    seen: tokio::sync::Mutex<Seen>,
+    settings: PluginSettings,
+    table: ArcSwap<Table>,
+    /// What each file came to, by stem. Locked for moments only.
+    entries: Mutex<BTreeMap<String, Entry>>,
+    /// Held while the folder is compared with that: plugins are loaded one at a time.
+    looking: tokio::sync::Mutex<Looking>,
 }
 
-/// What was found in the folder.
+/// How sure it is that nobody writes to the folder just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Events say so; they named these plugins, whose files may have changed without showing it.
+    Quiet(BTreeSet<String>),
+    /// Nobody tells: what changed has to look the same twice before it is read.
+    Blind,
+}
+
+/// What is remembered from one look at the folder to the next.
 #[derive(Debug, Default)]
-struct Seen {
-    /// What each file came to, by stem.
-    entries: BTreeMap<String, Entry>,
+struct Looking {
+    /// What looked changed the last time.
+    unsettled: BTreeMap<String, Fingerprint>,
     /// Files of native code, of which a warning was logged.
     precompiled: BTreeSet<PathBuf>,
 }
@@ -101,28 +122,18 @@ struct Seen {
 pub struct Listed {
     /// Its file's stem.
     pub name: String,
-    /// What is in service; none: no version has loaded.
+    /// The last version that loaded; none: none has.
     pub plugin: Option<Arc<Plugin>>,
     /// Why the file as it is does not load; none: it does.
     pub fault: Option<Arc<str>>,
 }
 
 impl Listed {
-    /// The handler in service.
+    /// The handler of the last version that loaded.
     #[must_use]
     pub fn handler(&self) -> Option<&Handler> {
         self.plugin.as_deref().map(|plugin| &plugin.handler)
     }
-}
-
-/// What one file came to.
-#[derive(Debug)]
-struct Entry {
-    seen: Fingerprint,
-    /// The last version that loaded.
-    good: Option<Arc<Plugin>>,
-    /// What is wrong with the file as it is, and the names it claims.
-    fault: Option<(Arc<str>, Vec<String>)>,
 }
 
 impl fmt::Debug for Plugins {
@@ -139,12 +150,18 @@ impl Plugins {
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub async fn open(sandbox: Arc<Sandbox>, folder: &Path) -> Result<Arc<Self>, PluginError> {
+    pub async fn open(
+        sandbox: Arc<Sandbox>,
+        folder: &Path,
+        settings: PluginSettings,
+    ) -> Result<Arc<Self>, PluginError> {
         let plugins = Arc::new(Self {
             sandbox,
             folder: folder.to_owned(),
+            settings,
             table: ArcSwap::default(),
-            seen: tokio::sync::Mutex::default(),
+            entries: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
         });
         if !folder.is_dir() {
             return Err(PluginError::Folder(folder.to_owned()));
@@ -162,7 +179,11 @@ impl Plugins {
     /// What `name` stands for now.
     #[must_use]
     pub fn resolve(&self, name: &str) -> Resolved {
-        self.table.load().get(name).cloned().unwrap_or(Resolved::Unknown)
+        match self.table.load().get(name) {
+            Some(Resolved::Plugin(plugin)) => plugin.serving(name),
+            Some(other) => other.clone(),
+            None => Resolved::Unknown,
+        }
     }
 
     /// The job names that have a handler.
@@ -179,111 +200,149 @@ impl Plugins {
     }
 
     /// Every plugin of the folder, by name.
-    pub async fn list(&self) -> Vec<Listed> {
-        let seen = self.seen.lock().await;
-        let listed = seen.entries.iter().map(|(stem, entry)| Listed {
+    #[must_use]
+    pub fn list(&self) -> Vec<Listed> {
+        let entries = self.entries();
+        let listed = entries.iter().map(|(stem, entry)| Listed {
             name: stem.clone(),
             plugin: entry.good.clone(),
-            fault: entry.fault.as_ref().map(|(fault, _)| Arc::clone(fault)),
+            fault: entry.fault.as_ref().map(|fault| Arc::clone(&fault.why)),
         });
         listed.collect()
     }
 
-    /// Brings the table up to what the folder holds. Files that did not change are not read again.
+    /// The names of all plugins.
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        self.entries().keys().cloned().collect()
+    }
+
+    /// What an operator is told of a host that has served with these since then.
+    #[must_use]
+    pub fn report(&self, since: Timestamp) -> HostReport {
+        HostReport {
+            since: since.to_string(),
+            at: Timestamp::now().to_string(),
+            plugins: self.list().iter().map(PluginReport::of).collect(),
+        }
+    }
+
+    /// Notes what an attempt came to, and sets its version aside if it was one too many.
+    pub fn note(&self, plugin: &Plugin, outcome: &Outcome) {
+        let Some(why) = plugin.note(outcome, self.settings.quarantine.as_ref()) else {
+            return;
+        };
+        if plugin.set_aside(&why) {
+            let (name, digest) = (plugin.handler.name(), plugin.handler.short_digest());
+            let instead = plugin.instead();
+            let instead = instead.as_deref().map(|plugin| plugin.handler.short_digest());
+            tracing::error!(plugin = name, %digest, instead, why, "plugin set aside; kiln plugins release brings it back");
+        }
+    }
+
+    /// Serves with a plugin again that was set aside. False: it was not.
+    pub fn release(&self, name: &str) -> bool {
+        let good = self.entries().get(name).and_then(|entry| entry.good.clone());
+        let released = good.is_some_and(|plugin| plugin.release());
+        if released {
+            tracing::info!(plugin = name, "plugin released; it serves again");
+        }
+        released
+    }
+
+    /// Brings the table up to what the folder holds, whoever may still be writing to it.
     ///
     /// # Errors
     /// When the folder cannot be read; the table then stays as it is.
     pub async fn refresh(&self) -> Result<(), PluginError> {
-        let mut seen = self.seen.lock().await;
+        self.look(&Look::Quiet(BTreeSet::new())).await.map(drop)
+    }
+
+    /// Brings the table up to what the folder holds. Files that did not change are not read again. Returns when it should
+    /// be looked at again, if that is known.
+    pub(crate) async fn look(&self, look: &Look) -> Result<Option<Duration>, PluginError> {
+        let mut looking = self.looking.lock().await;
         let Scan { sources, precompiled } = folder::scan(&self.folder)?;
-        for file in precompiled.difference(&seen.precompiled) {
+        for file in precompiled.difference(&looking.precompiled) {
             tracing::warn!(file = %file.display(), "native code is not loaded; put the .wasm file it was made from here");
         }
-        seen.precompiled = precompiled;
-        let entries = &mut seen.entries;
-        let mut changed = false;
-        entries.retain(|stem, _| {
-            let stays = sources.contains_key(stem);
-            if !stays {
-                changed = true;
-                tracing::info!(plugin = %stem, "plugin removed");
-            }
-            stays
-        });
+        looking.precompiled = precompiled;
+        let mut again = self.let_go(&sources);
+        let unsettled = std::mem::take(&mut looking.unsettled);
         for (stem, source) in sources {
-            if entries.get(&stem).is_some_and(|entry| entry.seen == source.fingerprint) {
-                continue;
+            let old = self.entries().get(&stem).cloned();
+            let same = old.as_ref().is_some_and(|entry| entry.seen == source.fingerprint);
+            match look {
+                Look::Quiet(touched) if same && !touched.contains(&stem) => continue,
+                Look::Blind if same => continue,
+                Look::Blind if unsettled.get(&stem) != Some(&source.fingerprint) => {
+                    looking.unsettled.insert(stem, source.fingerprint);
+                    again = Some(watch::SETTLE);
+                    continue;
+                }
+                Look::Quiet(_) | Look::Blind => {}
             }
-            let good = entries.remove(&stem).and_then(|entry| entry.good);
-            entries.insert(stem, self.load(source, good).await);
-            changed = true;
+            let entry = self.load(source, old).await;
+            self.entries().insert(stem, entry);
+            self.publish();
         }
+        Ok(again)
+    }
+
+    /// Lets go of plugins whose files are gone, after a while: what is deleted is often about to be created anew. Returns
+    /// how long the next of them has left.
+    fn let_go(&self, sources: &BTreeMap<String, Source>) -> Option<Duration> {
+        let hold = self.settings.hold_removed;
+        let mut left = None;
+        let mut entries = self.entries();
+        let before = entries.len();
+        entries.retain(|stem, entry| {
+            if sources.contains_key(stem) {
+                entry.gone = None;
+                return true;
+            }
+            let gone = *entry.gone.get_or_insert_with(|| {
+                tracing::info!(plugin = %stem, hold_s = hold.as_secs_f64(), "plugin file gone; it serves on for a while");
+                Instant::now()
+            });
+            let rest = hold.saturating_sub(gone.elapsed());
+            if rest.is_zero() {
+                tracing::info!(plugin = %stem, "plugin removed");
+                return false;
+            }
+            left = Some(left.map_or(rest, |least: Duration| least.min(rest)));
+            true
+        });
+        let changed = entries.len() != before;
+        drop(entries);
         if changed {
-            let table = table(entries, &self.table.load());
-            self.table.store(Arc::new(table));
+            self.publish();
         }
-        Ok(())
+        left
     }
 
     /// Loads one file off the threads that serve the queue, or keeps its last good version.
-    async fn load(&self, source: Source, good: Option<Arc<Plugin>>) -> Entry {
-        let seen = source.fingerprint.clone();
+    async fn load(&self, source: Source, old: Option<Entry>) -> Entry {
         let stem = source.stem.clone();
+        let mut entry = old.unwrap_or_else(|| Entry::new(source.fingerprint.clone()));
+        entry.seen = source.fingerprint.clone();
+        entry.gone = None;
+        let (good, content) = (entry.good.clone(), entry.content.clone());
         let sandbox = Arc::clone(&self.sandbox);
-        let started = std::time::Instant::now();
-        let loaded = tokio::task::spawn_blocking(move || source.load(&sandbox)).await;
-        let fault = match loaded {
-            Ok(Ok(plugin)) => {
-                let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                let jobs = plugin.jobs.join(",");
-                let digest = plugin.handler.short_digest();
-                tracing::info!(plugin = %stem, %jobs, %digest, ms, replaced = good.is_some(), "plugin loaded");
-                return Entry {
-                    seen,
-                    good: Some(Arc::new(plugin)),
-                    fault: None,
-                };
-            }
-            Ok(Err((err, jobs))) => (err.to_string(), jobs),
-            Err(panic) => (format!("the compiler failed: {panic}"), vec![stem.clone()]),
-        };
-        let kept = good.is_some();
-        tracing::error!(plugin = %stem, in_service = kept, "plugin does not load: {}", fault.0);
-        Entry {
-            seen,
-            good,
-            fault: Some((fault.0.into(), fault.1)),
+        let loading = tokio::task::spawn_blocking(move || source.load(&sandbox, good.as_deref(), content.as_ref()));
+        match loading.await {
+            Ok(loaded) => entry.take_in(&stem, loaded, self.settings.quarantine.is_some()),
+            Err(panic) => entry.refuse(&stem, &format!("the compiler failed: {panic}"), vec![stem.clone()]),
         }
+        entry
     }
-}
 
-/// The table for these entries. Where several claim a name, the one that has it keeps it; else the first by file name
-/// gets it.
-fn table(entries: &BTreeMap<String, Entry>, old: &HashMap<String, Resolved>) -> HashMap<String, Resolved> {
-    let mut claims = Vec::new();
-    for (stem, entry) in entries {
-        match (&entry.good, &entry.fault) {
-            (Some(plugin), _) => {
-                let resolved = |job: &String| (job.clone(), stem, Resolved::Plugin(Arc::clone(plugin)));
-                claims.extend(plugin.jobs.iter().map(resolved));
-            }
-            (None, Some((fault, jobs))) => {
-                let resolved = |job: &String| (job.clone(), stem, Resolved::Unloadable(Arc::clone(fault)));
-                claims.extend(jobs.iter().map(resolved));
-            }
-            (None, None) => {}
-        }
+    /// Makes the entries what names resolve to.
+    fn publish(&self) {
+        let table = table(&self.entries(), &self.table.load());
+        self.table.store(Arc::new(table));
     }
-    let has_it = |job: &String, stem: &String| matches!(old.get(job), Some(Resolved::Plugin(plugin)) if plugin.handler.name() == stem);
-    claims.sort_by_key(|(job, stem, resolved)| (!has_it(job, stem), matches!(resolved, Resolved::Unloadable(_))));
-    let mut table = HashMap::new();
-    for (job, stem, resolved) in claims {
-        match table.entry(job) {
-            Place::Vacant(place) => _ = place.insert(resolved),
-            Place::Occupied(taken) => {
-                tracing::error!(plugin = %stem, job = taken.key(), "another plugin already handles this job; this one does not");
-            }
-        }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    table
 }

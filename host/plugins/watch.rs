@@ -1,55 +1,189 @@
 //! Hot reload: keeps the table at what the folder holds.
 //!
-//! Events only say that it is time to look; what counts is what the look finds. A slow look now and then makes up for
-//! events that never come, as on network file systems.
+//! Events only say that it is time to look, and whether anybody still writes; what counts is what the look finds. A slow
+//! look now and then makes up for events that never come, as on network file systems.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Plugins;
+use super::{Look, Plugins};
 
-/// How long the folder must be quiet before it is looked at: a copy arrives in many writes.
-const SETTLE: Duration = Duration::from_millis(100);
+/// How long the folder must be quiet before it is looked at: files that belong together come one after the other. Where
+/// no event tells whether anybody writes, a file must look the same for as long.
+pub(super) const SETTLE: Duration = Duration::from_millis(20);
+
+/// How long it must be quiet while a file in it was written to and not closed: a copy may stall.
+const SETTLE_OPEN: Duration = Duration::from_secs(1);
 
 /// How often the folder is looked at without any event.
 const RESCAN: Duration = Duration::from_secs(10);
 
+/// How often it is looked at where there are no events.
+const POLL: Duration = Duration::from_secs(1);
+
+/// When the folder is looked at.
+#[derive(Debug, Clone, Default)]
+pub struct Watching {
+    /// Whether to look by itself: on events, and now and then.
+    pub by_itself: bool,
+    /// Somebody wants it looked at now.
+    pub asked: Arc<Notify>,
+}
+
+/// What events have told since the last look.
+#[derive(Default)]
+struct Told {
+    /// Plugins whose files they named.
+    touched: BTreeSet<String>,
+    /// Files that were written to, and not closed since.
+    open: BTreeSet<PathBuf>,
+}
+
+/// Where events leave what they tell.
+#[derive(Clone, Default)]
+struct Ear {
+    told: Arc<Mutex<Told>>,
+    changed: Arc<Notify>,
+}
+
 /// Keeps `plugins` at what their folder holds, until `stop`.
-pub async fn watch(plugins: Arc<Plugins>, stop: CancellationToken) {
-    let changed = Arc::new(Notify::new());
-    let told = Arc::clone(&changed);
-    let on_event = move |event: notify::Result<notify::Event>| {
-        // Looking at the folder makes events of its own.
-        if event.is_ok_and(|event| !event.kind.is_access()) {
-            told.notify_one();
-        }
-    };
-    let watcher = notify::recommended_watcher(on_event).and_then(|mut watcher| {
-        watcher.watch(plugins.folder(), RecursiveMode::NonRecursive)?;
-        Ok(watcher)
-    });
-    if let Err(err) = &watcher {
-        tracing::warn!(%err, every_s = RESCAN.as_secs(), "cannot watch the plugin folder; looking at it instead");
-    }
+pub async fn watch(plugins: Arc<Plugins>, watching: Watching, stop: CancellationToken) {
+    let ear = Ear::default();
+    let mut watcher = watching
+        .by_itself
+        .then(|| Watch::start(plugins.folder(), &ear))
+        .flatten();
+    let mut next = Some(Instant::now() + RESCAN);
     loop {
-        tokio::select! {
+        let look = tokio::select! {
             () = stop.cancelled() => return,
-            () = changed.notified() => settled(&changed).await,
-            () = tokio::time::sleep(RESCAN) => {}
-        }
-        if let Err(err) = plugins.refresh().await {
+            () = watching.asked.notified() => {
+                tracing::info!("looking at the plugin folder, as asked");
+                Look::Quiet(plugins.names())
+            }
+            () = ear.changed.notified() => {
+                ear.settled().await;
+                Look::Quiet(ear.take())
+            }
+            () = until(next) => {
+                if watching.by_itself && watcher.as_ref().is_none_or(|watch| !watch.is_on(plugins.folder())) {
+                    // The folder itself was replaced, or could not be watched.
+                    watcher = Watch::start(plugins.folder(), &ear);
+                }
+                if watcher.is_some() { Look::Quiet(BTreeSet::new()) } else { Look::Blind }
+            }
+        };
+        let again = plugins.look(&look).await.unwrap_or_else(|err| {
             tracing::error!(%err, "cannot read the plugin folder; the plugins in service stay");
-        }
+            None
+        });
+        let regular = watching
+            .by_itself
+            .then_some(if watcher.is_some() { RESCAN } else { POLL });
+        next = again.into_iter().chain(regular).min().map(|wait| Instant::now() + wait);
     }
 }
 
-/// Returns once no event has come for a while, or they will not stop coming.
-async fn settled(changed: &Notify) {
-    let quiet = async { while tokio::time::timeout(SETTLE, changed.notified()).await.is_ok() {} };
-    // Either way it is time to look.
-    let _ = tokio::time::timeout(RESCAN, quiet).await;
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A folder being watched.
+struct Watch {
+    /// Which folder that is, whatever its name stands for by now.
+    place: Option<(u64, u64)>,
+    _watcher: RecommendedWatcher,
+}
+
+impl Watch {
+    fn start(folder: &Path, ear: &Ear) -> Option<Self> {
+        let hearing = ear.clone();
+        let started = notify::recommended_watcher(move |event: notify::Result<Event>| hearing.hear(event))
+            .and_then(|mut watcher| watcher.watch(folder, RecursiveMode::NonRecursive).map(|()| watcher));
+        match started {
+            Ok(watcher) => Some(Self {
+                place: place(folder),
+                _watcher: watcher,
+            }),
+            Err(err) => {
+                // Each failed attempt would say the same.
+                static SAID: std::sync::Once = std::sync::Once::new();
+                SAID.call_once(|| {
+                    tracing::warn!(%err, every_s = POLL.as_secs(), "cannot watch the plugin folder (fs.inotify limits?); looking at it instead");
+                });
+                None
+            }
+        }
+    }
+
+    fn is_on(&self, folder: &Path) -> bool {
+        self.place == place(folder)
+    }
+}
+
+fn place(folder: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(folder).ok().map(|found| (found.dev(), found.ino()))
+}
+
+impl Ear {
+    fn hear(&self, event: notify::Result<Event>) {
+        let Ok(event) = event else { return };
+        let mut told = self.told();
+        match event.kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
+                told.open.retain(|open| !event.paths.contains(open))
+            }
+            // Looking at the folder makes events of its own.
+            EventKind::Access(_) => return,
+            EventKind::Modify(ModifyKind::Data(_)) => told.open.extend(event.paths.iter().cloned()),
+            _ => told.open.retain(|open| !event.paths.contains(open)),
+        }
+        let stems = event.paths.iter().filter_map(|path| path.file_stem()?.to_str());
+        told.touched.extend(stems.map(str::to_owned));
+        drop(told);
+        self.changed.notify_one();
+    }
+
+    /// Returns once no event has come for a while, or they will not stop coming.
+    async fn settled(&self) {
+        let quiet = async {
+            loop {
+                let wait = if self.told().open.is_empty() {
+                    SETTLE
+                } else {
+                    SETTLE_OPEN
+                };
+                if timeout(wait, self.changed.notified()).await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Either way it is time to look.
+        tokio::select! {
+            () = quiet => {}
+            () = sleep(RESCAN) => {}
+        }
+    }
+
+    fn take(&self) -> BTreeSet<String> {
+        let mut told = self.told();
+        told.open.clear();
+        std::mem::take(&mut told.touched)
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -1,6 +1,7 @@
 //! A loaded plugin: makes a fresh sandbox for every attempt and runs the handler in it.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::load::Loaded;
 use super::plugin::Plugin;
 use super::state::State;
 use super::verdict::{self, Facts, Returned};
-use crate::config::{Limit, Limits};
+use crate::config::{Limit, Limits, Manifest};
 use crate::job::Job;
 use crate::outcome::Outcome;
 
@@ -33,7 +34,9 @@ pub struct Handler {
     sandbox: Arc<Inner>,
     plugin: Arc<Plugin>,
     loaded: Arc<Loaded>,
-    /// As many permits as the manifest allows attempts at once; none: no limit but the host's.
+    /// What the manifest says about attempts at once.
+    concurrency: Option<NonZeroU32>,
+    /// As many permits as that; none: no limit but the host's.
     permits: Option<Arc<Semaphore>>,
 }
 
@@ -53,13 +56,27 @@ impl fmt::Debug for Handler {
 }
 
 impl Handler {
-    pub(super) fn new(sandbox: Arc<Inner>, plugin: Plugin, loaded: Loaded, concurrency: Option<usize>) -> Self {
-        let permits = concurrency.map(|limit| Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))));
+    pub(super) fn new(sandbox: Arc<Inner>, plugin: Plugin, loaded: Arc<Loaded>, manifest: &Manifest) -> Self {
+        let concurrency = manifest.concurrency;
+        let permits = |limit: NonZeroU32| Arc::new(Semaphore::new((limit.get() as usize).min(Semaphore::MAX_PERMITS)));
         Self {
             sandbox,
             plugin: Arc::new(plugin),
-            loaded: Arc::new(loaded),
-            permits,
+            loaded,
+            concurrency,
+            permits: concurrency.map(permits),
+        }
+    }
+
+    pub(super) fn loaded(&self) -> &Arc<Loaded> {
+        &self.loaded
+    }
+
+    /// Counts its attempts together with those of an older version that may be run as often at once: what a plugin's
+    /// limit is for does not care which version runs.
+    pub fn share_turns(&mut self, old: &Self) {
+        if self.concurrency == old.concurrency {
+            self.permits.clone_from(&old.permits);
         }
     }
 

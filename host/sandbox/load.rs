@@ -132,7 +132,7 @@ fn check_format(bytes: &[u8], limits: &Limits) -> Result<(), LoadError> {
 }
 
 /// The slots of the pool that one instance takes: one for nearly every component.
-fn slots(component: &Component, limits: &Limits) -> Result<u32, LoadError> {
+pub(super) fn slots(component: &Component, limits: &Limits) -> Result<u32, LoadError> {
     // None where it imports modules, which Kiln does not offer.
     let Some(needs) = component.resources_required() else {
         return Ok(1);

@@ -47,6 +47,7 @@ pub use compile::{CompileOrder, Compiled, compile};
 pub use handler::{Handler, Turn};
 pub use imports::{Import, Offer};
 pub use output::Output;
+pub use plugin::digest;
 pub use refusal::LoadError;
 pub use voice::Count;
 
@@ -165,11 +166,31 @@ impl Sandbox {
     /// # Errors
     /// When the bytes are no component that can run here, or not within what the manifest allows. The plugin's fault.
     pub fn load(&self, name: &str, bytes: &[u8], manifest: &Manifest) -> Result<Handler, LoadError> {
-        let plugin = Plugin::new(name, bytes, manifest, &self.settings)?;
+        let plugin = Plugin::new(name, digest(bytes), manifest, &self.settings)?;
         let found = self.examine(bytes, &plugin.digest, &plugin.limits)?;
         let loaded = load::link(&self.linker, &found, &plugin.limits)?;
-        let concurrency = manifest.concurrency.map(|limit| limit.get() as usize);
-        Ok(Handler::new(Arc::clone(&self.inner), plugin, loaded, concurrency))
+        Ok(Handler::new(
+            Arc::clone(&self.inner),
+            plugin,
+            Arc::new(loaded),
+            manifest,
+        ))
+    }
+
+    /// Makes a handler of the same component with another manifest, without compiling anything.
+    ///
+    /// # Errors
+    /// When it cannot run within what the manifest allows.
+    pub fn reconfigure(&self, handler: &Handler, manifest: &Manifest) -> Result<Handler, LoadError> {
+        let plugin = Plugin::new(handler.name(), handler.digest().to_owned(), manifest, &self.settings)?;
+        let loaded = handler.loaded();
+        load::slots(loaded.pre.instance_pre().component(), &plugin.limits)?;
+        Ok(Handler::new(
+            Arc::clone(&self.inner),
+            plugin,
+            Arc::clone(loaded),
+            manifest,
+        ))
     }
 
     /// Tells what a plugin is made of, and why it would not load with this manifest. Compiles it, as [`Sandbox::load`]
@@ -178,7 +199,7 @@ impl Sandbox {
     /// # Errors
     /// When the bytes are no component at all, so that nothing can be told.
     pub fn inspect(&self, bytes: &[u8], manifest: &Manifest) -> Result<Inspection, LoadError> {
-        let digest = plugin::digest(bytes);
+        let digest = digest(bytes);
         let limits = self.settings.limits.with(&manifest.wishes());
         // A manifest that asks for too much is told of at the end; what it is about can be told all the same.
         let found = self.examine(bytes, &digest, limits.as_ref().unwrap_or(&self.settings.limits))?;

@@ -29,7 +29,7 @@ impl Plugin {
     /// Looks the plugin's secrets up.
     pub(super) fn new(
         name: &str,
-        bytes: &[u8],
+        digest: String,
         manifest: &Manifest,
         settings: &SandboxSettings,
     ) -> Result<Self, LoadError> {
@@ -39,7 +39,7 @@ impl Plugin {
         let env = granted.chain(secrets.env.iter().cloned());
         Ok(Self {
             name: name.to_owned(),
-            digest: digest(bytes),
+            digest,
             grants: manifest.grants.clone(),
             env: env.collect(),
             secrets,
@@ -51,7 +51,8 @@ impl Plugin {
     }
 }
 
-/// The content digest of a plugin's bytes.
-pub(super) fn digest(bytes: &[u8]) -> String {
+/// The content digest of a plugin's bytes: SHA-256, hexadecimal.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }

@@ -231,7 +231,7 @@ mod tests {
         let report = Report::default();
         let limit = Duration::from_secs(1);
         let settings = SandboxSettings::new(NonZeroU32::MIN);
-        let plugin = Plugin::new("h", b"", &Manifest::default(), &settings).unwrap();
+        let plugin = Plugin::new("h", String::new(), &Manifest::default(), &settings).unwrap();
         let facts = Facts {
             plugin: &plugin,
             attempt: 2,

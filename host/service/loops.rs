@@ -1,5 +1,6 @@
 //! What a host does beside running jobs: each a loop that ends with the service.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,16 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::faults::Faults;
+use crate::plugins::Plugins;
 use crate::queue::{Consumer, QueueError, QueueName, Retention, Store};
 use crate::worker::Worker;
 
 /// Least time between two looks at the delayed sets, which change all the time under load. A due job may be late by
 /// 100 ms.
 const PROMOTE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Time between two reports to operators.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Time between two looks for hosts that died.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
@@ -123,6 +128,32 @@ pub(super) async fn stop_when_idle(store: Store, consumer: Arc<Consumer>, stop: 
             stop.cancel();
         } else {
             stop.run_until_cancelled(sleep(BURST_INTERVAL)).await;
+        }
+    }
+}
+
+/// Tells the store what this host serves with and how that goes, for operators, and does what they ask. Nothing depends on
+/// it: a store that fails is not waited for.
+pub(super) async fn report(store: Store, consumer: Arc<Consumer>, plugins: Arc<Plugins>, stop: CancellationToken) {
+    let since = Timestamp::now();
+    let mut obeyed = HashMap::new();
+    loop {
+        let report = plugins.report(since);
+        for plugin in report.plugins.iter().filter(|plugin| plugin.is_aside()) {
+            if let Ok(Some(asked)) = store.release_asked(&plugin.name).await
+                && obeyed.insert(plugin.name.clone(), asked.clone()) != Some(asked)
+            {
+                plugins.release(&plugin.name);
+            }
+        }
+        match serde_json::to_string(&report) {
+            Ok(report) => _ = store.publish(consumer.host(), &report).await,
+            Err(err) => tracing::error!(%err, "cannot tell of plugins"),
+        }
+        if stop.run_until_cancelled(sleep(REPORT_INTERVAL)).await.is_none() {
+            // It expires by itself, too.
+            store.withdraw(consumer.host()).await.ok();
+            return;
         }
     }
 }

@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Unknown;
-use crate::plugins::{Plugins, watch};
+use crate::plugins::{Plugins, Watching, watch};
 use crate::queue::{Consumer, LEASE_DEFAULT, QueueError, QueueName, Retention, Store};
 use crate::worker::Worker;
-use loops::{guard, heartbeat, promote, reap, retain, stop_when_idle};
+use loops::{guard, heartbeat, promote, reap, report, retain, stop_when_idle};
 
 /// How long running attempts may go on after the service was told to stop. Kubernetes kills after 30 s, and what follows
 /// the grace period may take three times [`CLOSE_TIMEOUT`].
@@ -50,8 +50,8 @@ pub struct ServiceSettings {
     pub burst: bool,
     /// What becomes of jobs that nobody handles.
     pub unknown: Unknown,
-    /// Reload plugins that change.
-    pub watch: bool,
+    /// When the plugin folder is looked at.
+    pub watching: Watching,
 }
 
 impl ServiceSettings {
@@ -67,7 +67,10 @@ impl ServiceSettings {
             lease: LEASE_DEFAULT,
             burst: false,
             unknown: Unknown::default(),
-            watch: true,
+            watching: Watching {
+                by_itself: true,
+                ..Watching::default()
+            },
         }
     }
 }
@@ -124,9 +127,8 @@ pub async fn run(
         let (consumer, worker) = (Arc::clone(&consumer), Arc::clone(&worker));
         loops.spawn(reap(consumer, worker, queue.clone(), stop.clone()));
     }
-    if settings.watch {
-        loops.spawn(watch(plugins, stop.clone()));
-    }
+    loops.spawn(watch(Arc::clone(&plugins), settings.watching.clone(), stop.clone()));
+    loops.spawn(report(store.clone(), Arc::clone(&consumer), plugins, stop.clone()));
     if settings.burst {
         loops.spawn(stop_when_idle(store, Arc::clone(&consumer), stop.clone()));
     }

@@ -1,24 +1,35 @@
 //! Dropping a file into the plugin folder is deployment: safe at any moment.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use kiln::config::{Compiler, PluginSettings, SandboxSettings};
 use kiln::job::{Job, null};
 use kiln::outcome::Outcome;
-use kiln::plugins::{Plugins, Resolved, watch};
-use kiln::sandbox::Cancel;
+use kiln::plugins::{Plugins, Resolved, Watching, watch};
+use kiln::sandbox::{Cancel, Sandbox};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::guests::guest;
-use crate::service::{folder_of, open_plugins};
+use crate::guests::{guest, hostile_component};
+use crate::service::{folder_of, open_plugins, open_plugins_with};
 use crate::support::eventually;
 
 /// Renames a new version into place, as a deployment does.
-fn deploy(folder: &Path, plugin: &str, bytes: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn deploy(folder: &Path, plugin: &str, bytes: &[u8]) -> anyhow::Result<()> {
     let new = folder.join(format!("{plugin}.new"));
     fs::write(&new, bytes)?;
     Ok(fs::rename(new, folder.join(plugin).with_extension("wasm"))?)
+}
+
+fn by_itself() -> Watching {
+    Watching {
+        by_itself: true,
+        ..Watching::default()
+    }
 }
 
 async fn outcome(plugins: &Plugins, name: &str) -> Option<Outcome> {
@@ -27,6 +38,23 @@ async fn outcome(plugins: &Plugins, name: &str) -> Option<Outcome> {
     };
     let job = Job::new(name, "default", null());
     Some(plugin.handler.run(&job, "default", &Cancel::default()).await.outcome)
+}
+
+/// The result of a plugin that answers with its version.
+async fn answer(plugins: &Plugins, name: &str) -> Option<String> {
+    match outcome(plugins, name).await {
+        Some(Outcome::Completed { result }) => result,
+        _ => None,
+    }
+}
+
+/// A plugin that answers with this number, of one digit.
+pub(crate) fn version(n: u32) -> anyhow::Result<Vec<u8>> {
+    hostile_component(&format!(
+        r#"(data (i32.const 8) "\01\00\00\00\40\00\00\00\01\00\00\00") ;; ok(some(text))
+        (data (i32.const 64) "{n}")
+        (func (export "kiln:job/handler@0.1.0#handle") (type $handle) (i32.const 0))"#
+    ))
 }
 
 async fn completes(plugins: &Plugins, name: &str) -> bool {
@@ -41,7 +69,7 @@ async fn a_new_version_takes_over_and_who_holds_the_old_one_keeps_it() -> anyhow
         panic!("it is loaded")
     };
     let stop = CancellationToken::new();
-    let watching = tokio::spawn(watch(Arc::clone(&plugins), stop.clone()));
+    let watching = tokio::spawn(watch(Arc::clone(&plugins), by_itself(), stop.clone()));
     eventually("the new version", async || {
         // Again and again: the watch may not have begun when the first one came.
         deploy(folder.path(), "ok", &guest("permanent")?)?;
@@ -87,14 +115,196 @@ async fn a_manifest_alone_renames_what_a_plugin_handles() -> anyhow::Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_taken_away_resolves_no_more_and_one_put_there_does() -> anyhow::Result<()> {
+async fn a_plugin_taken_away_serves_on_for_a_while_and_then_no_more() -> anyhow::Result<()> {
     let folder = folder_of(&[("ok", "")])?;
-    let plugins = open_plugins(folder.path()).await?;
+    let settings = PluginSettings {
+        hold_removed: Duration::from_millis(50),
+        ..PluginSettings::default()
+    };
+    let plugins = open_plugins_with(folder.path(), settings).await?;
     fs::remove_file(folder.path().join("ok.wasm"))?;
     deploy(folder.path(), "echo", &guest("echo")?)?;
     fs::create_dir(folder.path().join("folder.wasm"))?;
     plugins.refresh().await?;
-    assert_eq!(plugins.jobs(), ["echo"]);
+    assert_eq!(plugins.jobs(), ["echo", "ok"]);
+    eventually("it is let go", async || {
+        plugins.refresh().await?;
+        Ok((plugins.jobs() == ["echo"]).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_and_creating_is_no_outage() -> anyhow::Result<()> {
+    let folder = folder_of(&[("ok", "")])?;
+    let plugins = open_plugins(folder.path()).await?;
+    fs::remove_file(folder.path().join("ok.wasm"))?;
+    plugins.refresh().await?;
+    assert!(completes(&plugins, "ok").await);
+    fs::write(folder.path().join("ok.wasm"), version(2)?)?;
+    plugins.refresh().await?;
+    assert_eq!(answer(&plugins, "ok").await.as_deref(), Some("2"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_still_being_written_changes_nothing_until_it_is_whole() -> anyhow::Result<()> {
+    let folder = folder_of(&[("ok", "")])?;
+    let plugins = open_plugins(folder.path()).await?;
+    let bytes = version(2)?;
+    let path = folder.path().join("ok.wasm");
+    for cut in [0, 4, 8, bytes.len() / 3, bytes.len() / 2, bytes.len() - 1] {
+        fs::write(&path, &bytes[..cut])?;
+        plugins.refresh().await?;
+        assert!(completes(&plugins, "ok").await, "at {cut} bytes");
+        assert!(plugins.list()[0].fault.is_some());
+    }
+    fs::write(&path, &bytes)?;
+    plugins.refresh().await?;
+    assert_eq!(answer(&plugins, "ok").await.as_deref(), Some("2"));
+    assert!(plugins.list()[0].fault.is_none());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_the_files_date_does_not_show_is_noticed() -> anyhow::Result<()> {
+    let folder = folder_of(&[])?;
+    let path = folder.path().join("ok.wasm");
+    fs::write(&path, version(1)?)?;
+    let plugins = open_plugins(folder.path()).await?;
+    for (n, modified) in [
+        (2, SystemTime::UNIX_EPOCH),
+        (3, SystemTime::now() + Duration::from_hours(9)),
+    ] {
+        // As long as before, in the same place, and dated before or after its time.
+        fs::write(&path, version(n)?)?;
+        fs::File::options().write(true).open(&path)?.set_modified(modified)?;
+        plugins.refresh().await?;
+        assert_eq!(answer(&plugins, "ok").await, Some(n.to_string()));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_turned_to_another_folder_is_a_deployment() -> anyhow::Result<()> {
+    let folder = folder_of(&[])?;
+    for n in [1, 2] {
+        let data = folder.path().join(format!("..data-{n}"));
+        fs::create_dir(&data)?;
+        fs::write(data.join("ok.wasm"), version(n)?)?;
+    }
+    // As volumes of configuration are made: the files are links through a link to a folder.
+    let turn = |n: u32| -> anyhow::Result<()> {
+        let new = folder.path().join("..new");
+        symlink(format!("..data-{n}"), &new)?;
+        Ok(fs::rename(new, folder.path().join("..data"))?)
+    };
+    turn(1)?;
+    symlink("..data/ok.wasm", folder.path().join("ok.wasm"))?;
+    let plugins = open_plugins(folder.path()).await?;
+    let stop = CancellationToken::new();
+    let watching = tokio::spawn(watch(Arc::clone(&plugins), by_itself(), stop.clone()));
+    assert_eq!(answer(&plugins, "ok").await.as_deref(), Some("1"));
+    turn(2)?;
+    eventually("the new version", async || {
+        Ok((answer(&plugins, "ok").await.as_deref() == Some("2")).then_some(()))
+    })
+    .await?;
+    stop.cancel();
+    Ok(watching.await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_replaced_as_a_whole_is_still_watched() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = parent.path().join("plugins");
+    for (name, n) in [("plugins", 1), ("next", 2)] {
+        fs::create_dir(parent.path().join(name))?;
+        fs::write(parent.path().join(name).join("ok.wasm"), version(n)?)?;
+    }
+    let plugins = open_plugins(&folder).await?;
+    let stop = CancellationToken::new();
+    let watching = tokio::spawn(watch(Arc::clone(&plugins), by_itself(), stop.clone()));
+    fs::rename(&folder, parent.path().join("old"))?;
+    fs::rename(parent.path().join("next"), &folder)?;
+    for n in [2, 3] {
+        eventually("the new version", async || {
+            Ok((answer(&plugins, "ok").await == Some(n.to_string())).then_some(()))
+        })
+        .await?;
+        deploy(&folder, "ok", &version(n + 1)?)?;
+    }
+    stop.cancel();
+    Ok(watching.await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_plugins_arrive_at_once() -> anyhow::Result<()> {
+    let folder = folder_of(&[])?;
+    let plugins = open_plugins(folder.path()).await?;
+    let stop = CancellationToken::new();
+    let watching = tokio::spawn(watch(Arc::clone(&plugins), by_itself(), stop.clone()));
+    let bytes = version(1)?;
+    for n in 0..500 {
+        fs::write(folder.path().join(format!("p{n}.wasm")), &bytes)?;
+    }
+    eventually("all of them", async || Ok((plugins.jobs().len() == 500).then_some(()))).await?;
+    assert_eq!(answer(&plugins, "p499").await.as_deref(), Some("1"));
+    stop.cancel();
+    Ok(watching.await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_alone_takes_effect_without_a_compiler() -> anyhow::Result<()> {
+    let folder = folder_of(&[("ok", "")])?;
+    let place = tempfile::tempdir()?;
+    let (compiler, cache) = (place.path().join("kiln"), place.path().join("cache"));
+    symlink(env!("CARGO_BIN_EXE_kiln"), &compiler)?;
+    let settings = SandboxSettings {
+        cache_dir: Some(cache.clone()),
+        compiler: Some(Compiler {
+            program: compiler.clone(),
+            args: vec!["compile".into()],
+        }),
+        ..crate::sandbox::settings()
+    };
+    let sandbox = Arc::new(Sandbox::new(&settings, &Handle::current())?);
+    let plugins = Plugins::open(sandbox, folder.path(), PluginSettings::default()).await?;
+    fs::remove_file(compiler)?;
+    fs::remove_dir_all(cache)?;
+    fs::write(
+        folder.path().join("ok.toml"),
+        "jobs = [\"fine\"]\nmax_memory = \"1MiB\"",
+    )?;
+    plugins.refresh().await?;
+    assert_eq!(plugins.list()[0].fault, None);
+    assert!(completes(&plugins, "fine").await);
+    fs::write(folder.path().join("ok.toml"), "max_memory = \"1KiB\"")?;
+    plugins.refresh().await?;
+    let why = plugins.list()[0].fault.clone().unwrap_or_default();
+    assert!(why.contains("needs 128.0 KiB of memory to start"), "{why}");
+    assert!(completes(&plugins, "fine").await, "the last good version stays");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugins_concurrency_counts_over_its_versions() -> anyhow::Result<()> {
+    let folder = folder_of(&[("ok", "concurrency = 1")])?;
+    let plugins = open_plugins(folder.path()).await?;
+    let handler = |plugins: &Plugins| match plugins.resolve("ok") {
+        Resolved::Plugin(plugin) => plugin,
+        other => panic!("{other:?}"),
+    };
+    let old = handler(&plugins);
+    let turn = old.handler.try_turn().expect("the only one");
+    deploy(folder.path(), "ok", &version(2)?)?;
+    plugins.refresh().await?;
+    assert!(
+        handler(&plugins).handler.try_turn().is_none(),
+        "an attempt of the old version runs"
+    );
+    drop(turn);
+    assert!(handler(&plugins).handler.try_turn().is_some());
     Ok(())
 }
 

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiln::config::{SandboxSettings, Unknown};
+use kiln::config::{PluginSettings, SandboxSettings, Unknown};
 use kiln::job::Job;
 use kiln::outcome::FailureKind;
-use kiln::plugins::{Plugins, Resolved};
+use kiln::plugins::{Plugins, Resolved, Watching};
 use kiln::queue::{FailedEntry, Push, QueueError, QueueName, Store, StoreSettings};
 use kiln::sandbox::Sandbox;
 use kiln::service::{self, Drained, ServiceSettings};
@@ -29,7 +29,7 @@ fn memory() -> StoreSettings {
 pub(crate) fn settings() -> ServiceSettings {
     ServiceSettings {
         burst: true,
-        watch: false,
+        watching: Watching::default(),
         ..ServiceSettings::new(default_queue(), CONCURRENCY)
     }
 }
@@ -45,8 +45,12 @@ pub(crate) fn folder_of(guests: &[(&str, &str)]) -> anyhow::Result<tempfile::Tem
 }
 
 pub(crate) async fn open_plugins(folder: &Path) -> anyhow::Result<Arc<Plugins>> {
+    open_plugins_with(folder, PluginSettings::default()).await
+}
+
+pub(crate) async fn open_plugins_with(folder: &Path, settings: PluginSettings) -> anyhow::Result<Arc<Plugins>> {
     let sandbox = Arc::new(Sandbox::new(&SandboxSettings::new(CONCURRENCY), &Handle::current())?);
-    Ok(Plugins::open(sandbox, folder).await?)
+    Ok(Plugins::open(sandbox, folder, settings).await?)
 }
 
 pub(crate) async fn push(store: &Store, jobs: &[&str]) -> anyhow::Result<()> {
@@ -298,7 +302,10 @@ async fn a_held_job_waits_for_a_plugin_that_handles_it() -> anyhow::Result<()> {
     .await?;
     let settings = ServiceSettings {
         burst: false,
-        watch: true,
+        watching: Watching {
+            by_itself: true,
+            ..Watching::default()
+        },
         unknown: Unknown::Hold(Duration::from_millis(50)),
         ..settings()
     };

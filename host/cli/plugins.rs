@@ -1,0 +1,177 @@
+//! `kiln plugins`: what every worker serves with, and how that goes.
+
+use std::io::{Write as _, stdout};
+use std::process::ExitCode;
+
+use bytesize::ByteSize;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::store::StoreArgs;
+use super::{Missing, printable};
+use crate::plugins::{HostReport, PluginReport, VersionReport};
+use crate::queue::Store;
+
+/// Show the plugins of every running worker: versions, attempts, failures, faults
+///
+/// Workers tell the store every 5 s. An unchanged file that does not load, a version set aside and the last error of each
+/// stand below its line.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct PluginsArgs {
+    #[command(subcommand)]
+    command: Option<PluginsCommand>,
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum PluginsCommand {
+    /// Serve with a plugin again that --quarantine has set aside, on every worker
+    Release(ReleaseArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Only the plugin of this name
+    name: Option<String>,
+    /// Print one JSON object: host → plugins
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+struct ReleaseArgs {
+    /// The plugin's name
+    name: String,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+pub(super) async fn plugins(args: PluginsArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Some(PluginsCommand::Release(args)) => release(args).await,
+        None => list(args.list).await,
+    }
+}
+
+async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
+    let mut reports = reports(&args.store.open().await?).await?;
+    for (_, report) in &mut reports {
+        report
+            .plugins
+            .retain(|plugin| args.name.as_ref().is_none_or(|name| plugin.name == *name));
+    }
+    let mut out = stdout().lock();
+    if args.json {
+        let hosts: serde_json::Map<_, _> = reports
+            .iter()
+            .map(|(host, report)| (host.clone(), json!(report)))
+            .collect();
+        writeln!(out, "{}", json!(hosts))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if reports.is_empty() {
+        writeln!(out, "no worker is running")?;
+    }
+    for (host, report) in &reports {
+        writeln!(
+            out,
+            "worker {} since {}, seen {}",
+            printable(host),
+            report.since,
+            report.at
+        )?;
+        writeln!(out, "  {HEADINGS}")?;
+        for plugin in &report.plugins {
+            for line in lines(plugin) {
+                writeln!(out, "  {}", printable(&line))?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn reports(store: &Store) -> anyhow::Result<Vec<(String, HostReport)>> {
+    let reports = store.reports().await?.into_iter();
+    // One of another version of Kiln may tell something else.
+    let read = reports.filter_map(|(host, report)| Some((host, serde_json::from_str(&report).ok()?)));
+    Ok(read.collect())
+}
+
+const HEADINGS: &str = "plugin               digest        version          size      load  loaded since           \
+                        in flight   attempts     failed";
+
+fn lines(plugin: &PluginReport) -> Vec<String> {
+    let name = &plugin.name;
+    let mut lines = vec![match &plugin.serving {
+        Some(version) => line(name, version),
+        None => format!("{name:<20} -"),
+    }];
+    let mut note = |text: String| lines.push(format!("{:<20} {text}", ""));
+    if let Some(version) = &plugin.serving {
+        if version.jobs != [plugin.name.as_str()] {
+            note(format!("handles {}", version.jobs.join(", ")));
+        }
+        if let Some(why) = &version.aside {
+            let instead = version.instead.as_ref();
+            let instead = instead.map_or_else(
+                || "its jobs wait".to_owned(),
+                |digest| format!("{digest} serves instead"),
+            );
+            note(format!("SET ASIDE: {why}; {instead}"));
+        }
+        if let Some(last) = &version.last_error {
+            note(format!("last error {}: {}", last.at, last.error));
+        }
+    }
+    if let Some(fault) = &plugin.fault {
+        note(format!("FILE DOES NOT LOAD: {fault}"));
+    }
+    lines
+}
+
+fn line(name: &str, version: &VersionReport) -> String {
+    let kinds: Vec<_> = version
+        .failures
+        .iter()
+        .map(|(kind, count)| format!("{kind} {count}"))
+        .collect();
+    let failed: u64 = version.failures.values().sum();
+    let kinds = if kinds.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", kinds.join(", "))
+    };
+    format!(
+        "{name:<20} {:<13} {:<12} {:>9} {:>6} ms  {:<22} {:>9} {:>10} {failed:>10}{kinds}",
+        version.digest,
+        version.version.as_deref().unwrap_or("-"),
+        ByteSize(version.bytes).to_string(),
+        version.load_ms,
+        version.since,
+        version.in_flight,
+        version.attempts,
+    )
+}
+
+async fn release(args: ReleaseArgs) -> anyhow::Result<ExitCode> {
+    let store = args.store.open().await?;
+    let reports = reports(&store).await?;
+    let aside = reports
+        .iter()
+        .filter(|(_, report)| report.has_aside(&args.name))
+        .count();
+    if aside == 0 {
+        return Err(Missing(format!("no running worker has set plugin {:?} aside", args.name)).into());
+    }
+    store.ask_release(&args.name).await?;
+    writeln!(
+        stdout(),
+        "{aside} workers are asked to serve with {} again; they do within 5 s",
+        args.name
+    )?;
+    Ok(ExitCode::SUCCESS)
+}

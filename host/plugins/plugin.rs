@@ -1,0 +1,125 @@
+//! One version of a plugin, as long as anybody runs it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
+
+use super::Resolved;
+use super::stats::{Running, Stats};
+use crate::config::{Quarantine, RetryPolicy};
+use crate::outcome::Outcome;
+use crate::sandbox::Handler;
+
+/// A version of a plugin that loaded.
+#[derive(Debug)]
+pub struct Plugin {
+    /// What runs.
+    pub handler: Handler,
+    /// When its failed attempts are made again.
+    pub retry: RetryPolicy,
+    /// The job names it handles.
+    pub(super) jobs: Vec<String>,
+    /// What its manifest calls it.
+    pub(super) version: Option<String>,
+    /// Length of its file.
+    pub(super) bytes: u64,
+    /// How long it took to load: to compile, as a rule.
+    load: Duration,
+    /// Since when it is loaded.
+    pub(super) since: Timestamp,
+    pub(super) stats: Stats,
+    /// Why it is set aside, if it is.
+    aside: ArcSwapOption<String>,
+    /// The version before it, kept only to serve again should this one be set aside.
+    previous: ArcSwapOption<Plugin>,
+}
+
+impl Plugin {
+    pub(super) fn new(
+        handler: Handler,
+        retry: RetryPolicy,
+        jobs: Vec<String>,
+        version: Option<String>,
+        bytes: u64,
+        load: Duration,
+    ) -> Self {
+        Self {
+            handler,
+            retry,
+            jobs,
+            version,
+            bytes,
+            load,
+            since: Timestamp::now(),
+            stats: Stats::default(),
+            aside: ArcSwapOption::empty(),
+            previous: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Counts an attempt as under way, as long as what is returned lives.
+    #[must_use]
+    pub fn start(&self) -> Running<'_> {
+        self.stats.start()
+    }
+
+    pub(super) fn load_ms(&self) -> u64 {
+        u64::try_from(self.load.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Counts what an attempt came to. Why the version is to be set aside, if it is.
+    pub(super) fn note(&self, outcome: &Outcome, rule: Option<&Quarantine>) -> Option<String> {
+        self.stats.count(outcome);
+        self.stats.judge(rule?, outcome)
+    }
+
+    /// What serves a job of this name: this version, or, if it is set aside, the one before it.
+    pub(super) fn serving(self: &Arc<Self>, job: &str) -> Resolved {
+        let Some(why) = &*self.aside.load() else {
+            return Resolved::Plugin(Arc::clone(self));
+        };
+        match self.instead() {
+            Some(previous) if previous.jobs.iter().any(|own| own == job) => Resolved::Plugin(previous),
+            _ => Resolved::Aside(why.as_str().into()),
+        }
+    }
+
+    /// Why it is set aside, if it is.
+    pub(super) fn aside(&self) -> Option<Arc<String>> {
+        self.aside.load_full()
+    }
+
+    /// What serves in its place while it is set aside.
+    pub(super) fn instead(&self) -> Option<Arc<Self>> {
+        self.aside.load().as_ref()?;
+        self.previous
+            .load_full()
+            .filter(|previous| previous.aside.load().is_none())
+    }
+
+    /// Has the version before it serve from now on. False: it does already.
+    pub(super) fn set_aside(&self, why: &str) -> bool {
+        self.aside.swap(Some(Arc::new(why.to_owned()))).is_none()
+    }
+
+    /// Has it serve again, its past forgotten. False: it does already.
+    pub(super) fn release(&self) -> bool {
+        self.stats.absolve();
+        self.aside.swap(None).is_some()
+    }
+
+    /// Takes the place of another version. Keeps the last good one before it if it may have to serve again.
+    pub(super) fn succeed(&self, old: &Arc<Self>, keep: bool) {
+        let before = old.previous.swap(None);
+        if keep {
+            let last_good = if old.aside.load().is_some() {
+                before
+            } else {
+                Some(Arc::clone(old))
+            };
+            self.previous.store(last_good);
+        }
+    }
+}

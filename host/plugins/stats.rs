@@ -1,0 +1,115 @@
+//! What became of the attempts of one version of a plugin.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::quarantine::Window;
+use crate::config::Quarantine;
+use crate::outcome::{Failure, FailureKind, Outcome};
+
+/// Counts, since the version was loaded.
+#[derive(Debug, Default)]
+pub(super) struct Stats {
+    attempts: AtomicU64,
+    in_flight: AtomicU64,
+    failures: [AtomicU64; FailureKind::ALL.len()],
+    last: Mutex<Option<LastError>>,
+    window: Mutex<Window>,
+}
+
+/// The last failed attempt of a version.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LastError {
+    /// When it ended, RFC 3339.
+    pub at: String,
+    /// Its kind and its message.
+    pub error: String,
+}
+
+/// An attempt under way; counted as long as this lives.
+#[derive(Debug)]
+pub struct Running<'a>(&'a Stats);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Stats {
+    /// Counts an attempt as under way.
+    pub(super) fn start(&self) -> Running<'_> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Running(self)
+    }
+
+    /// Counts what an attempt came to. One that the host stopped says nothing about its handler.
+    pub(super) fn count(&self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Cancelled => {}
+            Outcome::Completed { .. } => _ = self.attempts.fetch_add(1, Ordering::Relaxed),
+            Outcome::Failed { failure, .. } => {
+                self.attempts.fetch_add(1, Ordering::Relaxed);
+                self.failed(failure);
+            }
+        }
+    }
+
+    fn failed(&self, failure: &Failure) {
+        if let Some(place) = FailureKind::ALL.iter().position(|kind| *kind == failure.kind) {
+            self.failures[place].fetch_add(1, Ordering::Relaxed);
+        }
+        *locked(&self.last) = Some(LastError {
+            at: Timestamp::now().to_string(),
+            error: failure.to_string(),
+        });
+    }
+
+    /// Counts an attempt towards quarantine. Why the version is to be set aside, if it is.
+    pub(super) fn judge(&self, rule: &Quarantine, outcome: &Outcome) -> Option<String> {
+        let fault = match outcome {
+            Outcome::Cancelled => return None,
+            Outcome::Completed { .. } => false,
+            Outcome::Failed { failure, .. } => is_fault(failure.kind),
+        };
+        locked(&self.window).count(rule, fault, Instant::now())
+    }
+
+    /// Forgets what was counted towards quarantine.
+    pub(super) fn absolve(&self) {
+        *locked(&self.window) = Window::default();
+    }
+
+    pub(super) fn attempts(&self) -> u64 {
+        self.attempts.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Failed attempts by kind, those kinds only that there were.
+    pub(super) fn failures(&self) -> BTreeMap<FailureKind, u64> {
+        let counted = FailureKind::ALL.iter().zip(&self.failures);
+        let counted = counted.map(|(kind, count)| (*kind, count.load(Ordering::Relaxed)));
+        counted.filter(|(_, count)| *count > 0).collect()
+    }
+
+    pub(super) fn last(&self) -> Option<LastError> {
+        locked(&self.last).clone()
+    }
+}
+
+/// Whether a failure speaks against the version: what the handler itself reports does not.
+fn is_fault(kind: FailureKind) -> bool {
+    matches!(kind, FailureKind::Trap | FailureKind::Timeout | FailureKind::Memory)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

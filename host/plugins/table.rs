@@ -1,0 +1,42 @@
+//! Job name → plugin: who gets a name that several claim.
+
+use std::collections::hash_map::Entry as Place;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::Resolved;
+use super::entry::Entry;
+
+/// What each job name stands for.
+pub(super) type Table = HashMap<String, Resolved>;
+
+/// The table for these entries. Where several claim a name, the one that has it keeps it; else the first by file name
+/// gets it.
+pub(super) fn table(entries: &BTreeMap<String, Entry>, old: &Table) -> Table {
+    let mut claims = Vec::new();
+    for (stem, entry) in entries {
+        match (&entry.good, &entry.fault) {
+            (Some(plugin), _) => {
+                let resolved = |job: &String| (job.clone(), stem, Resolved::Plugin(Arc::clone(plugin)));
+                claims.extend(plugin.jobs.iter().map(resolved));
+            }
+            (None, Some(fault)) => {
+                let resolved = |job: &String| (job.clone(), stem, Resolved::Unloadable(Arc::clone(&fault.why)));
+                claims.extend(fault.jobs.iter().map(resolved));
+            }
+            (None, None) => {}
+        }
+    }
+    let has_it = |job: &String, stem: &String| matches!(old.get(job), Some(Resolved::Plugin(plugin)) if plugin.handler.name() == stem);
+    claims.sort_by_key(|(job, stem, resolved)| (!has_it(job, stem), matches!(resolved, Resolved::Unloadable(_))));
+    let mut table = Table::new();
+    for (job, stem, resolved) in claims {
+        match table.entry(job) {
+            Place::Vacant(place) => _ = place.insert(resolved),
+            Place::Occupied(taken) => {
+                tracing::error!(plugin = %stem, job = taken.key(), "another plugin already handles this job; this one does not");
+            }
+        }
+    }
+    table
+}
