@@ -61,7 +61,8 @@ pub async fn watch(plugins: Arc<Plugins>, watching: Watching, stop: Cancellation
         .by_itself
         .then(|| Watch::start(plugins.folder(), &ear))
         .flatten();
-    let mut next = Some(Instant::now() + RESCAN);
+    // At once for the first time: what changed before the watch began made no event.
+    let mut next = watching.by_itself.then(Instant::now);
     loop {
         let look = tokio::select! {
             () = stop.cancelled() => return,

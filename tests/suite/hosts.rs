@@ -1,84 +1,14 @@
 //! Workers as processes of their own: what they log, how they stop, and what they survive.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 
 use kiln::outcome::FailureKind;
-use kiln::queue::{Counts, Push, Store, StoreSettings};
+use kiln::queue::{Counts, Push, Store};
 
+use crate::process::Worker;
 use crate::servers::Server;
 use crate::service::{folder_of, push};
-use crate::support::{default_queue, eventually, kiln, redis_settings, settings_at};
-
-/// A worker that runs until it is told to stop or killed, and what it has said so far.
-struct Worker {
-    process: Child,
-    said: Arc<Mutex<Vec<String>>>,
-}
-
-impl Worker {
-    fn start(settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
-        let mut worker = Self::spawn(settings, folder, extra)?;
-        let stderr = worker.process.stderr.take().expect("piped");
-        let said = Arc::clone(&worker.said);
-        std::thread::spawn(move || {
-            let lines = BufReader::new(stderr).lines().map_while(Result::ok);
-            lines.for_each(|line| said.lock().unwrap().push(line));
-        });
-        Ok(worker)
-    }
-
-    /// One whose log nobody takes: every line it writes fails.
-    fn mute(settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
-        let mut worker = Self::spawn(settings, folder, extra)?;
-        drop(worker.process.stderr.take());
-        Ok(worker)
-    }
-
-    fn spawn(settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
-        let mut command = kiln();
-        command
-            .args(["worker", "--store", &settings.url, "--prefix", &settings.prefix])
-            .args(extra)
-            .arg("--plugins")
-            .arg(folder);
-        Ok(Self {
-            process: command.stderr(Stdio::piped()).spawn()?,
-            said: Arc::default(),
-        })
-    }
-
-    fn signal(&self, signal: &str) -> anyhow::Result<()> {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status()?.success());
-        Ok(())
-    }
-
-    /// The lines it has said with this in them.
-    fn lines_with(&self, what: &str) -> Vec<String> {
-        let said = self.said.lock().unwrap();
-        said.iter().filter(|line| line.contains(what)).cloned().collect()
-    }
-
-    async fn until_said(&self, what: &str) -> anyhow::Result<()> {
-        eventually(what, async || Ok((!self.lines_with(what).is_empty()).then_some(()))).await
-    }
-
-    /// Waits until it ends.
-    fn exit_code(&mut self) -> anyhow::Result<Option<i32>> {
-        Ok(self.process.wait()?.code())
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use crate::support::{default_queue, eventually, redis_settings, settings_at};
 
 async fn until_in_flight(store: &Store, jobs: u64) -> anyhow::Result<()> {
     eventually("running jobs", async || {
