@@ -22,6 +22,7 @@
 #[doc(hidden)]
 pub mod cli;
 pub mod config;
+mod file;
 pub mod job;
 pub mod line;
 pub mod outcome;

@@ -80,18 +80,24 @@ impl Worker {
     }
 
     async fn attempt(&self, job: Job, delivery: &Delivery) -> Settlement {
-        let plugin = match self.plugins.resolve(&job.name) {
-            Resolved::Plugin(plugin) => plugin,
-            Resolved::Unloadable(why) => return unloadable(job, &why),
-            Resolved::Aside(why) => return self.set_aside(job, &why),
-            Resolved::Unknown => return self.unhandled(job),
-        };
         let cancel = Cancel {
             draining: self.draining.clone(),
             stop: delivery.stop(),
         };
-        let Some(turn) = self.turn(&plugin.handler, delivery, &cancel).await else {
-            return Settlement::Requeue;
+        let (plugin, turn) = loop {
+            let plugin = match self.plugins.resolve(&job.name) {
+                Resolved::Plugin(plugin) => plugin,
+                Resolved::Unloadable(why) => return unloadable(job, &why),
+                Resolved::Aside(why) => return self.set_aside(job, &why),
+                Resolved::Unknown => return self.unhandled(job),
+            };
+            match self.turn(&plugin.handler, delivery, &cancel).await {
+                Start::Now(turn) => break (plugin, turn),
+                Start::Later(turn) if self.plugins.serves(&plugin, &job.name) => break (plugin, turn),
+                // Another version has come meanwhile.
+                Start::Later(_) => {}
+                Start::Never => return Settlement::Requeue,
+            }
         };
         let queue = delivery.queue().as_str();
         let running = plugin.start();
@@ -102,22 +108,25 @@ impl Worker {
         retry::settle(&plugin.retry, job, attempt.outcome, moment())
     }
 
-    /// Waits until the plugin may run once more. Meanwhile the store knows that the job has not started; none if it is
-    /// not to start any more.
-    async fn turn(&self, handler: &Handler, delivery: &Delivery, cancel: &Cancel) -> Option<Turn> {
+    /// Waits until the plugin may run once more. Meanwhile the store knows that the job has not started.
+    async fn turn(&self, handler: &Handler, delivery: &Delivery, cancel: &Cancel) -> Start {
         if cancel.draining.is_cancelled() {
-            return None;
+            return Start::Never;
         }
         if let Some(turn) = handler.try_turn() {
-            return Some(turn);
+            return Start::Now(turn);
         }
         if let Err(err) = self.consumer.park(delivery).await {
             self.consumer.note(&err);
         }
-        let turn = handler.turn(cancel).await?;
+        let Some(turn) = handler.turn(cancel).await else {
+            return Start::Never;
+        };
         // It starts only once the store knows, or a crash would give it back as if nothing had happened.
-        let started = cancel.stop.run_until_cancelled(self.unpark(delivery)).await;
-        started.unwrap_or(false).then_some(turn)
+        match cancel.stop.run_until_cancelled(self.unpark(delivery)).await {
+            Some(true) => Start::Later(turn),
+            Some(false) | None => Start::Never,
+        }
     }
 
     /// The fate of a job that nobody handles.
@@ -134,7 +143,7 @@ impl Worker {
                     tracing::warn!(
                         id,
                         name,
-                        "no plugin handles this job; it is held, as others of this name are"
+                        "no plugin handles this job; it is held, as others of its name are"
                     );
                 }
                 retry::hold(job, &failure, wait, moment())
@@ -166,6 +175,15 @@ impl Worker {
             self.consumer.wait_out(UNPARK_RETRY).await;
         }
     }
+}
+
+/// When a job may start, as far as its plugin's own limit goes.
+enum Start {
+    Now(Turn),
+    /// It had to wait for this.
+    Later(Turn),
+    /// The host stops first, or the job is not ours any more.
+    Never,
 }
 
 /// Names of which something was said, and when: jobs that are held come back again and again.

@@ -66,11 +66,18 @@ pub(super) async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let folder = args.host.plugins.clone();
     let settings = args.host.settings()?;
     // What is wrong is told below, in order; the log would only say it first.
-    let sandbox = with_default(NoSubscriber::new(), || Sandbox::new(&settings, &Handle::current()))?;
-    findings.extend(check_sandbox(&sandbox, &settings));
-    let plugins = check_plugins(Arc::new(sandbox), &folder, &mut findings).await;
+    let plugins = match with_default(NoSubscriber::new(), || Sandbox::new(&settings, &Handle::current())) {
+        Ok(sandbox) => {
+            findings.extend(check_sandbox(&sandbox, &settings));
+            check_plugins(Arc::new(sandbox), &folder, &mut findings).await
+        }
+        Err(err) => {
+            findings.push(finding("sandbox", Level::Bites, err.to_string()));
+            Vec::new()
+        }
+    };
     findings.push(check_files(&settings, &plugins));
-    findings.push(check_memory(&settings.limits, settings.concurrency.get()));
+    findings.push(check_memory(&settings.limits, settings.concurrency.get(), &plugins));
     if args.json {
         print_json(&findings, &settings.limits, &plugins)?;
     } else {
@@ -204,7 +211,7 @@ fn check_files(settings: &SandboxSettings, plugins: &[Listed]) -> Finding {
     }
 }
 
-fn check_memory(limits: &Limits, attempts: u32) -> Finding {
+fn check_memory(limits: &Limits, attempts: u32, plugins: &[Listed]) -> Finding {
     let guests = limits.get(Limit::GuestMemory);
     let each = limits.get(Limit::MaxMemory);
     let show = |value| Limit::GuestMemory.show(value);
@@ -216,10 +223,14 @@ fn check_memory(limits: &Limits, attempts: u32) -> Finding {
         );
         return finding("memory", Level::Bites, text);
     }
-    if each > guests {
+    let raised = plugins
+        .iter()
+        .filter_map(|plugin| Some(plugin.handler()?.limits().get(Limit::MaxMemory)));
+    let largest = raised.chain([each]).max().unwrap_or(each);
+    if largest > guests / 2 {
         let text = format!(
-            "one attempt may hold {}, but all of them together {}",
-            show(each),
+            "one attempt may hold {}, but half of what all may hold together ({}) is kept in equal shares; raise guest_memory",
+            show(largest),
             show(guests)
         );
         return finding("memory", Level::Bites, text);

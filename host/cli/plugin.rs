@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use super::machine;
 use super::store::positive_duration;
-use crate::config::{Compiler, Limit, Limits, SandboxSettings, Source};
+use crate::config::{Compiler, Limit, Limits, SPARE_SLOTS, SandboxSettings, Source};
 use crate::sandbox::{Sandbox, SandboxError};
 
 /// What a host runs: a worker, and whoever speaks for one.
@@ -53,7 +53,7 @@ pub(super) struct SandboxArgs {
     /// The memory an attempt may have where its plugin's manifest names none [default: 128MiB]
     #[arg(long, env = "KILN_MAX_MEMORY", value_name = "SIZE")]
     max_memory: Option<ByteSize>,
-    /// Another limit, and with `..` how far a manifest may raise it; repeat for more. `kiln doctor` lists them all
+    /// A limit, and with `..` also how far manifests may raise it; repeat for more. `kiln doctor` lists them all
     #[arg(long = "limit", env = "KILN_LIMITS", value_parser = set_limit, value_delimiter = ',', value_name = "NAME=VALUE[..CEILING]")]
     limits: Vec<SetLimit>,
     /// Where compiled plugins are kept between starts [default: the user's cache folder]
@@ -70,7 +70,8 @@ pub(super) struct SandboxArgs {
 struct SetLimit {
     limit: Limit,
     value: u64,
-    ceiling: u64,
+    /// None: as it is.
+    ceiling: Option<u64>,
 }
 
 impl SandboxArgs {
@@ -89,8 +90,12 @@ impl SandboxArgs {
             args: vec!["compile".into()],
         };
         let users = || ProjectDirs::from("", "", "kiln").map(|dirs| dirs.cache_dir().to_owned());
+        let limits = self.limits();
+        // As many as the component with the most memories and tables can take.
+        let slots = limits.count(Limit::Memories).max(limits.count(Limit::Tables));
         Ok(SandboxSettings {
-            limits: self.limits(),
+            spare_slots: SPARE_SLOTS.max(slots),
+            limits,
             cache_dir: self.cache_dir.clone().or_else(users),
             compiler: Some(compiler),
             secrets_dir: self.secrets.clone(),
@@ -105,7 +110,8 @@ impl SandboxArgs {
             limits.set(Limit::GuestMemory, guests, guests, Source::Machine);
         }
         for set in &self.limits {
-            limits.set(set.limit, set.value, set.ceiling, Source::Host);
+            let ceiling = set.ceiling.unwrap_or(limits.bound(set.limit).ceiling);
+            limits.set(set.limit, set.value, ceiling, Source::Host);
         }
         if let Some(timeout) = self.max_timeout {
             let ms = timeout.as_millis().try_into().unwrap_or(u64::MAX).max(1);
@@ -136,10 +142,10 @@ fn set_limit(text: &str) -> Result<SetLimit, String> {
         .ok_or("write it like http_requests=100, or http_requests=100..500")?;
     let limit: Limit = name.parse()?;
     let (value, ceiling) = match value.split_once("..") {
-        Some((value, ceiling)) => (limit.parse(value)?, limit.parse(ceiling)?),
-        None => (limit.parse(value)?, limit.parse(value)?),
+        Some((value, ceiling)) => (limit.parse(value)?, Some(limit.parse(ceiling)?)),
+        None => (limit.parse(value)?, None),
     };
-    if ceiling < value {
+    if let Some(ceiling) = ceiling.filter(|ceiling| *ceiling < value) {
         return Err(format!(
             "the ceiling {} is below the value {}",
             limit.show(ceiling),

@@ -35,7 +35,7 @@ pub struct CompileLimits {
 impl From<&Limits> for CompileLimits {
     fn from(limits: &Limits) -> Self {
         Self {
-            time: limits.time(Limit::CompileTime),
+            time: Duration::from_secs(limits.get(Limit::CompileTime).div_ceil(1000)),
             memory: ByteSize::b(limits.get(Limit::CompileMemory)),
         }
     }

@@ -3,15 +3,12 @@
 //! All are on by default. An operator sets them for a host; a plugin's manifest lowers them, or raises them as far as the
 //! host's ceiling. Absent on purpose: a value for "no limit". Whoever needs more says how much.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::{LimitWishes, parse_duration};
 use bytesize::ByteSize;
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
-
-use super::parse_duration;
 
 /// One of the bounds that [`LIMITS`] describes, in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -315,9 +312,14 @@ pub enum LimitError {
     Host(Limit),
 }
 
-/// A value as a flag takes it: without spaces.
+/// A value as a flag takes it: without spaces, and not rounded.
 fn flag(limit: Limit, value: u64) -> String {
-    limit.show(value).replace(' ', "")
+    let text = limit.show(value).replace(' ', "");
+    if limit.parse(&text) == Ok(value) {
+        text
+    } else {
+        format!("{value}B")
+    }
 }
 
 /// Every limit's value: of a host, or of one of its plugins.
@@ -377,7 +379,7 @@ impl Limits {
     /// When it wants more than the host allows.
     pub fn with(&self, wishes: &LimitWishes) -> Result<Self, LimitError> {
         let mut limits = self.clone();
-        for (&limit, &wanted) in &wishes.0 {
+        for (limit, wanted) in wishes.iter() {
             let bound = self.bound(limit);
             if limit.spec().scope == Scope::Host {
                 return Err(LimitError::Host(limit));
@@ -388,77 +390,6 @@ impl Limits {
             limits.set(limit, wanted, bound.ceiling, Source::Manifest);
         }
         Ok(limits)
-    }
-}
-
-/// What a manifest's `[limits]` say.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LimitWishes(BTreeMap<Limit, u64>);
-
-impl LimitWishes {
-    /// Wants this, too.
-    pub fn add(&mut self, limit: Limit, value: u64) {
-        self.0.insert(limit, value);
-    }
-}
-
-impl<'de> Deserialize<'de> for LimitWishes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Wishes;
-        impl<'de> Visitor<'de> for Wishes {
-            type Value = LimitWishes;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table of limits")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LimitWishes, A::Error> {
-                let mut wishes = LimitWishes::default();
-                while let Some(Name(limit)) = map.next_key()? {
-                    wishes.add(limit, map.next_value_seed(ValueOf(limit))?);
-                }
-                Ok(wishes)
-            }
-        }
-        deserializer.deserialize_map(Wishes)
-    }
-}
-
-/// A limit's name in a manifest. Read by itself, so that an error tells its place.
-struct Name(Limit);
-
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let limit = String::deserialize(deserializer)?.parse().map_err(de::Error::custom)?;
-        if matches!(limit, Limit::Timeout | Limit::MaxMemory) {
-            let why = format!("{limit} stands at the top of the manifest, not in [limits]");
-            return Err(de::Error::custom(why));
-        }
-        Ok(Self(limit))
-    }
-}
-
-/// A limit's value in a manifest: a number, or text with a unit.
-struct ValueOf(Limit);
-
-impl<'de> DeserializeSeed<'de> for ValueOf {
-    type Value = u64;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
-        #[derive(serde::Deserialize)]
-        #[serde(
-            untagged,
-            expecting = "expected a whole number, or text such as \"64MiB\" or \"30s\""
-        )]
-        enum Amount {
-            Number(u64),
-            Text(String),
-        }
-        let text = match Amount::deserialize(deserializer)? {
-            Amount::Number(number) => number.to_string(),
-            Amount::Text(text) => text,
-        };
-        self.0.parse(&text).map_err(de::Error::custom)
     }
 }
 
@@ -485,7 +416,11 @@ mod tests {
     fn a_manifest_lowers_a_limit_or_raises_it_as_far_as_the_host_allows() {
         let mut host = Limits::default();
         host.set(Limit::HttpRequests, 10, 20, Source::Host);
-        let wish = |limit, value| host.with(&LimitWishes([(limit, value)].into()));
+        let wish = |limit, value| {
+            let mut wishes = LimitWishes::default();
+            wishes.add(limit, value);
+            host.with(&wishes)
+        };
         assert_eq!(
             wish(Limit::HttpRequests, 20).map(|limits| limits.get(Limit::HttpRequests)),
             Ok(20)

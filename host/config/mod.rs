@@ -9,6 +9,7 @@ mod limits;
 mod manifest;
 mod origin;
 mod retry;
+mod wishes;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -17,10 +18,11 @@ use std::time::Duration;
 pub use compile::{COMPILE_NICENESS, COMPILE_WAIT_FACTOR, CompileLimits, Compiler};
 pub use egress::{EgressLimits, Resolver};
 pub use grants::{Gap, Grants, HttpGrant, Methods, PathPrefix, SecretGrant};
-pub use limits::{Bound, LIMITS, Limit, LimitError, LimitWishes, Limits, Scope, Source, Spec, Unit};
+pub use limits::{Bound, LIMITS, Limit, LimitError, Limits, Scope, Source, Spec, Unit};
 pub use manifest::Manifest;
 pub use origin::Origin;
 pub use retry::{Backoff, RetryPolicy, RetryWish};
+pub use wishes::LimitWishes;
 
 /// Bytes of a used memory that are reset by writing instead of being given back to the system. It covers all of a small
 /// guest, whose sandbox then costs a third; it stays resident for every slot of the pool that was ever used.
@@ -31,6 +33,13 @@ pub const SPARE_SLOTS: u32 = 8;
 
 /// Bytes of an HTTP request's body that are handed over at once.
 pub const MAX_HTTP_CHUNK_BYTES: usize = 64 * 1024;
+
+/// System look-ups of names at once, of all attempts. One cannot be cancelled and holds a thread until it ends, also when
+/// the attempt that wanted it is long over.
+pub const MAX_LOOKUPS: usize = 64;
+
+/// Of those, the ones of one plugin: its server of names may be slow, and must not keep the others from theirs.
+pub const MAX_LOOKUPS_OF_PLUGIN: usize = 8;
 
 /// Bytes of a secret. A certificate chain with its key fits in.
 pub const MAX_SECRET_BYTES: u64 = 64 * 1024;

@@ -39,6 +39,11 @@ impl Entry {
         }
     }
 
+    /// As if the file had never been read.
+    pub(super) fn unread(self) -> Self {
+        Self { content: None, ..self }
+    }
+
     /// Takes in what reading the file came to. Says so once for each content.
     pub(super) fn take_in(&mut self, stem: &str, loaded: Loaded, keep_previous: bool) {
         match loaded {

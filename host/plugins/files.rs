@@ -1,15 +1,13 @@
 //! A plugin's two files, read within bounds.
 
-use std::fs;
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
-use rustix::fs::OFlags;
 
 use super::PluginError;
 use crate::config::{Limit, Limits, MAX_MANIFEST_BYTES, Manifest};
+use crate::file::read;
 use crate::sandbox::{LoadError, digest};
 
 /// What tells one content of a plugin's files from another.
@@ -113,17 +111,4 @@ fn parse(wasm: &Path, text: Option<&str>) -> Result<Manifest, PluginError> {
         path: manifest_path(wasm),
         message,
     })
-}
-
-/// Reads a regular file, and at most one byte more than `max` of it: it may grow while it is read.
-fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
-    // A pipe would have us wait for somebody to write to it.
-    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
-    let file = fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -76,8 +77,12 @@ pub(super) fn scan(folder: &Path) -> Result<Scan, PluginError> {
             }
             _ => continue,
         };
-        // A file that has just been taken away is no fault.
-        let Ok(metadata) = fs::metadata(&path) else { continue };
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            // A file that has just been taken away is no fault.
+            Err(err) if err.kind() == ErrorKind::NotFound => continue,
+            Err(err) => return Err(failed(&path)(err)),
+        };
         if metadata.is_dir() {
             continue;
         }
@@ -142,7 +147,9 @@ impl Source {
             }
             Err(source) => {
                 let path = self.path.clone();
-                self.fault(PluginError::Load { path, source }, Some(files.content))
+                // What may pass is tried again although the files stay what they are.
+                let content = (!source.may_pass()).then_some(files.content);
+                self.fault(PluginError::Load { path, source }, content)
             }
         }
     }
@@ -171,7 +178,9 @@ impl Source {
 
     /// However wrong the manifest, the jobs it names are this plugin's.
     fn fault(&self, why: PluginError, content: Option<Content>) -> Loaded {
-        let jobs = claimed(&self.path).unwrap_or_else(|| vec![self.stem.clone()]);
+        let readable = !matches!(why, PluginError::Outside(_));
+        let claimed = readable.then(|| claimed(&self.path)).flatten();
+        let jobs = claimed.unwrap_or_else(|| vec![self.stem.clone()]);
         Loaded::Fault { why, jobs, content }
     }
 

@@ -31,7 +31,7 @@ use crate::outcome::Outcome;
 use crate::sandbox::{Handler, LoadError, Sandbox};
 use entry::Entry;
 use folder::{Fingerprint, Scan, Source};
-use table::{Table, table};
+use table::{Losers, Table, table};
 
 pub use files::read_plugin;
 pub use plugin::Plugin;
@@ -66,6 +66,9 @@ pub enum PluginError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Looking through the folder failed in a way that nobody thought of.
+    #[error("looking through the plugin folder: {0}")]
+    Scan(String),
     /// A link leads out of the folder.
     #[error("{}: a link out of the plugin folder; put the file itself there", .0.display())]
     Outside(PathBuf),
@@ -93,6 +96,8 @@ pub struct Plugins {
     folder: PathBuf,
     settings: PluginSettings,
     table: ArcSwap<Table>,
+    /// Who claims a name in vain, as it was logged.
+    losers: Mutex<Losers>,
     /// What each file came to, by stem. Locked for moments only.
     entries: Mutex<BTreeMap<String, Entry>>,
     /// Held while the folder is compared with that: plugins are loaded one at a time.
@@ -106,6 +111,8 @@ pub(crate) enum Look {
     Quiet(BTreeSet<String>),
     /// Nobody tells: what changed has to look the same twice before it is read.
     Blind,
+    /// Somebody wants every file read again, and what stands outside of it, such as a secret, too.
+    Anew,
 }
 
 /// What is remembered from one look at the folder to the next.
@@ -160,6 +167,7 @@ impl Plugins {
             folder: folder.to_owned(),
             settings,
             table: ArcSwap::default(),
+            losers: Mutex::default(),
             entries: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
         });
@@ -186,6 +194,12 @@ impl Plugins {
         }
     }
 
+    /// Whether that is what `name` stands for still.
+    #[must_use]
+    pub fn serves(&self, plugin: &Arc<Plugin>, name: &str) -> bool {
+        matches!(self.resolve(name), Resolved::Plugin(now) if Arc::ptr_eq(&now, plugin))
+    }
+
     /// The job names that have a handler.
     #[must_use]
     pub fn jobs(&self) -> Vec<String> {
@@ -209,11 +223,6 @@ impl Plugins {
             fault: entry.fault.as_ref().map(|fault| Arc::clone(&fault.why)),
         });
         listed.collect()
-    }
-
-    /// The names of all plugins.
-    pub(super) fn names(&self) -> BTreeSet<String> {
-        self.entries().keys().cloned().collect()
     }
 
     /// What an operator is told of a host that has served with these since then.
@@ -261,7 +270,9 @@ impl Plugins {
     /// be looked at again, if that is known.
     pub(crate) async fn look(&self, look: &Look) -> Result<Option<Duration>, PluginError> {
         let mut looking = self.looking.lock().await;
-        let Scan { sources, precompiled } = folder::scan(&self.folder)?;
+        let folder = self.folder.clone();
+        let scan = tokio::task::spawn_blocking(move || folder::scan(&folder)).await;
+        let Scan { sources, precompiled } = scan.unwrap_or_else(|panic| Err(PluginError::Scan(panic.to_string())))?;
         for file in precompiled.difference(&looking.precompiled) {
             tracing::warn!(file = %file.display(), "native code is not loaded; put the .wasm file it was made from here");
         }
@@ -270,7 +281,9 @@ impl Plugins {
         let unsettled = std::mem::take(&mut looking.unsettled);
         for (stem, source) in sources {
             let old = self.entries().get(&stem).cloned();
-            let same = old.as_ref().is_some_and(|entry| entry.seen == source.fingerprint);
+            let same = old
+                .as_ref()
+                .is_some_and(|entry| entry.seen == source.fingerprint && entry.content.is_some());
             match look {
                 Look::Quiet(touched) if same && !touched.contains(&stem) => continue,
                 Look::Blind if same => continue,
@@ -279,8 +292,9 @@ impl Plugins {
                     again = Some(watch::SETTLE);
                     continue;
                 }
-                Look::Quiet(_) | Look::Blind => {}
+                Look::Quiet(_) | Look::Blind | Look::Anew => {}
             }
+            let old = old.map(|entry| if *look == Look::Anew { entry.unread() } else { entry });
             let entry = self.load(source, old).await;
             self.entries().insert(stem, entry);
             self.publish();
@@ -338,8 +352,17 @@ impl Plugins {
 
     /// Makes the entries what names resolve to.
     fn publish(&self) {
-        let table = table(&self.entries(), &self.table.load());
+        let (table, losers) = table(&self.entries(), &self.table.load());
         self.table.store(Arc::new(table));
+        let mut known = self.losers.lock().unwrap_or_else(PoisonError::into_inner);
+        for (plugin, job) in losers.difference(&known) {
+            tracing::error!(
+                plugin,
+                job,
+                "another plugin already handles this job; this one does not"
+            );
+        }
+        *known = losers;
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {

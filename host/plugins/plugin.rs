@@ -107,6 +107,11 @@ impl Plugin {
     /// Has it serve again, its past forgotten. False: it does already.
     pub(super) fn release(&self) -> bool {
         self.stats.absolve();
+        // Whatever serves instead had its chance, and may be needed again.
+        if let Some(previous) = &*self.previous.load() {
+            previous.stats.absolve();
+            previous.aside.store(None);
+        }
         self.aside.swap(None).is_some()
     }
 

@@ -1,7 +1,7 @@
 //! Job name → plugin: who gets a name that several claim.
 
 use std::collections::hash_map::Entry as Place;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Resolved;
@@ -10,9 +10,12 @@ use super::entry::Entry;
 /// What each job name stands for.
 pub(super) type Table = HashMap<String, Resolved>;
 
+/// Plugins and the job names that they claim in vain.
+pub(super) type Losers = BTreeSet<(String, String)>;
+
 /// The table for these entries. Where several claim a name, the one that has it keeps it; else the first by file name
 /// gets it.
-pub(super) fn table(entries: &BTreeMap<String, Entry>, old: &Table) -> Table {
+pub(super) fn table(entries: &BTreeMap<String, Entry>, old: &Table) -> (Table, Losers) {
     let mut claims = Vec::new();
     for (stem, entry) in entries {
         match (&entry.good, &entry.fault) {
@@ -29,14 +32,12 @@ pub(super) fn table(entries: &BTreeMap<String, Entry>, old: &Table) -> Table {
     }
     let has_it = |job: &String, stem: &String| matches!(old.get(job), Some(Resolved::Plugin(plugin)) if plugin.handler.name() == stem);
     claims.sort_by_key(|(job, stem, resolved)| (!has_it(job, stem), matches!(resolved, Resolved::Unloadable(_))));
-    let mut table = Table::new();
+    let (mut table, mut losers) = (Table::new(), Losers::new());
     for (job, stem, resolved) in claims {
         match table.entry(job) {
             Place::Vacant(place) => _ = place.insert(resolved),
-            Place::Occupied(taken) => {
-                tracing::error!(plugin = %stem, job = taken.key(), "another plugin already handles this job; this one does not");
-            }
+            Place::Occupied(taken) => _ = losers.insert((stem.clone(), taken.key().clone())),
         }
     }
-    table
+    (table, losers)
 }

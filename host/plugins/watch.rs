@@ -68,7 +68,7 @@ pub async fn watch(plugins: Arc<Plugins>, watching: Watching, stop: Cancellation
             () = stop.cancelled() => return,
             () = watching.asked.notified() => {
                 tracing::info!("looking at the plugin folder, as asked");
-                Look::Quiet(plugins.names())
+                Look::Anew
             }
             () = ear.changed.notified() => {
                 ear.settled().await;
@@ -143,12 +143,9 @@ impl Ear {
         let Ok(event) = event else { return };
         let mut told = self.told();
         match event.kind {
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
-                told.open.retain(|open| !event.paths.contains(open))
-            }
-            // Looking at the folder makes events of its own.
-            EventKind::Access(_) => return,
             EventKind::Modify(ModifyKind::Data(_)) => told.open.extend(event.paths.iter().cloned()),
+            // Looking at the folder makes events of its own.
+            EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write) => return,
             _ => told.open.retain(|open| !event.paths.contains(open)),
         }
         let stems = event.paths.iter().filter_map(|path| path.file_stem()?.to_str());

@@ -15,12 +15,17 @@ const MAX_DEPTH: u32 = 3;
 /// Functions of one interface that are compared.
 type Functions = Vec<(String, ComponentFunc)>;
 
-/// The first difference; none: there is none, or not in an interface of Kiln's world.
-pub(super) fn against_host(component: &Component, engine: &Engine) -> Option<String> {
-    let carrier = Component::from_binary(engine, COMPONENT_TYPE).ok()?.component_type();
+/// This host's own world; none would be a fault of the build.
+pub(super) fn world(engine: &Engine) -> wasmtime::Result<types::Component> {
+    let carrier = Component::from_binary(engine, COMPONENT_TYPE)?.component_type();
     // The world stands in the type of a package, and that in a component that has nothing else.
-    let package = only_component(&carrier, engine)?;
-    let host = only_component(&package, engine)?;
+    let package = only_component(&carrier, engine);
+    let world = package.and_then(|package| only_component(&package, engine));
+    world.ok_or_else(|| wasmtime::Error::msg("the bindings hold no world"))
+}
+
+/// The first difference; none: there is none, or not in an interface of Kiln's world.
+pub(super) fn against_host(component: &Component, host: &types::Component, engine: &Engine) -> Option<String> {
     let found = component.component_type();
 
     let mut exports = interfaces(host.exports(engine), engine).into_iter();

@@ -16,7 +16,7 @@ use wasmtime::{
 use crate::config::{KEEP_RESIDENT_BYTES, Limit, Limits, MAX_BACKTRACE_FRAMES};
 
 /// Tables every slot of the pool brings along; a component links one or two.
-pub(super) const TABLES_PER_SLOT: u32 = 4;
+const TABLES_PER_SLOT: u32 = 4;
 
 /// Used memories that a thread collects before it gives them back to the system, which costs less together.
 const RESET_BATCH: u32 = 16;
@@ -29,6 +29,11 @@ const HOST_STACK_BYTES: usize = 1536 * 1024;
 
 /// Without the pool: bytes reserved for a memory at first, and by how much it is moved to grow.
 const SMALL_RESERVATION_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The slots of the pool that a component with so many memories and tables takes.
+pub(super) fn slots(memories: u32, tables: u32) -> u32 {
+    memories.max(tables.div_ceil(TABLES_PER_SLOT)).max(1)
+}
 
 /// An engine, and why it has no pool if it has none.
 pub(super) struct Built {

@@ -21,6 +21,12 @@ pub(super) enum Exceeded {
         Limit::GuestMemory.show(*.wanted as u64), Limit::GuestMemory, Limit::GuestMemory.show(*.bound as u64)
     )]
     Shared { wanted: usize, bound: usize },
+    #[error(
+        "wanted {} of memory; of the limit {}, which is {}, one attempt has {} at most",
+        Limit::GuestMemory.show(*.wanted as u64), Limit::GuestMemory, Limit::GuestMemory.show(*.bound as u64),
+        Limit::GuestMemory.show(*.most as u64)
+    )]
+    Whole { wanted: usize, bound: usize, most: usize },
 }
 
 fn what(limit: Limit) -> &'static str {
@@ -47,6 +53,11 @@ impl Commons {
             share: total / 2 / attempts.max(1),
             taken: AtomicUsize::new(0),
         }
+    }
+
+    /// The most that one attempt can have.
+    fn most(&self) -> usize {
+        self.share + self.total / 2
     }
 
     fn take(&self, bytes: usize) -> bool {
@@ -113,8 +124,12 @@ impl Holdings {
         }
         let common = wanted.saturating_sub(self.commons.share).max(self.common);
         if !self.commons.take(common - self.common) {
-            let bound = self.commons.total;
-            return Err(Exceeded::Shared { wanted, bound });
+            let (bound, most) = (self.commons.total, self.commons.most());
+            return Err(if wanted > most {
+                Exceeded::Whole { wanted, bound, most }
+            } else {
+                Exceeded::Shared { wanted, bound }
+            });
         }
         self.common = common;
         self.memory = wanted;

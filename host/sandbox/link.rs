@@ -17,6 +17,9 @@ use super::state::State;
 /// Bytes of an HTTP method's name. The longest in use have about twenty.
 const MAX_METHOD_BYTES: usize = 64;
 
+/// Bytes of a request's authority: a name of DNS has at most 253, and then there is the port.
+const MAX_AUTHORITY_BYTES: usize = 512;
+
 /// A request and its options, as a guest hands them over.
 type Request = (Resource<HostOutgoingRequest>, Option<Resource<RequestOptions>>);
 /// What it gets for them.
@@ -33,6 +36,7 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     linker.allow_shadowing(true);
     let mut types = linker.instance("wasi:http/types@0.2.12")?;
     types.func_wrap("[method]outgoing-request.set-method", set_method)?;
+    types.func_wrap("[method]outgoing-request.set-authority", set_authority)?;
     types.func_wrap("http-error-code", error_code)?;
     linker.allow_shadowing(false);
     context::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
@@ -51,6 +55,17 @@ fn set_method(
         return Ok((Err(()),));
     }
     Ok((store.data_mut().http().set_method(request, method)?,))
+}
+
+/// Names the server of a request, in place of the library's own binding, for the same reason.
+fn set_authority(
+    mut store: StoreContextMut<'_, State>,
+    (request, authority): (Resource<HostOutgoingRequest>, Option<String>),
+) -> Result<(std::result::Result<(), ()>,)> {
+    if authority.as_ref().is_some_and(|name| name.len() > MAX_AUTHORITY_BYTES) {
+        return Ok((Err(()),));
+    }
+    Ok((store.data_mut().http().set_authority(request, authority)?,))
 }
 
 /// Tells what broke a body off, in place of the library's own binding: that one does not know the errors of a body.

@@ -2,12 +2,12 @@
 
 use bytesize::ByteSize;
 use wasmtime::Engine;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, Linker, types};
 
 use super::bindings::JobHandlerPre;
 use super::compiler::Outside;
 use super::diff;
-use super::engine::TABLES_PER_SLOT;
+use super::engine;
 use super::imports::{self, HANDLER, Import};
 use super::refusal::{LoadError, causes};
 use super::state::State;
@@ -61,7 +61,12 @@ pub(super) fn examine(
 }
 
 /// Links a component and checks that it can run within its limits.
-pub(super) fn link(linker: &Linker<State>, found: &Examined, limits: &Limits) -> Result<Loaded, LoadError> {
+pub(super) fn link(
+    linker: &Linker<State>,
+    world: &types::Component,
+    found: &Examined,
+    limits: &Limits,
+) -> Result<Loaded, LoadError> {
     // What it is comes first: the imports of a program are not what is wrong with it.
     if found.component.get_export_index(None, HANDLER).is_none() {
         return Err(no_handler(&found.exports));
@@ -82,7 +87,7 @@ pub(super) fn link(linker: &Linker<State>, found: &Examined, limits: &Limits) ->
     let slots = slots(&found.component, limits)?;
     // The engine compares what is exported only once it is called, and in words about its types in Rust; those of WIT are
     // what the plugin's author knows.
-    if let Some(what) = diff::against_host(&found.component, linker.engine()) {
+    if let Some(what) = diff::against_host(&found.component, world, linker.engine()) {
         return Err(LoadError::Mismatch(what));
     }
     let pre = linker.instantiate_pre(&found.component).and_then(JobHandlerPre::new);
@@ -150,8 +155,5 @@ pub(super) fn slots(component: &Component, limits: &Limits) -> Result<u32, LoadE
             return Err(LoadError::TooMany { what, found, limit });
         }
     }
-    Ok(needs
-        .num_memories
-        .max(needs.num_tables.div_ceil(TABLES_PER_SLOT))
-        .max(1))
+    Ok(engine::slots(needs.num_memories, needs.num_tables))
 }

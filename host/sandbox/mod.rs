@@ -40,7 +40,7 @@ use std::thread;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
-use wasmtime::component::Linker;
+use wasmtime::component::{Linker, types};
 
 pub use attempt::{Attempt, Cancel, Report};
 pub use compile::{CompileOrder, Compiled, compile};
@@ -55,7 +55,7 @@ use crate::config::{Limit, Limits, Manifest, SandboxSettings};
 use cache::Opened;
 use compiler::Outside;
 use holdings::Commons;
-use load::Examined;
+use load::{Examined, Loaded};
 use plugin::Plugin;
 use secrets::Secrets;
 use state::{Shared, State};
@@ -68,6 +68,8 @@ const TURNS_BETWEEN_LOOKS: u32 = 4;
 pub struct Sandbox {
     inner: Arc<Inner>,
     linker: Linker<State>,
+    /// What components are compared with.
+    world: types::Component,
     settings: SandboxSettings,
     unpooled: Option<String>,
     uncached: Option<String>,
@@ -131,9 +133,10 @@ impl Sandbox {
         let (opened, uncached) = open_cache(settings)?;
         let cache = opened.as_ref().map(|opened| opened.cache.clone());
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let built = engine::build(slots, u32::try_from(cores).unwrap_or(u32::MAX), limits, cache)
-            .map_err(SandboxError::Engine)?;
+        let givers = u32::try_from(2 * cores).unwrap_or(u32::MAX);
+        let built = engine::build(slots, givers, limits, cache).map_err(SandboxError::Engine)?;
         let linker = link::linker(&built.engine).map_err(SandboxError::Engine)?;
+        let world = diff::world(&built.engine).map_err(SandboxError::Engine)?;
         let (guests, large) = (threads("kiln-guest", cores)?, threads("kiln-large", cores)?);
         let outside = settings.compiler.clone().zip(opened);
         let outside =
@@ -153,6 +156,7 @@ impl Sandbox {
         Ok(Self {
             inner: Arc::new(inner),
             linker,
+            world,
             settings: settings.clone(),
             unpooled: built.unpooled,
             uncached,
@@ -168,7 +172,7 @@ impl Sandbox {
     pub fn load(&self, name: &str, bytes: &[u8], manifest: &Manifest) -> Result<Handler, LoadError> {
         let plugin = Plugin::new(name, digest(bytes), manifest, &self.settings)?;
         let found = self.examine(bytes, &plugin.digest, &plugin.limits)?;
-        let loaded = load::link(&self.linker, &found, &plugin.limits)?;
+        let loaded = self.link(&found, &plugin.limits)?;
         Ok(Handler::new(
             Arc::clone(&self.inner),
             plugin,
@@ -205,7 +209,7 @@ impl Sandbox {
         let found = self.examine(bytes, &digest, limits.as_ref().unwrap_or(&self.settings.limits))?;
         let linked = limits
             .map_err(LoadError::from)
-            .and_then(|limits| load::link(&self.linker, &found, &limits));
+            .and_then(|limits| self.link(&found, &limits));
         let secrets = || Secrets::find(&manifest.grants, self.settings.secrets_dir.as_deref());
         let problem = linked.and_then(|_| secrets()).err();
         Ok(Inspection {
@@ -214,6 +218,24 @@ impl Sandbox {
             imports: found.imports,
             problem,
         })
+    }
+
+    fn link(&self, found: &Examined, limits: &Limits) -> Result<Loaded, LoadError> {
+        let loaded = load::link(&self.linker, &self.world, found, limits)?;
+        let slots = self
+            .settings
+            .concurrency
+            .get()
+            .saturating_add(self.settings.spare_slots);
+        if loaded.slots > slots {
+            // It would wait for them for ever.
+            return Err(LoadError::TooMany {
+                what: "memories and tables for the slots of this host",
+                found: loaded.slots,
+                limit: slots,
+            });
+        }
+        Ok(loaded)
     }
 
     fn examine(&self, bytes: &[u8], digest: &str, limits: &Limits) -> Result<Examined, LoadError> {

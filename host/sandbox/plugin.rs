@@ -1,12 +1,14 @@
 //! What stays the same over all attempts of a loaded plugin.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 
 use super::refusal::LoadError;
 use super::secrets::Secrets;
-use crate::config::{EgressLimits, Grants, Limits, Manifest, Resolver, SandboxSettings};
+use crate::config::{EgressLimits, Grants, Limits, MAX_LOOKUPS_OF_PLUGIN, Manifest, Resolver, SandboxSettings};
 
 /// A plugin's name and content, and what its operator says about it.
 pub(super) struct Plugin {
@@ -18,6 +20,8 @@ pub(super) struct Plugin {
     /// What its HTTP requests may take, each attempt for itself.
     pub(super) egress: EgressLimits,
     pub(super) resolver: Resolver,
+    /// Permits for its look-ups of names.
+    pub(super) lookups: Arc<Semaphore>,
     /// The environment it sees: what is granted, and its secrets or their placeholders.
     pub(super) env: Vec<(String, String)>,
     pub(super) config: BTreeMap<String, String>,
@@ -45,6 +49,7 @@ impl Plugin {
             secrets,
             egress: EgressLimits::from(&limits),
             resolver: settings.resolver.clone(),
+            lookups: Arc::new(Semaphore::new(MAX_LOOKUPS_OF_PLUGIN)),
             config: manifest.config.clone(),
             limits,
         })

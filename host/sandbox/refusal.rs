@@ -117,6 +117,17 @@ fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+impl LoadError {
+    /// Whether the same file may load another time: what is wrong is not, or not only, the file.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Compiler(_) | Self::CompileWait { .. } | Self::CompileMemory { .. } | Self::Secret { .. }
+        )
+    }
+}
+
 /// An error and its causes in one line.
 pub(super) fn causes(err: &wasmtime::Error) -> String {
     let causes: Vec<_> = err.chain().map(ToString::to_string).collect();

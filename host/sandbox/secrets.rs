@@ -4,8 +4,7 @@
 
 use std::borrow::Cow;
 use std::env;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 use std::str;
 
@@ -158,16 +157,14 @@ fn from_file(name: &str, variable: &str, dir: Option<&Path>) -> Result<String, S
     let dir =
         dir.ok_or_else(|| format!("not in the environment as {variable}, and no secrets folder is named (--secrets)"))?;
     let path = dir.join(name);
-    let mut bytes = Vec::new();
     // Some bytes more than allowed tell that there are more, once a line break has been dropped.
-    let read = File::open(&path).and_then(|file| file.take(MAX_SECRET_BYTES + 3).read_to_end(&mut bytes));
-    if let Err(err) = read {
-        let path = path.display();
-        return Err(match err.kind() {
-            io::ErrorKind::NotFound => format!("not in the environment as {variable}, and there is no {path}"),
-            _ => format!("{path}: {err}"),
-        });
-    }
+    let bytes = crate::file::read(&path, MAX_SECRET_BYTES + 2).map_err(|err| match err.kind() {
+        io::ErrorKind::NotFound => format!(
+            "not in the environment as {variable}, and there is no {}",
+            path.display()
+        ),
+        _ => format!("{}: {err}", path.display()),
+    })?;
     let mut value = String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", path.display()))?;
     if value.ends_with('\n') {
         value.pop();

@@ -121,13 +121,13 @@ fn fault(err: &wasmtime::Error, facts: &Facts<'_>) -> (FailureKind, String) {
     if let Some((limit, what)) = engine_bound(err) {
         return (FailureKind::Trap, facts.bound(limit, what));
     }
-    if let Some(panic) = panic_message(&facts.report.stderr.text) {
-        return (FailureKind::Trap, panic);
-    }
     let message = match err.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => facts.bound(Limit::Stack, &plain(Trap::StackOverflow)),
+        // What it said last may be about this, and about nothing else.
+        Some(Trap::UnreachableCodeReached) | None => panic_message(&facts.report.stderr.text)
+            .or_else(|| err.downcast_ref::<Trap>().copied().map(plain))
+            .unwrap_or_else(|| err.root_cause().to_string()),
         Some(trap) => plain(*trap),
-        None => err.root_cause().to_string(),
     };
     (FailureKind::Trap, message)
 }

@@ -92,10 +92,10 @@ impl Voice {
     }
 
     fn progress(&mut self, percent: u8, note: &str) {
+        self.percent = Some(percent);
         if !self.reports.admit(self.plugin.limits.count(Limit::ProgressReports)) {
             return;
         }
-        self.percent = Some(percent);
         tracing::debug!(
             target: "guest",
             id = self.job_id, name = self.job_name, plugin = self.plugin.name, percent, "{}", line(note, self.plugin.limits.size(Limit::LogLineBytes))
@@ -148,6 +148,9 @@ fn line(text: &str, keep: usize) -> Cow<'_, str> {
             escaped.extend(c.escape_default());
         } else {
             escaped.push(c);
+        }
+        if escaped.len() >= keep {
+            break;
         }
     }
     Cow::Owned(escaped)

@@ -136,14 +136,18 @@ pub(super) async fn stop_when_idle(store: Store, consumer: Arc<Consumer>, stop: 
 /// it: a store that fails is not waited for.
 pub(super) async fn report(store: Store, consumer: Arc<Consumer>, plugins: Arc<Plugins>, stop: CancellationToken) {
     let since = Timestamp::now();
-    let mut obeyed = HashMap::new();
+    let mut heard = HashMap::<String, Option<String>>::new();
     loop {
         let report = plugins.report(since);
         for plugin in report.plugins.iter().filter(|plugin| plugin.is_aside()) {
-            if let Ok(Some(asked)) = store.release_asked(&plugin.name).await
-                && obeyed.insert(plugin.name.clone(), asked.clone()) != Some(asked)
-            {
+            let Ok(asked) = store.release_asked(&plugin.name).await else {
+                continue;
+            };
+            // What was asked before the version was set aside was not about this.
+            let known = heard.insert(plugin.name.clone(), asked.clone());
+            if asked.is_some() && known.is_some_and(|known| known != asked) {
                 plugins.release(&plugin.name);
+                heard.remove(&plugin.name);
             }
         }
         match serde_json::to_string(&report) {

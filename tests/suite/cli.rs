@@ -222,6 +222,26 @@ fn run_tells_the_outcome_by_result_and_exit_code() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_plugin_runs_under_every_limit_that_makes_sense() -> anyhow::Result<()> {
+    let folder = folder_of(&[("ok", "")])?;
+    for limit in [
+        "memories=16",
+        "tables=100",
+        "compile_time=500ms",
+        "http_requests=0",
+        "stack=2MiB",
+    ] {
+        let (code, _, stderr) = run(kiln()
+            .arg("run")
+            .arg(folder.path().join("ok.wasm"))
+            .args(["--limit", limit, "--cache-dir"])
+            .arg(folder.path().join("cache").join(limit)))?;
+        assert_eq!(code, 0, "{limit}: {stderr}");
+    }
+    Ok(())
+}
+
+#[test]
 fn inspect_tells_what_a_plugin_imports_and_what_it_would_need() -> anyhow::Result<()> {
     let (code, stdout, stderr) = run(kiln().arg("inspect").arg(plugins().join("webhook.wasm")))?;
     assert_eq!(code, 0, "{stderr}");

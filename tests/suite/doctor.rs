@@ -107,7 +107,7 @@ fn doctor_names_what_would_bite_and_exits_with_7() -> anyhow::Result<()> {
         ),
         (
             on(good.path(), &["--limit", "guest_memory=64MiB"])?,
-            "memory: one attempt may hold 128.0 MiB, but all of them",
+            "memory: one attempt may hold 128.0 MiB, but half of what all may hold",
         ),
     ];
     for ((code, report), expected) in cases {

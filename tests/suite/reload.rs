@@ -10,13 +10,15 @@ use kiln::config::{Compiler, PluginSettings, SandboxSettings};
 use kiln::job::{Job, null};
 use kiln::outcome::Outcome;
 use kiln::plugins::{Plugins, Resolved, Watching, watch};
+use kiln::queue::{Store, StoreSettings};
 use kiln::sandbox::{Cancel, Sandbox};
+use kiln::service::ServiceSettings;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::guests::{guest, hostile_component};
-use crate::service::{folder_of, open_plugins, open_plugins_with};
-use crate::support::eventually;
+use crate::service::{folder_of, open_plugins, open_plugins_with, push, serve};
+use crate::support::{default_queue, eventually};
 
 /// Renames a new version into place, as a deployment does.
 pub(crate) fn deploy(folder: &Path, plugin: &str, bytes: &[u8]) -> anyhow::Result<()> {
@@ -284,6 +286,56 @@ async fn a_manifest_alone_takes_effect_without_a_compiler() -> anyhow::Result<()
     let why = plugins.list()[0].fault.clone().unwrap_or_default();
     assert!(why.contains("needs 128.0 KiB of memory to start"), "{why}");
     assert!(completes(&plugins, "fine").await, "the last good version stays");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_the_files_fault_is_tried_again() -> anyhow::Result<()> {
+    let manifest = "[grants.secrets.RELOAD_TEST]\nexpose = \"value\"";
+    let folder = folder_of(&[("ok", manifest)])?;
+    let secrets = tempfile::tempdir()?;
+    let settings = SandboxSettings {
+        secrets_dir: Some(secrets.path().to_owned()),
+        ..crate::sandbox::settings()
+    };
+    let sandbox = Arc::new(Sandbox::new(&settings, &Handle::current())?);
+    let plugins = Plugins::open(sandbox, folder.path(), PluginSettings::default()).await?;
+    assert!(matches!(plugins.resolve("ok"), Resolved::Unloadable(why) if why.contains("secret RELOAD_TEST")));
+    fs::write(secrets.path().join("RELOAD_TEST"), "here it is")?;
+    plugins.refresh().await?;
+    assert!(completes(&plugins, "ok").await);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_waited_for_its_turn_runs_on_the_version_in_service_then() -> anyhow::Result<()> {
+    let folder = folder_of(&[("sleep", "jobs = [\"ok\"]\nconcurrency = 1\ntimeout = \"1s\"")])?;
+    let store = Store::open(&StoreSettings::new("memory:")).await?;
+    push(
+        &store,
+        &[
+            r#"{"id":"a","name":"ok","max_attempts":1}"#,
+            r#"{"id":"b","name":"ok"}"#,
+        ],
+    )
+    .await?;
+    let settings = ServiceSettings {
+        burst: false,
+        watching: by_itself(),
+        ..crate::service::settings()
+    };
+    let (serving, stop) = serve(settings, &store, folder.path()).await?;
+    eventually("both are taken", async || {
+        Ok((store.counts(&default_queue()).await?.in_flight == 2).then_some(()))
+    })
+    .await?;
+    deploy(folder.path(), "sleep", &version(2)?)?;
+    assert_eq!(
+        eventually("the answer", async || Ok(store.result("b").await?)).await?,
+        "2"
+    );
+    stop.cancel();
+    serving.await??;
     Ok(())
 }
 

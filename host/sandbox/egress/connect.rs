@@ -17,11 +17,10 @@ use wasmtime_wasi_http::Error;
 
 use super::address;
 use super::stream::Stream;
-use crate::config::{Origin, Resolver};
+use crate::config::{MAX_LOOKUPS, Origin, Resolver};
 
-/// System look-ups at once, of all attempts. One cannot be cancelled and holds a thread until it ends, also when the
-/// attempt that wanted it is long over.
-static LOOKUPS: Semaphore = Semaphore::const_new(64);
+/// The turns of all attempts' look-ups.
+static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
 
 /// Made once: it holds some hundred root certificates.
 static TLS: LazyLock<Result<Arc<ClientConfig>, rustls::Error>> = LazyLock::new(|| {
@@ -49,11 +48,14 @@ pub(super) async fn connect(
     origin: &Origin,
     private: bool,
     resolver: &Resolver,
+    lookups: &Arc<Semaphore>,
     limit: Duration,
 ) -> Result<Stream, NoConnection> {
     let connecting = async {
         let ends = Instant::now() + limit;
-        let addresses = resolve(resolver, origin).await.map_err(|err| unresolved(&err))?;
+        let addresses = resolve(resolver, lookups, origin)
+            .await
+            .map_err(|err| unresolved(&err))?;
         if !private {
             check(&addresses)?;
         }
@@ -70,15 +72,16 @@ pub(super) async fn connect(
 }
 
 /// The one look-up.
-async fn resolve(resolver: &Resolver, origin: &Origin) -> io::Result<Vec<SocketAddr>> {
+async fn resolve(resolver: &Resolver, lookups: &Arc<Semaphore>, origin: &Origin) -> io::Result<Vec<SocketAddr>> {
     let (host, port) = (origin.name(), origin.port());
     if let Some(answer) = resolver.ask(host, port) {
         return answer.await;
     }
+    let own = Arc::clone(lookups).acquire_owned().await.map_err(io::Error::other)?;
     let turn = LOOKUPS.acquire().await.map_err(io::Error::other)?;
     let host = host.to_owned();
     let lookup = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
+        let _turns = (own, turn);
         Ok((host.as_str(), port).to_socket_addrs()?.collect())
     });
     lookup.await.map_err(io::Error::other)?

@@ -17,7 +17,7 @@ impl Denied {
             Gap::Origin => format!("to {origin}: not granted; add [[grants.http]] origin = \"{origin}\" to {plugin}"),
             Gap::Path => format!(
                 "to {origin}{path}: its path is not granted; add [[grants.http]] origin = \"{origin}\", path = \
-                 \"{path}\" to {plugin}"
+                 {path:?} to {plugin}"
             ),
             Gap::AmbiguousPath => format!(
                 "to {origin}{path}: its path holds .., %2e, %2f, %5c or \\, which no path covers; only a \

@@ -205,7 +205,14 @@ async fn send(request: Request<WasiBody>, admitted: Admitted, control: Handle) -
         plugin,
         refused,
     } = admitted;
-    let connected = connect(&origin, private, &plugin.resolver, limits.connect_timeout).await;
+    let connected = connect(
+        &origin,
+        private,
+        &plugin.resolver,
+        &plugin.lookups,
+        limits.connect_timeout,
+    )
+    .await;
     let stream = match connected {
         Ok(stream) => stream,
         Err(NoConnection::Failed(err)) => return Err(err),
