@@ -14,7 +14,6 @@ use kiln::plugins::{Plugins, Watching};
 use kiln::queue::{Push, QUEUE_DEFAULT, QueueName, Store, StoreSettings};
 use kiln::sandbox::Sandbox;
 use kiln::service::{self, ServiceSettings};
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 /// Most characters of a result or an error that the table shows.
@@ -34,7 +33,7 @@ async fn main() -> anyhow::Result<()> {
         .init();
 
     let concurrency = NonZeroU32::new(8).context("not zero")?;
-    let sandbox = Arc::new(Sandbox::new(&SandboxSettings::new(concurrency), &Handle::current())?);
+    let sandbox = Arc::new(Sandbox::new(&SandboxSettings::new(concurrency))?);
     let plugins = Plugins::open(sandbox, &folder, PluginSettings::default()).await?;
     let store = Store::open(&StoreSettings::new("memory:")).await?;
     let queue = QueueName::new(QUEUE_DEFAULT).map_err(anyhow::Error::msg)?;

@@ -88,7 +88,7 @@ impl Worker {
             let plugin = match self.plugins.resolve(&job.name) {
                 Resolved::Plugin(plugin) => plugin,
                 Resolved::Unloadable(why) => return unloadable(job, &why),
-                Resolved::Aside(why) => return self.set_aside(job, &why),
+                Resolved::Later(why) => return self.put_off(job, &why),
                 Resolved::Unknown => return self.unhandled(job),
             };
             match self.turn(&plugin.handler, delivery, &cancel).await {
@@ -151,18 +151,13 @@ impl Worker {
         }
     }
 
-    /// The fate of a job whose plugin is set aside: it goes back unharmed, until the plugin serves again.
-    fn set_aside(&self, job: Job, why: &str) -> Settlement {
+    /// The fate of a job whose plugin cannot serve just now: it goes back unharmed, and comes again.
+    fn put_off(&self, job: Job, why: &str) -> Settlement {
         let (id, name) = (job.id.as_str(), job.name.as_str());
         if self.told.is_news(name) {
-            tracing::warn!(
-                id,
-                name,
-                why,
-                "the plugin for this job is set aside; it is held, as others of its name are"
-            );
+            tracing::warn!(id, name, why, "job is held, as others of its name are");
         }
-        let failure = Failure::new(FailureKind::Unloadable, format!("its plugin is set aside: {why}"));
+        let failure = Failure::new(FailureKind::Unloadable, why);
         retry::hold(job, &failure, HOLD_DEFAULT, moment())
     }
 

@@ -4,12 +4,11 @@ use std::io::{Write as _, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
-use tokio::runtime::Handle;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::{NoSubscriber, with_default};
 
@@ -66,7 +65,7 @@ pub(super) async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let folder = args.host.plugins.clone();
     let settings = args.host.settings()?;
     // What is wrong is told below, in order; the log would only say it first.
-    let plugins = match with_default(NoSubscriber::new(), || Sandbox::new(&settings, &Handle::current())) {
+    let plugins = match with_default(NoSubscriber::new(), || Sandbox::new(&settings)) {
         Ok(sandbox) => {
             findings.extend(check_sandbox(&sandbox, &settings));
             check_plugins(Arc::new(sandbox), &folder, &mut findings).await
@@ -149,7 +148,11 @@ fn check_sandbox(sandbox: &Sandbox, settings: &SandboxSettings) -> Vec<Finding> 
 
 /// Loads every plugin, as a worker would.
 async fn check_plugins(sandbox: Arc<Sandbox>, folder: &Path, findings: &mut Vec<Finding>) -> Vec<Listed> {
-    let opened = Plugins::open(sandbox, folder, PluginSettings::default())
+    let patient = PluginSettings {
+        patience: Duration::MAX,
+        ..PluginSettings::default()
+    };
+    let opened = Plugins::open(sandbox, folder, patient)
         .with_subscriber(NoSubscriber::new())
         .await;
     let listed = match opened {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Args;
 use directories::ProjectDirs;
-use tokio::runtime::Handle;
 
 use super::machine;
 use super::store::positive_duration;
@@ -77,10 +76,7 @@ struct SetLimit {
 impl SandboxArgs {
     /// A sandbox for this many attempts at once.
     pub(super) fn open(&self, concurrency: NonZeroU32) -> Result<Arc<Sandbox>, SandboxError> {
-        Ok(Arc::new(Sandbox::new(
-            &self.settings(concurrency)?,
-            &Handle::current(),
-        )?))
+        Ok(Arc::new(Sandbox::new(&self.settings(concurrency)?)?))
     }
 
     /// The settings of that sandbox.
@@ -108,6 +104,16 @@ impl SandboxArgs {
         if let Some(memory) = machine::memory() {
             let guests = memory / 4 * 3;
             limits.set(Limit::GuestMemory, guests, guests, Source::Machine);
+        }
+        if let Some(memory) = machine::memory() {
+            // A compiler beside running guests must not take what they were promised.
+            let compiler = (memory / 4).min(limits.get(Limit::CompileMemory));
+            limits.set(
+                Limit::CompileMemory,
+                compiler,
+                limits.bound(Limit::CompileMemory).ceiling,
+                Source::Machine,
+            );
         }
         for set in &self.limits {
             let ceiling = set.ceiling.unwrap_or(limits.bound(set.limit).ceiling);

@@ -1,6 +1,6 @@
 //! `kiln run`: one attempt, here and now, without a store.
 
-use std::io::{Write as _, stdout};
+use std::io::{IsTerminal as _, Write as _, stdout};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -102,7 +102,13 @@ fn show(attempt: &Attempt) -> anyhow::Result<()> {
         Outcome::Completed { result } => {
             tell(&format!("completed in {}", took(report)));
             if let Some(result) = result {
-                writeln!(stdout(), "{result}")?;
+                // A program that reads it gets it as it is; a terminal must not be steered by it.
+                let shown = if stdout().is_terminal() {
+                    printable(result)
+                } else {
+                    result.clone()
+                };
+                writeln!(stdout(), "{shown}")?;
             }
         }
         Outcome::Failed { failure, retry } => {

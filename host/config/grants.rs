@@ -132,8 +132,27 @@ impl PathPrefix {
 /// dot or to what separates segments.
 fn is_ambiguous(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
-    ["%2e", "%2f", "%5c", "\\"].iter().any(|odd| lower.contains(odd))
-        || lower.split('/').any(|segment| segment.split(';').next() == Some(".."))
+    let odd = [
+        "%2e",
+        "%2f",
+        "%3b",
+        "%5c",
+        "%25",
+        "%00",
+        "%u",
+        "%c0",
+        "%c1",
+        "%ef%bc%8e",
+        "\\",
+        "\u{ff0e}",
+    ];
+    odd.iter().any(|odd| lower.contains(odd)) || lower.split('/').any(climbs)
+}
+
+/// Whether a segment is two dots, or something that a server may take for them once it has cut off what follows.
+fn climbs(segment: &str) -> bool {
+    let rest = segment.strip_prefix("..");
+    rest.is_some_and(|rest| !rest.starts_with(|c: char| c == '.' || c.is_alphanumeric()))
 }
 
 impl fmt::Display for HttpGrant {
@@ -268,6 +287,12 @@ mod tests {
                 "/v1/..;a=b/v2",
                 "/v1%2f..%2fv2",
                 "/v1/..\\v2",
+                "/v1/..%3b/x",
+                "/v1/%252e%252e/x",
+                "/v1/%u002e%u002e/x",
+                "/v1/%c0%ae%c0%ae/x",
+                "/v1/..%00/x",
+                "/v1/..%09/x",
                 "/v1/%5c",
             ] {
                 assert_eq!(grants.cover(&example(), path, "GET"), Err(Gap::AmbiguousPath), "{path}");

@@ -11,6 +11,12 @@ use super::retry::duration;
 use super::{Grants, Limit, LimitWishes, RetryPolicy};
 use crate::line::one_line;
 
+/// Job names that one plugin may handle.
+const MAX_JOBS: usize = 1_000;
+
+/// Bytes of a job's, a variable's or a version's name.
+const MAX_SHOWN_NAME_BYTES: usize = 256;
+
 /// What the operator says about a plugin: the `.toml` beside its `.wasm`. Every key may be left out.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -52,12 +58,32 @@ impl Manifest {
         wishes
     }
 
+    /// Refuses names that would make a log or a terminal lie, and lists of them that would fill it.
+    fn names_can_be_shown(&self) -> Result<(), String> {
+        let jobs = self.jobs.iter().flatten();
+        if jobs.clone().count() > MAX_JOBS {
+            return Err(format!("jobs: more than {MAX_JOBS}"));
+        }
+        let variables = self.grants.env.keys();
+        for name in jobs.chain(variables).chain(&self.version) {
+            if name.is_empty() || name.len() > MAX_SHOWN_NAME_BYTES || name.contains(char::is_control) {
+                let name = one_line(format!("{name:?}"));
+                return Err(format!(
+                    "{name}: a name has 1 to {MAX_SHOWN_NAME_BYTES} bytes, and no control characters"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Reads a manifest.
     ///
     /// # Errors
     /// Where it is wrong, what is, and what was expected: one line.
     pub fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|err| one_line(located(text, &err)))
+        let manifest: Self = toml::from_str(text).map_err(|err| one_line(located(text, &err)))?;
+        manifest.names_can_be_shown()?;
+        Ok(manifest)
     }
 }
 

@@ -126,9 +126,14 @@ pub const QUARANTINE_LEAST_ATTEMPTS: u32 = 20;
 /// How long a plugin serves on whose file is gone: what is deleted is often about to be created anew.
 pub const HOLD_REMOVED_DEFAULT: Duration = Duration::from_secs(5);
 
+/// How long a start waits for plugins to be compiled: one that takes minutes must not keep the others from serving.
+pub const START_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How the plugin folder is dealt with.
 #[derive(Debug, Clone)]
 pub struct PluginSettings {
+    /// How long a start waits for plugins to be compiled; the jobs of those that take longer wait for them.
+    pub patience: Duration,
     /// How long a plugin serves on whose file is gone.
     pub hold_removed: Duration,
     /// When a version is set aside; none: never.
@@ -138,6 +143,7 @@ pub struct PluginSettings {
 impl Default for PluginSettings {
     fn default() -> Self {
         Self {
+            patience: START_PATIENCE,
             hold_removed: HOLD_REMOVED_DEFAULT,
             quarantine: None,
         }

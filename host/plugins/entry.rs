@@ -10,7 +10,11 @@ use super::folder::{Fingerprint, Loaded};
 /// One file's story.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    pub(super) seen: Fingerprint,
+    seen: Option<Fingerprint>,
+    /// Whether it is being loaded.
+    pub(super) loading: bool,
+    /// The job names it claims, until a version of it says.
+    pub(super) claims: Vec<String>,
     /// What was in the file when it was last read.
     pub(super) content: Option<Content>,
     /// The last version that loaded.
@@ -29,13 +33,35 @@ pub(super) struct Fault {
 }
 
 impl Entry {
-    pub(super) fn new(seen: Fingerprint) -> Self {
+    pub(super) fn new(claims: Vec<String>) -> Self {
         Self {
-            seen,
+            seen: None,
+            loading: false,
+            claims,
             content: None,
             good: None,
             fault: None,
             gone: None,
+        }
+    }
+
+    /// Whether that is the file that was read, and nothing is to be tried again.
+    pub(super) fn is_of(&self, found: &Fingerprint) -> bool {
+        self.seen.as_ref() == Some(found) && self.content.is_some()
+    }
+
+    pub(super) fn begin(&mut self, seen: Fingerprint) {
+        self.seen = Some(seen);
+        self.gone = None;
+        self.loading = true;
+    }
+
+    /// Takes in what became of loading it.
+    pub(super) fn end(&mut self, stem: &str, loaded: Result<Loaded, String>, keep_previous: bool) {
+        self.loading = false;
+        match loaded {
+            Ok(loaded) => self.take_in(stem, loaded, keep_previous),
+            Err(why) => self.refuse(stem, &why, vec![stem.to_owned()]),
         }
     }
 
@@ -45,7 +71,7 @@ impl Entry {
     }
 
     /// Takes in what reading the file came to. Says so once for each content.
-    pub(super) fn take_in(&mut self, stem: &str, loaded: Loaded, keep_previous: bool) {
+    fn take_in(&mut self, stem: &str, loaded: Loaded, keep_previous: bool) {
         match loaded {
             Loaded::Same => {}
             Loaded::Version(plugin, content) => {
@@ -71,7 +97,7 @@ impl Entry {
         self.good = Some(Arc::new(plugin));
     }
 
-    pub(super) fn refuse(&mut self, stem: &str, why: &str, jobs: Vec<String>) {
+    fn refuse(&mut self, stem: &str, why: &str, jobs: Vec<String>) {
         let told = self.fault.as_ref().is_some_and(|fault| *fault.why == *why);
         if !told {
             let in_service = self.good.as_ref().map(|good| good.handler.short_digest());

@@ -55,6 +55,8 @@ pub(super) struct Source {
 pub(super) struct Scan {
     /// Its plugins, by stem: its `*.wasm` files, not those of folders within it.
     pub(super) sources: BTreeMap<String, Source>,
+    /// Files whose names hold control characters.
+    pub(super) unnameable: usize,
     /// Files of native code, which somebody may think are plugins.
     pub(super) precompiled: BTreeSet<PathBuf>,
 }
@@ -69,6 +71,14 @@ pub(super) fn scan(folder: &Path) -> Result<Scan, PluginError> {
     for entry in fs::read_dir(folder).map_err(failed(folder))? {
         let path = entry.map_err(failed(folder))?.path();
         let stem = path.file_stem().and_then(|stem| stem.to_str());
+        if path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().contains(char::is_control))
+        {
+            // It would stand in logs and on terminals.
+            found.unnameable += 1;
+            continue;
+        }
         let stem = match (stem, path.extension().and_then(|extension| extension.to_str())) {
             (Some(stem), Some("wasm")) => stem.to_owned(),
             (_, Some("cwasm")) => {
@@ -176,11 +186,15 @@ impl Source {
         )
     }
 
-    /// However wrong the manifest, the jobs it names are this plugin's.
+    /// The job names it claims: however wrong the rest of its manifest, they are this plugin's.
+    pub(super) fn claims(&self) -> Vec<String> {
+        let inside = self.stays_inside().is_ok();
+        let claimed = inside.then(|| claimed(&self.path)).flatten();
+        claimed.unwrap_or_else(|| vec![self.stem.clone()])
+    }
+
     fn fault(&self, why: PluginError, content: Option<Content>) -> Loaded {
-        let readable = !matches!(why, PluginError::Outside(_));
-        let claimed = readable.then(|| claimed(&self.path)).flatten();
-        let jobs = claimed.unwrap_or_else(|| vec![self.stem.clone()]);
+        let jobs = self.claims();
         Loaded::Fault { why, jobs, content }
     }
 

@@ -20,11 +20,15 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::timeout;
 
 use crate::config::PluginSettings;
 use crate::outcome::Outcome;
@@ -39,6 +43,9 @@ pub use report::{HostReport, PluginReport, VersionReport};
 pub use stats::{LastError, Running};
 pub use watch::{Watching, watch};
 
+/// Plugins that are loaded at once. More than one, so that one that takes long to compile does not keep others waiting.
+const LOADS_AT_ONCE: usize = 2;
+
 /// What a job name stands for at this moment.
 #[derive(Debug, Clone)]
 pub enum Resolved {
@@ -46,8 +53,8 @@ pub enum Resolved {
     Plugin(Arc<Plugin>),
     /// A plugin claims it, but none of its versions has loaded. Says why.
     Unloadable(Arc<str>),
-    /// Its plugin is set aside, and no version before it can serve. Says why.
-    Aside(Arc<str>),
+    /// Its plugin cannot serve just now, but is expected to. Says why.
+    Later(Arc<str>),
     /// Nobody claims it.
     Unknown,
 }
@@ -100,7 +107,11 @@ pub struct Plugins {
     losers: Mutex<Losers>,
     /// What each file came to, by stem. Locked for moments only.
     entries: Mutex<BTreeMap<String, Entry>>,
-    /// Held while the folder is compared with that: plugins are loaded one at a time.
+    /// Whether entries are published yet. Until all files were looked at, it would be chance who gets a name.
+    open: AtomicBool,
+    /// Permits to load.
+    loads: Semaphore,
+    /// Held while the folder is compared with the entries.
     looking: tokio::sync::Mutex<Looking>,
 }
 
@@ -120,6 +131,8 @@ pub(crate) enum Look {
 struct Looking {
     /// What looked changed the last time.
     unsettled: BTreeMap<String, Fingerprint>,
+    /// Files whose names cannot be shown, of which a warning was logged.
+    unnameable: usize,
     /// Files of native code, of which a warning was logged.
     precompiled: BTreeSet<PathBuf>,
 }
@@ -169,12 +182,23 @@ impl Plugins {
             table: ArcSwap::default(),
             losers: Mutex::default(),
             entries: Mutex::default(),
+            open: AtomicBool::new(false),
+            loads: Semaphore::new(LOADS_AT_ONCE),
             looking: tokio::sync::Mutex::default(),
         });
         if !folder.is_dir() {
             return Err(PluginError::Folder(folder.to_owned()));
         }
-        plugins.refresh().await?;
+        let (_, mut loads) = plugins.look(&Look::Quiet(BTreeSet::new())).await?;
+        if timeout(plugins.settings.patience, all(&mut loads)).await.is_err() {
+            tracing::warn!(
+                plugins = loads.len(),
+                "plugins are still being compiled; their jobs wait for them"
+            );
+            loads.detach_all();
+        }
+        plugins.open.store(true, Ordering::Release);
+        plugins.publish();
         Ok(plugins)
     }
 
@@ -262,44 +286,64 @@ impl Plugins {
     ///
     /// # Errors
     /// When the folder cannot be read; the table then stays as it is.
-    pub async fn refresh(&self) -> Result<(), PluginError> {
-        self.look(&Look::Quiet(BTreeSet::new())).await.map(drop)
+    pub async fn refresh(self: &Arc<Self>) -> Result<(), PluginError> {
+        let (_, mut loads) = self.look(&Look::Quiet(BTreeSet::new())).await?;
+        all(&mut loads).await;
+        Ok(())
     }
 
-    /// Brings the table up to what the folder holds. Files that did not change are not read again. Returns when it should
-    /// be looked at again, if that is known.
-    pub(crate) async fn look(&self, look: &Look) -> Result<Option<Duration>, PluginError> {
+    /// Compares the folder with what is known of it, and begins to load what changed. Returns when it should be looked at
+    /// again, if that is known, and what is being loaded.
+    pub(crate) async fn look(self: &Arc<Self>, look: &Look) -> Result<(Option<Duration>, JoinSet<()>), PluginError> {
         let mut looking = self.looking.lock().await;
         let folder = self.folder.clone();
-        let scan = tokio::task::spawn_blocking(move || folder::scan(&folder)).await;
-        let Scan { sources, precompiled } = scan.unwrap_or_else(|panic| Err(PluginError::Scan(panic.to_string())))?;
-        for file in precompiled.difference(&looking.precompiled) {
-            tracing::warn!(file = %file.display(), "native code is not loaded; put the .wasm file it was made from here");
-        }
-        looking.precompiled = precompiled;
-        let mut again = self.let_go(&sources);
+        let scan = spawn_blocking(move || folder::scan(&folder)).await;
+        let scan = scan.unwrap_or_else(|panic| Err(PluginError::Scan(panic.to_string())))?;
+        looking.warn(&scan);
+        let mut again = self.let_go(&scan.sources);
         let unsettled = std::mem::take(&mut looking.unsettled);
-        for (stem, source) in sources {
+        let mut loads = JoinSet::new();
+        for (stem, source) in scan.sources {
             let old = self.entries().get(&stem).cloned();
-            let same = old
-                .as_ref()
-                .is_some_and(|entry| entry.seen == source.fingerprint && entry.content.is_some());
+            let same = old.as_ref().is_some_and(|entry| entry.is_of(&source.fingerprint));
             match look {
-                Look::Quiet(touched) if same && !touched.contains(&stem) => continue,
-                Look::Blind if same => continue,
+                _ if old.as_ref().is_some_and(|entry| entry.loading) => again = Some(sooner(again, watch::BUSY)),
+                Look::Quiet(touched) if same && !touched.contains(&stem) => {}
+                Look::Blind if same => {}
                 Look::Blind if unsettled.get(&stem) != Some(&source.fingerprint) => {
                     looking.unsettled.insert(stem, source.fingerprint);
-                    again = Some(watch::SETTLE);
-                    continue;
+                    again = Some(sooner(again, watch::SETTLE));
                 }
-                Look::Quiet(_) | Look::Blind | Look::Anew => {}
+                Look::Quiet(_) | Look::Blind => self.begin(source, old, &mut loads),
+                Look::Anew => self.begin(source, old.map(Entry::unread), &mut loads),
             }
-            let old = old.map(|entry| if *look == Look::Anew { entry.unread() } else { entry });
-            let entry = self.load(source, old).await;
-            self.entries().insert(stem, entry);
+        }
+        Ok((again, loads))
+    }
+
+    /// Begins to load one file, off the threads that serve the queue. Until that is done its last good version serves, or
+    /// its jobs wait.
+    fn begin(self: &Arc<Self>, source: Source, old: Option<Entry>, loads: &mut JoinSet<()>) {
+        let stem = source.stem.clone();
+        let mut entry = old.unwrap_or_else(|| Entry::new(source.claims()));
+        entry.begin(source.fingerprint.clone());
+        let (good, content) = (entry.good.clone(), entry.content.clone());
+        self.entries().insert(stem.clone(), entry);
+        if good.is_none() {
             self.publish();
         }
-        Ok(again)
+        let plugins = Arc::clone(self);
+        loads.spawn(async move {
+            let _turn = plugins.loads.acquire().await;
+            let sandbox = Arc::clone(&plugins.sandbox);
+            let loading = spawn_blocking(move || source.load(&sandbox, good.as_deref(), content.as_ref()));
+            let loaded = loading.await.map_err(|panic| format!("the compiler failed: {panic}"));
+            // It may have been taken away meanwhile.
+            if let Some(entry) = plugins.entries().get_mut(&stem) {
+                entry.end(&stem, loaded, plugins.settings.quarantine.is_some());
+            }
+            plugins.publish();
+        });
     }
 
     /// Lets go of plugins whose files are gone, after a while: what is deleted is often about to be created anew. Returns
@@ -334,24 +378,11 @@ impl Plugins {
         left
     }
 
-    /// Loads one file off the threads that serve the queue, or keeps its last good version.
-    async fn load(&self, source: Source, old: Option<Entry>) -> Entry {
-        let stem = source.stem.clone();
-        let mut entry = old.unwrap_or_else(|| Entry::new(source.fingerprint.clone()));
-        entry.seen = source.fingerprint.clone();
-        entry.gone = None;
-        let (good, content) = (entry.good.clone(), entry.content.clone());
-        let sandbox = Arc::clone(&self.sandbox);
-        let loading = tokio::task::spawn_blocking(move || source.load(&sandbox, good.as_deref(), content.as_ref()));
-        match loading.await {
-            Ok(loaded) => entry.take_in(&stem, loaded, self.settings.quarantine.is_some()),
-            Err(panic) => entry.refuse(&stem, &format!("the compiler failed: {panic}"), vec![stem.clone()]),
-        }
-        entry
-    }
-
     /// Makes the entries what names resolve to.
     fn publish(&self) {
+        if !self.open.load(Ordering::Acquire) {
+            return;
+        }
         let (table, losers) = table(&self.entries(), &self.table.load());
         self.table.store(Arc::new(table));
         let mut known = self.losers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -368,4 +399,28 @@ impl Plugins {
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Looking {
+    /// Tells of files that somebody may think are plugins, once.
+    fn warn(&mut self, scan: &Scan) {
+        for file in scan.precompiled.difference(&self.precompiled) {
+            tracing::warn!(file = %file.display(), "native code is not loaded; put the .wasm file it was made from here");
+        }
+        self.precompiled.clone_from(&scan.precompiled);
+        if scan.unnameable > std::mem::replace(&mut self.unnameable, scan.unnameable) {
+            tracing::warn!(
+                files = scan.unnameable,
+                "files with control characters in their names are left alone"
+            );
+        }
+    }
+}
+
+fn sooner(time: Option<Duration>, other: Duration) -> Duration {
+    time.map_or(other, |time| time.min(other))
+}
+
+async fn all(loads: &mut JoinSet<()>) {
+    while loads.join_next().await.is_some() {}
 }

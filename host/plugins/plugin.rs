@@ -82,7 +82,7 @@ impl Plugin {
         };
         match self.instead() {
             Some(previous) if previous.jobs.iter().any(|own| own == job) => Resolved::Plugin(previous),
-            _ => Resolved::Aside(why.as_str().into()),
+            _ => Resolved::Later(format!("its plugin is set aside: {why}").into()),
         }
     }
 

@@ -27,11 +27,15 @@ pub(super) fn table(entries: &BTreeMap<String, Entry>, old: &Table) -> (Table, L
                 let resolved = |job: &String| (job.clone(), stem, Resolved::Unloadable(Arc::clone(&fault.why)));
                 claims.extend(fault.jobs.iter().map(resolved));
             }
-            (None, None) => {}
+            (None, None) => {
+                let why: Arc<str> = "its plugin is still being loaded".into();
+                let resolved = |job: &String| (job.clone(), stem, Resolved::Later(Arc::clone(&why)));
+                claims.extend(entry.claims.iter().map(resolved));
+            }
         }
     }
     let has_it = |job: &String, stem: &String| matches!(old.get(job), Some(Resolved::Plugin(plugin)) if plugin.handler.name() == stem);
-    claims.sort_by_key(|(job, stem, resolved)| (!has_it(job, stem), matches!(resolved, Resolved::Unloadable(_))));
+    claims.sort_by_key(|(job, stem, resolved)| (!has_it(job, stem), !matches!(resolved, Resolved::Plugin(_))));
     let (mut table, mut losers) = (Table::new(), Losers::new());
     for (job, stem, resolved) in claims {
         match table.entry(job) {

@@ -20,6 +20,9 @@ use super::{Look, Plugins};
 /// no event tells whether anybody writes, a file must look the same for as long.
 pub(super) const SETTLE: Duration = Duration::from_millis(20);
 
+/// How soon it is looked at again while a file that may have changed is still being loaded.
+pub(super) const BUSY: Duration = Duration::from_millis(100);
+
 /// How long it must be quiet while a file in it was written to and not closed: a copy may stall.
 const SETTLE_OPEN: Duration = Duration::from_secs(1);
 
@@ -82,10 +85,16 @@ pub async fn watch(plugins: Arc<Plugins>, watching: Watching, stop: Cancellation
                 if watcher.is_some() { Look::Quiet(BTreeSet::new()) } else { Look::Blind }
             }
         };
-        let again = plugins.look(&look).await.unwrap_or_else(|err| {
-            tracing::error!(%err, "cannot read the plugin folder; the plugins in service stay");
-            None
-        });
+        let again = match plugins.look(&look).await {
+            Ok((again, mut loads)) => {
+                loads.detach_all();
+                again
+            }
+            Err(err) => {
+                tracing::error!(%err, "cannot read the plugin folder; the plugins in service stay");
+                None
+            }
+        };
         let regular = watching
             .by_itself
             .then_some(if watcher.is_some() { RESCAN } else { POLL });

@@ -25,10 +25,6 @@ use crate::outcome::Outcome;
 /// Bytes of a result from which on it is checked while other guests go on. A megabyte takes up to ten milliseconds.
 const LONG_RESULT_BYTES: usize = 256 * 1024;
 
-/// Bytes of memory beyond which a guest that may have so many runs on other threads than those with less: one instruction
-/// may write all of it, which takes half a second for a gigabyte and cannot be interrupted.
-const LARGE_MEMORY_BYTES: u64 = 256 * 1024 * 1024;
-
 /// What job names resolve to. Holding one keeps its version of the plugin, whatever is loaded after it.
 pub struct Handler {
     sandbox: Arc<Inner>,
@@ -163,11 +159,15 @@ impl Handler {
         let state = State::new(Arc::clone(&self.plugin), job, deadline, cancel.clone(), shared);
         let (sandbox, loaded) = (Arc::clone(&self.sandbox), Arc::clone(&self.loaded));
         let (guest_job, attempt) = (guest_job(job, queue), job.next_attempt());
-        let large = self.plugin.limits.get(Limit::MaxMemory) > LARGE_MEMORY_BYTES;
-        let running = self.sandbox.threads_for(large).spawn(async move {
-            let attempt = run(&sandbox, &loaded, state, guest_job).await;
-            drop((turn, slots));
-            attempt
+        let (place, large) = (state.place.clone(), self.sandbox.large.clone());
+        let running = self.sandbox.guests.spawn(async move {
+            let attempt = async move {
+                let attempt = run(sandbox, loaded, state, guest_job).await;
+                // Only now: wherever it ran, its sandbox was its own until here.
+                drop((turn, slots));
+                attempt
+            };
+            place.run(Box::pin(attempt), large).await
         });
         match AbortOnDropHandle::new(running).await {
             Ok(done) => done,
@@ -193,7 +193,7 @@ impl Handler {
 }
 
 /// Runs one attempt, on a guest thread.
-async fn run(sandbox: &Inner, loaded: &Loaded, state: State, job: GuestJob) -> Attempt {
+async fn run(sandbox: Arc<Inner>, loaded: Arc<Loaded>, state: State, job: GuestJob) -> Attempt {
     let (plugin, deadline, cancel) = (Arc::clone(&state.plugin), state.deadline, state.cancel.clone());
     let (attempt, refused) = (job.attempt, state.egress.refused());
     let _running = sandbox.ticker.running();

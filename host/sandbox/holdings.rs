@@ -7,9 +7,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use wasmtime::ResourceLimiter;
+use wasmtime::ResourceLimiterAsync;
+use wasmtime_wasi::async_trait;
 
+use super::place::Place;
 use crate::config::{Limit, Limits};
+
+/// Bytes of memory from which on a guest runs on other threads than those with less: one instruction may write all of it,
+/// which takes a third of a millisecond for each megabyte at first and cannot be interrupted.
+const LARGE_MEMORY_BYTES: usize = 16 * 1024 * 1024;
 
 /// Why an attempt may not grow. The guest's fault: kind `memory`.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +85,7 @@ impl Commons {
 /// Follows what one attempt holds.
 pub(super) struct Holdings {
     commons: Arc<Commons>,
+    place: Place,
     max_memory: usize,
     max_elements: usize,
     instances: usize,
@@ -95,9 +102,10 @@ pub(super) struct Holdings {
 }
 
 impl Holdings {
-    pub(super) fn new(limits: &Limits, commons: Arc<Commons>) -> Self {
+    pub(super) fn new(limits: &Limits, commons: Arc<Commons>, place: Place) -> Self {
         Self {
             commons,
+            place,
             max_memory: limits.size(Limit::MaxMemory),
             max_elements: limits.size(Limit::TableElements),
             instances: limits.size(Limit::CoreInstances),
@@ -144,8 +152,14 @@ impl Drop for Holdings {
     }
 }
 
-impl ResourceLimiter for Holdings {
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+#[async_trait]
+impl ResourceLimiterAsync for Holdings {
+    async fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         self.adding = 0;
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
@@ -153,6 +167,9 @@ impl ResourceLimiter for Holdings {
         let adding = desired.saturating_sub(current);
         self.hold(self.memory.saturating_add(adding))?;
         self.adding = adding;
+        if self.memory > LARGE_MEMORY_BYTES {
+            self.place.large().await;
+        }
         Ok(true)
     }
 
@@ -162,7 +179,12 @@ impl ResourceLimiter for Holdings {
         Ok(())
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    async fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         // A table that names no maximum of its own has the pool's here, which is beyond the limit.
         if maximum.is_some_and(|maximum| desired > maximum && maximum < self.max_elements) {
             return Ok(false);

@@ -2,9 +2,10 @@
 //!
 //! The only owner of wasmtime. Whatever a guest does comes back as data: an [`Attempt`] has an outcome, never an error.
 //!
-//! Guests run on threads of their own, as many as there are cores, and share them in turns of a tick; those that may have
-//! much memory have other threads than the rest, because one instruction may write all of it. The host's
-//! threads never run a guest: heartbeats, settlement and the guests' own HTTP go on whatever guests do.
+//! Guests run on threads of their own, as many as there are cores, and share them in turns of a tick; those that have grown
+//! large go on to other threads, because one instruction may write all their memory. Their HTTP has threads of its
+//! own again, because servers may be hostile, too. The host's threads never do anything for a guest: heartbeats and
+//! settlement go on whatever guests do.
 //!
 //! Absent on purpose: a store that outlives an attempt (its memory would carry one job's data to the next), names looked
 //! up by string per job (linked once, at load), files and sockets (linked, because runtimes import them; but empty).
@@ -25,6 +26,7 @@ mod imports;
 mod link;
 mod load;
 mod output;
+mod place;
 mod plugin;
 mod refusal;
 mod secrets;
@@ -86,10 +88,10 @@ struct Inner {
     shared: Shared,
     /// Where guests run.
     guests: Handle,
-    /// Where those run that may have much memory: one of their instructions can take long.
+    /// Where those run that have much memory: one of their instructions can take long.
     large: Handle,
-    /// The threads behind both; there until this is dropped.
-    threads: [Option<Runtime>; 2],
+    /// The threads behind these, and those of guests' I/O; there until this is dropped.
+    threads: [Option<Runtime>; 3],
 }
 
 /// Why a sandbox could not be set up. The host's fault.
@@ -123,11 +125,11 @@ pub struct Inspection {
 }
 
 impl Sandbox {
-    /// Starts the engine and the guest threads. Guests' I/O is done on `control`.
+    /// Starts the engine and the threads.
     ///
     /// # Errors
     /// When the engine or a thread does not start. A short address space or an unusable cache is no error, but a warning.
-    pub fn new(settings: &SandboxSettings, control: &Handle) -> Result<Self, SandboxError> {
+    pub fn new(settings: &SandboxSettings) -> Result<Self, SandboxError> {
         let limits = &settings.limits;
         let slots = settings.concurrency.get().saturating_add(settings.spare_slots);
         let (opened, uncached) = open_cache(settings)?;
@@ -138,6 +140,11 @@ impl Sandbox {
         let linker = link::linker(&built.engine).map_err(SandboxError::Engine)?;
         let world = diff::world(&built.engine).map_err(SandboxError::Engine)?;
         let (guests, large) = (threads("kiln-guest", cores)?, threads("kiln-large", cores)?);
+        let io = Builder::new_multi_thread()
+            .worker_threads(cores)
+            .thread_name("kiln-io")
+            .enable_all()
+            .build()?;
         let outside = settings.compiler.clone().zip(opened);
         let outside =
             outside.map(|(compiler, cache)| Outside::new(compiler, cache, &built.engine, built.unpooled.is_none()));
@@ -146,12 +153,12 @@ impl Sandbox {
             engine: built.engine,
             slots: Arc::new(Semaphore::new((slots as usize).min(Semaphore::MAX_PERMITS))),
             shared: Shared {
-                control: control.clone(),
+                io: io.handle().clone(),
                 commons: Arc::new(Commons::new(limits.size(Limit::GuestMemory), slots as usize)),
             },
             guests: guests.handle().clone(),
             large: large.handle().clone(),
-            threads: [Some(guests), Some(large)],
+            threads: [Some(guests), Some(large), Some(io)],
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -286,12 +293,6 @@ fn threads(name: &str, count: usize) -> io::Result<Runtime> {
         .event_interval(TURNS_BETWEEN_LOOKS)
         .global_queue_interval(TURNS_BETWEEN_LOOKS)
         .build()
-}
-
-impl Inner {
-    fn threads_for(&self, large: bool) -> &Handle {
-        if large { &self.large } else { &self.guests }
-    }
 }
 
 impl Drop for Inner {

@@ -118,13 +118,10 @@ fn ms(duration: Duration) -> u64 {
 }
 
 impl LoadError {
-    /// Whether the same file may load another time: what is wrong is not, or not only, the file.
+    /// Whether the same file may load the next time: what is wrong is not the file.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        matches!(
-            self,
-            Self::Compiler(_) | Self::CompileWait { .. } | Self::CompileMemory { .. } | Self::Secret { .. }
-        )
+        matches!(self, Self::Secret { .. })
     }
 }
 

@@ -15,6 +15,7 @@ use super::deadline::{Deadline, Interrupt};
 use super::egress::Egress;
 use super::holdings::{Commons, Holdings};
 use super::output::Tail;
+use super::place::Place;
 use super::plugin::Plugin;
 use super::voice::Voice;
 use crate::config::Limit;
@@ -23,7 +24,7 @@ use crate::job::Job;
 /// What the attempts of a sandbox share.
 pub(super) struct Shared {
     /// Where guests' I/O is done.
-    pub(super) control: Handle,
+    pub(super) io: Handle,
     /// The memory they have between them.
     pub(super) commons: Arc<Commons>,
 }
@@ -38,6 +39,7 @@ pub(super) struct State {
     /// How long it took until the guest could be called; none until then.
     pub(super) instantiate: Option<Duration>,
     pub(super) cpu: CpuTime,
+    pub(super) place: Place,
     holdings: Holdings,
     stdout: Tail,
     stderr: Tail,
@@ -50,6 +52,7 @@ impl State {
     pub(super) fn new(plugin: Arc<Plugin>, job: &Job, deadline: Deadline, cancel: Cancel, host: &Shared) -> Self {
         let limits = &plugin.limits;
         let output_bytes = limits.size(Limit::OutputBytes);
+        let place = Place::default();
         let (stdout, stderr) = (Tail::new(output_bytes), Tail::new(output_bytes));
         let wasi = WasiCtx::builder()
             .stdout(stdout.clone())
@@ -68,10 +71,11 @@ impl State {
             voice: Voice::new(job.id.clone(), job.name.clone(), Arc::clone(&plugin)),
             deadline,
             cancel,
-            egress: Egress::new(Arc::clone(&plugin), host.control.clone(), deadline),
+            egress: Egress::new(Arc::clone(&plugin), host.io.clone(), deadline),
             instantiate: None,
             cpu: CpuTime::default(),
-            holdings: Holdings::new(limits, Arc::clone(&host.commons)),
+            holdings: Holdings::new(limits, Arc::clone(&host.commons), place.clone()),
+            place,
             stdout,
             stderr,
             wasi,
@@ -86,7 +90,7 @@ impl State {
         let limits = &self.plugin.limits;
         let (hostcall_bytes, handles) = (limits.size(Limit::HostcallBytes), limits.size(Limit::Handles));
         let mut store = Store::new(engine, self);
-        store.limiter(|state| &mut state.holdings);
+        store.limiter_async(|state| &mut state.holdings);
         store.set_hostcall_fuel(hostcall_bytes);
         store.set_max_component_handles(handles);
         store.set_epoch_deadline(1);

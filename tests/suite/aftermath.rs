@@ -7,7 +7,6 @@ use futures::stream::{self, StreamExt};
 use kiln::config::{Limit, Manifest, SandboxSettings, Source};
 use kiln::job::null;
 use kiln::sandbox::{Cancel, Handler, Sandbox};
-use tokio::runtime::Handle;
 
 use crate::guests::hostile_component;
 use crate::hostile::{corpus, load};
@@ -77,7 +76,7 @@ fn nothing_is_left_after_all_hostile_guests() -> anyhow::Result<()> {
 }
 
 async fn nothing_is_left() -> anyhow::Result<()> {
-    let sandbox = Sandbox::new(&settings(), &Handle::current())?;
+    let sandbox = Sandbox::new(&settings())?;
     let handlers = corpus()
         .map(|name| Ok(sandbox.load(name, &load(name)?, &Manifest::default())?))
         .collect::<anyhow::Result<Vec<_>>>()?;

@@ -12,7 +12,6 @@ use kiln::sandbox::{Cancel, Sandbox};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 
 use crate::support::{PATIENCE, plugins};
 
@@ -23,7 +22,7 @@ async fn run(name: &str, payload: &Value, grant: Option<&str>) -> anyhow::Result
         manifest.grants = toml::from_str(&format!("http = [{{ origin = \"{origin}\", private = true }}]"))?;
     }
     let settings = SandboxSettings::new(NonZeroU32::MIN);
-    let handler = Sandbox::new(&settings, &Handle::current())?.load(name, &bytes, &manifest)?;
+    let handler = Sandbox::new(&settings)?.load(name, &bytes, &manifest)?;
     let job = Job::new(name, "default", serde_json::value::to_raw_value(payload)?);
     Ok(handler.run(&job, "default", &Cancel::default()).await.outcome)
 }

@@ -9,7 +9,6 @@ use std::time::SystemTime;
 use bytesize::ByteSize;
 use kiln::config::{Compiler, Limit, Limits, Manifest, SandboxSettings, Source};
 use kiln::sandbox::Sandbox;
-use tokio::runtime::Handle;
 
 use crate::guests::guest;
 use crate::sandbox::TestHost;
@@ -39,7 +38,7 @@ fn limits(limit: Limit, value: u64) -> Limits {
 }
 
 fn refusal(settings: &SandboxSettings, bytes: &[u8]) -> anyhow::Result<String> {
-    match Sandbox::new(settings, &Handle::current())?.load("plugin", bytes, &Manifest::default()) {
+    match Sandbox::new(settings)?.load("plugin", bytes, &Manifest::default()) {
         Ok(_) => anyhow::bail!("it loads"),
         Err(err) => Ok(err.to_string()),
     }
@@ -117,7 +116,7 @@ async fn what_another_process_compiled_is_taken_from_the_cache_and_compiled_once
     let dir = tempfile::tempdir()?;
     let bytes = guest("ok")?;
     let load = |settings: &SandboxSettings| -> anyhow::Result<()> {
-        Sandbox::new(settings, &Handle::current())?.load("ok", &bytes, &Manifest::default())?;
+        Sandbox::new(settings)?.load("ok", &bytes, &Manifest::default())?;
         Ok(())
     };
     load(&kiln_compiler(dir.path(), Limits::default()))?;

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use futures::future::{join, join_all};
-use kiln::config::Manifest;
+use kiln::config::{Limit, Manifest, SandboxSettings, Source};
 use kiln::job::{Job, null};
 use kiln::outcome::FailureKind::{self, Error, Memory, Rejected, Timeout, Trap};
 use kiln::outcome::{Outcome, RetryHint};
@@ -199,7 +199,7 @@ fn every_hostile_guest_has_its_end_in_the_table() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn every_hostile_guest_ends_as_it_should_while_its_neighbours_go_on() -> anyhow::Result<()> {
-    let host = TestHost::with(&settings_with(TIMEOUT))?;
+    let host = TestHost::with(&roomy(TIMEOUT))?;
     let (mut neighbours, mut wrong) = (Vec::new(), Vec::new());
     for (name, end) in CORPUS {
         let bytes = load(name)?;
@@ -252,6 +252,15 @@ async fn with_neighbours(host: &TestHost, handler: &Handler, job: &Job) -> (Vec<
     join(attempts, neighbours).await
 }
 
+/// Settings under which an attempt may take so long, and hand over more than by default: what that does is asked here.
+fn roomy(timeout: Duration) -> SandboxSettings {
+    let mut settings = settings_with(timeout);
+    for (limit, mib) in [(Limit::HostcallBytes, 24), (Limit::ResultBytes, 16)] {
+        settings.limits.set(limit, mib << 20, mib << 20, Source::Host);
+    }
+    settings
+}
+
 /// What is wrong about how an attempt ended, if it should have failed in this way or completed.
 fn wrong_end(attempt: &Attempt, kind: Option<FailureKind>, message: &str) -> Option<String> {
     let right = match (&attempt.outcome, kind) {
@@ -273,7 +282,7 @@ fn wrong_end(attempt: &Attempt, kind: Option<FailureKind>, message: &str) -> Opt
 /// Half a gigabyte takes a fifth of a second to write, on as many threads as there are: nobody could wait that out.
 #[tokio::test]
 async fn one_instruction_over_a_large_memory_keeps_nobody_waiting() -> anyhow::Result<()> {
-    let host = TestHost::with(&settings_with(TIMEOUT))?;
+    let host = TestHost::with(&roomy(TIMEOUT))?;
     let text = hostile_text("fill")?
         .replace("2046", "8190")
         .replace("134213632", "536866816");
@@ -295,7 +304,7 @@ async fn one_instruction_over_a_large_memory_keeps_nobody_waiting() -> anyhow::R
 
 #[tokio::test]
 async fn what_a_guest_says_is_bounded_however_much_it_is() -> anyhow::Result<()> {
-    let host = TestHost::with(&settings_with(Duration::from_secs(30)))?;
+    let host = TestHost::with(&roomy(Duration::from_secs(30)))?;
     let run = async |name: &str| {
         let handler = host.sandbox.load(name, &load(name)?, &Manifest::default())?;
         anyhow::Ok(host.attempt(&handler, &job_of(name, null())).await)
@@ -329,7 +338,7 @@ async fn what_a_guest_says_is_bounded_however_much_it_is() -> anyhow::Result<()>
 async fn a_socket_reaches_nobody() -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
-    let host = TestHost::with(&settings_with(TIMEOUT))?;
+    let host = TestHost::with(&roomy(TIMEOUT))?;
     let handler = host.sandbox.load("connect", &load("connect")?, &Manifest::default())?;
     let job = job_of("connect", crate::sandbox::json(&port.to_string()));
     let (failure, _) = failed(host.attempt(&handler, &job).await)?;
@@ -359,7 +368,7 @@ async fn a_guest_of_monstrous_shape_ends_like_any_other() -> anyhow::Result<()> 
     );
     let name = "n".repeat(90_000);
     let named = format!("(func ${name} unreachable) {HANDLE} (call ${name}) i32.const 0)");
-    let host = TestHost::with(&settings_with(TIMEOUT))?;
+    let host = TestHost::with(&roomy(TIMEOUT))?;
     for (text, end) in [(nested, Completes), (values, STACK), (named, UNREACHABLE)] {
         let handler = host
             .sandbox
@@ -385,7 +394,7 @@ async fn a_guest_of_monstrous_shape_ends_like_any_other() -> anyhow::Result<()> 
 #[tokio::test]
 async fn a_component_of_too_many_parts_or_of_parts_there_are_not_does_not_load() -> anyhow::Result<()> {
     const HANDLE: &str = r#"(func (export "kiln:job/handler@0.1.0#handle") (type $handle) i32.const 0)"#;
-    let host = TestHost::with(&settings_with(TIMEOUT))?;
+    let host = TestHost::with(&roomy(TIMEOUT))?;
     let refusal = |part: &str, times: usize| {
         anyhow::Ok(host.refusal(&hostile_component(&format!("{}{HANDLE}", part.repeat(times)))?))
     };

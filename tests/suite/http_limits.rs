@@ -80,11 +80,30 @@ async fn an_attempt_makes_a_hundred_requests_and_no_more() -> anyhow::Result<()>
 }
 
 #[tokio::test]
+async fn a_server_that_never_comes_to_the_point_is_left() -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let authority = listener.local_addr()?.to_string();
+    let serving = tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await?;
+        head(&mut connection).await?;
+        // Ends when it is left.
+        while connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_ok() {}
+        anyhow::Ok(())
+    });
+    let manifest = grant(&authority, "private = true");
+    let answer = request(&patient()?, &manifest, &format!("GET {authority} /")).await?;
+    assert!(answer.0 == 0 && answer.2 > 0, "an error: {answer:?}");
+    tokio::time::timeout(PATIENCE, serving).await???;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_server_that_answers_byte_by_byte_has_only_so_much_time() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let authority = listener.local_addr()?.to_string();
     let serving = tokio::spawn(async move {
         let (mut connection, _) = listener.accept().await?;
+        head(&mut connection).await?;
         connection.write_all(b"HTTP/1.1 200 OK\r\na: ").await?;
         let mut dribble = tokio::time::interval(Duration::from_millis(5));
         // Ends when it is left.
@@ -106,6 +125,7 @@ async fn a_body_that_falls_silent_breaks_off() -> anyhow::Result<()> {
     let authority = listener.local_addr()?.to_string();
     let serving = tokio::spawn(async move {
         let (mut connection, _) = listener.accept().await?;
+        head(&mut connection).await?;
         connection
             .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc")
             .await?;
@@ -212,6 +232,7 @@ async fn a_request_beyond_the_connections_at_once_gets_an_error() -> anyhow::Res
         let mut open = Vec::new();
         for _ in 0..8 {
             let (mut connection, _) = listener.accept().await?;
+            head(&mut connection).await?;
             connection
                 .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc")
                 .await?;

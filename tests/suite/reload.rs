@@ -13,7 +13,6 @@ use kiln::plugins::{Plugins, Resolved, Watching, watch};
 use kiln::queue::{Store, StoreSettings};
 use kiln::sandbox::{Cancel, Sandbox};
 use kiln::service::ServiceSettings;
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::guests::{guest, hostile_component};
@@ -270,7 +269,7 @@ async fn a_manifest_alone_takes_effect_without_a_compiler() -> anyhow::Result<()
         }),
         ..crate::sandbox::settings()
     };
-    let sandbox = Arc::new(Sandbox::new(&settings, &Handle::current())?);
+    let sandbox = Arc::new(Sandbox::new(&settings)?);
     let plugins = Plugins::open(sandbox, folder.path(), PluginSettings::default()).await?;
     fs::remove_file(compiler)?;
     fs::remove_dir_all(cache)?;
@@ -298,7 +297,7 @@ async fn what_is_not_the_files_fault_is_tried_again() -> anyhow::Result<()> {
         secrets_dir: Some(secrets.path().to_owned()),
         ..crate::sandbox::settings()
     };
-    let sandbox = Arc::new(Sandbox::new(&settings, &Handle::current())?);
+    let sandbox = Arc::new(Sandbox::new(&settings)?);
     let plugins = Plugins::open(sandbox, folder.path(), PluginSettings::default()).await?;
     assert!(matches!(plugins.resolve("ok"), Resolved::Unloadable(why) if why.contains("secret RELOAD_TEST")));
     fs::write(secrets.path().join("RELOAD_TEST"), "here it is")?;

@@ -10,7 +10,6 @@ use kiln::job::{Job, null};
 use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint};
 use kiln::sandbox::{Attempt, Cancel, Handler, Sandbox};
 use serde_json::value::RawValue;
-use tokio::runtime::Handle;
 
 use crate::guests::guest;
 
@@ -26,7 +25,7 @@ impl TestHost {
     }
 
     pub(crate) fn with(settings: &SandboxSettings) -> anyhow::Result<Self> {
-        let sandbox = Sandbox::new(settings, &Handle::current())?;
+        let sandbox = Sandbox::new(settings)?;
         let neighbour = sandbox.load("ok", &guest("ok")?, &Manifest::default())?;
         Ok(Self { sandbox, neighbour })
     }

@@ -13,7 +13,6 @@ use kiln::plugins::{Plugins, Resolved, Watching};
 use kiln::queue::{FailedEntry, Push, QueueError, QueueName, Store, StoreSettings};
 use kiln::sandbox::Sandbox;
 use kiln::service::{self, Drained, ServiceSettings};
-use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +48,7 @@ pub(crate) async fn open_plugins(folder: &Path) -> anyhow::Result<Arc<Plugins>> 
 }
 
 pub(crate) async fn open_plugins_with(folder: &Path, settings: PluginSettings) -> anyhow::Result<Arc<Plugins>> {
-    let sandbox = Arc::new(Sandbox::new(&SandboxSettings::new(CONCURRENCY), &Handle::current())?);
+    let sandbox = Arc::new(Sandbox::new(&SandboxSettings::new(CONCURRENCY))?);
     Ok(Plugins::open(sandbox, folder, settings).await?)
 }
 

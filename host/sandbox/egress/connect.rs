@@ -77,6 +77,9 @@ async fn resolve(resolver: &Resolver, lookups: &Arc<Semaphore>, origin: &Origin)
     if let Some(answer) = resolver.ask(host, port) {
         return answer.await;
     }
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![(address, port).into()]);
+    }
     let own = Arc::clone(lookups).acquire_owned().await.map_err(io::Error::other)?;
     let turn = LOOKUPS.acquire().await.map_err(io::Error::other)?;
     let host = host.to_owned();

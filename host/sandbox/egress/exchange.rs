@@ -30,15 +30,21 @@ pub(super) async fn exchange(
     control: &Handle,
 ) -> Answer {
     let request = on_the_wire(request)?.map(|body| RequestBody::new(body, limits.body_bytes));
-    let stream = TokioIo::new(stream.stalling_at_most(limits.between_bytes_timeout));
+    let buffer = limits.header_bytes.max(MIN_BUFFER_BYTES);
+    // The first bytes of the body may be read along with the head.
+    let (stream, whole) = stream
+        .stalling_at_most(limits.between_bytes_timeout)
+        .with_head_of(buffer.saturating_mul(2));
+    let stream = TokioIo::new(stream);
     let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(limits.header_bytes.max(MIN_BUFFER_BYTES))
+        .max_buf_size(buffer)
         .max_header_size(limits.header_bytes)
         .handshake(stream)
         .await
         .map_err(|err| fault(&err))?;
     let driver = AbortOnDropHandle::new(control.spawn(connection));
     let response = head(&mut sender, request, limits.first_byte_timeout).await?;
+    whole.is_whole();
     let (parts, body) = response.into_parts();
     let body = ResponseBody::new(body, limits.body_bytes, limits.between_bytes_timeout, count)?;
     // How it ended is told to whoever reads the body.

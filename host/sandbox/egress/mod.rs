@@ -100,8 +100,8 @@ impl Egress {
     /// Checks a request against the grants and the counts, and puts secrets into its headers.
     fn admit(&mut self, request: &mut Request<WasiBody>, asked: RequestOptions) -> Result<Admitted, Error> {
         let origin = origin(request.uri())?;
-        if request.method() == Method::CONNECT {
-            // A tunnel leads to where no grant was checked.
+        if request.method() == Method::CONNECT || request.method() == Method::TRACE {
+            // A tunnel leads to where no grant was checked; an echo shows the handler what the host put into a header.
             return Err(Error::HttpRequestMethodInvalid);
         }
         let (path, method) = (request.uri().path(), request.method().as_str());
@@ -228,7 +228,8 @@ async fn send(request: Request<WasiBody>, admitted: Admitted, control: Handle) -
 /// Where a request goes. User names in it are refused: they make one host look like another.
 fn origin(uri: &Uri) -> Result<Origin, Error> {
     let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
-    if authority.as_str().contains('@') || authority.host().is_empty() {
+    let port_is_wrong = authority.port().is_some() && authority.port_u16().is_none();
+    if authority.as_str().contains('@') || authority.host().is_empty() || port_is_wrong {
         return Err(Error::HttpRequestUriInvalid);
     }
     Ok(Origin::new(

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,10 +14,34 @@ use super::patience::Patience;
 trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
-/// A connection. A server that takes no bytes for too long ends it.
+/// A connection. A server that takes no bytes for too long ends it, and so does one that sends too many before it has
+/// come to the point.
 pub(super) struct Stream {
     bytes: Box<dyn Bytes>,
     patience: Option<Patience>,
+    head: Head,
+}
+
+/// What may still be read before the head of the answer has to be whole. Interim answers (1xx) are no part of it, and
+/// the library skips any number of them. Clones share it.
+#[derive(Clone)]
+pub(super) struct Head(Arc<AtomicUsize>);
+
+impl Head {
+    /// The head is whole: what follows has bounds of its own.
+    pub(super) fn is_whole(&self) {
+        self.0.store(usize::MAX, Ordering::Relaxed);
+    }
+
+    fn take(&self, bytes: usize) -> io::Result<()> {
+        let left = self.0.load(Ordering::Relaxed);
+        if left == usize::MAX {
+            return Ok(());
+        }
+        let left = left.checked_sub(bytes).ok_or(io::ErrorKind::FileTooLarge)?;
+        self.0.store(left, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 impl Stream {
@@ -23,6 +49,7 @@ impl Stream {
         Self {
             bytes: Box::new(bytes),
             patience: None,
+            head: Head(Arc::new(AtomicUsize::new(usize::MAX))),
         }
     }
 
@@ -32,6 +59,13 @@ impl Stream {
             patience: Some(Patience::new(limit)),
             ..self
         }
+    }
+
+    /// Allows so many bytes to be read before the head of the answer is whole.
+    pub(super) fn with_head_of(self, bytes: usize) -> (Self, Head) {
+        self.head.0.store(bytes, Ordering::Relaxed);
+        let head = self.head.clone();
+        (self, head)
     }
 
     /// What became of a write, or that it has stalled for too long.
@@ -48,7 +82,12 @@ impl Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.bytes).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.bytes).poll_read(cx, buf);
+        match read {
+            Poll::Ready(Ok(())) => Poll::Ready(self.head.take(buf.filled().len() - before)),
+            other => other,
+        }
     }
 }
 

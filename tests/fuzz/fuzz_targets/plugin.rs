@@ -60,7 +60,7 @@ struct Host {
 impl Host {
     fn start() -> anyhow::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let sandbox = Sandbox::new(&SandboxSettings::new(NonZeroU32::MIN), runtime.handle())?;
+        let sandbox = Sandbox::new(&SandboxSettings::new(NonZeroU32::MIN))?;
         let neighbour = sandbox.load("ok", &guests::guest("ok")?, &Manifest::default())?;
         let manifest = Manifest {
             timeout: Some(TIMEOUT),
