@@ -88,11 +88,13 @@ pub(super) fn scan(folder: &Path) -> Result<Scan, PluginError> {
             _ => continue,
         };
         let metadata = match fs::metadata(&path) {
-            Ok(metadata) => metadata,
             // A file that has just been taken away is no fault.
             Err(err) if err.kind() == ErrorKind::NotFound => continue,
-            Err(err) => return Err(failed(&path)(err)),
+            // What cannot be read says so when it is read; no other plugin has to suffer for it.
+            Err(_) => fs::symlink_metadata(&path),
+            found => found,
         };
+        let Ok(metadata) = metadata else { continue };
         if metadata.is_dir() {
             continue;
         }

@@ -42,6 +42,22 @@ async fn a_link_out_of_the_folder_is_refused_and_one_within_it_followed() -> any
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_read_or_named_keeps_no_other_from_service() -> anyhow::Result<()> {
+    let folder = folder_of(&[("ok", "")])?;
+    symlink("loop.wasm", folder.path().join("loop.wasm"))?;
+    let forged = "evil\n2026-01-01T00:00:00Z INFO job completed\u{1b}[31m.wasm";
+    fs::write(folder.path().join(forged), guest("ok")?)?;
+    let plugins = open_plugins(folder.path()).await?;
+    assert_eq!(plugins.jobs(), ["ok"]);
+    let Resolved::Unloadable(why) = plugins.resolve("loop") else {
+        panic!("it leads nowhere")
+    };
+    assert!(why.contains("loop.wasm: "), "{why}");
+    assert_eq!(plugins.list().len(), 2, "what cannot be shown is left alone");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_regular_files_of_a_bounded_size_are_read() -> anyhow::Result<()> {
     let folder = folder_of(&[])?;
     let path = folder.path();

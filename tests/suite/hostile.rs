@@ -255,8 +255,12 @@ async fn with_neighbours(host: &TestHost, handler: &Handler, job: &Job) -> (Vec<
 /// Settings under which an attempt may take so long, and hand over more than by default: what that does is asked here.
 fn roomy(timeout: Duration) -> SandboxSettings {
     let mut settings = settings_with(timeout);
-    for (limit, mib) in [(Limit::HostcallBytes, 24), (Limit::ResultBytes, 16)] {
-        settings.limits.set(limit, mib << 20, mib << 20, Source::Host);
+    for (limit, value) in [
+        (Limit::HostcallBytes, 24 << 20),
+        (Limit::ResultBytes, 16 << 20),
+        (Limit::Handles, 1024),
+    ] {
+        settings.limits.set(limit, value, value, Source::Host);
     }
     settings
 }
