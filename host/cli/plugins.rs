@@ -130,6 +130,9 @@ fn lines(plugin: &PluginReport) -> Vec<String> {
     if let Some(fault) = &plugin.fault {
         note(format!("FILE DOES NOT LOAD: {fault}"));
     }
+    if plugin.faults > 1 {
+        note(format!("{} versions of the file did not load", plugin.faults));
+    }
     lines
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Entry {
     pub(super) good: Option<Arc<Plugin>>,
     /// What is wrong with the file as it is.
     pub(super) fault: Option<Fault>,
+    /// How many contents of it did not load.
+    pub(super) faults: u64,
     /// Since when there is no such file.
     pub(super) gone: Option<Instant>,
 }
@@ -41,6 +43,7 @@ impl Entry {
             content: None,
             good: None,
             fault: None,
+            faults: 0,
             gone: None,
         }
     }
@@ -100,6 +103,7 @@ impl Entry {
     fn refuse(&mut self, stem: &str, why: &str, jobs: Vec<String>) {
         let told = self.fault.as_ref().is_some_and(|fault| *fault.why == *why);
         if !told {
+            self.faults += 1;
             let in_service = self.good.as_ref().map(|good| good.handler.short_digest());
             tracing::error!(plugin = %stem, in_service, "plugin does not load: {why}");
         }

@@ -146,6 +146,8 @@ pub struct Listed {
     pub plugin: Option<Arc<Plugin>>,
     /// Why the file as it is does not load; none: it does.
     pub fault: Option<Arc<str>>,
+    /// How many contents of it did not load so far.
+    pub faults: u64,
 }
 
 impl Listed {
@@ -245,6 +247,7 @@ impl Plugins {
             name: stem.clone(),
             plugin: entry.good.clone(),
             fault: entry.fault.as_ref().map(|fault| Arc::clone(&fault.why)),
+            faults: entry.faults,
         });
         listed.collect()
     }

@@ -36,6 +36,9 @@ pub struct PluginReport {
     pub name: String,
     /// What is wrong with its file as it is; none: it is in service.
     pub fault: Option<String>,
+    /// How many contents of its file did not load since the host started.
+    #[serde(default)]
+    pub faults: u64,
     /// The version in service; none: none has loaded.
     pub serving: Option<VersionReport>,
 }
@@ -82,6 +85,7 @@ impl PluginReport {
         Self {
             name: listed.name.clone(),
             fault: listed.fault.as_deref().map(str::to_owned),
+            faults: listed.faults,
             serving: listed.plugin.as_deref().map(|plugin| VersionReport {
                 digest: plugin.handler.short_digest().to_owned(),
                 version: plugin.version.clone(),

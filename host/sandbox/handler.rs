@@ -91,7 +91,7 @@ impl Handler {
     /// The digest's first twelve digits: enough to tell versions apart in a log.
     #[must_use]
     pub fn short_digest(&self) -> &str {
-        self.plugin.digest.get(..12).unwrap_or(&self.plugin.digest)
+        self.plugin.short_digest()
     }
 
     /// What one attempt may take.

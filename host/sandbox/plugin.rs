@@ -56,6 +56,13 @@ impl Plugin {
     }
 }
 
+impl Plugin {
+    /// The digest's first twelve digits: enough to tell versions apart in a log.
+    pub(super) fn short_digest(&self) -> &str {
+        self.digest.get(..12).unwrap_or(&self.digest)
+    }
+}
+
 /// The content digest of a plugin's bytes: SHA-256, hexadecimal.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {

@@ -77,7 +77,7 @@ impl Voice {
             ($level:ident) => {
                 tracing::event!(
                     target: "guest", tracing::Level::$level,
-                    id = self.job_id, name = self.job_name, plugin = self.plugin.name,
+                    id = self.job_id, name = self.job_name, plugin = self.plugin.name, digest = self.plugin.short_digest(),
                     context = &*context, "{message}"
                 )
             };
@@ -98,7 +98,7 @@ impl Voice {
         }
         tracing::debug!(
             target: "guest",
-            id = self.job_id, name = self.job_name, plugin = self.plugin.name, percent, "{}", line(note, self.plugin.limits.size(Limit::LogLineBytes))
+            id = self.job_id, name = self.job_name, plugin = self.plugin.name, digest = self.plugin.short_digest(), percent, "{}", line(note, self.plugin.limits.size(Limit::LogLineBytes))
         );
     }
 }

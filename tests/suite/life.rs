@@ -199,3 +199,24 @@ async fn sighup_looks_at_the_folder_even_where_nothing_else_does() -> anyhow::Re
     assert_eq!(worker.exit_code()?, Some(0));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_folder_can_be_watched_it_is_looked_at_and_a_line_says_so() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[])?;
+    deploy(folder.path(), "ok", &version(1)?)?;
+    let worker = Worker::blind(&settings, folder.path(), &[])?;
+    worker.until_said("cannot watch the plugin folder").await?;
+    deploy(folder.path(), "ok", &version(2)?)?;
+    eventually("the new version", async || {
+        Ok((worker.lines_with("plugin loaded").len() == 2).then_some(()))
+    })
+    .await?;
+    push_numbered(&store, 0..1, "").await?;
+    assert_eq!(
+        eventually("the answer", async || Ok(store.result("0").await?)).await?,
+        "2"
+    );
+    Ok(())
+}

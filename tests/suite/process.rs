@@ -18,7 +18,20 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn start(settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
-        let mut worker = Self::spawn(settings, folder, extra)?;
+        Self::heard(Self::spawn(kiln(), settings, folder, extra)?)
+    }
+
+    /// One that the system lets watch no folder.
+    pub(crate) fn blind(settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--user", "--map-root-user", "sh", "-c"])
+            .arg("echo 0 > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"")
+            .arg(kiln().get_program());
+        Self::heard(Self::spawn(command, settings, folder, extra)?)
+    }
+
+    fn heard(mut worker: Self) -> anyhow::Result<Self> {
         let stderr = worker.process.stderr.take().expect("piped");
         let said = Arc::clone(&worker.said);
         std::thread::spawn(move || {
@@ -30,13 +43,12 @@ impl Worker {
 
     /// One whose log nobody takes: every line it writes fails.
     pub(crate) fn mute(settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
-        let mut worker = Self::spawn(settings, folder, extra)?;
+        let mut worker = Self::spawn(kiln(), settings, folder, extra)?;
         drop(worker.process.stderr.take());
         Ok(worker)
     }
 
-    fn spawn(settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
-        let mut command = kiln();
+    fn spawn(mut command: Command, settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
         command
             .args(["worker", "--store", &settings.url, "--prefix", &settings.prefix])
             .args(extra)
