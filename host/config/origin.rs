@@ -100,7 +100,9 @@ fn is_host(host: &str) -> bool {
         return address.parse::<Ipv6Addr>().is_ok();
     }
     let name = host.strip_prefix("*.").unwrap_or(host);
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    // One dot at the end is another spelling; two would be no name.
+    let mut labels = name.strip_suffix('.').unwrap_or(name).split('.');
+    labels.all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)))
 }
 
 /// The one spelling of a host that grants are compared by.
@@ -175,6 +177,9 @@ mod tests {
             "http://h/p",
             "http://h:99999",
             "http://::1",
+            "http://a..b",
+            "http://a..",
+            "http://.a",
             "http://[::g]",
             "http://bücher.example",
         ] {

@@ -18,7 +18,7 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn start(settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
-        Self::heard(Self::spawn(kiln(), settings, folder, extra)?)
+        Ok(Self::heard(Self::spawn(kiln(), settings, folder, extra)?))
     }
 
     /// One that the system lets watch no folder.
@@ -28,17 +28,17 @@ impl Worker {
             .args(["--user", "--map-root-user", "sh", "-c"])
             .arg("echo 0 > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"")
             .arg(kiln().get_program());
-        Self::heard(Self::spawn(command, settings, folder, extra)?)
+        Ok(Self::heard(Self::spawn(command, settings, folder, extra)?))
     }
 
-    fn heard(mut worker: Self) -> anyhow::Result<Self> {
+    fn heard(mut worker: Self) -> Self {
         let stderr = worker.process.stderr.take().expect("piped");
         let said = Arc::clone(&worker.said);
         std::thread::spawn(move || {
             let lines = BufReader::new(stderr).lines().map_while(Result::ok);
             lines.for_each(|line| said.lock().unwrap().push(line));
         });
-        Ok(worker)
+        worker
     }
 
     /// One whose log nobody takes: every line it writes fails.
