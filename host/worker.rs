@@ -27,7 +27,10 @@ const TELL_AGAIN: Duration = Duration::from_mins(1);
 const MAX_TOLD: usize = 1_000;
 
 /// Bytes of a backtrace, and of standard error, that are logged with a failed attempt.
-const MAX_LOGGED_BYTES: usize = 2 * 1024;
+const MAX_LOGGED_BYTES: usize = 512;
+
+/// Frames of a backtrace that are logged.
+const MAX_LOGGED_FRAMES: usize = 4;
 
 /// Runs deliveries.
 #[derive(Debug)]
@@ -253,16 +256,20 @@ fn log_attempt(job: &Job, plugin: &Plugin, attempt: &Attempt) {
                 "attempt failed; the job will be retried"
             };
             let cpu_ms = failure.cpu_ms;
-            let backtrace = failure.backtrace.as_deref().map(log_head);
+            let backtrace = failure.backtrace.as_deref().map(log_frames);
             let stderr = failure.stderr.as_deref().map(log_tail);
             tracing::info!(id, name, plugin, %digest, %kind, attempt = number, duration_ms, cpu_ms, peak_memory_bytes, why, backtrace, stderr, "{fate}");
         }
     }
 }
 
-/// The innermost frames, short enough for a line of a log.
-fn log_head(text: &str) -> &str {
-    text[..text.floor_char_boundary(MAX_LOGGED_BYTES)].trim_end()
+/// The innermost frames, without their places in the file, short enough for a line of a log; the failed entry has more.
+fn log_frames(backtrace: &str) -> String {
+    let frames = backtrace.lines().take(MAX_LOGGED_FRAMES).map(|frame| {
+        let frame = frame.rsplit(" - ").next().unwrap_or(frame).trim();
+        &frame[..frame.floor_char_boundary(MAX_LOGGED_BYTES / MAX_LOGGED_FRAMES)]
+    });
+    frames.collect::<Vec<_>>().join(" < ")
 }
 
 /// The end of a guest's words, short enough for a line of a log; the failed entry has more.
