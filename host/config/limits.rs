@@ -156,7 +156,7 @@ pub const LIMITS: [Spec; 28] = [
         "an attempt's own frames; what the engine's makers chose, a deep parser fits in").of_host(),
     bytes(Limit::HostcallBytes, "hostcall_bytes", 6 * MIB, 96 * MIB,
         "what a guest hands over in one call to the host, which nothing can interrupt; more than a result, to tell how large one is"),
-    count(Limit::Handles, "handles", 256, 64 * KIB,
+    count(Limit::Handles, "handles", 1024, 64 * KIB,
         "streams, requests and other resources an attempt holds at once; the host keeps up to 128 KiB for each"),
     bytes(Limit::RandomBytes, "random_bytes", 64 * KIB, MIB,
         "random bytes asked for in one call"),
