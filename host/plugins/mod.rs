@@ -386,8 +386,11 @@ impl Plugins {
         if !self.open.load(Ordering::Acquire) {
             return;
         }
-        let (table, losers) = table(&self.entries(), &self.table.load());
+        // Held until the table is in place: of two that publish at once, the later must not be undone by the other.
+        let entries = self.entries();
+        let (table, losers) = table(&entries, &self.table.load());
         self.table.store(Arc::new(table));
+        drop(entries);
         let mut known = self.losers.lock().unwrap_or_else(PoisonError::into_inner);
         for (plugin, job) in losers.difference(&known) {
             tracing::error!(

@@ -20,14 +20,14 @@ use crate::config::EgressLimits;
 /// The least that the library takes for its buffer.
 const MIN_BUFFER_BYTES: usize = 8 * 1024;
 
-/// Sends a request and waits for the head of its answer. The connection is driven on `control` until the answer is
+/// Sends a request and waits for the head of its answer. The connection is driven on `io` until the answer is
 /// dropped; it counts as one until the answer's body is.
 pub(super) async fn exchange(
     stream: Stream,
     request: Request<WasiBody>,
     limits: &EgressLimits,
     count: OwnedSemaphorePermit,
-    control: &Handle,
+    io: &Handle,
 ) -> Answer {
     let request = on_the_wire(request)?.map(|body| RequestBody::new(body, limits.body_bytes));
     let buffer = limits.header_bytes.max(MIN_BUFFER_BYTES);
@@ -42,7 +42,7 @@ pub(super) async fn exchange(
         .handshake(stream)
         .await
         .map_err(|err| fault(&err))?;
-    let driver = AbortOnDropHandle::new(control.spawn(connection));
+    let driver = AbortOnDropHandle::new(io.spawn(connection));
     let response = head(&mut sender, request, limits.first_byte_timeout).await?;
     whole.is_whole();
     let (parts, body) = response.into_parts();

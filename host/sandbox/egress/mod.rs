@@ -1,6 +1,6 @@
 //! A guest's outgoing HTTP requests: to where its operator granted, counted, and with limits on each.
 //!
-//! They run on the host's control threads, so that a guest which occupies the guest threads cannot keep a connection
+//! They run on threads of their own, so that a guest which occupies the guest threads cannot keep a connection
 //! from being served. Absent on purpose: proxies from the environment, redirects followed by the host, connections
 //! shared between attempts. Each would let a request end where no grant was checked.
 
@@ -40,7 +40,7 @@ type Answer = Result<(Response<WasiBody>, Connection), Error>;
 /// The way out for one attempt's requests.
 pub(super) struct Egress {
     plugin: Arc<Plugin>,
-    control: Handle,
+    io: Handle,
     deadline: Deadline,
     sent: u32,
     /// None where nothing is granted: such a plugin's attempts pay for no more than this.
@@ -72,14 +72,14 @@ struct Admitted {
 }
 
 impl Egress {
-    pub(super) fn new(plugin: Arc<Plugin>, control: Handle, deadline: Deadline) -> Self {
+    pub(super) fn new(plugin: Arc<Plugin>, io: Handle, deadline: Deadline) -> Self {
         let way = (!plugin.grants.http.is_empty()).then(|| Way {
             connections: Arc::new(Semaphore::new(plugin.egress.connections as usize)),
             refused: Refused(Arc::default()),
         });
         Self {
             plugin,
-            control,
+            io,
             deadline,
             sent: 0,
             way,
@@ -170,7 +170,7 @@ impl WasiHttpHooks for Egress {
             Ok(admitted) => admitted,
             Err(err) => return Box::new(async { Err(err) }),
         };
-        let sending = self.control.spawn(send(request, admitted, self.control.clone()));
+        let sending = self.io.spawn(send(request, admitted, self.io.clone()));
         let sending = AbortOnDropHandle::new(sending);
         Box::new(async { sending.await.unwrap_or_else(|_| Err(Error::ConnectionTerminated)) })
     }
@@ -195,8 +195,8 @@ pub(super) async fn refused(refused: Option<Refused>) -> Denied {
     }
 }
 
-/// Sends one request that was admitted. Runs on a control thread; so does the connection, to its end.
-async fn send(request: Request<WasiBody>, admitted: Admitted, control: Handle) -> Answer {
+/// Sends one request that was admitted. Runs on a thread for that; so does the connection, to its end.
+async fn send(request: Request<WasiBody>, admitted: Admitted, io: Handle) -> Answer {
     let Admitted {
         origin,
         private,
@@ -222,7 +222,7 @@ async fn send(request: Request<WasiBody>, admitted: Admitted, control: Handle) -
             return pending().await;
         }
     };
-    exchange(stream, request, &limits, count, &control).await
+    exchange(stream, request, &limits, count, &io).await
 }
 
 /// Where a request goes. User names in it are refused: they make one host look like another.
