@@ -32,6 +32,9 @@ pub struct Manifest {
     pub max_memory: Option<ByteSize>,
     /// Attempts at once on one host.
     pub concurrency: Option<NonZeroU32>,
+    /// Attempts that one instance may serve, one after the other: what one leaves in memory the next one finds. One where
+    /// it is not said.
+    pub reuse: Option<NonZeroU32>,
     /// When failed attempts are made again.
     pub retry: RetryPolicy,
     /// Capabilities beyond the default.

@@ -8,16 +8,21 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::block_in_place;
 use tokio_util::task::AbortOnDropHandle;
+use wasmtime::Store;
 
 use super::Inner;
+
 use super::attempt::{Attempt, Cancel, Report};
+use super::bindings::JobHandler;
 use super::bindings::exports::kiln::job::handler::Job as GuestJob;
 use super::deadline::{Deadline, Interrupt};
 use super::egress;
 use super::load::Loaded;
+use super::place::Place;
 use super::plugin::Plugin;
-use super::state::State;
+use super::state::{self, State};
 use super::verdict::{self, Facts, Returned};
+use super::warm::Warm;
 use crate::config::{Limit, Limits, Manifest};
 use crate::job::Job;
 use crate::outcome::Outcome;
@@ -48,6 +53,14 @@ impl fmt::Debug for Handler {
             .field("name", &self.name())
             .field("digest", &self.short_digest())
             .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        if self.plugin.reuse > NonZeroU32::MIN {
+            self.sandbox.kept.forget(&self.plugin);
+        }
     }
 }
 
@@ -142,29 +155,27 @@ impl Handler {
         }
     }
 
-    /// Runs one attempt in a fresh sandbox on the guest threads. Dropping the future ends it.
+    /// Runs one attempt on the guest threads, in a fresh sandbox unless the manifest says `reuse`. Dropping the future ends it.
     pub async fn attempt(&self, turn: Turn, job: &Job, queue: &str, cancel: &Cancel) -> Attempt {
-        let slots = Arc::clone(&self.sandbox.slots).acquire_many_owned(self.loaded.slots);
-        let slots = tokio::select! {
-            biased;
-            () = cancel.stop.cancelled() => None,
-            slots = slots => slots.ok(),
-        };
-        let Some(slots) = slots else {
+        let Some(seat) = self.seat(cancel).await else {
             return Attempt::cancelled();
         };
         let limit = job.timeout().min(self.plugin.limits.time(Limit::Timeout));
         let deadline = Deadline::start(limit);
-        let shared = &self.sandbox.shared;
-        let state = State::new(Arc::clone(&self.plugin), job, deadline, cancel.clone(), shared);
-        let (sandbox, loaded) = (Arc::clone(&self.sandbox), Arc::clone(&self.loaded));
-        let (guest_job, attempt) = (guest_job(job, queue), job.next_attempt());
-        let (place, large) = (state.place.clone(), self.sandbox.large.clone());
+        let errand = Errand {
+            sandbox: Arc::clone(&self.sandbox),
+            loaded: Arc::clone(&self.loaded),
+            plugin: Arc::clone(&self.plugin),
+            job: guest_job(job, queue),
+            deadline,
+            cancel: cancel.clone(),
+        };
+        let (place, large, attempt) = (seat.place.clone(), self.sandbox.large.clone(), job.next_attempt());
         let running = self.sandbox.guests.spawn(async move {
             let attempt = async move {
-                let attempt = run(sandbox, loaded, state, guest_job).await;
+                let attempt = errand.run(seat).await;
                 // Only now: wherever it ran, its sandbox was its own until here.
-                drop((turn, slots));
+                drop(turn);
                 attempt
             };
             place.run(Box::pin(attempt), large).await
@@ -173,6 +184,29 @@ impl Handler {
             Ok(done) => done,
             Err(err) => self.lost(err, attempt, deadline, cancel),
         }
+    }
+
+    /// Somewhere to run: what an attempt before has left, or a place for a fresh instance. None if the host stops first.
+    async fn seat(&self, cancel: &Cancel) -> Option<Seat> {
+        if self.plugin.reuse > NonZeroU32::MIN
+            && let Some((warm, slots)) = self.sandbox.kept.take(&self.plugin)
+        {
+            let place = warm.store.data().place.clone();
+            let warm = Some(warm);
+            return Some(Seat { warm, place, slots });
+        }
+        let slots = Arc::clone(&self.sandbox.slots).try_acquire_many_owned(self.loaded.slots);
+        let slots = match slots {
+            Ok(slots) => slots,
+            Err(_) => {
+                // Nobody waits for those that wait for work.
+                self.sandbox.kept.clear();
+                let slots = Arc::clone(&self.sandbox.slots).acquire_many_owned(self.loaded.slots);
+                cancel.stop.run_until_cancelled(slots).await?.ok()?
+            }
+        };
+        let (place, warm) = (Place::default(), None);
+        Some(Seat { warm, place, slots })
     }
 
     /// What became of an attempt whose task did not end by itself: a panic in the host, or the sandbox shut down.
@@ -192,31 +226,90 @@ impl Handler {
     }
 }
 
-/// Runs one attempt, on a guest thread.
-async fn run(sandbox: Arc<Inner>, loaded: Arc<Loaded>, state: State, job: GuestJob) -> Attempt {
-    let (plugin, deadline, cancel) = (Arc::clone(&state.plugin), state.deadline, state.cancel.clone());
-    let (attempt, refused) = (job.attempt, state.egress.refused());
-    let _running = sandbox.ticker.running();
-    let cpu = state.cpu.clone();
-    let mut store = state.into_store(&sandbox.engine);
-    let call = Box::pin(async {
-        let instance = loaded.pre.instantiate_async(&mut store).await?;
-        store.data_mut().instantiate = Some(deadline.elapsed());
-        instance.kiln_job_handler().call_handle(&mut store, &job).await
-    });
-    // A guest that computes is interrupted by the epoch; one that waits in the host, here.
-    let returned: Returned = tokio::select! {
-        biased;
-        returned = cpu.measure(call) => returned,
-        denied = egress::refused(refused) => Err(denied.into()),
-        () = cancel.stop.cancelled() => Err(Interrupt::Stopped.into()),
-        () = tokio::time::sleep(deadline.remaining()) => Err(Interrupt::TimedOut.into()),
-    };
-    let report = store.into_data().report();
-    let long = matches!(&returned, Ok(Ok(Some(result))) if result.len() > LONG_RESULT_BYTES);
-    let judge = || verdict::judge(returned, &facts(&plugin, attempt, deadline.limit(), &cancel, &report));
-    let outcome = if long { block_in_place(judge) } else { judge() };
-    Attempt { outcome, report }
+/// What an attempt runs in: slots of the pool, and what is in them already.
+struct Seat {
+    warm: Option<Warm>,
+    place: Place,
+    /// Last, here and wherever the two go together: they are free only once what was in them is gone.
+    slots: OwnedSemaphorePermit,
+}
+
+/// One attempt, on its way to a guest thread.
+struct Errand {
+    sandbox: Arc<Inner>,
+    loaded: Arc<Loaded>,
+    plugin: Arc<Plugin>,
+    job: GuestJob,
+    deadline: Deadline,
+    cancel: Cancel,
+}
+
+impl Errand {
+    async fn run(self, seat: Seat) -> Attempt {
+        let (deadline, cancel) = (self.deadline, &self.cancel);
+        let _running = self.sandbox.ticker.running();
+        let (mut store, known, served) = self.store(seat.place, seat.warm);
+        let (cpu, refused) = (store.data().cpu.clone(), store.data().egress.refused());
+        let call = Box::pin(async {
+            let handler = match known {
+                Some(handler) => handler,
+                None => self.loaded.pre.instantiate_async(&mut store).await?,
+            };
+            store.data_mut().instantiate = Some(deadline.elapsed());
+            let answer = handler.kiln_job_handler().call_handle(&mut store, &self.job).await?;
+            Ok((answer, handler))
+        });
+        // A guest that computes is interrupted by the epoch; one that waits in the host, here.
+        let called: wasmtime::Result<_> = tokio::select! {
+            biased;
+            called = cpu.measure(call) => called,
+            denied = egress::refused(refused) => Err(denied.into()),
+            () = cancel.stop.cancelled() => Err(Interrupt::Stopped.into()),
+            () = tokio::time::sleep(deadline.remaining()) => Err(Interrupt::TimedOut.into()),
+        };
+        let report = store.data().report();
+        let returned: Returned = match called {
+            Ok((answer, handler)) => {
+                self.keep((Warm { store, handler, served }, seat.slots));
+                Ok(answer)
+            }
+            Err(err) => Err(err),
+        };
+        let long = matches!(&returned, Ok(Ok(Some(result))) if result.len() > LONG_RESULT_BYTES);
+        let facts = facts(&self.plugin, self.job.attempt, deadline.limit(), cancel, &report);
+        let judge = || verdict::judge(returned, &facts);
+        let outcome = if long { block_in_place(judge) } else { judge() };
+        Attempt { outcome, report }
+    }
+
+    /// A store for this attempt; the instance in it, if there is one already; and how many attempts it will have served.
+    fn store(&self, place: Place, warm: Option<Warm>) -> (Store<State>, Option<JobHandler>, u32) {
+        let (sandbox, plugin) = (&self.sandbox, &self.plugin);
+        let (deadline, cancel) = (self.deadline, self.cancel.clone());
+        match warm {
+            Some(Warm {
+                mut store,
+                handler,
+                served,
+            }) => {
+                store.data_mut().renew(&self.job, deadline, cancel, &sandbox.shared);
+                state::rearm(&mut store);
+                (store, Some(handler), served + 1)
+            }
+            None => {
+                let state = State::new(Arc::clone(plugin), &self.job, deadline, cancel, place, &sandbox.shared);
+                (state.into_store(&sandbox.engine), None, 1)
+            }
+        }
+    }
+
+    /// Keeps an instance for another attempt, or takes it apart.
+    fn keep(&self, used: (Warm, OwnedSemaphorePermit)) {
+        let warm = &used.0;
+        if warm.served < self.plugin.reuse.get() && !warm.store.data().place.is_large() {
+            self.sandbox.kept.put(used, &self.sandbox.slots);
+        }
+    }
 }
 
 fn facts<'a>(plugin: &'a Plugin, attempt: u32, limit: Duration, cancel: &Cancel, report: &'a Report) -> Facts<'a> {

@@ -23,6 +23,7 @@ mod engine;
 mod handler;
 mod holdings;
 mod imports;
+mod last_words;
 mod link;
 mod load;
 mod output;
@@ -34,6 +35,7 @@ mod state;
 mod ticker;
 mod verdict;
 mod voice;
+mod warm;
 
 use std::io;
 use std::sync::Arc;
@@ -62,6 +64,7 @@ use plugin::Plugin;
 use secrets::Secrets;
 use state::{Shared, State};
 use ticker::Ticker;
+use warm::Kept;
 
 /// How often, in turns of a guest thread, it looks for work from other threads and for timers. A turn may last a tick.
 const TURNS_BETWEEN_LOOKS: u32 = 4;
@@ -85,6 +88,8 @@ struct Inner {
     ticker: Ticker,
     /// One permit for every slot of the pool that can be in use, so that it never runs out.
     slots: Arc<Semaphore>,
+    /// Instances that wait for another attempt.
+    kept: Kept,
     shared: Shared,
     /// Where guests run.
     guests: Handle,
@@ -152,6 +157,7 @@ impl Sandbox {
             ticker: Ticker::start(&built.engine)?,
             engine: built.engine,
             slots: Arc::new(Semaphore::new((slots as usize).min(Semaphore::MAX_PERMITS))),
+            kept: Kept::new(settings.concurrency.get() as usize),
             shared: Shared {
                 io: io.handle().clone(),
                 commons: Arc::new(Commons::new(limits.size(Limit::GuestMemory), slots as usize)),

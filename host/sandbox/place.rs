@@ -21,6 +21,11 @@ const LARGE: u8 = 2;
 pub(super) struct Place(Arc<AtomicU8>);
 
 impl Place {
+    /// Whether the attempt has grown large.
+    pub(super) fn is_large(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
     /// Waits until the attempt, which waits for this, runs on the threads for large ones.
     pub(super) async fn large(&self) {
         if self.0.load(Ordering::Relaxed) == LARGE {

@@ -1,6 +1,7 @@
 //! What stays the same over all attempts of a loaded plugin.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -27,6 +28,8 @@ pub(super) struct Plugin {
     pub(super) config: BTreeMap<String, String>,
     /// What one attempt may take.
     pub(super) limits: Limits,
+    /// Attempts that one instance may serve.
+    pub(super) reuse: NonZeroU32,
 }
 
 impl Plugin {
@@ -52,6 +55,7 @@ impl Plugin {
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS_OF_PLUGIN)),
             config: manifest.config.clone(),
             limits,
+            reuse: manifest.reuse.unwrap_or(NonZeroU32::MIN),
         })
     }
 }

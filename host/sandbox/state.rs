@@ -10,6 +10,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::attempt::{Cancel, Report};
+use super::bindings::exports::kiln::job::handler::Job;
 use super::cpu::CpuTime;
 use super::deadline::{Deadline, Interrupt};
 use super::egress::Egress;
@@ -19,7 +20,6 @@ use super::place::Place;
 use super::plugin::Plugin;
 use super::voice::Voice;
 use crate::config::Limit;
-use crate::job::Job;
 
 /// What the attempts of a sandbox share.
 pub(super) struct Shared {
@@ -49,10 +49,16 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(plugin: Arc<Plugin>, job: &Job, deadline: Deadline, cancel: Cancel, host: &Shared) -> Self {
+    pub(super) fn new(
+        plugin: Arc<Plugin>,
+        job: &Job,
+        deadline: Deadline,
+        cancel: Cancel,
+        place: Place,
+        host: &Shared,
+    ) -> Self {
         let limits = &plugin.limits;
         let output_bytes = limits.size(Limit::OutputBytes);
-        let place = Place::default();
         let (stdout, stderr) = (Tail::new(output_bytes), Tail::new(output_bytes));
         let wasi = WasiCtx::builder()
             .stdout(stdout.clone())
@@ -85,16 +91,26 @@ impl State {
         }
     }
 
+    /// Makes this the state of another attempt in the same instance. What the guest holds on to stays: its memory, its
+    /// handles, its streams.
+    pub(super) fn renew(&mut self, job: &Job, deadline: Deadline, cancel: Cancel, host: &Shared) {
+        let plugin = &self.plugin;
+        self.voice = Voice::new(job.id.clone(), job.name.clone(), Arc::clone(plugin));
+        self.egress = Egress::new(Arc::clone(plugin), host.io.clone(), deadline);
+        self.cpu = CpuTime::default();
+        self.instantiate = None;
+        self.deadline = deadline;
+        self.cancel = cancel;
+    }
+
     /// Puts this into a store of its own, every bound in force.
     pub(super) fn into_store(self, engine: &Engine) -> Store<Self> {
-        let limits = &self.plugin.limits;
-        let (hostcall_bytes, handles) = (limits.size(Limit::HostcallBytes), limits.size(Limit::Handles));
+        let handles = self.plugin.limits.size(Limit::Handles);
         let mut store = Store::new(engine, self);
         store.limiter_async(|state| &mut state.holdings);
-        store.set_hostcall_fuel(hostcall_bytes);
         store.set_max_component_handles(handles);
-        store.set_epoch_deadline(1);
         store.epoch_deadline_callback(interrupt_or_yield);
+        rearm(&mut store);
         store
     }
 
@@ -113,6 +129,13 @@ impl State {
             http_requests: self.egress.sent(),
         }
     }
+}
+
+/// Puts the bounds in force that an attempt uses up.
+pub(super) fn rearm(store: &mut Store<State>) {
+    let hostcall_bytes = store.data().plugin.limits.size(Limit::HostcallBytes);
+    store.set_hostcall_fuel(hostcall_bytes);
+    store.set_epoch_deadline(1);
 }
 
 /// Called once a tick while the guest runs: ends it, or lets the others on its thread run.

@@ -15,6 +15,7 @@ use super::bindings::exports::kiln::job::handler::Failure as Answer;
 use super::deadline::Interrupt;
 use super::egress::Denied;
 use super::holdings::Exceeded;
+use super::last_words::last_words;
 use super::plugin::Plugin;
 use crate::config::{Limit, MAX_BACKTRACE_BYTES, Source};
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint};
@@ -116,7 +117,11 @@ fn fault(err: &wasmtime::Error, facts: &Facts<'_>) -> (FailureKind, String) {
         return (FailureKind::Unloadable, full.to_string());
     }
     if let Some(I32Exit(code)) = err.downcast_ref::<I32Exit>() {
-        return (FailureKind::Trap, format!("called exit({code})"));
+        let message = last_words(&facts.report.stderr.text).filter(|_| *code != 0);
+        return (
+            FailureKind::Trap,
+            message.unwrap_or_else(|| format!("called exit({code})")),
+        );
     }
     if let Some((limit, what)) = engine_bound(err) {
         return (FailureKind::Trap, facts.bound(limit, what));
@@ -124,7 +129,7 @@ fn fault(err: &wasmtime::Error, facts: &Facts<'_>) -> (FailureKind, String) {
     let message = match err.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => facts.bound(Limit::Stack, &plain(Trap::StackOverflow)),
         // What it said last may be about this, and about nothing else.
-        Some(Trap::UnreachableCodeReached) | None => panic_message(&facts.report.stderr.text)
+        Some(Trap::UnreachableCodeReached) | None => last_words(&facts.report.stderr.text)
             .or_else(|| err.downcast_ref::<Trap>().copied().map(plain))
             .unwrap_or_else(|| err.root_cause().to_string()),
         Some(trap) => plain(*trap),
@@ -182,16 +187,6 @@ impl Facts<'_> {
     }
 }
 
-/// The last panic that a Rust guest wrote to standard error: where, and what it said.
-fn panic_message(stderr: &str) -> Option<String> {
-    let start = stderr.rfind("panicked at ")?;
-    let lines = stderr[start..]
-        .lines()
-        .take_while(|line| !line.starts_with("note: ") && !line.starts_with("stack "));
-    let lines: Vec<_> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
-    Some(lines.join(" "))
-}
-
 /// The frames of a backtrace, one a line, innermost first. Their number is bounded by the engine.
 fn frames(backtrace: &WasmBacktrace) -> String {
     let text = backtrace.to_string();
@@ -214,17 +209,6 @@ mod tests {
     use super::*;
     use crate::config::{Manifest, SandboxSettings};
     use std::num::NonZeroU32;
-
-    #[test]
-    fn a_panic_is_read_from_the_end_of_standard_error() {
-        let stderr = "thread '<unnamed>' (1) panicked at src/lib.rs:3:5:\nfirst\nthread '<unnamed>' (1) panicked at \
-                      src/lib.rs:7:9:\nno such user\nnote: run with `RUST_BACKTRACE=1`\n";
-        assert_eq!(
-            panic_message(stderr).as_deref(),
-            Some("panicked at src/lib.rs:7:9: no such user")
-        );
-        assert_eq!(panic_message("all is well\n"), None);
-    }
 
     #[test]
     fn a_panic_of_the_host_is_a_trap_of_that_attempt() {

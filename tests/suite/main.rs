@@ -37,6 +37,7 @@ mod redis;
 mod refusals;
 mod reload;
 mod sandbox;
+mod reuse;
 mod secrets;
 mod servers;
 mod service;

@@ -1,0 +1,92 @@
+//! Instances that serve more than one attempt, where the manifest says so.
+
+use std::num::NonZeroU32;
+
+use kiln::config::SandboxSettings;
+use kiln::outcome::{FailureKind, Outcome};
+use kiln::sandbox::{Attempt, Cancel, Handler};
+
+use crate::sandbox::{TestHost, job_of, json, result};
+
+async fn attempt(handler: &Handler, payload: &str) -> Attempt {
+    let job = job_of("tally", json(&format!("\"{payload}\"")));
+    handler.run(&job, "default", &Cancel::default()).await
+}
+
+/// How many attempts the instance has served that answers.
+async fn served(handler: &Handler) -> anyhow::Result<String> {
+    Ok(result(attempt(handler, "").await)?.expect("a digit"))
+}
+
+#[tokio::test]
+async fn an_instance_serves_as_many_attempts_as_the_manifest_says() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    for (manifest, wanted) in [("", "1111111"), ("reuse = 1", "1111111"), ("reuse = 3", "1231231")] {
+        let handler = host.load_with("tally", manifest)?;
+        let mut told = String::new();
+        for _ in 0..7 {
+            told.push_str(&served(&handler).await?);
+        }
+        assert_eq!(told, wanted, "{manifest}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_instance_that_failed_by_itself_or_grew_large_serves_no_more() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let handler = host.load_with("tally", "reuse = 9")?;
+    assert_eq!(served(&handler).await?, "1");
+    // To ask for a retry is an answer.
+    let Outcome::Failed { failure, .. } = attempt(&handler, "r").await.outcome else {
+        panic!("not failed")
+    };
+    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Error, "2"));
+    assert_eq!(served(&handler).await?, "3");
+
+    let Outcome::Failed { failure, .. } = attempt(&handler, "t").await.outcome else {
+        panic!("not failed")
+    };
+    assert_eq!(failure.kind, FailureKind::Trap);
+    assert_eq!(served(&handler).await?, "1");
+
+    assert_eq!(result(attempt(&handler, "g").await)?.as_deref(), Some("2"));
+    assert_eq!(served(&handler).await?, "1");
+    Ok(())
+}
+
+/// Each attempt has its own time, its own output and its own id in the log, in whatever instance.
+#[tokio::test]
+async fn every_attempt_has_a_report_of_its_own() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let handler = host.load_with("chatty", "reuse = 9")?;
+    let job = job_of("chatty", kiln::job::null());
+    let mut reports = Vec::new();
+    for _ in 0..3 {
+        let attempt = host.attempt(&handler, &job).await;
+        reports.push((attempt.report.stdout, attempt.report.stderr, attempt.report.log_lines));
+    }
+    assert!(!reports[0].0.text.is_empty());
+    assert!(reports.iter().all(|report| *report == reports[0]), "{reports:?}");
+    Ok(())
+}
+
+/// What waits for work holds slots of the pool; who needs them gets them.
+#[tokio::test]
+async fn instances_that_wait_stand_in_nobodys_way() -> anyhow::Result<()> {
+    let settings = SandboxSettings {
+        spare_slots: 0,
+        ..SandboxSettings::new(NonZeroU32::new(2).expect("not zero"))
+    };
+    let host = TestHost::with(&settings)?;
+    let handlers: Vec<_> = (0..3)
+        .map(|_| host.load_with("tally", "reuse = 9"))
+        .collect::<anyhow::Result<_>>()?;
+    for round in 0..4 {
+        for handler in &handlers {
+            let first = served(handler).await?;
+            assert!(round > 0 || first == "1", "{first}");
+        }
+    }
+    Ok(())
+}
