@@ -27,6 +27,7 @@ pub mod job;
 pub mod line;
 pub mod outcome;
 pub mod plugins;
+pub mod project;
 pub mod queue;
 pub mod retry;
 pub mod sandbox;

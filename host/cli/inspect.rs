@@ -1,6 +1,7 @@
 //! `kiln inspect`: what a component is made of, and why it would not load.
 
-use std::io::{Write as _, stdout};
+use std::collections::BTreeSet;
+use std::io::{self, Write, stdout};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,9 +10,12 @@ use clap::Args;
 use serde_json::json;
 
 use super::plugin::SandboxArgs;
-use crate::config::{Grants, SecretGrant};
+use crate::config::{Grants, Manifest, SecretGrant};
 use crate::plugins::{PluginError, read_plugin};
-use crate::sandbox::{Import, Offer};
+use crate::sandbox::{Import, Inspection, Offer};
+
+/// The exit code for a component that would not load.
+pub(super) const EXIT_UNLOADABLE: u8 = 4;
 
 const JSON: &str = "\
 JSON: digest (SHA-256), bytes, jobs, exports, imports, loads, problem (null, or why it does not load).
@@ -45,7 +49,7 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         .file_stem()
         .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let jobs = manifest.jobs.clone().unwrap_or_else(|| vec![stem]);
-    let problem = found.problem.map(|problem| problem.to_string());
+    let problem = found.problem.as_ref().map(ToString::to_string);
     let mut out = stdout().lock();
     if args.json {
         let imports: Vec<_> = found
@@ -71,22 +75,56 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
             found.digest
         )?;
         writeln!(out, "handles   {}", jobs.join(", "))?;
-        for export in &found.exports {
-            writeln!(out, "exports   {export}")?;
-        }
-        for import in &found.imports {
-            writeln!(out, "imports   {:<44} {}", import.name, told(import, &manifest.grants))?;
-        }
-        match &problem {
-            None => writeln!(out, "it loads")?,
-            Some(problem) => writeln!(out, "it does not load: {problem}")?,
-        }
+        show(&mut out, &found, &manifest)?;
     }
-    Ok(if problem.is_none() {
+    Ok(if found.problem.is_none() {
         ExitCode::SUCCESS
     } else {
-        ExitCode::from(4)
+        ExitCode::from(EXIT_UNLOADABLE)
     })
+}
+
+/// Tells all that a component exports and imports, and whether it loads.
+fn show(out: &mut impl Write, found: &Inspection, manifest: &Manifest) -> io::Result<()> {
+    for export in &found.exports {
+        writeln!(out, "exports   {export}")?;
+    }
+    for import in &found.imports {
+        show_import(out, import, manifest)?;
+    }
+    show_problem(out, found)
+}
+
+/// Tells what of its imports somebody has to see to, which packages the others are of, and whether it loads.
+pub(super) fn show_briefly(out: &mut impl Write, found: &Inspection, manifest: &Manifest) -> io::Result<()> {
+    let is_given = |import: &&Import| matches!(import.offer, Offer::Always | Offer::Empty);
+    let (given, others): (Vec<_>, Vec<_>) = found.imports.iter().partition(is_given);
+    for import in others {
+        show_import(out, import, manifest)?;
+    }
+    let packages: BTreeSet<_> = given
+        .iter()
+        .filter_map(|import| import.name.split('/').next())
+        .collect();
+    let packages: Vec<_> = packages.into_iter().collect();
+    writeln!(
+        out,
+        "imports   {} interfaces that every handler has, of {}",
+        given.len(),
+        packages.join(", ")
+    )?;
+    show_problem(out, found)
+}
+
+fn show_import(out: &mut impl Write, import: &Import, manifest: &Manifest) -> io::Result<()> {
+    writeln!(out, "imports   {:<44} {}", import.name, told(import, &manifest.grants))
+}
+
+fn show_problem(out: &mut impl Write, found: &Inspection) -> io::Result<()> {
+    match &found.problem {
+        None => writeln!(out, "it loads"),
+        Some(problem) => writeln!(out, "it does not load: {problem}"),
+    }
 }
 
 fn need(offer: Offer) -> &'static str {

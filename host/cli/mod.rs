@@ -1,10 +1,12 @@
 //! The command line: one file for each command. Arguments become settings here; nothing below knows of them.
 
+mod build;
 mod compile;
 mod doctor;
 mod failed;
 mod inspect;
 mod machine;
+mod new;
 mod plugin;
 mod plugins;
 mod push;
@@ -80,6 +82,8 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    New(new::NewArgs),
+    Build(build::BuildArgs),
     Worker(worker::WorkerArgs),
     Push(push::PushArgs),
     Run(run::RunArgs),
@@ -140,6 +144,8 @@ fn command() -> clap::Command {
 
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::New(args) => new::new(&args),
+        Command::Build(args) => build::build(&args),
         Command::Worker(args) => worker::worker(args).await,
         Command::Push(args) => push::push(args).await,
         Command::Run(args) => run::run(args).await,

@@ -38,6 +38,7 @@ pub(super) struct PushArgs {
     #[arg(required_unless_present = "batch", conflicts_with = "batch")]
     name: Option<String>,
     /// The payload: JSON text, @FILE, or - for standard input [default: null]
+    #[arg(allow_negative_numbers = true)]
     payload: Option<PayloadSource>,
     /// Push the jobs of this NDJSON file (- for standard input)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["payload", "delay", "at", "max_attempts", "timeout", "meta", "id"])]

@@ -30,6 +30,7 @@ pub(super) struct RunArgs {
     /// The component
     plugin: PathBuf,
     /// The payload: JSON text, @FILE, or - for standard input [default: null]
+    #[arg(allow_negative_numbers = true)]
     payload: Option<PayloadSource>,
     /// The job's name [default: the first that the plugin handles]
     #[arg(long)]

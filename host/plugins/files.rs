@@ -56,6 +56,14 @@ pub fn read_plugin(wasm: &Path, host: &Limits) -> Result<(Vec<u8>, Manifest), Pl
     Ok((files.bytes, files.manifest?))
 }
 
+/// Reads the manifest that stands beside a plugin's file, which itself need not be there.
+///
+/// # Errors
+/// When it cannot be read or is wrong.
+pub fn read_manifest(wasm: &Path) -> Result<Manifest, PluginError> {
+    parse(wasm, manifest_text(wasm)?.as_deref())
+}
+
 /// The jobs that a manifest names, whatever else is wrong with it.
 pub(super) fn claimed(wasm: &Path) -> Option<Vec<String>> {
     let text = manifest_text(wasm).ok()??;

@@ -37,7 +37,7 @@ use entry::Entry;
 use folder::{Fingerprint, Scan, Source};
 use table::{Losers, Table, table};
 
-pub use files::read_plugin;
+pub use files::{read_manifest, read_plugin};
 pub use plugin::Plugin;
 pub use report::{HostReport, PluginReport, VersionReport};
 pub use stats::{LastError, Running};

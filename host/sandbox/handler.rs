@@ -195,15 +195,14 @@ impl Handler {
             let warm = Some(warm);
             return Some(Seat { warm, place, slots });
         }
-        let slots = Arc::clone(&self.sandbox.slots).try_acquire_many_owned(self.loaded.slots);
-        let slots = match slots {
-            Ok(slots) => slots,
-            Err(_) => {
-                // Nobody waits for those that wait for work.
-                self.sandbox.kept.clear();
-                let slots = Arc::clone(&self.sandbox.slots).acquire_many_owned(self.loaded.slots);
-                cancel.stop.run_until_cancelled(slots).await?.ok()?
-            }
+        let slots = &self.sandbox.slots;
+        let slots = if let Ok(slots) = Arc::clone(slots).try_acquire_many_owned(self.loaded.slots) {
+            slots
+        } else {
+            // Nobody waits for those that wait for work.
+            self.sandbox.kept.clear();
+            let slots = Arc::clone(slots).acquire_many_owned(self.loaded.slots);
+            cancel.stop.run_until_cancelled(slots).await?.ok()?
         };
         let (place, warm) = (Place::default(), None);
         Some(Seat { warm, place, slots })
@@ -286,21 +285,15 @@ impl Errand {
     fn store(&self, place: Place, warm: Option<Warm>) -> (Store<State>, Option<JobHandler>, u32) {
         let (sandbox, plugin) = (&self.sandbox, &self.plugin);
         let (deadline, cancel) = (self.deadline, self.cancel.clone());
-        match warm {
-            Some(Warm {
-                mut store,
-                handler,
-                served,
-            }) => {
-                store.data_mut().renew(&self.job, deadline, cancel, &sandbox.shared);
-                state::rearm(&mut store);
-                (store, Some(handler), served + 1)
-            }
-            None => {
-                let state = State::new(Arc::clone(plugin), &self.job, deadline, cancel, place, &sandbox.shared);
-                (state.into_store(&sandbox.engine), None, 1)
-            }
-        }
+        let Some(mut warm) = warm else {
+            let state = State::new(Arc::clone(plugin), &self.job, deadline, cancel, place, &sandbox.shared);
+            return (state.into_store(&sandbox.engine), None, 1);
+        };
+        warm.store
+            .data_mut()
+            .renew(&self.job, deadline, cancel, &sandbox.shared);
+        state::rearm(&mut warm.store);
+        (warm.store, Some(warm.handler), warm.served + 1)
     }
 
     /// Keeps an instance for another attempt, or takes it apart.

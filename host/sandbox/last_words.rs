@@ -7,6 +7,7 @@ pub(super) fn last_words(stderr: &str) -> Option<String> {
         .or_else(|| rust(stderr))
         .or_else(|| go(stderr))
         .or_else(|| python(stderr))
+        .or_else(|| assertion(stderr))
         .or_else(|| {
             stderr
                 .lines()
@@ -54,6 +55,12 @@ fn python(stderr: &str) -> Option<String> {
     let mut lines = stderr[start..].lines().skip(1);
     let exception = lines.by_ref().find(|line| !line.starts_with(' ') && !line.is_empty())?;
     Some(joined(std::iter::once(exception).chain(lines)))
+}
+
+/// `Assertion failed: expression (handler.c: handle: 10)`, or what Zig says, whose trace follows.
+fn assertion(stderr: &str) -> Option<String> {
+    let gives_up = |line: &&str| line.starts_with("Assertion failed: ") || line.starts_with("panic: ");
+    stderr.lines().rfind(gives_up).map(|line| line.trim().to_owned())
 }
 
 fn joined<'a>(lines: impl Iterator<Item = &'a str>) -> String {

@@ -86,6 +86,24 @@ pub(crate) fn stranger(world: &str, edits: &[(&str, &str)], others: &str) -> any
     )
 }
 
+/// A component with all that the frozen contract has, changed as `edits` say.
+pub(crate) fn frozen(edits: &[(&str, &str)]) -> anyhow::Result<Vec<u8>> {
+    let folder = root().join("tests/data/wit-0.1");
+    let mut resolve = Resolve::default();
+    for dependency in ["config/store.wit", "logging/logging.wit"] {
+        resolve.push_file(folder.join("deps").join(dependency))?;
+    }
+    let mut text = std::fs::read_to_string(folder.join("job.wit"))?;
+    for (from, to) in edits {
+        anyhow::ensure!(text.contains(from), "nothing to replace: {from}");
+        text = text.replace(from, to);
+    }
+    let package = resolve.push_str("job.wit", &text)?;
+    let world = resolve.select_world(&[package], Some("job-handler"))?;
+    let module = dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
+    encode(module, &resolve, package, "job-handler")
+}
+
 fn component(module: &[u8], wit: &str, world: &str) -> anyhow::Result<Vec<u8>> {
     let mut resolve = Resolve::default();
     resolve.push_dir(wit_folder())?;

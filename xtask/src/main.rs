@@ -5,8 +5,10 @@
 
 mod apt;
 mod fuzz;
+mod handlers;
 mod plugins;
 mod shell;
+mod toolchains;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,8 +20,8 @@ use shell::{Shell, say};
 const HELP: &str = "\
 usage: cargo xtask COMMAND
 
-  plugins         build the handlers in plugins/ and put them into target/plugins
-  demo            build the handlers, then run examples/demo.rs with them
+  plugins         build the handlers in plugins/, with compilers for their languages, and put them into target/plugins
+  demo            build those in Rust, then run examples/demo.rs with them
   test [ARGS...]  run every test, handlers first; ARGS go to the cargo test of the host
   fuzz [TARGET [INPUT]] [--seconds N]
                   fuzz the job decoder, manifests and plugins, or one of them: job, manifest, plugin; 60 seconds each.
@@ -30,7 +32,7 @@ fn main() -> ExitCode {
     let command = args.next().unwrap_or_default();
     let rest: Vec<String> = args.collect();
     let done = match (command.as_str(), rest.as_slice()) {
-        ("plugins", []) => build_plugins().map(drop),
+        ("plugins", []) => all_plugins(),
         ("demo", []) => demo(),
         ("test", args) => test(args),
         ("fuzz", args) => match fuzz::Options::parse(args) {
@@ -53,15 +55,21 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
-fn build_plugins() -> Result<PathBuf> {
+fn rust_plugins() -> Result<PathBuf> {
     let built = plugins::build(root())?;
     say(&format!("handlers are in {}", built.display()));
     Ok(built)
 }
 
+fn all_plugins() -> Result<()> {
+    let env = handlers::environment(root())?;
+    rust_plugins()?;
+    handlers::build(root(), &env)
+}
+
 /// Uses the profile of the tests, so that wasmtime is compiled once for both.
 fn demo() -> Result<()> {
-    let built = build_plugins()?;
+    let built = rust_plugins()?;
     say("running the demo");
     let sh = Shell::in_dir(root());
     let demo = ["run", "--quiet", "--example", "demo", "--"].map(Path::new);
@@ -71,8 +79,11 @@ fn demo() -> Result<()> {
 /// The order is that of the waiting time: what fails soon comes first.
 fn test(args: &[String]) -> Result<()> {
     apt::ensure("redis-server", "redis-server")?;
+    let env = handlers::environment(root())?;
     plugins::test(root())?;
-    build_plugins()?;
+    handlers::test(root(), &env)?;
+    rust_plugins()?;
+    handlers::build(root(), &env)?;
     let sh = Shell::in_dir(root());
     say("testing the host");
     // Every target but the benches, which would run for minutes.

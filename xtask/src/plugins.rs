@@ -43,15 +43,27 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     let source = root.join("plugins");
     // A target folder of its own, whatever the caller has set for the host.
     let sh = Shell::in_dir(&source).env("CARGO_TARGET_DIR", source.join("target"));
-    sh.run("cargo", ["test", "--quiet", "--locked"])
+    sh.run(
+        "cargo",
+        [
+            "test",
+            "--quiet",
+            "--locked",
+            "--workspace",
+            "--package",
+            "kiln-handler",
+        ],
+    )
 }
 
-/// Every handler's crate has its manifest beside it; that tells it from other folders.
+/// Every handler's crate has its manifest beside it; that tells it from other folders, and its Cargo.toml from handlers in
+/// other languages.
 fn names(source: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(source)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        if source.join(&name).join(&name).with_extension("toml").is_file() {
+        let has = |file: &Path| source.join(&name).join(file).is_file();
+        if has(&Path::new(&name).with_extension("toml")) && has(Path::new("Cargo.toml")) {
             names.push(name);
         }
     }
@@ -74,6 +86,14 @@ enum Provision {
     Installed,
     /// With a compiler in this folder, made from Debian's packages.
     Made(PathBuf),
+}
+
+/// The compiler to build handlers with, where that is not the installed one.
+pub(crate) fn made_rustc(root: &Path) -> Result<Option<PathBuf>> {
+    Ok(match provide_target(root)? {
+        Provision::Installed => None,
+        Provision::Made(made) => Some(made.join("rustc")),
+    })
 }
 
 /// Makes sure the target can be built for. What is there is used; else rustup adds it; else, where rustup cannot reach
@@ -114,7 +134,7 @@ fn has_std(sh: &Shell) -> Result<bool> {
 }
 
 /// Outside the checkout, so that it is made once a machine.
-fn cache_folder() -> Result<PathBuf> {
+pub(crate) fn cache_folder() -> Result<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)

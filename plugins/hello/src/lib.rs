@@ -1,27 +1,23 @@
 //! Greets: `{"to": "World"}` becomes `{"greeting": "Hello, World!"}`.
 
-use kiln::job::types::{Failure, Job};
-use serde::Deserialize;
+use kiln_handler::{Failure, Job, handler};
+use serde::{Deserialize, Serialize};
 
-wit_bindgen::generate!({ path: "../../wit", world: "job-handler", generate_all });
+handler!(hello);
 
-struct Hello;
-export!(Hello);
-
-impl exports::kiln::job::handler::Guest for Hello {
-    fn handle(job: Job) -> Result<Option<String>, Failure> {
-        // A payload that makes no sense makes none the next time either.
-        let payload: Option<Payload> =
-            serde_json::from_str(&job.payload).map_err(|err| Failure::Permanent(format!("payload: {err}")))?;
-        let to = payload.map_or_else(|| "World".to_owned(), |payload| payload.to);
-        println!("attempt {} of {}", job.attempt, job.max_attempts);
-        Ok(Some(
-            serde_json::json!({ "greeting": format!("Hello, {to}!") }).to_string(),
-        ))
-    }
+fn hello(job: Job<Option<Payload>>) -> Result<Greeting, Failure> {
+    let to = job.payload.map_or_else(|| "World".to_owned(), |payload| payload.to);
+    println!("attempt {} of {}", job.attempt, job.max_attempts);
+    let greeting = format!("Hello, {to}!");
+    Ok(Greeting { greeting })
 }
 
 #[derive(Deserialize)]
 struct Payload {
     to: String,
+}
+
+#[derive(Serialize)]
+struct Greeting {
+    greeting: String,
 }

@@ -5,27 +5,30 @@
 
 use std::borrow::Cow;
 
-use kiln::job::types::{Failure, Job};
+use kiln_handler::{Failure, Job, OrFail, handler, log};
 use pulldown_cmark::{Options, Parser};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-wit_bindgen::generate!({ path: "../../wit", world: "job-handler", generate_all });
+handler!(handle);
 
-struct Markdown;
-export!(Markdown);
-
-impl exports::kiln::job::handler::Guest for Markdown {
-    fn handle(job: Job) -> Result<Option<String>, Failure> {
-        let payload: Payload = serde_json::from_str(&job.payload)
-            .map_err(|err| Failure::Permanent(format!(r#"payload is not {{"markdown": "text"}}: {err}"#)))?;
-        let html = sanitise(&render(&payload.markdown));
-        Ok(Some(serde_json::json!({ "html": html }).to_string()))
-    }
+fn handle(job: Job<Box<RawValue>>) -> Result<Page, Failure> {
+    // The parser of HTML would tell of every token.
+    log::set_max_level(log::LevelFilter::Off);
+    let payload: Payload =
+        serde_json::from_str(job.payload.get()).or_permanent(r#"payload is not {"markdown": "text"}"#)?;
+    let html = sanitise(&render(&payload.markdown));
+    Ok(Page { html })
 }
 
 #[derive(Deserialize)]
 struct Payload {
     markdown: String,
+}
+
+#[derive(Serialize)]
+struct Page {
+    html: String,
 }
 
 /// HTML as the Markdown asks for, harmful or not.

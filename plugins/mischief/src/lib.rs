@@ -1,6 +1,6 @@
 //! Misbehaves on demand, to try out retries, limits and the failed list: `{"do": "panic"}`.
 //!
-//! [`Act`] lists what it can do. Nothing here is a model of a good handler.
+//! [`Act`] lists what it can do. No model of a good handler, it is written without the kit, against the WIT alone.
 
 use std::hint::black_box;
 use std::time::Duration;

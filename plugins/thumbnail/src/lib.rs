@@ -10,10 +10,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use kiln::job::types::{Failure, Job};
-use serde::Deserialize;
-
-wit_bindgen::generate!({ path: "../../wit", world: "job-handler", generate_all });
+use kiln_handler::{Failure, Job, handler};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// The longest side of a thumbnail whose payload names none, in pixels.
 const MAX_SIDE_DEFAULT: u32 = 256;
@@ -25,13 +24,10 @@ const MAX_SIDE_LIMIT: u32 = 2048;
 /// times that while it is decoded, which is what the manifest's `max_memory` leaves room for.
 const MAX_DECODED_BYTES: u64 = 80 << 20;
 
-struct Thumbnail;
-export!(Thumbnail);
+handler!(handle);
 
-impl exports::kiln::job::handler::Guest for Thumbnail {
-    fn handle(job: Job) -> Result<Option<String>, Failure> {
-        thumbnail(job.payload).map(Some).map_err(Failure::Permanent)
-    }
+fn handle(job: Job<Box<RawValue>>) -> Result<Thumbnail, Failure> {
+    thumbnail(job.payload).map_err(Failure::Permanent)
 }
 
 #[derive(Deserialize)]
@@ -46,9 +42,16 @@ fn max_side_default() -> u32 {
     MAX_SIDE_DEFAULT
 }
 
-/// The result's JSON. Every error here is for good: the same bytes decode no better the next time.
-fn thumbnail(payload: String) -> Result<String, String> {
-    let (file, max_side) = read(&payload)?;
+#[derive(Debug, Serialize)]
+struct Thumbnail {
+    image: String,
+    width: u32,
+    height: u32,
+}
+
+/// Every error here is for good: the same bytes decode no better the next time.
+fn thumbnail(payload: Box<RawValue>) -> Result<Thumbnail, String> {
+    let (file, max_side) = read(payload.get())?;
     drop(payload); // Large, and the memory is needed now.
     let (image, orientation) = decode(&file)?;
     let small = shrink(image, orientation, max_side);
@@ -56,8 +59,11 @@ fn thumbnail(payload: String) -> Result<String, String> {
     small
         .write_to(&mut Cursor::new(&mut png), ImageFormat::Png)
         .map_err(|err| format!("thumbnail cannot be written as PNG: {err}"))?;
-    let (width, height) = (small.width(), small.height());
-    Ok(serde_json::json!({ "image": BASE64_STANDARD.encode(png), "width": width, "height": height }).to_string())
+    Ok(Thumbnail {
+        image: BASE64_STANDARD.encode(png),
+        width: small.width(),
+        height: small.height(),
+    })
 }
 
 /// The image file and the longest side of its thumbnail.
@@ -128,12 +134,13 @@ fn start_of(file: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::to_raw_value;
+
     use super::*;
 
-    fn run(file: &[u8], max_side: u32) -> Result<serde_json::Value, String> {
+    fn run(file: &[u8], max_side: u32) -> Result<Thumbnail, String> {
         let payload = serde_json::json!({ "image": BASE64_STANDARD.encode(file), "max_side": max_side, "more": 1 });
-        let result = thumbnail(payload.to_string())?;
-        Ok(serde_json::from_str(&result).expect("the result is JSON"))
+        thumbnail(to_raw_value(&payload).expect("JSON"))
     }
 
     fn png(width: u32, height: u32) -> Vec<u8> {
@@ -148,13 +155,13 @@ mod tests {
     #[test]
     fn the_longer_side_becomes_max_side() {
         let result = run(&png(400, 100), 100).expect("a thumbnail");
-        assert_eq!((&result["width"], &result["height"]), (&100.into(), &25.into()));
+        assert_eq!((result.width, result.height), (100, 25));
     }
 
     #[test]
     fn a_small_image_stays_as_it_is() {
         let result = run(&png(40, 10), 100).expect("a thumbnail");
-        assert_eq!((&result["width"], &result["height"]), (&40.into(), &10.into()));
+        assert_eq!((result.width, result.height), (40, 10));
     }
 
     #[test]
@@ -176,7 +183,7 @@ mod tests {
         assert!(error.ends_with(r"it starts %PDF-1.7\n"), "{error}");
         let error = run(&png(9, 9), 0).expect_err("no side");
         assert!(error.starts_with("max_side is not between"), "{error}");
-        let error = thumbnail("null".to_owned()).expect_err("no payload");
+        let error = thumbnail(to_raw_value(&()).expect("JSON")).expect_err("no payload");
         assert!(error.starts_with("payload is not"), "{error}");
     }
 

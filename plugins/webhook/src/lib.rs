@@ -6,38 +6,32 @@
 mod post;
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Uri};
-use kiln::job::context;
-use kiln::job::types::{Failure, Job};
-use serde::Deserialize;
+use kiln_handler::{Failure, Job, handler, remaining};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use post::{Answer, PostError};
 
-wit_bindgen::generate!({ path: "../../wit", world: "job-handler", generate_all });
-
 /// What is kept of the attempt's time, so that a slow server is reported here and not as a handler that hangs.
-const MARGIN_MS: u64 = 250;
+const MARGIN: Duration = Duration::from_millis(250);
 
 /// The longest wait a server can ask for: a day. A mistyped date should not park a job for years.
-const RETRY_AFTER_LIMIT_MS: u64 = 24 * 60 * 60 * 1000;
+const RETRY_AFTER_LIMIT: Duration = Duration::from_hours(24);
 
-struct Webhook;
-export!(Webhook);
+handler!(handle);
 
-impl exports::kiln::job::handler::Guest for Webhook {
-    fn handle(job: Job) -> Result<Option<String>, Failure> {
-        let request = Request::new(&job).map_err(Failure::Permanent)?;
-        let timeout_ms = context::remaining_ms().saturating_sub(MARGIN_MS).max(1);
-        let answer = post::post(&request, timeout_ms).map_err(|err| match err {
-            PostError::Refused(why) => Failure::Permanent(format!("request to {} is refused: {why}", request.host())),
-            PostError::Network(why) => Failure::Retry(format!("no answer from {}: {why}", request.host())),
-        })?;
-        judge(request.host(), &answer, SystemTime::now())
-    }
+fn handle(job: Job<Box<RawValue>>) -> Result<Sent, Failure> {
+    let request = Request::new(&job).map_err(Failure::Permanent)?;
+    let timeout = remaining().saturating_sub(MARGIN).max(Duration::from_millis(1));
+    let answer = post::post(&request, timeout).map_err(|err| match err {
+        PostError::Refused(why) => Failure::Permanent(format!("request to {} is refused: {why}", request.host())),
+        PostError::Network(why) => Failure::Retry(format!("no answer from {}: {why}", request.host())),
+    })?;
+    judge(request.host(), &answer, SystemTime::now())
 }
 
 #[derive(Deserialize)]
@@ -49,6 +43,11 @@ struct Payload<'a> {
     headers: BTreeMap<String, String>,
 }
 
+#[derive(Debug, Serialize)]
+struct Sent {
+    status: u16,
+}
+
 /// A POST that can be sent as it is.
 struct Request {
     url: Uri,
@@ -58,8 +57,8 @@ struct Request {
 
 impl Request {
     /// Reads the job. An error tells what is wrong with the payload; trying again would not help.
-    fn new(job: &Job) -> Result<Self, String> {
-        let payload: Payload = serde_json::from_str(&job.payload)
+    fn new(job: &Job<Box<RawValue>>) -> Result<Self, String> {
+        let payload: Payload = serde_json::from_str(job.payload.get())
             .map_err(|err| format!(r#"payload is not {{"url": "https://…", "body": …, "headers": {{…}}}}: {err}"#))?;
         let url = parse_url(&payload.url)?;
         let mut headers = parse_headers(&payload.headers)?;
@@ -121,7 +120,7 @@ fn parse_headers(texts: &BTreeMap<String, String>) -> Result<HeaderMap, String> 
 }
 
 /// What the server's answer means for the job.
-fn judge(host: &str, answer: &Answer, now: SystemTime) -> Result<Option<String>, Failure> {
+fn judge(host: &str, answer: &Answer, now: SystemTime) -> Result<Sent, Failure> {
     let status = answer.status;
     let name = StatusCode::from_u16(status)
         .ok()
@@ -129,19 +128,15 @@ fn judge(host: &str, answer: &Answer, now: SystemTime) -> Result<Option<String>,
         .unwrap_or_default();
     let message = format!("{host} answered {status} {name}: {}", one_line(&answer.start));
     match status {
-        200..=299 => Ok(Some(format!(r#"{{"status":{status}}}"#))),
+        200..=299 => Ok(Sent { status }),
         300..=399 => {
             let location = one_line(&answer.location);
             Err(Failure::Permanent(format!(
                 "{host} answered {status}, and redirects are not followed: to {location}"
             )))
         }
-        429 | 503 => match answer
-            .retry_after
-            .as_deref()
-            .and_then(|value| retry_after_ms(value, now))
-        {
-            Some(ms) => Err(Failure::RetryAfter((message, ms))),
+        429 | 503 => match answer.retry_after.as_deref().and_then(|value| retry_after(value, now)) {
+            Some(wait) => Err(Failure::RetryAfter(message, wait)),
             None => Err(Failure::Retry(message)),
         },
         // Too slow, too early: the server asks for the same request again.
@@ -151,18 +146,17 @@ fn judge(host: &str, answer: &Answer, now: SystemTime) -> Result<Option<String>,
     }
 }
 
-/// Milliseconds from now, from either form of the header: seconds, or a date.
-fn retry_after_ms(value: &str, now: SystemTime) -> Option<u64> {
+/// The time from now, from either form of the header: seconds, or a date.
+fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
-    let ms = match value.parse::<u64>() {
-        Ok(seconds) => seconds.saturating_mul(1000),
-        Err(_) => {
-            let date = httpdate::parse_http_date(value).ok()?;
-            date.duration_since(now)
-                .map_or(0, |wait| wait.as_millis().try_into().unwrap_or(u64::MAX))
-        }
+    let wait = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(value)
+            .ok()?
+            .duration_since(now)
+            .unwrap_or_default(),
     };
-    Some(ms.min(RETRY_AFTER_LIMIT_MS))
+    Some(wait.min(RETRY_AFTER_LIMIT))
 }
 
 /// A server's text as it may stand in a log line.
@@ -176,24 +170,19 @@ fn one_line(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
 
     fn request(payload: &str) -> Result<Request, String> {
+        let payload = RawValue::from_string(payload.to_owned()).unwrap();
         Request::new(&Job {
             id: "7f9c".to_owned(),
-            name: "webhook".to_owned(),
-            queue: "default".to_owned(),
-            payload: payload.to_owned(),
-            attempt: 1,
-            max_attempts: 3,
-            created_at_ms: 0,
-            metadata: "{}".to_owned(),
+            ..Job::of("webhook", payload)
         })
     }
 
-    fn outcome(status: u16, retry_after: Option<&str>) -> Result<Option<String>, Failure> {
+    fn outcome(status: u16, retry_after: Option<&str>) -> Result<Sent, Failure> {
         let retry_after = retry_after.map(str::to_owned);
         let answer = Answer {
             status,
@@ -248,7 +237,7 @@ mod tests {
 
     #[test]
     fn an_answer_decides_what_becomes_of_the_job() {
-        assert_eq!(outcome(204, None).unwrap().unwrap(), r#"{"status":204}"#);
+        assert_eq!(outcome(204, None).unwrap().status, 204);
         assert!(matches!(outcome(302, None), Err(Failure::Permanent(_))));
         assert!(
             matches!(outcome(404, Some("9")), Err(Failure::Permanent(why)) if why.ends_with("404 Not Found: so it is"))
@@ -261,13 +250,13 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date_and_at_most_a_day() {
-        let ms = |value| match outcome(429, Some(value)) {
-            Err(Failure::RetryAfter((_, ms))) => ms,
+        let wait = |value| match outcome(429, Some(value)) {
+            Err(Failure::RetryAfter(_, wait)) => wait,
             other => panic!("{value}: {other:?}"),
         };
-        assert_eq!(ms("7"), 7000);
-        assert_eq!(ms("Sun, 06 Nov 1994 08:49:37 GMT"), 10_000);
-        assert_eq!(ms("Sun, 06 Nov 1994 08:49:00 GMT"), 0);
-        assert_eq!(ms("18446744073709551615"), RETRY_AFTER_LIMIT_MS);
+        assert_eq!(wait("7"), Duration::from_secs(7));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Duration::from_secs(10));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:00 GMT"), Duration::ZERO);
+        assert_eq!(wait("18446744073709551615"), RETRY_AFTER_LIMIT);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Every wait here is for the network or the deadline, whichever comes first; nothing decides what an answer means.
 
+use std::time::Duration;
+
 use wasip2::clocks::monotonic_clock;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
@@ -36,8 +38,8 @@ pub(crate) enum PostError {
 ///
 /// # Errors
 /// Only where no status came back: a server's "no" is an answer.
-pub(crate) fn post(request: &Request, timeout_ms: u64) -> Result<Answer, PostError> {
-    let deadline = Deadline::after(timeout_ms);
+pub(crate) fn post(request: &Request, timeout: Duration) -> Result<Answer, PostError> {
+    let deadline = Deadline::after(timeout);
     let (head, body) = prepare(request)?;
     let pending = outgoing_handler::handle(head, None)?;
     send(body, &request.body, &deadline)?;
@@ -136,13 +138,13 @@ fn read_start(response: &IncomingResponse, deadline: &Deadline) -> Vec<u8> {
 /// The moment at which the whole exchange is given up.
 struct Deadline {
     timer: Pollable,
-    timeout_ms: u64,
+    timeout: Duration,
 }
 
 impl Deadline {
-    fn after(timeout_ms: u64) -> Self {
-        let timer = monotonic_clock::subscribe_duration(timeout_ms.saturating_mul(1_000_000));
-        Self { timer, timeout_ms }
+    fn after(timeout: Duration) -> Self {
+        let timer = monotonic_clock::subscribe_duration(timeout.as_nanos().try_into().unwrap_or(u64::MAX));
+        Self { timer, timeout }
     }
 
     /// Waits for an event, unless the deadline comes first; `complaint` then says whose fault that is.
@@ -151,7 +153,8 @@ impl Deadline {
         if ready.contains(&0) {
             return Ok(());
         }
-        Err(PostError::Network(format!("{complaint} within {} ms", self.timeout_ms)))
+        let ms = self.timeout.as_millis();
+        Err(PostError::Network(format!("{complaint} within {ms} ms")))
     }
 }
 

@@ -1,0 +1,90 @@
+//! `kiln build`: from a handler's source to a plugin.
+
+use std::io::{Write as _, stdout};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use bytesize::ByteSize;
+use clap::Args;
+
+use super::plugin::SandboxArgs;
+use super::{inspect, printable, tell, told};
+use crate::plugins::read_manifest;
+use crate::project::{BUILD, Changes, Project};
+use crate::sandbox::Sandbox;
+
+/// Build a handler from its source
+///
+/// Tells the language by what lies in the folder (Cargo.toml, package.json, pyproject.toml, go.mod, *.c), runs that
+/// language's own tools, and puts NAME.wasm and its manifest where you say. Bindings and components for C and Go are made
+/// here, so that these need no more than a compiler. What is missing is named, with how to install it; nothing is
+/// installed. A component that would not load is not put anywhere.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kiln build --into plugins --watch    edit; the next job runs the new code")]
+pub(super) struct BuildArgs {
+    /// The project
+    #[arg(default_value = ".", hide_default_value = true)]
+    dir: PathBuf,
+    /// The plugin folder to put the result into [default: build, in the project]
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
+    /// Build again whenever the source changes
+    #[arg(long)]
+    watch: bool,
+    /// Make the component of this core module, which another toolchain has built, instead of running one
+    #[arg(long, value_name = "FILE")]
+    core: Option<PathBuf>,
+    /// The world to build for, of those in the project's folder wit [default: script-handler for JavaScript and
+    /// TypeScript, else job-handler]
+    #[arg(long)]
+    world: Option<String>,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+}
+
+pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
+    let sandbox = args.sandbox.open(NonZeroU32::MIN)?;
+    if !args.watch {
+        return once(args, &sandbox);
+    }
+    let changes = Changes::of(&Project::open(&args.dir, args.world.as_deref())?)?;
+    loop {
+        // What is wrong now may be right after the next change.
+        if let Err(err) = once(args, &sandbox) {
+            tell(&format!("kiln: {}", told(&err)));
+        }
+        tell("waiting for changes");
+        changes.wait();
+    }
+}
+
+fn once(args: &BuildArgs, sandbox: &Sandbox) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let project = Project::open(&args.dir, args.world.as_deref())?;
+    let component = match &args.core {
+        Some(core) => project.componentize(core)?,
+        None => project.build()?,
+    };
+    let took = started.elapsed();
+    let manifest = read_manifest(&project.dir().join(project.name()).with_extension("wasm"))?;
+    let found = sandbox.inspect(&component, &manifest)?;
+    let mut out = stdout().lock();
+    writeln!(
+        out,
+        "{}: {}, from {} in {:.1} s",
+        printable(project.name()),
+        ByteSize(component.len() as u64),
+        project.language(),
+        took.as_secs_f64()
+    )?;
+    inspect::show_briefly(&mut out, &found, &manifest)?;
+    if found.problem.is_some() {
+        return Ok(ExitCode::from(inspect::EXIT_UNLOADABLE));
+    }
+    let folder = args.into.clone().unwrap_or_else(|| project.dir().join(BUILD));
+    let path = project.put(&component, &folder)?;
+    writeln!(out, "written   {}", printable(&path.display().to_string()))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,103 @@
+//! Why a handler's project could not be made or built. All of these are for its author, in the author's words.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+/// Why a project could not be made or built.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectError {
+    /// A name that not every language's tools, and not Redis' users, would take.
+    #[error(
+        "a handler's name is made of lower-case letters, digits and hyphens, and begins with a letter: {0:?} is not"
+    )]
+    Name(String),
+    /// There is something already.
+    #[error("{} exists already", .0.display())]
+    Exists(PathBuf),
+    /// Nothing tells what language a folder is in.
+    #[error(
+        "{} holds no Cargo.toml, package.json, pyproject.toml, go.mod or .c file; `kiln new NAME --lang LANGUAGE` makes a project",
+        .0.display()
+    )]
+    NoLanguage(PathBuf),
+    /// A file that says how to build does not say so.
+    #[error("{}: {why}", path.display())]
+    Description {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A part of the toolchain is not there.
+    #[error("{what} is missing; {install}")]
+    Missing {
+        /// The part.
+        what: String,
+        /// How to install it.
+        install: String,
+    },
+    /// A program of the toolchain could not be started.
+    #[error("cannot run {}: {source}", program.display())]
+    Start {
+        /// The program.
+        program: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A program of the toolchain failed; it has said why.
+    #[error("{} failed with {status}", program.display())]
+    Failed {
+        /// The program.
+        program: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// The contract, or what was built against it, is not what it should be.
+    #[error("{what}: {why}")]
+    Contract {
+        /// What was being done.
+        what: &'static str,
+        /// What is wrong, with its causes.
+        why: String,
+    },
+    /// A file or folder could not be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl ProjectError {
+    pub(super) fn description(path: &Path, why: &(impl ToString + ?Sized)) -> Self {
+        Self::Description {
+            path: path.to_owned(),
+            why: why.to_string(),
+        }
+    }
+
+    pub(super) fn missing(what: impl Into<String>, install: impl Into<String>) -> Self {
+        Self::Missing {
+            what: what.into(),
+            install: install.into(),
+        }
+    }
+
+    /// For the error of a library that has its causes in a chain.
+    pub(super) fn contract(what: &'static str) -> impl FnOnce(anyhow::Error) -> Self {
+        move |err| Self::Contract {
+            what,
+            why: format!("{err:#}"),
+        }
+    }
+
+    pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}

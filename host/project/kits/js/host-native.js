@@ -1,0 +1,12 @@
+// What stands in for the host outside Wasm, where handlers are tested.
+
+/** What a test may set. */
+export const settings = { config: {}, remainingMs: 30_000, isCancelled: false };
+
+export const settle = (result) => result;
+export const crash = (err) => err;
+export const progress = () => {};
+export const remainingMs = () => settings.remainingMs;
+export const isCancelled = () => settings.isCancelled;
+export const config = (key) => settings.config[key];
+export const log = (level, context, message) => console.error(level, context, message);

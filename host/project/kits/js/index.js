@@ -1,0 +1,100 @@
+// Kiln's kit for handlers in JavaScript and TypeScript: what a handler is given, how it fails, and what it may ask of
+// its attempt. `index.d.ts` documents it. Outside Wasm it works as well: `testing.js` makes attempts for tests.
+
+import * as host from "#host";
+import { format } from "./format.js";
+
+export class Failure extends Error {
+    get name() {
+        return this.constructor.name;
+    }
+}
+
+export class Retry extends Failure {
+    constructor(message, { afterMs, ...options } = {}) {
+        super(message, options);
+        this.afterMs = afterMs;
+    }
+}
+
+export class Permanent extends Failure {}
+
+class RawJson {
+    constructor(text) {
+        this.text = text;
+    }
+}
+
+export const rawJson = (text) => new RawJson(text);
+
+export function handle(run, { payload: parse = (value) => value } = {}) {
+    const attempt = (record) => run(read(record.payload, parse), jobOf(record));
+    return {
+        attempt,
+        // What the component exports.
+        handle(record) {
+            try {
+                return toJson(host.settle(attempt(record)));
+            } catch (err) {
+                throw err instanceof Failure ? toWit(err) : host.crash(err);
+            }
+        },
+    };
+}
+
+function read(text, parse) {
+    try {
+        return parse(JSON.parse(text));
+    } catch (err) {
+        // What does not fit this time will not fit the next time either.
+        if (err instanceof Failure) throw err;
+        throw new Permanent(`payload: ${err instanceof Error ? err.message : err}`, { cause: err });
+    }
+}
+
+function jobOf(record) {
+    return {
+        id: record.id,
+        name: record.name,
+        queue: record.queue,
+        payloadText: record.payload,
+        attempt: record.attempt,
+        maxAttempts: record.maxAttempts,
+        createdAt: record.createdAtMs ? new Date(Number(record.createdAtMs)) : undefined,
+        metadata: JSON.parse(record.metadata),
+    };
+}
+
+export function toJson(result) {
+    if (result === undefined || result === null) return undefined;
+    if (result instanceof RawJson) return result.text.toWellFormed();
+    const text = JSON.stringify(result);
+    if (text === undefined) throw new TypeError(`a ${typeof result} is no result: JSON has none`);
+    return text;
+}
+
+function toWit(failure) {
+    const message = failure.message.toWellFormed();
+    if (failure instanceof Permanent) return { tag: "permanent", val: message };
+    if (failure.afterMs === undefined) return { tag: "retry", val: message };
+    return { tag: "retry-after", val: [message, whole(failure.afterMs, Number.MAX_SAFE_INTEGER)] };
+}
+
+/** The nearest number that an unsigned integer of the contract holds. */
+const whole = (number, max) => Math.min(Math.max(Math.round(number), 0), max) || 0;
+
+export const progress = (percent, note) =>
+    host.progress(whole(percent, 100), note === undefined ? undefined : format([note]));
+export const remainingMs = () => host.remainingMs();
+export const isCancelled = () => host.isCancelled();
+export const config = (key) => host.config(key) ?? undefined;
+
+export const logger = (context) =>
+    Object.fromEntries(
+        ["trace", "debug", "info", "warn", "error", "critical"].map((level) => [
+            level,
+            (...parts) => host.log(level, context, format(parts)),
+        ]),
+    );
+
+export const log = logger("");

@@ -1,0 +1,78 @@
+"""What componentize-py makes the component from: the contract's export, around the function marked in `handler.py`.
+
+All of this is loaded while the component is built, and becomes part of the image that every attempt starts from.
+"""
+
+import json
+import logging
+import os
+import re
+import sys
+import traceback
+from datetime import datetime, timedelta, timezone
+from types import TracebackType
+
+from componentize_py_types import Err
+from wit_world.imports import types
+
+import kiln
+from kiln import host, image
+
+# Before the author's modules, whose `logging.basicConfig` is for runs outside Wasm. All levels: the host decides what
+# is shown.
+logging.basicConfig(level=logging.DEBUG, handlers=[host.LogHandler()], format="%(message)s")
+
+import handler  # noqa: E402, F401
+
+if kiln._registered is None:
+    raise LookupError("handler.py marks no function with @kiln.handler")
+
+
+class Handler:
+    """The export `kiln:job/handler`."""
+
+    def handle(self, job: types.Job) -> str | None:
+        """Runs one attempt."""
+        host.running = True
+        try:
+            return kiln.attempt(_job(job))
+        except kiln.Permanent as failure:
+            raise Err(types.Failure_Permanent(host.utf8(str(failure)))) from None
+        except kiln.Retry as failure:
+            message, after_ms = host.utf8(str(failure)), failure.after_ms
+            retry = types.Failure_Retry(message) if after_ms is None else types.Failure_RetryAfter((message, after_ms))
+            raise Err(retry) from None
+
+
+def _job(job: types.Job) -> kiln.Job:
+    created_at = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=job.created_at_ms)
+    return kiln.Job(
+        id=job.id,
+        name=job.name,
+        queue=job.queue,
+        payload=job.payload,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        created_at=created_at if job.created_at_ms else None,
+        metadata=json.loads(job.metadata),
+    )
+
+
+_KIT = os.path.dirname(kiln.__file__) + "/"
+
+
+def _crashed(kind: type, error: BaseException, trace: TracebackType | None) -> None:
+    """Prints an exception that nobody caught, with the names that the author knows files by, and ends the attempt."""
+    own = trace
+    while own and own.tb_frame.f_code.co_filename.startswith(_KIT):
+        own = own.tb_next
+    # Only the kit's frames are there if what the handler returned is no JSON.
+    text = "".join(traceback.format_exception(kind, error, own or trace))
+    print(re.sub(r'(?<=File ")/\d+/', "", text), end="", file=sys.stderr)
+    # To return would have the runtime print a panic of its own after it.
+    os.abort()
+
+
+image.complete()
+# Last, so that what fails before is reported by componentize-py.
+sys.excepthook = _crashed

@@ -1,0 +1,76 @@
+//! Builds Python: componentize-py links the handler and the packages it imports with `CPython`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::tool::Tool;
+use super::{Project, ProjectError, wit};
+
+pub(super) fn name(dir: &Path) -> Result<String, ProjectError> {
+    #[derive(Deserialize)]
+    struct Description {
+        project: Table,
+    }
+    #[derive(Deserialize)]
+    struct Table {
+        name: String,
+    }
+    let path = dir.join("pyproject.toml");
+    let text = fs::read_to_string(&path).map_err(ProjectError::file(&path))?;
+    let found: Description = toml::from_str(&text).map_err(|err| ProjectError::description(&path, err.message()))?;
+    Ok(found.project.name)
+}
+
+/// The module that is made a component: it finds the author's.
+const MODULE: &str = "kiln.component";
+
+pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
+    let contract = wit::Contract::read(&project.dir, &project.world)?;
+    let component = project.work()?.join("component.wasm");
+    let venv = project.dir.join(".venv");
+    let mut tool = Tool::at(&componentize(project)?, &project.dir)
+        // Its own frames say nothing to an author, whose traceback stands before them.
+        .env("RUST_BACKTRACE", "0")
+        .args(["--quiet", "--wit-path"])
+        .arg(&contract.folder)
+        .args(["--world", &contract.world, "componentize", MODULE, "--python-path", "."]);
+    if venv.is_dir() {
+        // Or it takes the packages of whatever Python comes first on PATH.
+        tool = tool.env("VIRTUAL_ENV", venv);
+    }
+    if let Some(stage) = stage(project)? {
+        tool = tool.arg("--python-path").arg(stage);
+    }
+    tool.arg("--output").arg(&component).run()?;
+    fs::read(&component).map_err(ProjectError::file(&component))
+}
+
+/// A folder with a copy of the kit, where that is a link: what a link leads to outside the project is not read.
+fn stage(project: &Project) -> Result<Option<PathBuf>, ProjectError> {
+    let kit = project.dir.join("kiln");
+    if !kit.is_symlink() {
+        return Ok(None);
+    }
+    let stage = project.work()?.join("stage");
+    for entry in fs::read_dir(&kit).map_err(ProjectError::file(&kit))?.flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|end| end == "py") {
+            let text = fs::read(&path).map_err(ProjectError::file(&path))?;
+            wit::write(&stage.join("kiln").join(entry.file_name()), &text)?;
+        }
+    }
+    Ok(Some(stage))
+}
+
+fn componentize(project: &Project) -> Result<PathBuf, ProjectError> {
+    let own = project.dir.join(".venv/bin/componentize-py");
+    if own.is_file() {
+        return Ok(own);
+    }
+    which::which("componentize-py").map_err(|_| {
+        let install = "run `python3 -m venv .venv && .venv/bin/pip install -r requirements.txt`";
+        ProjectError::missing("componentize-py", format!("{install} in {}", project.dir.display()))
+    })
+}

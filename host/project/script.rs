@@ -1,0 +1,92 @@
+//! Builds JavaScript and TypeScript: esbuild makes one file of it, componentize-qjs links that with `QuickJS`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::tool::Tool;
+use super::{Project, ProjectError, wit};
+
+#[derive(Deserialize)]
+struct Package {
+    name: Option<String>,
+    main: Option<String>,
+}
+
+fn package(dir: &Path) -> Result<(PathBuf, Package), ProjectError> {
+    let path = dir.join("package.json");
+    let text = fs::read_to_string(&path).map_err(ProjectError::file(&path))?;
+    let package = serde_json::from_str(&text).map_err(|err| ProjectError::description(&path, &err))?;
+    Ok((path, package))
+}
+
+pub(super) fn name(dir: &Path) -> Result<String, ProjectError> {
+    let (path, package) = package(dir)?;
+    package
+        .name
+        .ok_or_else(|| ProjectError::description(&path, "has no name"))
+}
+
+/// The file that exports the handler.
+pub(super) fn main(dir: &Path) -> Result<String, ProjectError> {
+    let (path, package) = package(dir)?;
+    let why = "has no main: the source file that exports the handler";
+    package.main.ok_or_else(|| ProjectError::description(&path, why))
+}
+
+pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
+    let contract = wit::Contract::read(&project.dir, &project.world)?;
+    let bundle = bundle(project)?;
+    let component = project.work()?.join("component.wasm");
+    tool(project, "componentize-qjs")?
+        .arg("--wit")
+        .arg(&contract.folder)
+        // Exports that run to their end in one call are what a handler is.
+        .args(["--sync", "--world", &contract.world, "--js"])
+        .arg(&bundle)
+        .arg("--output")
+        .arg(&component)
+        .run()?;
+    fs::read(&component).map_err(ProjectError::file(&component))
+}
+
+/// Makes one file of the handler and all that it imports.
+fn bundle(project: &Project) -> Result<PathBuf, ProjectError> {
+    let bundle = project.work()?.join("bundle.js");
+    // What the kit gives a handler that the engine lacks, such as timers.
+    let globals = Path::new("kiln/globals.js");
+    let inject = project.dir.join(globals).is_file();
+    tool(project, "esbuild")?
+        .arg(main(&project.dir)?)
+        .args(["--bundle", "--format=esm", "--target=es2023", "--log-level=warning"])
+        .args(["--conditions=kiln", "--external:kiln:*", "--external:wasi:*"])
+        .args(inject.then(|| format!("--inject:{}", globals.display())))
+        // The engine does not settle promises of its own within one call; those of the kit it does.
+        .args(["--supported:async-await=false", "--supported:async-generator=false"])
+        .arg("--supported:for-await=false")
+        .arg("--define:process.env.NODE_ENV=\"production\"")
+        .args(["--sourcemap=external", "--sources-content=false"])
+        .arg(format!("--outfile={}", bundle.display()))
+        .run()?;
+    // With it the kit tells where in the author's own files something was thrown.
+    let read = |path: &Path| fs::read_to_string(path).map_err(ProjectError::file(path));
+    let map = serde_json::Value::String(read(&bundle.with_extension("js.map"))?);
+    let text = format!("{}\nglobalThis.kilnSourceMap = {map};\n", read(&bundle)?);
+    fs::write(&bundle, text).map_err(ProjectError::file(&bundle))?;
+    Ok(bundle)
+}
+
+/// A program that the project's own packages bring.
+fn tool(project: &Project, name: &str) -> Result<Tool, ProjectError> {
+    let mut folders = project
+        .dir
+        .ancestors()
+        .map(|dir| dir.join("node_modules/.bin").join(name));
+    let Some(program) = folders.find(|program| program.is_file()) else {
+        which::which("npm").map_err(|_| ProjectError::missing("npm", "install Node.js: https://nodejs.org"))?;
+        let install = format!("run `npm install` in {}", project.dir.display());
+        return Err(ProjectError::missing(name, install));
+    };
+    Ok(Tool::at(&program, &project.dir))
+}

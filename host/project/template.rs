@@ -1,0 +1,80 @@
+//! What a new project consists of: the template of its language, the kit, and the contract. All of it is in the binary,
+//! so that a project carries what it was made for.
+
+use std::path::{Path, PathBuf};
+
+use include_dir::{Dir, DirEntry, include_dir};
+
+use super::{Language, ProjectError, wit};
+
+static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/host/project/templates");
+static KITS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/host/project/kits");
+static WIT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/wit");
+
+/// Longer names make file names, keys and log lines that are hard to read.
+const MAX_NAME_BYTES: usize = 64;
+
+/// Makes a project in a folder of its name, and returns the folder.
+///
+/// # Errors
+/// When the name will not do, the folder exists already, or cannot be written.
+pub fn create(parent: &Path, name: &str, language: Language) -> Result<PathBuf, ProjectError> {
+    if !is_name(name) {
+        return Err(ProjectError::Name(name.to_owned()));
+    }
+    let folder = parent.join(name);
+    if folder.exists() {
+        return Err(ProjectError::Exists(folder));
+    }
+    let kit = match language {
+        Language::TypeScript => Language::JavaScript,
+        language => language,
+    };
+    put(TEMPLATES.get_dir(language.id()), &folder, name)?;
+    put(KITS.get_dir(kit.id()), &folder.join("kiln"), name)?;
+    put(Some(&WIT), &folder.join(wit::FOLDER), name)?;
+    Ok(folder)
+}
+
+/// Whether all languages' tools take a name as it is.
+fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    name.len() <= MAX_NAME_BYTES
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && !name.ends_with('-')
+        && name.chars().all(fits)
+}
+
+fn put(from: Option<&Dir<'_>>, to: &Path, name: &str) -> Result<(), ProjectError> {
+    for entry in from.into_iter().flat_map(Dir::entries) {
+        let called = entry.path().file_name().unwrap_or_default().to_string_lossy();
+        if called == "__pycache__" {
+            // Python leaves it where a handler of this repository was tested.
+            continue;
+        }
+        let path = to.join(file_name(&called, name));
+        match entry {
+            DirEntry::Dir(dir) => put(Some(dir), &path, name)?,
+            DirEntry::File(file) => match file.contents_utf8() {
+                Some(text) => wit::write(&path, fill(text, name).as_bytes())?,
+                None => wit::write(&path, file.contents())?,
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Templates are stored under names that no tool takes for its own while they lie here.
+fn file_name(stored: &str, name: &str) -> String {
+    let stored = stored.strip_suffix(".tmpl").unwrap_or(stored);
+    let stored = match stored.strip_prefix('_') {
+        Some(rest) if !rest.starts_with('_') => format!(".{rest}"),
+        _ => stored.to_owned(),
+    };
+    fill(&stored, name)
+}
+
+fn fill(text: &str, name: &str) -> String {
+    text.replace("{{name}}", name)
+        .replace("{{name_snake}}", &name.replace('-', "_"))
+}

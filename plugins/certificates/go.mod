@@ -1,0 +1,3 @@
+module handlers/certificates
+
+go 1.24

@@ -1,0 +1,150 @@
+/* Does what its payload asks for, so that tests can tell whether C's kit keeps to the contract. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kiln/kiln.h"
+
+/* 1 whenever it is looked at, since no attempt sees another's memory. */
+static int count;
+
+static kiln_answer done(kiln_buffer *result) {
+    return kiln_ok(result->data);
+}
+
+static kiln_answer value_or_null(const char *value) {
+    kiln_buffer result = {0};
+    kiln_put(&result, "{\"value\": ");
+    if (value == NULL) {
+        kiln_put(&result, "null");
+    } else {
+        kiln_put_json(&result, kiln_text(value));
+    }
+    kiln_put(&result, "}");
+    return done(&result);
+}
+
+static kiln_answer describe(const kiln_job *job) {
+    kiln_buffer result = {0};
+    kiln_put(&result, "{\"id\": ");
+    kiln_put_json(&result, job->id);
+    kiln_put(&result, ", \"name\": ");
+    kiln_put_json(&result, job->name);
+    kiln_put(&result, ", \"queue\": ");
+    kiln_put_json(&result, job->queue);
+    kiln_put(&result, ", \"attempt\": %" PRIu32 ", \"max_attempts\": %" PRIu32, job->attempt, job->max_attempts);
+    kiln_put(&result, ", \"created_at_ms\": %" PRIu64 ", \"metadata\": ", job->created_at_ms);
+    kiln_put_bytes(&result, job->metadata.data, job->metadata.length);
+    kiln_put(&result, "}");
+    return done(&result);
+}
+
+static kiln_answer log_lines(const char *message) {
+    kiln_log(KILN_DEBUG, "%s", message);
+    kiln_log(KILN_INFO, "%s", message);
+    kiln_log(KILN_WARN, "%s", message);
+    kiln_log(KILN_ERROR, "%s", message);
+    puts(message);
+    return kiln_none();
+}
+
+static kiln_answer progress(void) {
+    kiln_progress(50, "half way");
+    kiln_buffer result = {0};
+    const char *remaining = kiln_remaining_ms() > 0 ? "true" : "false";
+    const char *cancelled = kiln_is_cancelled() ? "true" : "false";
+    kiln_put(&result, "{\"remaining\": %s, \"cancelled\": %s}", remaining, cancelled);
+    return done(&result);
+}
+
+static kiln_answer typed(kiln_json payload) {
+    kiln_string text = kiln_json_string(kiln_json_get(payload, "text"));
+    int64_t number = kiln_json_int64(kiln_json_get(payload, "count"));
+    if (payload.document->error) return kiln_permanent("payload: %s", payload.document->error);
+    int64_t next;
+    if (__builtin_add_overflow(number, 1, &next)) return kiln_permanent("payload: count: nothing follows it");
+    size_t length = 0;
+    for (size_t i = 0; i < text.length; i++) length += ((unsigned char)text.data[i] & 0xc0) != 0x80;
+    kiln_buffer result = {0};
+    kiln_put(&result, "{\"text\": ");
+    kiln_put_json(&result, text);
+    kiln_put(&result, ", \"length\": %zu, \"count\": %" PRId64 "}", length, next);
+    return done(&result);
+}
+
+static kiln_answer random_number(void) {
+    uint64_t number;
+    if (getentropy(&number, sizeof number) != 0) return kiln_retry("no random numbers");
+    kiln_buffer result = {0};
+    kiln_put(&result, "{\"value\": %" PRIu64 "}", number >> 16);
+    return done(&result);
+}
+
+static kiln_answer clock_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    kiln_buffer result = {0};
+    kiln_put(&result, "{\"ms\": %lld}", now.tv_sec * 1000LL + now.tv_nsec / 1000000);
+    return done(&result);
+}
+
+static kiln_answer nap(int64_t ms) {
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000}, NULL);
+    return kiln_none();
+}
+
+static kiln_answer bulk(int64_t size) {
+    kiln_buffer result = {0};
+    kiln_put(&result, "{\"text\": \"");
+    for (int64_t i = 0; i < size; i++) kiln_put_bytes(&result, "x", 1);
+    kiln_put(&result, "\"}");
+    return done(&result);
+}
+
+kiln_answer handle(const kiln_job *job) {
+    kiln_document document;
+    kiln_json payload = kiln_json_open(&document, job->payload);
+    kiln_json member = {0};
+    if (payload.kind == KILN_JSON_OBJECT) member = kiln_json_get(payload, "do");
+    if (member.kind == KILN_JSON_NONE) return kiln_ok(job->payload.data);
+
+    const char *what = kiln_json_string(member).data;
+    kiln_json text = kiln_json_get(payload, "message");
+    const char *message = text.kind == KILN_JSON_NONE ? "" : kiln_json_string(text).data;
+    if (document.error) return kiln_permanent("payload: %s", document.error);
+
+    if (strcmp(what, "echo") == 0) return kiln_ok(job->payload.data);
+    if (strcmp(what, "none") == 0) return kiln_none();
+    if (strcmp(what, "retry") == 0 || strcmp(what, "error") == 0) return kiln_retry("%s", message);
+    if (strcmp(what, "permanent") == 0) return kiln_permanent("%s", message);
+    if (strcmp(what, "describe") == 0) return describe(job);
+    if (strcmp(what, "log") == 0) return log_lines(message);
+    if (strcmp(what, "progress") == 0) return progress();
+    if (strcmp(what, "typed") == 0) return typed(payload);
+    if (strcmp(what, "random") == 0) return random_number();
+    if (strcmp(what, "clock") == 0) return clock_ms();
+    if (strcmp(what, "nap") == 0) return nap(kiln_json_int64(kiln_json_get(payload, "ms")));
+    if (strcmp(what, "bulk") == 0) return bulk(kiln_json_int64(kiln_json_get(payload, "size")));
+    if (strcmp(what, "config") == 0) {
+        return value_or_null(kiln_config(kiln_json_string(kiln_json_get(payload, "key")).data));
+    }
+    if (strcmp(what, "env") == 0) {
+        return value_or_null(getenv(kiln_json_string(kiln_json_get(payload, "name")).data));
+    }
+    if (strcmp(what, "retry-after") == 0) {
+        return kiln_retry_after((uint64_t)kiln_json_int64(kiln_json_get(payload, "ms")), "%s", message);
+    }
+    if (strcmp(what, "count") == 0) {
+        kiln_buffer result = {0};
+        kiln_put(&result, "{\"count\": %d}", ++count);
+        return done(&result);
+    }
+    if (strcmp(what, "crash") == 0) {
+        fprintf(stderr, "%s\n", message);
+        abort();
+    }
+    return kiln_permanent("unknown: %s", what);
+}

@@ -1,0 +1,3 @@
+module handlers/conformance-go
+
+go 1.24

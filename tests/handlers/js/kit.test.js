@@ -1,0 +1,133 @@
+// Tests the kit outside Wasm. What needs the host is tested by the suite, which runs the component.
+
+import assert from "node:assert/strict";
+import { register } from "node:module";
+import test from "node:test";
+import { transformSync } from "esbuild";
+
+import { handler } from "./handler.js";
+import { describe } from "./kiln/format.js";
+import { handle, log, Permanent, rawJson, Retry } from "./kiln/index.js";
+import { array, integer, object, optional, string } from "./kiln/payload.js";
+import { readable } from "./kiln/stack.js";
+import { attempt } from "./kiln/testing.js";
+
+// The clock of the sandbox, for what imports it.
+const clock = `
+    export const now = () => performance.now() * 1e6;
+    export const subscribeDuration = (ns) => ({
+        block: () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ns / 1e6),
+    });`;
+register(`data:text/javascript,${encodeURIComponent(`
+    const url = "data:text/javascript,${encodeURIComponent(clock)}";
+    export const resolve = (name, context, next) =>
+        name.startsWith("wasi:clocks/") ? { url, shortCircuit: true } : next(name, context);`)}`);
+const { clearTimeout, KilnPromise, setTimeout, settle } = await import("./kiln/promise.js");
+
+const sleep = (ms) => new KilnPromise((wake) => setTimeout(wake, ms));
+
+const record = (payload, more = {}) => ({
+    id: "1",
+    name: "n",
+    queue: "q",
+    payload,
+    attempt: 1,
+    maxAttempts: 3,
+    createdAtMs: 0,
+    metadata: "{}",
+    ...more,
+});
+
+test("a handler's answer is put in the contract's terms", () => {
+    const run = (act) => handle(act).handle(record("null"));
+    assert.equal(run(() => ({ a: 1 })), '{"a":1}');
+    assert.equal(run(() => rawJson("12345678901234567890")), "12345678901234567890");
+    assert.equal(run(() => null), undefined);
+    const failing = (failure) => () => {
+        throw failure;
+    };
+    assert.throws(() => run(failing(new Retry("r"))), { tag: "retry", val: "r" });
+    assert.throws(() => run(failing(new Retry("r", { afterMs: 1.5 }))), { tag: "retry-after", val: ["r", 2] });
+    assert.throws(() => run(failing(new Retry("r", { afterMs: -1 }))), { tag: "retry-after", val: ["r", 0] });
+    assert.throws(() => run(failing(new Permanent("p\ud800"))), { tag: "permanent", val: "p\ufffd" });
+    assert.throws(() => run(() => () => 1), { name: "TypeError", message: "a function is no result: JSON has none" });
+});
+
+test("an attempt sees its job", async () => {
+    const createdAt = new Date(1234);
+    const job = await attempt(handler, { do: "describe" }, { attempt: 2, createdAt, metadata: { a: 1 } });
+    assert.deepEqual([job.attempt, job.created_at_ms, job.metadata], [2, 1234, { a: 1 }]);
+    assert.deepEqual(await attempt(handler, { do: "config", key: "k" }, { config: { k: "v" } }), { value: "v" });
+    const progress = await attempt(handler, { do: "progress" }, { isCancelled: true });
+    assert.deepEqual(progress, { remaining: true, cancelled: true });
+});
+
+test("a payload that does not fit says which part does not", () => {
+    const order = object({ id: string, items: array(object({ n: integer, note: optional(string) })) });
+    assert.deepEqual(order({ id: "a", items: [{ n: 1, note: null, more: 1 }] }), {
+        id: "a",
+        items: [{ n: 1, note: undefined }],
+    });
+    const wrong = (payload, message) => {
+        const failing = () => handle(() => {}, { payload: order }).handle(record(JSON.stringify(payload)));
+        assert.throws(failing, { tag: "permanent", val: `payload: ${message}` });
+    };
+    wrong(null, "expected an object, got null");
+    wrong({ items: [] }, "id: missing");
+    wrong({ id: "a", items: {} }, "items: expected an array, got an object");
+    wrong({ id: "a", items: [{ n: 1 }, { n: 1.5 }] }, "items[1].n: expected a whole number, got 1.5");
+    wrong({ id: "a", items: [{ n: 1, note: 7 }] }, "items[0].note: expected a string, got 7");
+});
+
+test("promises and timers run until the result is there", () => {
+    const order = [];
+    const say = (what) => () => void order.push(what);
+    setTimeout(say("20 ms"), 20);
+    setTimeout(say("10 ms"), 10);
+    clearTimeout(setTimeout(say("never"), 5));
+    const late = setTimeout(say("after the result"), 10_000);
+    KilnPromise.resolve().then(say("first")).then(say("third"));
+    KilnPromise.resolve().then(say("second"));
+    assert.equal(settle(sleep(30).then(() => "done")), "done");
+    assert.deepEqual(order, ["first", "second", "third", "10 ms", "20 ms"]);
+    clearTimeout(late);
+    assert.deepEqual(settle(KilnPromise.all([1, sleep(1).then(() => 2)])), [1, 2]);
+    assert.equal(settle(sleep(1).finally(() => {}).then(() => 3)), 3);
+});
+
+test("what nobody waits for does not fail unseen", () => {
+    assert.throws(() => settle(KilnPromise.reject(new Error("own"))), /own/);
+    assert.throws(() => settle(new KilnPromise(() => {})), /nothing is left to settle/);
+    const forgetful = () => {
+        KilnPromise.reject(new Error("forgotten"));
+        return 1;
+    };
+    assert.throws(() => settle(forgetful()), /forgotten/);
+});
+
+test("a stack tells places in the source", () => {
+    const source = "// one\n\nexport function total(items: number[]): number {\n    throw new Error('x');\n}\n";
+    const file = "../../handler.ts";
+    const { code, map } = transformSync(source, { loader: "ts", sourcemap: "external", sourcefile: file });
+    const line = code.split("\n").findIndex((text) => text.includes("throw")) + 1;
+    globalThis.kilnSourceMap = map;
+    const stack = (...frames) => ["Error: x in a.txt:1:2", ...frames].join("\n    at ");
+    const bundled = stack(`total (/bundle.js:${line}:9)`, "helper (/bundle.js:999:1)", "map (native)");
+    assert.equal(readable(bundled), stack("total (handler.ts:4:11)", "map (native)"));
+    delete globalThis.kilnSourceMap;
+    assert.equal(readable(bundled), bundled);
+});
+
+test("errors are told with their causes", () => {
+    const err = new TypeError("outer", { cause: new Error("inner") });
+    assert.match(describe(err), /^TypeError: outer\n    at [^]*\ncaused by Error: inner\n    at /);
+    assert.equal(describe("text"), "text");
+});
+
+test("a line of the log holds values as they are written", (t) => {
+    const written = t.mock.method(console, "error", () => {});
+    const cycle = {};
+    cycle.self = cycle;
+    log.warn("got", { a: 1 }, undefined, 2n, cycle);
+    assert.deepEqual(written.mock.calls[0].arguments, ["warn", "", 'got {"a":1} undefined 2 [object Object]']);
+});

@@ -1,0 +1,99 @@
+"""Does what its payload says, as the conformance handlers of all languages do: `{"do": "echo"}`."""
+
+import logging
+import os
+import random
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+import kiln
+
+log = logging.getLogger(__name__)
+
+count = 0
+"""Calls since the instance was made."""
+
+
+@kiln.handler
+def handle(payload: object, job: kiln.Job) -> object:
+    match payload:
+        case {"do": "none"}:
+            return None
+        case {"do": "retry" | "error", "message": message}:
+            raise kiln.Retry(message)
+        case {"do": "retry-after", "message": message, "ms": ms}:
+            raise kiln.Retry(message, after=timedelta(milliseconds=ms))
+        case {"do": "permanent", "message": message}:
+            raise kiln.Permanent(message)
+        case {"do": "crash", "message": message}:
+            raise RuntimeError(message)
+        case {"do": "describe"}:
+            return describe(job)
+        case {"do": "log", "message": message}:
+            return say(message)
+        case {"do": "progress"}:
+            kiln.progress(50, "half way")
+            return {"remaining": kiln.remaining_seconds() > 0, "cancelled": kiln.is_cancelled()}
+        case {"do": "config", "key": key}:
+            return {"value": kiln.config(key)}
+        case {"do": "env", "name": name}:
+            return {"value": os.environ.get(name)}
+        case {"do": "typed"}:
+            return measure(kiln.convert(payload, Typed))
+        case {"do": "random"}:
+            return {"value": random.getrandbits(48)}
+        case {"do": "clock"}:
+            return {"ms": time.time_ns() // 1_000_000}
+        case {"do": "count"}:
+            return count_up()
+        case {"do": "nap", "ms": ms}:
+            return time.sleep(ms / 1000)
+        case {"do": "bulk", "size": size}:
+            return {"text": "x" * size}
+        case {"do": act} if act != "echo":
+            raise kiln.Permanent(f"unknown: {act}")
+    return kiln.Raw(job.payload)
+
+
+def describe(job: kiln.Job) -> dict:
+    return {
+        "id": job.id,
+        "name": job.name,
+        "queue": job.queue,
+        "attempt": job.attempt,
+        "max_attempts": job.max_attempts,
+        "created_at_ms": round(job.created_at.timestamp() * 1000) if job.created_at else 0,
+        "metadata": job.metadata,
+    }
+
+
+def say(message: str) -> None:
+    log.debug(message)
+    log.info(message)
+    log.warning(message)
+    log.error(message)
+    print(message)
+
+
+@dataclass
+class Typed:
+    text: str
+    count: int
+
+
+@dataclass
+class Measured:
+    text: str
+    length: int
+    count: int
+
+
+def measure(typed: Typed) -> Measured:
+    return Measured(typed.text, length=len(typed.text), count=typed.count + 1)
+
+
+def count_up() -> dict:
+    global count
+    count += 1
+    return {"count": count}

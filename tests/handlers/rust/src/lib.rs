@@ -1,0 +1,117 @@
+//! Does what its payload says, as the conformance handlers of all languages do: `{"do": "echo"}`.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kiln_handler::{Failure, Job, config, handler, is_cancelled, log, progress, remaining};
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value, json};
+
+handler!(handle);
+
+/// Calls since the instance was made.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+fn handle(job: Job<Box<RawValue>>) -> Result<Option<Box<RawValue>>, Failure> {
+    // An array would pass for a struct.
+    if !job.payload.get().starts_with('{') {
+        return Ok(Some(job.payload));
+    }
+    let act = match job.payload_as::<Act>()?.act.as_deref() {
+        None | Some("echo") => return Ok(Some(job.payload)),
+        Some(act) => act.to_owned(),
+    };
+    let with: With = job.payload_as()?;
+    let wait = Duration::from_millis(with.ms);
+    let result = match act.as_str() {
+        "none" => return Ok(None),
+        "retry" => return Err(Failure::retry(with.message)),
+        "retry-after" => return Err(Failure::retry_after(with.message, wait)),
+        "permanent" => return Err(Failure::permanent(with.message)),
+        "crash" => panic!("{}", with.message),
+        "error" => Err(std::io::Error::other(with.message))?,
+        "describe" => describe(&job)?,
+        "log" => {
+            log(&with.message);
+            return Ok(None);
+        }
+        "progress" => {
+            progress(50, "half way");
+            json!({ "remaining": !remaining().is_zero(), "cancelled": is_cancelled() })
+        }
+        "config" => json!({ "value": config(&with.key) }),
+        "env" => json!({ "value": std::env::var(with.name).ok() }),
+        "typed" => return Ok(Some(to_raw_value(&measure(job.payload_as()?))?)),
+        "random" => json!({ "value": rand::random_range(0..1_u64 << 48) }),
+        "clock" => json!({ "ms": ms(SystemTime::now())? }),
+        "count" => json!({ "count": COUNT.fetch_add(1, Ordering::Relaxed) + 1 }),
+        "nap" => {
+            std::thread::sleep(wait);
+            return Ok(None);
+        }
+        "bulk" => json!({ "text": "x".repeat(with.size) }),
+        unknown => return Err(Failure::permanent(format!("unknown: {unknown}"))),
+    };
+    Ok(Some(to_raw_value(&result)?))
+}
+
+#[derive(Deserialize)]
+struct Act {
+    #[serde(rename = "do")]
+    act: Option<String>,
+}
+
+/// What the acts take.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct With {
+    message: String,
+    ms: u64,
+    key: String,
+    name: String,
+    size: usize,
+}
+
+fn describe(job: &Job<Box<RawValue>>) -> Result<Value, Failure> {
+    let metadata: Map<String, Value> = job.metadata_as()?;
+    Ok(json!({
+        "id": job.id,
+        "name": job.name,
+        "queue": job.queue,
+        "attempt": job.attempt,
+        "max_attempts": job.max_attempts,
+        "created_at_ms": job.created_at.map(ms).transpose()?.unwrap_or(0),
+        "metadata": metadata,
+    }))
+}
+
+fn log(message: &str) {
+    log::debug!("{message}");
+    log::info!("{message}");
+    log::warn!("{message}");
+    log::error!("{message}");
+    println!("{message}");
+}
+
+#[derive(Deserialize)]
+struct Typed {
+    text: String,
+    count: i64,
+}
+
+#[derive(Serialize)]
+struct Measured {
+    text: String,
+    length: usize,
+    count: i64,
+}
+
+fn measure(Typed { text, count }: Typed) -> Measured {
+    let (length, count) = (text.chars().count(), count + 1);
+    Measured { text, length, count }
+}
+
+fn ms(time: SystemTime) -> Result<u64, Failure> {
+    Ok(time.duration_since(UNIX_EPOCH)?.as_millis().try_into()?)
+}

@@ -1,0 +1,384 @@
+//! One table of jobs for every language: what a handler can answer, is told and may ask, and how it crashes.
+//!
+//! `tests/handlers/LANGUAGE` holds a handler for each, written with the kit of its language; `cargo xtask test` builds
+//! them with `kiln build`.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kiln::config::{Limits, SandboxSettings};
+use kiln::job::Job;
+use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint};
+use kiln::plugins::read_plugin;
+use kiln::sandbox::{Attempt, Cancel, Handler, Sandbox};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::support::kiln;
+
+/// What a test says of one language, said of all.
+macro_rules! in_every_language {
+    ($($test:ident)*) => {
+        in_every_language! { @ rust [$($test)*] }
+        in_every_language! { @ js [$($test)*] }
+        in_every_language! { @ ts [$($test)*] }
+        in_every_language! { @ python [$($test)*] }
+        in_every_language! { @ go [$($test)*] }
+        in_every_language! { @ c [$($test)*] }
+    };
+    (@ $language:ident [$($test:ident)*]) => {
+        mod $language {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() -> anyhow::Result<()> {
+                    let guest = super::guest(stringify!($language));
+                    super::$test(&guest).await
+                }
+            )*
+        }
+    };
+}
+
+in_every_language! {
+    a_payload_comes_and_goes_byte_for_byte
+    every_answer_arrives_as_it_was_given
+    a_payload_that_does_not_fit_fails_for_good_and_names_the_field
+    text_and_numbers_are_read_and_written_right
+    the_job_is_told_whole
+    the_context_serves_logs_progress_config_and_environment
+    attempts_share_neither_state_nor_chance
+    a_crash_is_a_trap_in_the_words_of_its_language
+    a_handler_that_sleeps_is_stopped_in_time
+    a_thousand_attempts_leave_nothing_behind
+}
+
+/// A language's handler, loaded once for all tests.
+struct Guest {
+    language: &'static str,
+    handler: Handler,
+}
+
+fn built(language: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/handlers");
+    let path = folder.join(format!("conformance-{language}.wasm"));
+    assert!(
+        path.is_file(),
+        "{} is not built; run: cargo xtask plugins",
+        path.display()
+    );
+    path
+}
+
+fn guest(language: &'static str) -> Arc<Guest> {
+    type Guests = Mutex<BTreeMap<&'static str, Arc<OnceLock<Arc<Guest>>>>>;
+    static GUESTS: LazyLock<Guests> = LazyLock::new(Guests::default);
+    let slot = GUESTS.lock().expect("no panic").entry(language).or_default().clone();
+    let load = || Arc::new(load(language).expect("a handler that loads"));
+    slot.get_or_init(load).clone()
+}
+
+fn load(language: &'static str) -> anyhow::Result<Guest> {
+    let (bytes, mut manifest) = read_plugin(&built(language), &Limits::default())?;
+    manifest.config.insert("greeting".to_owned(), "grüß dich".to_owned());
+    manifest.grants.env.insert("SHOP".to_owned(), "tea & more".to_owned());
+    let settings = SandboxSettings {
+        // Python's takes seconds to compile; what has not changed since the last run need not be.
+        cache_dir: Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("handlers")),
+        ..SandboxSettings::new(NonZeroU32::new(4).expect("not zero"))
+    };
+    let handler = Sandbox::new(&settings)?.load("conformance", &bytes, &manifest)?;
+    Ok(Guest { language, handler })
+}
+
+impl Guest {
+    async fn attempt(&self, job: &Job) -> Attempt {
+        self.handler.run(job, "default", &Cancel::default()).await
+    }
+
+    /// One attempt at a job with this payload, as text.
+    async fn run(&self, payload: &str) -> anyhow::Result<Attempt> {
+        Ok(self.attempt(&job(payload)?).await)
+    }
+
+    async fn result(&self, payload: &Value) -> anyhow::Result<Value> {
+        let attempt = self.run(&payload.to_string()).await?;
+        Ok(serde_json::from_str(
+            &result(self.language, attempt).expect("a result"),
+        )?)
+    }
+
+    async fn failure(&self, payload: &Value) -> anyhow::Result<(Failure, RetryHint)> {
+        match self.run(&payload.to_string()).await?.outcome {
+            Outcome::Failed { failure, retry } => Ok((failure, retry)),
+            other => panic!("{}: {payload}: not failed: {other:?}", self.language),
+        }
+    }
+}
+
+fn job(payload: &str) -> anyhow::Result<Job> {
+    Ok(Job::new(
+        "conformance",
+        "default",
+        RawValue::from_string(payload.to_owned())?,
+    ))
+}
+
+fn result(language: &str, attempt: Attempt) -> Option<String> {
+    match attempt.outcome {
+        Outcome::Completed { result } => result,
+        other => panic!("{language}: not completed: {other:?}; {:?}", attempt.report.stderr),
+    }
+}
+
+async fn a_payload_comes_and_goes_byte_for_byte(guest: &Guest) -> anyhow::Result<()> {
+    let long = format!(r#"{{"do":"echo","text":"{}"}}"#, "ä€𝄞\\n ".repeat(80_000));
+    let payloads = [
+        "null",
+        "true",
+        "-0.0",
+        "12345678901234567890",
+        r#""text""#,
+        "[]",
+        r#"[1,null,{"do":"crash"}]"#,
+        "{}",
+        r#"{"b":1,"a":2,"b":3}"#,
+        r#"{"do":"echo","number":9007199254740993,"big":1e400,"tiny":0.1000000000000000055511151231257827}"#,
+        r#"{ "do" : "echo" , "escapes" : "\u0000\u001f\"\\\/\ud834\udd1e", "plain":"ä€𝄞" }"#,
+        r#"{"do":"echo","lone":"\ud834"}"#,
+        &long,
+    ];
+    for payload in payloads {
+        let result = result(guest.language, guest.run(payload).await?);
+        let shown = |text: &str| text.chars().take(80).collect::<String>();
+        assert!(
+            result.as_deref() == Some(payload),
+            "{}: {:?}",
+            shown(payload),
+            result.as_deref().map(shown)
+        );
+    }
+    Ok(())
+}
+
+async fn every_answer_arrives_as_it_was_given(guest: &Guest) -> anyhow::Result<()> {
+    assert_eq!(result(guest.language, guest.run(r#"{"do":"none"}"#).await?), None);
+
+    let message = "the \"teapot\" ☕ is empty";
+    let cases = [
+        (
+            json!({"do": "retry", "message": message}),
+            FailureKind::Error,
+            RetryHint::ByPolicy,
+        ),
+        (
+            json!({"do": "error", "message": message}),
+            FailureKind::Error,
+            RetryHint::ByPolicy,
+        ),
+        (
+            json!({"do": "retry-after", "message": message, "ms": 90_061_001}),
+            FailureKind::Error,
+            RetryHint::NotBefore(Duration::from_millis(90_061_001)),
+        ),
+        (
+            json!({"do": "permanent", "message": message}),
+            FailureKind::Rejected,
+            RetryHint::Never,
+        ),
+        (
+            json!({"do": "permanent", "message": ""}),
+            FailureKind::Rejected,
+            RetryHint::Never,
+        ),
+    ];
+    for (payload, kind, retry) in cases {
+        let (failure, hint) = guest.failure(&payload).await?;
+        let wanted = (kind, retry, payload["message"].as_str().expect("text"));
+        assert_eq!((failure.kind, hint, failure.message.as_str()), wanted, "{payload}");
+    }
+
+    let long = guest.result(&json!({"do": "bulk", "size": 1_000_000})).await?;
+    assert_eq!(long["text"].as_str().map(str::len), Some(1_000_000));
+    Ok(())
+}
+
+async fn a_payload_that_does_not_fit_fails_for_good_and_names_the_field(guest: &Guest) -> anyhow::Result<()> {
+    let of_another_type = [
+        (json!({"do": "typed", "text": "tea", "count": "three"}), "count"),
+        (json!({"do": "typed", "text": 5, "count": 3}), "text"),
+    ];
+    let missing = [
+        (json!({"do": "typed", "text": "tea"}), "count"),
+        (json!({"do": "typed", "text": null, "count": 3}), "text"),
+    ];
+    // To Go's JSON, what is missing is zero.
+    let missing = missing.into_iter().filter(|_| guest.language != "go");
+    for (payload, field) in of_another_type.into_iter().chain(missing) {
+        let (failure, retry) = guest.failure(&payload).await?;
+        assert_eq!(
+            (failure.kind, retry),
+            (FailureKind::Rejected, RetryHint::Never),
+            "{payload}"
+        );
+        let message = &failure.message;
+        assert!(
+            message.starts_with("payload: ") && message.contains(field),
+            "{payload}: {message}"
+        );
+    }
+    let (failure, retry) = guest.failure(&json!({"do": "dance"})).await?;
+    assert_eq!((failure.message.as_str(), retry), ("unknown: dance", RetryHint::Never));
+    Ok(())
+}
+
+async fn text_and_numbers_are_read_and_written_right(guest: &Guest) -> anyhow::Result<()> {
+    for (text, length) in [
+        ("", 0),
+        ("tea", 3),
+        ("\u{0}\u{1f}\"\\/\n\t\u{7f}\u{2028}", 9),
+        ("ä€𝄞👨‍👩‍👧", 8),
+        (&"𝄞".repeat(50_000), 50_000),
+    ] {
+        let found = guest.result(&json!({"do": "typed", "text": text, "count": 41})).await?;
+        assert_eq!(found["length"], json!(length), "{found}");
+        assert!(found["text"] == text && found["count"] == 42, "{found}");
+    }
+    // Escaped, as other producers write it.
+    let attempt = guest
+        .run(r#"{"do":"typed","text":"\ud834\udd1e\u00e4\/","count":-1}"#)
+        .await?;
+    let found: Value = serde_json::from_str(&result(guest.language, attempt).expect("a result"))?;
+    assert_eq!(found, json!({"text": "𝄞ä/", "length": 3, "count": 0}));
+    Ok(())
+}
+
+async fn the_job_is_told_whole(guest: &Guest) -> anyhow::Result<()> {
+    let mut job = job(r#"{"do":"describe"}"#)?;
+    job.attempts = 2;
+    job.max_attempts = 7;
+    job.metadata = Some(RawValue::from_string(
+        r#"{"tenant":"ä","list":[1,{"x":null}]}"#.to_owned(),
+    )?);
+    let found = result(guest.language, guest.attempt(&job).await).expect("a result");
+    let mut found: Value = serde_json::from_str(&found)?;
+    let created = found["created_at_ms"].take().as_f64().expect("a number");
+    let age_ms = now_ms() - created;
+    assert!((0.0..60_000.0).contains(&age_ms), "{age_ms}");
+    let wanted = json!({
+        "id": job.id, "name": "conformance", "queue": "default", "attempt": 3, "max_attempts": 7, "created_at_ms": null,
+        "metadata": {"tenant": "ä", "list": [1, {"x": null}]},
+    });
+    assert_eq!(found, wanted);
+    Ok(())
+}
+
+async fn the_context_serves_logs_progress_config_and_environment(guest: &Guest) -> anyhow::Result<()> {
+    let logged = guest.run(r#"{"do":"log","message":"tea ☕"}"#).await?;
+    assert_eq!(logged.report.stdout.text.trim_end(), "tea ☕");
+    assert_eq!(logged.report.log_lines.kept, 4);
+
+    let progress = guest.run(r#"{"do":"progress"}"#).await?;
+    assert_eq!(progress.report.progress_percent, Some(50));
+    let found: Value = serde_json::from_str(&result(guest.language, progress).expect("a result"))?;
+    assert_eq!(found, json!({"remaining": true, "cancelled": false}));
+
+    for (ask, value) in [
+        (json!({"do": "config", "key": "greeting"}), json!("grüß dich")),
+        (json!({"do": "config", "key": "farewell"}), Value::Null),
+        (json!({"do": "env", "name": "SHOP"}), json!("tea & more")),
+        (json!({"do": "env", "name": "HOME"}), Value::Null),
+    ] {
+        assert_eq!(guest.result(&ask).await?, json!({ "value": value }), "{ask}");
+    }
+
+    // With their levels and words, as an operator reads them.
+    let shown = kiln()
+        .args(["--log", "debug", "run"])
+        .arg(built(guest.language))
+        .arg(r#"{"do":"log","message":"tea ☕"}"#)
+        .output()?;
+    let shown = String::from_utf8(shown.stderr)?;
+    for level in ["DEBUG", "INFO", "WARN", "ERROR"] {
+        let is_told = |line: &str| line.contains(level) && line.contains("tea ☕");
+        assert!(shown.lines().any(is_told), "{level}: {shown}");
+    }
+    Ok(())
+}
+
+async fn attempts_share_neither_state_nor_chance(guest: &Guest) -> anyhow::Result<()> {
+    let random = json!({"do": "random"});
+    let (first, second) = (guest.result(&random).await?, guest.result(&random).await?);
+    assert!(first["value"].is_number() && first != second, "{first} {second}");
+    for _ in 0..2 {
+        assert_eq!(guest.result(&json!({"do": "count"})).await?, json!({"count": 1}));
+    }
+    let told = guest.result(&json!({"do": "clock"})).await?["ms"]
+        .as_f64()
+        .expect("a number");
+    assert!((now_ms() - told).abs() < 60_000.0, "{told}");
+    Ok(())
+}
+
+async fn a_crash_is_a_trap_in_the_words_of_its_language(guest: &Guest) -> anyhow::Result<()> {
+    let (failure, retry) = guest
+        .failure(&json!({"do": "crash", "message": "the teapot ☕ broke"}))
+        .await?;
+    assert_eq!(
+        (failure.kind, retry),
+        (FailureKind::Trap, RetryHint::ByPolicy),
+        "{failure:?}"
+    );
+    assert!(failure.message.contains("the teapot ☕ broke"), "{failure:?}");
+    assert!(!failure.message.contains('\n'), "{failure:?}");
+    // The line that crashed, where the language knows it.
+    let source = match guest.language {
+        "rust" => "src/lib.rs:",
+        "js" => "handler.js:",
+        "ts" => "handler.ts:",
+        "python" => "handler.py\", line ",
+        "go" => "main.go:",
+        _ => "",
+    };
+    let told = format!("{}\n{}", failure.message, failure.stderr.unwrap_or_default());
+    assert!(told.contains(source), "{told}");
+    Ok(())
+}
+
+async fn a_handler_that_sleeps_is_stopped_in_time(guest: &Guest) -> anyhow::Result<()> {
+    assert_eq!(
+        result(guest.language, guest.run(r#"{"do":"nap","ms":20}"#).await?),
+        None
+    );
+    let mut job = job(r#"{"do":"nap","ms":60000}"#)?;
+    job.timeout_ns = 300_000_000;
+    let outcome = guest.attempt(&job).await.outcome;
+    assert!(
+        matches!(&outcome, Outcome::Failed { failure, .. } if failure.kind == FailureKind::Timeout),
+        "{outcome:?}"
+    );
+    Ok(())
+}
+
+/// In one host, each in a sandbox of its own: neither they nor the host grow.
+async fn a_thousand_attempts_leave_nothing_behind(guest: &Guest) -> anyhow::Result<()> {
+    let job = job(&json!({"do": "typed", "text": "tea ☕".repeat(1_000), "count": 1}).to_string())?;
+    let mut peaks = Vec::new();
+    for _ in 0..1_000 {
+        let attempt = guest.attempt(&job).await;
+        peaks.push(attempt.report.peak_memory_bytes);
+        result(guest.language, attempt);
+    }
+    assert_eq!(peaks.iter().min(), peaks.iter().max());
+    Ok(())
+}
+
+fn now_ms() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs_f64()
+        * 1_000.0
+}

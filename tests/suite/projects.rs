@@ -1,0 +1,308 @@
+//! A handler's way from `kiln new` to a running worker, in every language.
+
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use crate::process::Worker;
+use crate::service::push;
+use crate::support::{eventually, kiln, redis_settings};
+
+const LANGUAGES: [&str; 6] = ["rust", "js", "ts", "python", "go", "c"];
+
+/// The checkout.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where the compilers are that `cargo xtask test` provides, before all others.
+fn path() -> OsString {
+    let ours = root().join("target/toolchains/bin");
+    assert!(ours.is_dir(), "there are no compilers; run: cargo xtask plugins");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(std::iter::once(ours).chain(std::env::split_paths(&path))).expect("a path")
+}
+
+fn said(command: &mut Command) -> anyhow::Result<(i32, String)> {
+    let output = command.output()?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((output.status.code().unwrap_or(-1), String::from_utf8(text)?))
+}
+
+/// A new project, with what its language's own tools would have fetched for it.
+fn project(parent: &Path, language: &str) -> anyhow::Result<PathBuf> {
+    let (code, told) = said(
+        kiln()
+            .args(["new", "order-total", "--lang", language, "--parent"])
+            .arg(parent),
+    )?;
+    anyhow::ensure!(code == 0, "{told}");
+    let folder = parent.join("order-total");
+    if folder.join("package.json").is_file() {
+        let fetched = root().join("tests/handlers").join(language).join("node_modules");
+        std::os::unix::fs::symlink(fetched, folder.join("node_modules"))?;
+    }
+    Ok(folder)
+}
+
+fn build(folder: &Path) -> Command {
+    let mut command = kiln();
+    command
+        .arg("build")
+        .arg(folder)
+        .env("PATH", path())
+        // What is compiled for one test need not be for the next.
+        .env(
+            "CARGO_TARGET_DIR",
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join("projects"),
+        );
+    command
+}
+
+/// One attempt at the built handler: exit code, result or what was said.
+fn run(folder: &Path, payload: &Value) -> anyhow::Result<(Option<i32>, String, String)> {
+    let output = kiln()
+        .arg("run")
+        .arg(folder.join("build/order-total.wasm"))
+        .arg(payload.to_string())
+        .output()?;
+    Ok((
+        output.status.code(),
+        String::from_utf8(output.stdout)?,
+        String::from_utf8(output.stderr)?,
+    ))
+}
+
+fn a_new_handler_builds_and_does_what_its_readme_says(language: &str) -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), language)?;
+    let (code, told) = said(&mut build(&folder))?;
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("it loads") && told.contains("order-total.wasm"), "{told}");
+    assert!(
+        folder.join("build/order-total.toml").is_file(),
+        "the manifest goes along"
+    );
+
+    let tea = json!({"name": "tea", "price_cents": 450, "quantity": 2});
+    let (code, result, said) = run(&folder, &json!({"customer": "Ada", "items": [tea]}))?;
+    assert_eq!(code, Some(0), "{said}");
+    let result: Value = serde_json::from_str(&result)?;
+    assert_eq!(result, json!({"customer": "Ada", "total_cents": 900, "lines": 1}));
+    assert!(said.contains("totalling 1 items for Ada"), "{said}");
+
+    let unsure = json!({"name": "tea", "price_cents": 450, "quantity": 2, "stock": "unknown"});
+    let (code, _, said) = run(&folder, &json!({"customer": "Ada", "items": [unsure]}))?;
+    assert_eq!(code, Some(11), "{said}");
+    assert!(
+        said.contains("the stock of tea is not known yet") && said.contains("30000 ms"),
+        "{said}"
+    );
+
+    let nothing = json!({"customer": "Ada", "items": []});
+    let nonsense = json!({"customer": "Ada", "items": "tea"});
+    for (payload, why) in [(nothing, "an order has at least one item"), (nonsense, "payload: ")] {
+        let (code, _, said) = run(&folder, &payload)?;
+        assert_eq!(code, Some(10), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+    Ok(())
+}
+
+macro_rules! for_every_language {
+    ($($language:ident)*) => {
+        mod new {
+            $(
+                #[test]
+                fn $language() -> anyhow::Result<()> {
+                    super::a_new_handler_builds_and_does_what_its_readme_says(stringify!($language))
+                }
+            )*
+        }
+    };
+}
+
+for_every_language! { rust js ts python go c }
+
+/// Nothing that lies about where templates are written finds its way into the binary.
+#[test]
+fn a_new_project_holds_these_files() -> anyhow::Result<()> {
+    let mut listing = String::new();
+    for language in LANGUAGES {
+        let parent = tempfile::tempdir()?;
+        let (code, told) = said(
+            kiln()
+                .args(["new", "order-total", "--lang", language, "--parent"])
+                .arg(parent.path()),
+        )?;
+        assert_eq!(code, 0, "{told}");
+        let mut files = Vec::new();
+        list(parent.path(), parent.path(), &mut files)?;
+        files.sort();
+        writeln!(listing, "{language}")?;
+        for file in files {
+            writeln!(listing, "  {file}")?;
+            let text = std::fs::read_to_string(parent.path().join(&file))?;
+            assert!(!text.contains("{{name"), "{language}: {file} is not filled in");
+        }
+    }
+    insta::assert_snapshot!(listing);
+    Ok(())
+}
+
+fn list(root: &Path, folder: &Path, files: &mut Vec<String>) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            list(root, &path, files)?;
+        } else {
+            files.push(path.strip_prefix(root)?.display().to_string());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_missing_is_named_with_what_installs_it() -> anyhow::Result<()> {
+    let nothing = tempfile::tempdir()?;
+    for (language, missing) in [
+        ("rust", "cargo is missing; install Rust"),
+        ("js", "npm is missing; install Node.js"),
+        ("python", "componentize-py is missing; run `python3 -m venv .venv"),
+        ("go", "go is missing; install Go"),
+        ("c", "a C compiler for WASI is missing; run `pip install ziglang`"),
+    ] {
+        let parent = tempfile::tempdir()?;
+        said(
+            kiln()
+                .args(["new", "order-total", "--lang", language, "--parent"])
+                .arg(parent.path()),
+        )?;
+        let folder = parent.path().join("order-total");
+        let (code, told) = said(
+            build(&folder)
+                .env("PATH", nothing.path())
+                .env_remove("WASI_SDK_PATH")
+                .env_remove("CC"),
+        )?;
+        assert_eq!(code, 1, "{language}: {told}");
+        assert!(told.contains(missing), "{language}: {told}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_mistake_in_new_and_build_gets_a_line_that_helps() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    std::fs::create_dir(parent.path().join("taken"))?;
+    let dir = parent.path().to_str().context("utf-8")?;
+    let cases: &[(&[&str], i32, &str)] = &[
+        (
+            &["new", "Send_Email", "--lang", "c", "--parent", dir],
+            2,
+            "lower-case letters, digits and hyphens",
+        ),
+        (
+            &["new", "../up", "--lang", "c", "--parent", dir],
+            2,
+            "lower-case letters, digits and hyphens",
+        ),
+        (&["new", "taken", "--lang", "c", "--parent", dir], 2, "exists already"),
+        (
+            &["new", "tea", "--lang", "cobol"],
+            2,
+            "[possible values: rust, js, ts, python, go, c]",
+        ),
+        (&["new", "tea"], 2, "--lang <LANGUAGE>"),
+        (
+            &["build", dir],
+            1,
+            "holds no Cargo.toml, package.json, pyproject.toml, go.mod or .c file",
+        ),
+        (&["build", "/nowhere"], 1, "/nowhere: No such file or directory"),
+    ];
+    for (args, exit, line) in cases {
+        let (code, told) = said(kiln().args(*args))?;
+        assert_eq!(code, *exit, "{args:?}: {told}");
+        assert!(told.contains(line), "{args:?}: {told}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_core_module_of_another_toolchain_becomes_a_component() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), "c")?;
+    let module = folder.join("core.wasm");
+    std::fs::write(&module, crate::guests::core_module("ok")?)?;
+    let (code, told) = self::said(build(&folder).arg("--core").arg(&module))?;
+    assert_eq!(code, 0, "{told}");
+    let (code, _, said) = run(&folder, &json!({}))?;
+    assert_eq!(code, Some(0), "{said}");
+
+    std::fs::write(&module, wat::parse_str("(module)")?)?;
+    let (code, told) = self::said(build(&folder).arg("--core").arg(&module))?;
+    assert_eq!(code, 1, "{told}");
+    assert!(
+        told.contains("cannot make a component: ") && told.contains("kiln:job/handler@0.1.0"),
+        "{told}"
+    );
+    Ok(())
+}
+
+/// Killed when the test ends.
+struct Watcher(Child);
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn with_watch_the_next_job_runs_the_new_code() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), "c")?;
+    let plugins = parent.path().join("plugins");
+    std::fs::create_dir(&plugins)?;
+    let watching = build(&folder)
+        .args(["--watch", "--into"])
+        .arg(&plugins)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let _watcher = Watcher(watching);
+    let plugin = plugins.join("order-total.wasm");
+    eventually("the first build", async || Ok(plugin.is_file().then_some(()))).await?;
+
+    let settings = redis_settings();
+    let _worker = Worker::start(&settings, &plugins, &[])?;
+    let store = kiln::queue::Store::open(&settings).await?;
+    let job = r#"{"name": "order-total", "payload": {"customer": "Ada", "items": []}}"#;
+    let why = async |wanted: &str| {
+        eventually(wanted, async || {
+            push(&store, &[job]).await?;
+            let failed = store.failed(0, 10_000).await?;
+            let last = failed.last().and_then(kiln::queue::FailedEntry::failure);
+            Ok(last.filter(|failure| failure.message == wanted).map(drop))
+        })
+        .await
+    };
+    why("an order has at least one item").await?;
+
+    let source = folder.join("handler.c");
+    let text = std::fs::read_to_string(&source)?;
+    // What does not compile changes nothing, and ends nothing.
+    std::fs::write(&source, "int main(")?;
+    std::fs::write(
+        &source,
+        text.replace("an order has at least one item", "an order needs tea"),
+    )?;
+    why("an order needs tea").await?;
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! Provides the compilers of the languages that handlers are written in, each of a pinned version.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::apt;
+use crate::plugins::cache_folder;
+use crate::shell::{Shell, say};
+
+/// Makes sure that all of them can be called, and returns a folder to have on PATH.
+///
+/// They lie outside the checkout, so that they are downloaded once a machine, and anew when a pin changes. The link in
+/// `target` is where the tests look.
+pub(crate) fn provide(root: &Path) -> Result<PathBuf> {
+    apt::ensure("python3", "python3-venv")?;
+    apt::ensure("npm", "npm")?;
+    let pins = root.join("xtask/toolchains.txt");
+    let made = venv(&cache_folder()?.join("toolchains"), &pins)?;
+    let link = root.join("target/toolchains");
+    fs::create_dir_all(root.join("target"))?;
+    if fs::read_link(&link).ok().as_ref() != Some(&made) {
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(&made, &link).with_context(|| format!("cannot link {}", link.display()))?;
+    }
+    Ok(made.join("bin"))
+}
+
+/// A virtual environment with what a file of requirements names. It is whole once it holds a copy of that file.
+pub(crate) fn venv(venv: &Path, requirements: &Path) -> Result<PathBuf> {
+    let wanted = fs::read(requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
+    let installed = venv.join("requirements.txt");
+    if fs::read(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(venv.to_owned());
+    }
+    say(&format!("installing what {} names", requirements.display()));
+    fs::create_dir_all(venv)?;
+    let folder = requirements.parent().unwrap_or(Path::new("."));
+    let sh = Shell::in_dir(folder);
+    sh.run(
+        "python3",
+        [Path::new("-m"), Path::new("venv"), Path::new("--clear"), venv],
+    )?;
+    let pip = venv.join("bin/pip");
+    let args = ["install", "--quiet", "--disable-pip-version-check", "--requirement"].map(Path::new);
+    sh.run(&pip.to_string_lossy(), args.into_iter().chain([requirements]))?;
+    fs::write(&installed, wanted)?;
+    Ok(venv.to_owned())
+}
