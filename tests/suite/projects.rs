@@ -174,7 +174,7 @@ fn what_is_missing_is_named_with_what_installs_it() -> anyhow::Result<()> {
         ("js", "npm is missing; install Node.js"),
         ("python", "componentize-py is missing; run `python3 -m venv .venv"),
         ("go", "go is missing; install Go"),
-        ("c", "a C compiler for WASI is missing; run `pip install ziglang`"),
+        ("c", "a C compiler for WASI is missing; run `python3 -m venv .venv && .venv/bin/pip install ziglang`"),
     ] {
         let parent = tempfile::tempdir()?;
         said(
@@ -251,6 +251,26 @@ fn a_core_module_of_another_toolchain_becomes_a_component() -> anyhow::Result<()
         told.contains("cannot make a component: ") && told.contains("kiln:job/handler@0.1.0"),
         "{told}"
     );
+    Ok(())
+}
+
+#[test]
+fn a_handler_needs_no_kit() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), "rust")?;
+    std::fs::remove_dir_all(folder.join("kiln"))?;
+    std::fs::write(folder.join("src/lib.rs"), crate::readme::blocks("rust")[1])?;
+    let manifest = folder.join("Cargo.toml");
+    let text = std::fs::read_to_string(&manifest)?;
+    let (before, after) = text.split_once("[dependencies]").context("its dependencies")?;
+    let after = after.split_once("\n[").map_or("", |(_, after)| after);
+    let bindgen =
+        r#"wit-bindgen = { version = "0.61", default-features = false, features = ["macros", "realloc", "std"] }"#;
+    std::fs::write(&manifest, format!("{before}[dependencies]\n{bindgen}\n\n[{after}"))?;
+    let (code, told) = said(&mut build(&folder))?;
+    assert_eq!(code, 0, "{told}");
+    let (code, result, said) = run(&folder, &json!([1, 2]))?;
+    assert_eq!((code, result.trim()), (Some(0), "[1,2]"), "{said}");
     Ok(())
 }
 
