@@ -39,7 +39,7 @@ pub struct Worker {
     plugins: Arc<Plugins>,
     unknown: Unknown,
     told: Told,
-    draining: CancellationToken,
+    draining: Arc<CancellationToken>,
 }
 
 impl Worker {
@@ -51,7 +51,7 @@ impl Worker {
             plugins,
             unknown,
             told: Told::default(),
-            draining,
+            draining: Arc::new(draining),
         }
     }
 
@@ -84,7 +84,7 @@ impl Worker {
 
     async fn attempt(&self, job: Job, delivery: &Delivery) -> Settlement {
         let cancel = Cancel {
-            draining: self.draining.clone(),
+            draining: Arc::clone(&self.draining),
             stop: delivery.stop(),
         };
         let (plugin, turn) = loop {

@@ -2,7 +2,7 @@
 //!
 //! Redis' clock decides when others take over. This one is read before Redis is asked, so it is never later.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -34,7 +34,7 @@ struct State {
     since: Option<Moment>,
     ends: Moment,
     /// Ends what runs under the lease as it is now.
-    running: CancellationToken,
+    running: Arc<CancellationToken>,
 }
 
 /// A time of the machine's own clock, which goes on while the machine sleeps and is never set.
@@ -59,7 +59,7 @@ impl Lease {
         let state = State {
             since: None,
             ends: Moment(Duration::ZERO),
-            running: every.child_token(),
+            running: Arc::new(every.child_token()),
         };
         Self {
             queue,
@@ -70,8 +70,8 @@ impl Lease {
     }
 
     /// Cancelled when what was fetched now must stop.
-    pub(super) fn running(&self) -> CancellationToken {
-        self.state().running.clone()
+    pub(super) fn running(&self) -> Arc<CancellationToken> {
+        Arc::clone(&self.state().running)
     }
 
     /// Redis has put the lease off, having been asked at `asked`.
@@ -117,7 +117,7 @@ impl Lease {
     fn stop(&self, state: &mut State) -> bool {
         let ran = state.since.take().is_some();
         state.running.cancel();
-        state.running = self.every.child_token();
+        state.running = Arc::new(self.every.child_token());
         ran
     }
 

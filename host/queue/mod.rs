@@ -167,7 +167,7 @@ pub struct Delivery {
     bytes: Vec<u8>,
     held: Arc<table::Held>,
     settled: bool,
-    stop: CancellationToken,
+    stop: Arc<CancellationToken>,
 }
 
 impl Delivery {
@@ -189,8 +189,8 @@ impl Delivery {
 
     /// Cancelled when this host must not run the job any longer: it is told to stop, or its lease is about to end.
     #[must_use]
-    pub fn stop(&self) -> CancellationToken {
-        self.stop.clone()
+    pub fn stop(&self) -> Arc<CancellationToken> {
+        Arc::clone(&self.stop)
     }
 
     /// The bytes as they were pushed.

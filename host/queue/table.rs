@@ -64,7 +64,7 @@ pub(super) struct Taking<'a> {
 
 impl Taking<'_> {
     /// The store has answered that these came under the tags from `tag` on.
-    pub(super) fn heard(mut self, tag: u64, jobs: Vec<Vec<u8>>, stop: &CancellationToken) -> Vec<Delivery> {
+    pub(super) fn heard(mut self, tag: u64, jobs: Vec<Vec<u8>>, stop: &Arc<CancellationToken>) -> Vec<Delivery> {
         let held = &self.table.held;
         held.tags().extend((tag..).take(jobs.len()));
         let deliver = |(tag, bytes)| Delivery {
@@ -73,7 +73,7 @@ impl Taking<'_> {
             bytes,
             held: Arc::clone(held),
             settled: false,
-            stop: stop.clone(),
+            stop: Arc::clone(stop),
         };
         let deliveries = (tag..).zip(jobs).map(deliver).collect();
         self.state.suspect = false;

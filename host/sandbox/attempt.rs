@@ -1,5 +1,6 @@
 //! One run of a handler: what can stop it, and what is known once it is over.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -8,13 +9,14 @@ use super::output::Output;
 use super::voice::Count;
 use crate::outcome::Outcome;
 
-/// How the host ends attempts, in two stages. Clones share both.
+/// How the host ends attempts, in two stages. Clones share both, without the lock that a clone of a token takes: every
+/// attempt of a host has the same ones.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel {
     /// The host is shutting down: handlers that ask are told so, and what they then ask to retry does not count.
-    pub draining: CancellationToken,
+    pub draining: Arc<CancellationToken>,
     /// The attempt is interrupted where it stands: the grace period is over, or the host's lease is.
-    pub stop: CancellationToken,
+    pub stop: Arc<CancellationToken>,
 }
 
 /// What an attempt came to, and what it took.

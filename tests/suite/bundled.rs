@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
-use crate::support::{PATIENCE, plugins};
+use crate::support::{PATIENCE, compiled, plugins};
 
 /// Makes one attempt at a bundled handler; `grant` is one more HTTP origin it may reach.
 async fn run(name: &str, payload: &Value, grant: Option<&str>) -> anyhow::Result<Outcome> {
@@ -21,7 +21,10 @@ async fn run(name: &str, payload: &Value, grant: Option<&str>) -> anyhow::Result
     if let Some(origin) = grant {
         manifest.grants = toml::from_str(&format!("http = [{{ origin = \"{origin}\", private = true }}]"))?;
     }
-    let settings = SandboxSettings::new(NonZeroU32::MIN);
+    let settings = SandboxSettings {
+        cache_dir: Some(compiled()),
+        ..SandboxSettings::new(NonZeroU32::MIN)
+    };
     let handler = Sandbox::new(&settings)?.load(name, &bytes, &manifest)?;
     let job = Job::new(name, "default", serde_json::value::to_raw_value(payload)?);
     Ok(handler.run(&job, "default", &Cancel::default()).await.outcome)
@@ -207,5 +210,73 @@ async fn hello_greets_whoever_is_named_or_the_world() -> anyhow::Result<()> {
             json!({ "greeting": greeting })
         );
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_answers_a_query_over_rows_and_writes_nothing() -> anyhow::Result<()> {
+    let tables = json!({"orders": [
+        {"name": "tea", "cents": 450}, {"name": "cup", "cents": 1200}, {"name": "tea", "cents": 9_007_199_254_740_993_i64},
+    ]});
+    let ask = |query: &str| json!({"tables": tables, "query": query, "params": ["tea"]});
+    let query = "select name, max(cents) as most from orders where name = ? group by name";
+    let answer = completed(run("sql", &ask(query), None).await?);
+    let wanted = json!({"columns": ["name", "most"], "rows": [["tea", 9_007_199_254_740_993_i64]]});
+    assert_eq!(answer, wanted);
+    for (query, why) in [
+        ("drop table orders", "only reading is allowed"),
+        ("select nothing from orders", "no such column"),
+    ] {
+        let (kind, retry, message) = failed(run("sql", &ask(query), None).await?);
+        assert_eq!((kind, retry), (FailureKind::Rejected, RetryHint::Never), "{message}");
+        assert!(message.contains(why), "{message}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn report_sums_the_columns_of_a_table_up() -> anyhow::Result<()> {
+    let payload = json!({"csv": "region,cents\neu,450\nus,1200\neu,0.1\n", "group_by": "region"});
+    let report = completed(run("report", &payload, None).await?);
+    assert_eq!(report["rows"], json!(3));
+    assert!(report.to_string().contains("450.1"), "{report}");
+    let (kind, _, message) = failed(run("report", &json!({"csv": "a\n1,2"}), None).await?);
+    assert_eq!(kind, FailureKind::Rejected);
+    assert_eq!(message, "csv: line 2 has 2 cells, the header 1");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_checked_for_their_names_and_dates() -> anyhow::Result<()> {
+    let signed = rcgen::generate_simple_self_signed(["shop.example.com".to_owned()])?;
+    let check = async |host: &str| -> anyhow::Result<Value> {
+        let certificate = json!({"name": "shop", "pem": signed.cert.pem(), "hosts": [host]});
+        Ok(completed(
+            run("certificates", &json!({ "certificates": [certificate] }), None).await?,
+        ))
+    };
+    let (right, wrong) = (check("shop.example.com").await?, check("example.org").await?);
+    assert_ne!(right, wrong);
+    assert!(wrong.to_string().contains("example.org"), "{wrong}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_come_back_in_normal_form_or_with_all_that_is_wrong() -> anyhow::Result<()> {
+    let mut order = json!({
+        "id": "A-1", "placed_at": "2026-03-01T10:00:00+02:00", "customer": {"name": " Ada ", "email": "Ada@Example.com"},
+        "currency": "EUR", "items": [{"sku": "tea-1", "name": "tea", "price_cents": 450, "quantity": 2, "tax_percent": 7}],
+    });
+    let normal = completed(run("orders", &order, None).await?);
+    assert_eq!(normal["placed_at"], "2026-03-01T08:00:00.000Z");
+    assert_eq!(normal["totals"]["items_cents"], 900);
+    order["placed_at"] = json!("yesterday");
+    order["items"][0]["quantity"] = json!(0);
+    let (kind, _, message) = failed(run("orders", &order, None).await?);
+    assert_eq!(kind, FailureKind::Rejected);
+    assert!(
+        message.contains("/placed_at") && message.contains("/items/0/quantity"),
+        "{message}"
+    );
     Ok(())
 }

@@ -25,6 +25,8 @@ fn on_store<'a>(command: &'a mut Command, settings: &StoreSettings) -> &'a mut C
 fn the_help_of_every_command_reads_like_this() -> anyhow::Result<()> {
     for command in [
         "",
+        "new",
+        "build",
         "worker",
         "push",
         "run",

@@ -17,7 +17,7 @@ use kiln::sandbox::{Attempt, Cancel, Handler, Sandbox};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::support::kiln;
+use crate::support::{compiled, kiln};
 
 /// What a test says of one language, said of all.
 macro_rules! in_every_language {
@@ -85,8 +85,7 @@ fn load(language: &'static str) -> anyhow::Result<Guest> {
     manifest.config.insert("greeting".to_owned(), "grüß dich".to_owned());
     manifest.grants.env.insert("SHOP".to_owned(), "tea & more".to_owned());
     let settings = SandboxSettings {
-        // Python's takes seconds to compile; what has not changed since the last run need not be.
-        cache_dir: Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("handlers")),
+        cache_dir: Some(compiled()),
         ..SandboxSettings::new(NonZeroU32::new(4).expect("not zero"))
     };
     let handler = Sandbox::new(&settings)?.load("conformance", &bytes, &manifest)?;
@@ -296,7 +295,8 @@ async fn the_context_serves_logs_progress_config_and_environment(guest: &Guest) 
 
     // With their levels and words, as an operator reads them.
     let shown = kiln()
-        .args(["--log", "debug", "run"])
+        .args(["--log", "debug", "run", "--cache-dir"])
+        .arg(compiled())
         .arg(built(guest.language))
         .arg(r#"{"do":"log","message":"tea ☕"}"#)
         .output()?;

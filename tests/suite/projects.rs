@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::process::Worker;
 use crate::service::push;
-use crate::support::{eventually, kiln, redis_settings};
+use crate::support::{compiled, eventually, kiln, redis_settings};
 
 const LANGUAGES: [&str; 6] = ["rust", "js", "ts", "python", "go", "c"];
 
@@ -54,6 +54,8 @@ fn build(folder: &Path) -> Command {
     command
         .arg("build")
         .arg(folder)
+        .arg("--cache-dir")
+        .arg(compiled())
         .env("PATH", path())
         // What is compiled for one test need not be for the next.
         .env(
@@ -66,7 +68,8 @@ fn build(folder: &Path) -> Command {
 /// One attempt at the built handler: exit code, result or what was said.
 fn run(folder: &Path, payload: &Value) -> anyhow::Result<(Option<i32>, String, String)> {
     let output = kiln()
-        .arg("run")
+        .args(["run", "--cache-dir"])
+        .arg(compiled())
         .arg(folder.join("build/order-total.wasm"))
         .arg(payload.to_string())
         .output()?;
@@ -174,7 +177,10 @@ fn what_is_missing_is_named_with_what_installs_it() -> anyhow::Result<()> {
         ("js", "npm is missing; install Node.js"),
         ("python", "componentize-py is missing; run `python3 -m venv .venv"),
         ("go", "go is missing; install Go"),
-        ("c", "a C compiler for WASI is missing; run `python3 -m venv .venv && .venv/bin/pip install ziglang`"),
+        (
+            "c",
+            "a C compiler for WASI is missing; run `python3 -m venv .venv && .venv/bin/pip install ziglang`",
+        ),
     ] {
         let parent = tempfile::tempdir()?;
         said(

@@ -66,6 +66,11 @@ pub(crate) fn plugins() -> PathBuf {
     folder
 }
 
+/// Where the built handlers are kept compiled: some take seconds, and what has not changed since the last run need not be.
+pub(crate) fn compiled() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled")
+}
+
 /// The `kiln` binary.
 pub(crate) fn kiln() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
