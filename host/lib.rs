@@ -12,13 +12,15 @@
 //! ```
 //!
 //! Dependencies run downwards only: `job`, `outcome`, `config` and `line` know nobody; [`queue`] alone knows the redis crate,
-//! [`sandbox`] alone wasmtime, [`plugins`] alone notify, `cli` alone clap; [`service`] starts and stops the loops.
+//! [`sandbox`] alone wasmtime, [`plugins`] alone notify, `cli` alone clap; [`service`] starts and stops the loops. `bench` measures
+//! all of it, and only `cli` knows it.
 
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")
 )]
 
+mod bench;
 #[doc(hidden)]
 pub mod cli;
 pub mod config;

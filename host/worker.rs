@@ -2,6 +2,8 @@
 //!
 //! Knows nothing about Redis keys or Wasm engines, and starts nothing: `service` calls it once for each delivery.
 
+mod times;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +18,9 @@ use crate::plugins::{Plugin, Plugins, Resolved};
 use crate::queue::{Consumer, Delivery};
 use crate::retry::{self, Moment};
 use crate::sandbox::{Attempt, Cancel, Handler, Turn};
+
+pub(crate) use times::unix_ns;
+pub use times::{JobTimes, Times};
 
 /// Wait before the store is told again that a job starts, while it cannot be told.
 const UNPARK_RETRY: Duration = Duration::from_millis(500);
@@ -40,6 +45,7 @@ pub struct Worker {
     unknown: Unknown,
     told: Told,
     draining: Arc<CancellationToken>,
+    times: Option<Arc<Times>>,
 }
 
 impl Worker {
@@ -52,13 +58,20 @@ impl Worker {
             unknown,
             told: Told::default(),
             draining: Arc::new(draining),
+            times: None,
         }
     }
 
+    /// Has the times of jobs written down, if somebody wants them.
+    #[must_use]
+    pub fn with_times(self, times: Option<Arc<Times>>) -> Self {
+        Self { times, ..self }
+    }
+
     /// Runs one job and has its fate carried out.
-    pub async fn process(&self, delivery: Delivery) {
+    pub async fn process(&self, mut delivery: Delivery) {
         let settlement = match delivery.decode() {
-            Ok(job) => self.attempt(job, &delivery).await,
+            Ok(job) => self.attempt(job, &mut delivery).await,
             Err(err) => malformed(&delivery, &err),
         };
         match settlement {
@@ -82,7 +95,7 @@ impl Worker {
         self.consumer.settle(delivery, settlement).await;
     }
 
-    async fn attempt(&self, job: Job, delivery: &Delivery) -> Settlement {
+    async fn attempt(&self, job: Job, delivery: &mut Delivery) -> Settlement {
         let cancel = Cancel {
             draining: Arc::clone(&self.draining),
             stop: delivery.stop(),
@@ -104,8 +117,12 @@ impl Worker {
         };
         let queue = delivery.queue().as_str();
         let running = plugin.start();
+        let timed = self.times.as_ref().map(|times| (times, unix_ns()));
         let attempt = plugin.handler.attempt(turn, &job, queue, &cancel).await;
         drop(running);
+        if let Some((times, began_ns)) = timed {
+            delivery.when_settled(times.of(&job.id, began_ns, &attempt));
+        }
         log_attempt(&job, &plugin, &attempt);
         self.plugins.note(&plugin, &attempt.outcome);
         retry::settle(&plugin.retry, job, attempt.outcome, moment())

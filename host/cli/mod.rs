@@ -1,5 +1,6 @@
 //! The command line: one file for each command. Arguments become settings here; nothing below knows of them.
 
+mod bench;
 mod build;
 mod compile;
 mod doctor;
@@ -37,6 +38,7 @@ Exit codes:
   6   worker: the grace period ended, attempts were interrupted, their jobs are back in their queues
   7   doctor: something would bite a worker
   130 worker: stopped at once by a second signal; its jobs come back when its lease runs out
+      bench: stopped by a signal, its keys deleted
   10  run: the attempt ended as rejected; 11 error, 12 trap, 13 timeout, 14 memory, 15 denied
 
 A flag whose help names an environment variable can be given by it.";
@@ -92,6 +94,7 @@ enum Command {
     Plugins(plugins::PluginsArgs),
     Queues(queues::QueuesArgs),
     Failed(failed::FailedArgs),
+    Bench(bench::BenchArgs),
     #[command(hide = true)]
     Compile(compile::CompileArgs),
 }
@@ -154,6 +157,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Plugins(args) => plugins::plugins(args).await,
         Command::Queues(args) => queues::queues(args).await,
         Command::Failed(args) => failed::failed(args).await,
+        Command::Bench(args) => bench::bench(args).await,
         Command::Compile(args) => Ok(compile::compile(args)),
     }
 }

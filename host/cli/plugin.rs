@@ -29,6 +29,14 @@ pub(super) struct HostArgs {
 }
 
 impl HostArgs {
+    pub(super) fn new(plugins: PathBuf, concurrency: Option<NonZeroU32>, sandbox: SandboxArgs) -> Self {
+        Self {
+            plugins,
+            concurrency,
+            sandbox,
+        }
+    }
+
     pub(super) fn concurrency(&self) -> NonZeroU32 {
         self.concurrency.unwrap_or_else(default_concurrency)
     }
@@ -134,7 +142,7 @@ impl SandboxArgs {
 /// Attempts at once for each core by default: enough that waiting for the network or for Redis leaves no core idle.
 const ATTEMPTS_PER_CORE: usize = 32;
 
-fn default_concurrency() -> NonZeroU32 {
+pub(super) fn default_concurrency() -> NonZeroU32 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     u32::try_from(cores * ATTEMPTS_PER_CORE)
         .ok()
@@ -162,7 +170,7 @@ fn set_limit(text: &str) -> Result<SetLimit, String> {
 }
 
 /// The file that this process runs, even where another has taken its place since: the two might compile differently.
-fn this_program() -> io::Result<PathBuf> {
+pub(super) fn this_program() -> io::Result<PathBuf> {
     let running = PathBuf::from("/proc/self/exe");
     if running.exists() {
         Ok(running)

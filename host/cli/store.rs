@@ -107,6 +107,14 @@ struct ConnectionArgs {
 }
 
 impl StoreArgs {
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    pub(super) fn set_prefix(&mut self, prefix: String) {
+        self.prefix = prefix;
+    }
+
     /// The store, which has to be one that outlives this command.
     pub(super) async fn open(&self) -> anyhow::Result<Store> {
         if self.store == "memory:" {

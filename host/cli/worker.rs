@@ -19,8 +19,9 @@ use super::store::{StoreArgs, duration, positive_duration};
 use super::{EXIT_STORE, Usage, machine};
 use crate::config::{HOLD_DEFAULT, PluginSettings, QUARANTINE_LEAST_ATTEMPTS, Quarantine, Unknown};
 use crate::plugins::{PluginError, Plugins, Watching};
-use crate::queue::{QUEUE_DEFAULT, QueueName, Retention, Store, StoreSettings};
-use crate::service::{self, Drained, ServiceSettings};
+use crate::queue::{LEASE_DEFAULT, QUEUE_DEFAULT, QueueName, RESULT_TTL_DEFAULT, Retention, Store, StoreSettings};
+use crate::service::{self, Drained, GRACE_DEFAULT, ServiceSettings};
+use crate::worker::Times;
 
 /// Signals within this time of the first say the same again.
 const ONE_WISH: Duration = Duration::from_millis(500);
@@ -79,6 +80,42 @@ pub(super) struct WorkerArgs {
     jobs: Option<BatchFile>,
     #[command(flatten)]
     store: StoreArgs,
+    /// Where the times of jobs are written down.
+    #[arg(skip)]
+    times: Option<Arc<Times>>,
+    /// Has it stop, as a signal does.
+    #[arg(skip)]
+    stop: CancellationToken,
+}
+
+impl WorkerArgs {
+    /// The defaults, for a worker that serves one queue and is measured meanwhile.
+    pub(super) fn measured(
+        host: HostArgs,
+        queue: QueueName,
+        store: StoreArgs,
+        times: Arc<Times>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            host,
+            queues: vec![(queue, NonZeroU32::MIN)],
+            strict: false,
+            burst: false,
+            grace: GRACE_DEFAULT,
+            lease: LEASE_DEFAULT,
+            result_ttl: RESULT_TTL_DEFAULT,
+            failed_max: None,
+            failed_max_age: None,
+            unknown: UnknownFate::Fail,
+            quarantine: None,
+            no_watch: false,
+            jobs: None,
+            store,
+            times: Some(times),
+            stop,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -141,8 +178,9 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         burst: args.burst,
         unknown: args.unknown.into(),
         watching: watching.clone(),
+        times: args.times,
     };
-    let stop = CancellationToken::new();
+    let stop = args.stop;
     tokio::spawn(stop_on_signal(stop.clone(), Signals::new()?));
     tokio::spawn(look_on_signal(on(SignalKind::hangup())?, watching.asked));
     if plugins.jobs().is_empty() {
@@ -169,20 +207,21 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-struct Signals {
+/// The signals that ask for an end.
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> anyhow::Result<Self> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         Ok(Self {
             terminate: on(SignalKind::terminate())?,
             interrupt: on(SignalKind::interrupt())?,
         })
     }
 
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

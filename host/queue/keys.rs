@@ -92,14 +92,35 @@ impl Keys {
         format!("{}:release:{plugin}", self.prefix)
     }
 
+    /// LIST of what is no job: for comparing with bare commands.
+    pub(super) fn bare(&self) -> String {
+        format!("{}:bare", self.prefix)
+    }
+
     /// A glob pattern that matches every key of every queue.
     pub(super) fn all_queues(&self) -> String {
-        let escaped: String = self
-            .prefix
-            .chars()
-            .flat_map(|c| ['\\'].into_iter().filter(move |_| "*?[]\\^-".contains(c)).chain([c]))
-            .collect();
-        format!("*{escaped}:queues:*")
+        format!("*{}:queues:*", self.escaped_prefix())
+    }
+
+    /// A glob pattern that matches every key, and perhaps some that are not [`Self::is_own`].
+    pub(super) fn all(&self) -> String {
+        format!("*{}:*", self.escaped_prefix())
+    }
+
+    /// Whether a key is one of those built here.
+    pub(super) fn is_own(&self, key: &str) -> bool {
+        let key = if self.tagged {
+            key
+        } else {
+            key.strip_prefix('{').unwrap_or(key)
+        };
+        key.strip_prefix(&*self.prefix)
+            .is_some_and(|rest| rest.starts_with(':'))
+    }
+
+    fn escaped_prefix(&self) -> String {
+        let escaped = |c| ['\\'].into_iter().filter(move |_| "*?[]\\^-".contains(c)).chain([c]);
+        self.prefix.chars().flat_map(escaped).collect()
     }
 
     /// The queue that a key matched by [`Self::all_queues`] belongs to.
@@ -162,6 +183,25 @@ mod tests {
                 keys.leases("a:b"),
             ] {
                 assert_eq!(keys.queue_of(&key), Some("a:b"), "{key}");
+                assert!(keys.is_own(&key), "{key}");
+            }
+            for key in [
+                keys.failed(),
+                keys.dropped(),
+                keys.result("id"),
+                keys.hosts(),
+                keys.bare(),
+            ] {
+                assert!(keys.is_own(&key), "{key}");
+            }
+            for other in [
+                "queues:failed",
+                "queue",
+                "my-queue:failed",
+                "{jobs}s:failed",
+                "{{jobs}:failed",
+            ] {
+                assert!(!keys.is_own(other), "{other}");
             }
             assert_eq!(keys.queue_of("other:queues:x"), None);
         }

@@ -77,6 +77,7 @@ macro_rules! either {
 }
 
 mod address;
+mod bare;
 mod bell;
 mod consumer;
 mod dialer;
@@ -103,6 +104,7 @@ use crate::outcome::Settlement;
 use tokio_util::sync::CancellationToken;
 
 pub use address::{ConnectionSettings, URL_FORMS};
+pub(crate) use bare::{Bare, Work};
 pub use consumer::{Consumer, Heartbeat};
 pub use error::QueueError;
 pub use failed::{FailedEntry, Retention};
@@ -168,6 +170,17 @@ pub struct Delivery {
     held: Arc<table::Held>,
     settled: bool,
     stop: Arc<CancellationToken>,
+    told: Told,
+}
+
+/// Who hears that a delivery is settled, if anybody does.
+#[derive(Default)]
+struct Told(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "told" } else { "not told" })
+    }
 }
 
 impl Delivery {
@@ -197,6 +210,12 @@ impl Delivery {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Has `tell` called as soon as the store has answered the delivery's settlement; not at all if it is given back
+    /// unsettled. It must not take long: the next settlements wait for it.
+    pub fn when_settled(&mut self, tell: impl FnOnce() + Send + Sync + 'static) {
+        self.told = Told(Some(Box::new(tell)));
     }
 }
 

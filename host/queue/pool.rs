@@ -55,6 +55,12 @@ impl Pool {
         self.dialer.is_cluster()
     }
 
+    /// A connection beside those of the pool.
+    pub(super) async fn dial(&self) -> Result<Connection, QueueError> {
+        let dialled = self.dialer.dial_patiently().await;
+        dialled.map_err(|err| self.dialer.unreachable(&err))
+    }
+
     /// Sends one command.
     pub(super) async fn run<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, QueueError> {
         let slot = Busy::new(self.pick());

@@ -4,6 +4,7 @@
 //! ready list. A move to them then takes three steps: look whether the delivery is still ours, write the destination,
 //! remove the source. A crash in between leaves a job in both places, never in none.
 
+mod bare;
 mod look;
 mod report;
 
@@ -13,6 +14,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ::redis::{Cmd, FromRedisValue, cmd};
+
+pub(super) use bare::RedisBare;
 
 use super::bell::Bell;
 use super::dialer::Dialer;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::consumer::Shared;
 use super::lease::Lease;
-use super::{Delivery, MAX_BATCH, QueueError, QueueName};
+use super::{Delivery, MAX_BATCH, QueueError, QueueName, Told};
 use crate::outcome::Settlement;
 
 /// How often a table is compared with what is held, without any fault.
@@ -74,6 +74,7 @@ impl Taking<'_> {
             held: Arc::clone(held),
             settled: false,
             stop: Arc::clone(stop),
+            told: Told::default(),
         };
         let deliveries = (tag..).zip(jobs).map(deliver).collect();
         self.state.suspect = false;
@@ -145,5 +146,10 @@ impl Table {
 impl Drop for Delivery {
     fn drop(&mut self) {
         self.held.release(self.tag, self.settled);
+        if self.settled
+            && let Some(tell) = self.told.0.take()
+        {
+            tell();
+        }
     }
 }

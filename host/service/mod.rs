@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Unknown;
 use crate::plugins::{Plugins, Watching, watch};
 use crate::queue::{Consumer, LEASE_DEFAULT, QueueError, QueueName, Retention, Store};
-use crate::worker::Worker;
+use crate::worker::{Times, Worker};
 use loops::{guard, heartbeat, promote, reap, report, retain, stop_when_idle};
 
 /// How long running attempts may go on after the service was told to stop. Kubernetes kills after 30 s, and what follows
@@ -52,6 +52,8 @@ pub struct ServiceSettings {
     pub unknown: Unknown,
     /// When the plugin folder is looked at.
     pub watching: Watching,
+    /// Where the times of jobs are written down; none: nowhere.
+    pub times: Option<Arc<Times>>,
 }
 
 impl ServiceSettings {
@@ -71,6 +73,7 @@ impl ServiceSettings {
                 by_itself: true,
                 ..Watching::default()
             },
+            times: None,
         }
     }
 }
@@ -99,12 +102,9 @@ pub async fn run(
     let queues: Vec<_> = settings.queues.iter().map(|(queue, _)| queue.clone()).collect();
     let consumer = Arc::new(Consumer::join(store.clone(), queues, settings.lease).await?);
     let draining = CancellationToken::new();
-    let worker = Arc::new(Worker::new(
-        Arc::clone(&consumer),
-        Arc::clone(&plugins),
-        settings.unknown,
-        draining.clone(),
-    ));
+    let (plugins_of, unknown) = (Arc::clone(&plugins), settings.unknown);
+    let worker = Worker::new(Arc::clone(&consumer), plugins_of, unknown, draining.clone());
+    let worker = Arc::new(worker.with_times(settings.times.clone()));
     let queues = settings
         .queues
         .iter()

@@ -36,6 +36,7 @@ fn the_help_of_every_command_reads_like_this() -> anyhow::Result<()> {
         "failed",
         "failed list",
         "failed retry",
+        "bench",
     ] {
         let (code, help, _) = run(kiln()
             .args(command.split_whitespace())

@@ -11,6 +11,7 @@
 mod stores;
 
 mod aftermath;
+mod bench;
 mod bundled;
 mod cli;
 mod codec;

@@ -15,7 +15,7 @@ use crate::service::{folder_of, push, serve, settings};
 use crate::support::{default_queue, eventually, kiln, settings_at};
 
 /// The Cluster that this test run's tests share; nothing befalls it.
-fn shared_cluster() -> &'static Cluster {
+pub(crate) fn shared_cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {
         let starting = std::thread::spawn(|| {

@@ -4,6 +4,7 @@
 //! in: the tasks must build in seconds.
 
 mod apt;
+mod count;
 mod fuzz;
 mod handlers;
 mod plugins;
@@ -25,7 +26,8 @@ usage: cargo xtask COMMAND
   test [ARGS...]  run every test, handlers first; ARGS go to the cargo test of the host
   fuzz [TARGET [INPUT]] [--seconds N]
                   fuzz the job decoder, manifests and plugins, or one of them: job, manifest, plugin; 60 seconds each.
-                  With INPUT, run that alone";
+                  With INPUT, run that alone
+  count [STORE]   count the instructions that a job takes, with callgrind; on a store in memory, or on redis://…";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
             Some(options) => fuzz::fuzz(root(), &options),
             None => return usage(),
         },
+        ("count", []) => count("memory:"),
+        ("count", [store]) => count(store),
         _ => return usage(),
     };
     match done {
@@ -74,6 +78,11 @@ fn demo() -> Result<()> {
     let sh = Shell::in_dir(root());
     let demo = ["run", "--quiet", "--example", "demo", "--"].map(Path::new);
     sh.run("cargo", demo.into_iter().chain([built.as_path()]))
+}
+
+fn count(store: &str) -> Result<()> {
+    rust_plugins()?;
+    count::count(root(), store)
 }
 
 /// The order is that of the waiting time: what fails soon comes first.

@@ -61,13 +61,7 @@ impl RedisStore {
         for node in self.pool.masters().await? {
             let mut cursor = 0_u64;
             loop {
-                let mut scan = cmd("SCAN");
-                scan.arg(cursor)
-                    .arg("MATCH")
-                    .arg(self.keys.all_queues())
-                    .arg("COUNT")
-                    .arg(SCAN_STEP);
-                let (next, keys): (u64, Vec<String>) = self.pool.run_at(&node, scan).await?;
+                let (next, keys) = self.scan(&node, cursor, &self.keys.all_queues()).await?;
                 let queues = keys.iter().filter_map(|key| self.keys.queue_of(key));
                 found.extend(queues.filter_map(|queue| QueueName::new(queue).ok()));
                 if next == 0 {
@@ -77,6 +71,13 @@ impl RedisStore {
             }
         }
         Ok(found.into_iter().collect())
+    }
+
+    /// One step of a scan of a node's keys: where to go on, and the keys found that match.
+    pub(super) async fn scan(&self, node: &str, cursor: u64, pattern: &str) -> Result<(u64, Vec<String>), QueueError> {
+        let mut scan = cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_STEP);
+        self.pool.run_at(node, scan).await
     }
 
     /// What keeps the store from taking jobs although it answers, in words; none if nothing does.

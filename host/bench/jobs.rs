@@ -1,0 +1,158 @@
+//! The jobs that are measured: how they are made and pushed, all at once, one by one, or at even intervals.
+
+use std::hint::spin_loop;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use serde_json::value::RawValue;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::BenchError;
+use crate::job::Job;
+use crate::queue::{Push, QueueError, QueueName, Store};
+use crate::worker::unix_ns;
+
+/// Jobs that are pushed in one go, as `kiln push --batch` does.
+const BATCH_JOBS: usize = 1_000;
+
+/// Bytes of jobs that are pushed in one go, whatever their number.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long before its time a job is no longer slept for: systems wake sleepers about so late.
+const SLEEP_MARGIN: Duration = Duration::from_micros(100);
+
+/// Below this interval nothing but sleep is waited with, or that would keep a core busy.
+const SPIN_INTERVAL: Duration = Duration::from_millis(1);
+
+/// What all jobs of a benchmark have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Template {
+    pub(super) name: String,
+    pub(super) queue: QueueName,
+    pub(super) payload: Box<RawValue>,
+}
+
+impl Template {
+    /// A job of that number. It has one attempt: what fails is not to be measured twice.
+    pub(super) fn job(&self, number: u64) -> Job {
+        let mut job = Job::new(&self.name, self.queue.as_str(), self.payload.clone());
+        job.id = number.to_string();
+        job.max_attempts = 1;
+        job
+    }
+
+    fn push(&self, number: u64, due_ms: Option<i64>) -> Push {
+        Push {
+            queue: self.queue.clone(),
+            job: self.job(number).encode(),
+            due_ms,
+        }
+    }
+
+    /// Jobs that go well into one message.
+    pub(super) fn batch_jobs(&self) -> usize {
+        (BATCH_BYTES / self.job(0).encode().len()).clamp(1, BATCH_JOBS)
+    }
+
+    /// Makes and pushes so many jobs, and returns how long that took.
+    pub(super) async fn push_all(
+        &self,
+        store: &Store,
+        jobs: u64,
+        due_ms: Option<i64>,
+        bar: &ProgressBar,
+    ) -> Result<Duration, QueueError> {
+        let (began, batch_jobs) = (Instant::now(), self.batch_jobs());
+        let mut number = 0;
+        while number < jobs {
+            let end = jobs.min(number + batch_jobs as u64);
+            let batch: Vec<_> = (number..end).map(|number| self.push(number, due_ms)).collect();
+            store.push(&batch).await?;
+            bar.inc(end - number);
+            number = end;
+        }
+        Ok(began.elapsed())
+    }
+
+    /// Makes and pushes one job, as a producer does that has one.
+    pub(super) async fn push_one(&self, store: &Store, number: u64) -> Result<(), QueueError> {
+        store.push(&[self.push(number, None)]).await
+    }
+
+    /// Pushes jobs at even intervals, each in its time whether or not those before it have been taken, and returns when
+    /// each was due.
+    pub(super) async fn push_at_rate(&self, store: &Store, jobs: u64, per_s: u32) -> Result<Vec<u64>, BenchError> {
+        let (sender, mut failures) = mpsc::unbounded_channel();
+        let pushing = Pushing {
+            template: Arc::new(self.clone()),
+            store: store.clone(),
+            runtime: Handle::current(),
+            failures: sender,
+        };
+        let interval = Duration::from_secs(1) / per_s;
+        // A thread of its own: the timers of the runtime are a millisecond coarse.
+        let schedule = tokio::task::spawn_blocking(move || pushing.keep_schedule(jobs, interval)).await;
+        match failures.recv().await {
+            Some(err) => Err(err.into()),
+            None => Ok(schedule.unwrap_or_default()),
+        }
+    }
+}
+
+/// Pushes that nobody waits for.
+struct Pushing {
+    template: Arc<Template>,
+    store: Store,
+    runtime: Handle,
+    failures: mpsc::UnboundedSender<QueueError>,
+}
+
+impl Pushing {
+    fn keep_schedule(self, jobs: u64, interval: Duration) -> Vec<u64> {
+        let first_ns = unix_ns() + nanos(interval);
+        let schedule: Vec<_> = (0..jobs).map(|number| first_ns + number * nanos(interval)).collect();
+        let mut number = 0;
+        while number < schedule.len() {
+            wait_until(schedule[number], interval);
+            // What has become due meanwhile goes along.
+            let now = unix_ns();
+            let due = schedule[number..]
+                .iter()
+                .take(BATCH_JOBS)
+                .take_while(|due| **due <= now)
+                .count();
+            self.push(number, number + due.max(1));
+            number += due.max(1);
+        }
+        schedule
+    }
+
+    fn push(&self, start: usize, end: usize) {
+        let (template, store, failures) = (Arc::clone(&self.template), self.store.clone(), self.failures.clone());
+        self.runtime.spawn(async move {
+            let batch: Vec<_> = (start..end).map(|number| template.push(number as u64, None)).collect();
+            if let Err(err) = store.push(&batch).await {
+                let _ = failures.send(err);
+            }
+        });
+    }
+}
+
+fn wait_until(due_ns: u64, interval: Duration) {
+    let left = || Duration::from_nanos(due_ns.saturating_sub(unix_ns()));
+    if interval < SPIN_INTERVAL {
+        thread::sleep(left());
+        return;
+    }
+    thread::sleep(left().saturating_sub(SLEEP_MARGIN));
+    while !left().is_zero() {
+        spin_loop();
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,217 @@
+//! Each mode's course: what is pushed when, and what is made of the times that the worker tells.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::report::{DrainFigures, DueFigures, Percentiles, RateFigures, Report, per_s, ratio, rounded};
+use super::worker::Worker;
+use super::{Bench, BenchError, Meanwhile, Measured, floor};
+use crate::worker::{JobTimes, unix_ns};
+
+/// When jobs are due that are to lie in the delayed set and never to run.
+const LONG_AFTER: Duration = Duration::from_hours(24);
+
+/// Pushes of delayed jobs a second that are surely managed, and time beside them: jobs to be due at one instant have to be
+/// there before.
+const DELAYED_PER_S: u64 = 10_000;
+const DUE_MARGIN: Duration = Duration::from_secs(2);
+
+/// Time in which a worker comes to rest after its start: connections made, caches warm.
+const SETTLE_TIME: Duration = Duration::from_secs(3);
+
+/// The share of jobs that come first and only warm up, one in so many, and how many at most.
+const WARM_UP_SHARE: u64 = 10;
+const WARM_UP_JOBS: u64 = 1_000;
+
+impl Bench {
+    pub(super) async fn push(&self, report: &mut Report) -> Result<(), BenchError> {
+        let template = self.template();
+        self.phase("pushing", self.jobs);
+        let time = template.push_all(&self.store, self.jobs, None, &self.bar).await?;
+        self.phase("bare commands", 0);
+        report.push = floor::push_singly(&self.store, &template, (self.jobs, time)).await?;
+        Ok(())
+    }
+
+    pub(super) async fn burst(&self, measured: &Measured, report: &mut Report) -> Result<(), BenchError> {
+        let template = self.template();
+        let folder = measured.folder(self.copies)?;
+        let before = self.sandbox_floor(measured).await;
+        self.lay_delayed().await?;
+        let all = self.jobs + self.backlog;
+        self.phase("pushing", all);
+        let time = template.push_all(&self.store, all, None, &self.bar).await?;
+        self.phase("bare commands", 0);
+        report.push = floor::push(&self.store, &template, (all, time)).await?;
+
+        let redis = Meanwhile::begin(&self.store).await?;
+        let mut worker = Worker::start(&self.launch, folder.path())?;
+        self.phase("draining", self.jobs);
+        let mut times = self.times(&mut worker, self.jobs).await?;
+        report.redis = redis.end(&self.store, self.jobs).await?;
+        report.worker = worker.stop().await?;
+        let after = self.sandbox_floor(measured).await;
+
+        // What came beyond is of the backlog.
+        times.sort_unstable_by_key(|times| times.settled_ns);
+        times.truncate(usize::try_from(self.jobs).unwrap_or(usize::MAX));
+        let first_ns = times.iter().map(|times| times.started_ns).min().unwrap_or(0);
+        let last_ns = times.last().map_or(0, |times| times.settled_ns);
+        let time = Duration::from_nanos(last_ns.saturating_sub(first_ns));
+        let (jobs_per_s, floor) = (per_s(times.len() as u64, time), rounded(f64::midpoint(before, after)));
+        report.drain = Some(DrainFigures {
+            jobs: times.len() as u64,
+            completed_jobs: completed(&times),
+            seconds: rounded(time.as_secs_f64()),
+            jobs_per_s,
+            sandbox_floor_jobs_per_s: floor,
+            floor_ratio: ratio(jobs_per_s, floor),
+            started_to_settled: Percentiles::of(times.iter().map(run_ns).collect()),
+        });
+        Ok(())
+    }
+
+    pub(super) async fn rate(&self, measured: &Measured, per_s: u32, report: &mut Report) -> Result<(), BenchError> {
+        let folder = measured.folder(self.copies)?;
+        let before = self.sandbox_floor(measured).await;
+        self.lay_delayed().await?;
+        let jobs = (self.time.as_secs_f64() * f64::from(per_s)).ceil().max(1.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a whole number from 1"
+        )]
+        let jobs = jobs as u64;
+        let mut worker = self.ready_worker(folder.path()).await?;
+        let redis = Meanwhile::begin(&self.store).await?;
+        self.phase("running", jobs);
+        let template = self.template();
+        let pushing = template.push_at_rate(&self.store, jobs, per_s);
+        let (due, times) = tokio::try_join!(pushing, self.times(&mut worker, jobs))?;
+        report.redis = redis.end(&self.store, jobs).await?;
+        report.worker = worker.stop().await?;
+        let after = self.sandbox_floor(measured).await;
+
+        let warm_up = (jobs / WARM_UP_SHARE).min(WARM_UP_JOBS);
+        let counted: Vec<_> = times
+            .iter()
+            .filter_map(|times| Some((times.id.parse::<u64>().ok()?, times)))
+            .filter(|(number, _)| *number >= warm_up)
+            .filter_map(|(number, times)| Some((*due.get(usize::try_from(number).ok()?)?, times)))
+            .collect();
+        let spread = |ns: fn(u64, &JobTimes) -> u64| {
+            Percentiles::of(counted.iter().map(|(due, times)| ns(*due, times)).collect())
+        };
+        report.rate = Some(RateFigures {
+            jobs: counted.len() as u64,
+            completed_jobs: counted.iter().filter(|(_, times)| times.completed).count() as u64,
+            jobs_per_s: f64::from(per_s),
+            sandbox_floor_jobs_per_s: rounded(f64::midpoint(before, after)),
+            due_to_started: spread(|due, times| times.started_ns.saturating_sub(due)),
+            started_to_settled: spread(|_, times| run_ns(times)),
+            due_to_settled: spread(|due, times| times.settled_ns.saturating_sub(due)),
+        });
+        Ok(())
+    }
+
+    pub(super) async fn due(&self, measured: &Measured, report: &mut Report) -> Result<(), BenchError> {
+        let folder = measured.folder(self.copies)?;
+        let before = self.sandbox_floor(measured).await;
+        self.lay_delayed().await?;
+        let mut worker = self.ready_worker(folder.path()).await?;
+        let planned = DUE_MARGIN + Duration::from_secs(self.jobs.div_ceil(DELAYED_PER_S));
+        let due_ms = i64::try_from(unix_ns() / 1_000_000)
+            .unwrap_or(i64::MAX)
+            .saturating_add_unsigned(millis(planned));
+        let instant_ns = u64::try_from(due_ms).unwrap_or(0) * 1_000_000;
+        self.phase("pushing", self.jobs);
+        let template = self.template();
+        template
+            .push_all(&self.store, self.jobs, Some(due_ms), &self.bar)
+            .await?;
+        if unix_ns() >= instant_ns {
+            return Err(BenchError::TooLate {
+                jobs: self.jobs,
+                planned,
+            });
+        }
+        let redis = Meanwhile::begin(&self.store).await?;
+        self.phase("waiting, then running", self.jobs);
+        let times = self.times(&mut worker, self.jobs).await?;
+        report.redis = redis.end(&self.store, self.jobs).await?;
+        report.worker = worker.stop().await?;
+        let after = self.sandbox_floor(measured).await;
+        let late = |ns: fn(&JobTimes) -> u64| {
+            Percentiles::of(times.iter().map(|times| ns(times).saturating_sub(instant_ns)).collect())
+        };
+        report.due = Some(DueFigures {
+            jobs: times.len() as u64,
+            completed_jobs: completed(&times),
+            early_jobs: times.iter().filter(|times| times.started_ns < instant_ns).count() as u64,
+            sandbox_floor_jobs_per_s: rounded(f64::midpoint(before, after)),
+            due_to_started: late(|times| times.started_ns),
+            due_to_settled: late(|times| times.settled_ns),
+        });
+        Ok(())
+    }
+
+    pub(super) async fn idle(&self, measured: &Measured, report: &mut Report) -> Result<(), BenchError> {
+        let folder = measured.folder(self.copies)?;
+        self.lay_delayed().await?;
+        let mut worker = self.ready_worker(folder.path()).await?;
+        self.phase("watching", 0);
+        tokio::time::sleep(SETTLE_TIME).await;
+        let redis = Meanwhile::begin(&self.store).await?;
+        worker.idle(self.time).await?;
+        report.redis = redis.end(&self.store, 0).await?;
+        report.worker = worker.stop().await?;
+        Ok(())
+    }
+
+    /// A worker that serves the queue.
+    async fn ready_worker(&self, folder: &Path) -> Result<Worker, BenchError> {
+        self.phase("starting", 0);
+        let mut worker = Worker::start(&self.launch, folder)?;
+        worker.until_joined(&self.store, &self.queue).await?;
+        Ok(worker)
+    }
+
+    /// The times of so many jobs, or of a few more, as soon as the worker has settled them.
+    async fn times(&self, worker: &mut Worker, jobs: u64) -> Result<Vec<JobTimes>, BenchError> {
+        let mut all = Vec::new();
+        while (all.len() as u64) < jobs {
+            let times = worker.next().await?;
+            self.bar.inc(times.len() as u64);
+            all.extend(times);
+        }
+        Ok(all)
+    }
+
+    async fn sandbox_floor(&self, measured: &Measured) -> f64 {
+        self.phase("without a queue", 0);
+        floor::sandbox(&measured.handler, &self.template(), self.concurrency.get()).await
+    }
+
+    /// Fills the delayed set with what is not to run.
+    async fn lay_delayed(&self) -> Result<(), BenchError> {
+        self.phase("pushing delayed jobs", self.delayed);
+        let now_ms = i64::try_from(unix_ns() / 1_000_000).unwrap_or(i64::MAX);
+        let due_ms = now_ms.saturating_add_unsigned(millis(LONG_AFTER));
+        self.template()
+            .push_all(&self.store, self.delayed, Some(due_ms), &self.bar)
+            .await?;
+        Ok(())
+    }
+}
+
+fn completed(times: &[JobTimes]) -> u64 {
+    times.iter().filter(|times| times.completed).count() as u64
+}
+
+fn run_ns(times: &JobTimes) -> u64 {
+    times.settled_ns.saturating_sub(times.started_ns)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

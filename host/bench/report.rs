@@ -1,0 +1,178 @@
+//! What a benchmark has found. Names end in their units, since others read them as JSON.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Everything that was measured, and with what. What a mode does not measure is absent.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Report {
+    pub(crate) mode: &'static str,
+    /// Job name of the plugin.
+    pub(crate) plugin: Option<String>,
+    pub(crate) payload_bytes: usize,
+    pub(crate) concurrency: u32,
+    /// Cores of this machine.
+    pub(crate) cores: usize,
+    /// Jobs that were ready behind the measured ones.
+    pub(crate) backlog_jobs: u64,
+    /// Jobs that were delayed until long after.
+    pub(crate) delayed_jobs: u64,
+    /// Plugins beside the measured one.
+    pub(crate) other_plugins: u32,
+    pub(crate) push: Option<PushFigures>,
+    pub(crate) drain: Option<DrainFigures>,
+    pub(crate) rate: Option<RateFigures>,
+    pub(crate) due: Option<DueFigures>,
+    pub(crate) worker: Option<WorkerFigures>,
+    pub(crate) redis: Option<RedisFigures>,
+}
+
+/// How fast jobs are made and pushed, beside bare commands with the same bytes.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct PushFigures {
+    pub(crate) jobs: u64,
+    pub(crate) job_bytes: usize,
+    /// A thousand in one go.
+    pub(crate) batch_jobs_per_s: f64,
+    pub(crate) bare_batch_jobs_per_s: f64,
+    pub(crate) batch_ratio: f64,
+    /// Taken off the list by bare commands, 256 in one.
+    pub(crate) bare_pop_jobs_per_s: f64,
+    /// One after another.
+    pub(crate) single_jobs_per_s: Option<f64>,
+    pub(crate) bare_single_jobs_per_s: Option<f64>,
+    pub(crate) single_ratio: Option<f64>,
+}
+
+/// How fast a worker gets through jobs that are ready, beside the same handler without a queue.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct DrainFigures {
+    pub(crate) jobs: u64,
+    pub(crate) completed_jobs: u64,
+    /// From the first call of a handler to the last settlement.
+    pub(crate) seconds: f64,
+    pub(crate) jobs_per_s: f64,
+    /// Fresh instance and call, as many at once, without a queue: before and after, on average.
+    pub(crate) sandbox_floor_jobs_per_s: f64,
+    pub(crate) floor_ratio: f64,
+    pub(crate) started_to_settled: Percentiles,
+}
+
+/// How long jobs take that come one by one.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RateFigures {
+    /// Those that were counted; the first of all only warm up.
+    pub(crate) jobs: u64,
+    pub(crate) completed_jobs: u64,
+    pub(crate) jobs_per_s: f64,
+    pub(crate) sandbox_floor_jobs_per_s: f64,
+    /// From when a job was to be pushed until its handler was called.
+    pub(crate) due_to_started: Percentiles,
+    /// From there until the store had taken what became of it.
+    pub(crate) started_to_settled: Percentiles,
+    pub(crate) due_to_settled: Percentiles,
+}
+
+/// How punctual delayed jobs are that are all due at one instant.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct DueFigures {
+    pub(crate) jobs: u64,
+    pub(crate) completed_jobs: u64,
+    /// Those whose handler was called before they were due, by this machine's clock.
+    pub(crate) early_jobs: u64,
+    pub(crate) sandbox_floor_jobs_per_s: f64,
+    pub(crate) due_to_started: Percentiles,
+    pub(crate) due_to_settled: Percentiles,
+}
+
+/// What the worker's process took.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct WorkerFigures {
+    /// In percent of one core.
+    pub(crate) cpu_percent: f64,
+    pub(crate) cpu_us_per_job: Option<f64>,
+    pub(crate) threads: usize,
+    /// Resident memory after the first jobs, and how many they were.
+    pub(crate) memory_early_bytes: Option<u64>,
+    pub(crate) memory_early_jobs: Option<u64>,
+    pub(crate) memory_end_bytes: u64,
+    pub(crate) memory_peak_bytes: u64,
+}
+
+/// What Redis did meanwhile, for whomever. Commands within scripts count.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RedisFigures {
+    pub(crate) commands_per_s: f64,
+    pub(crate) commands_per_job: Option<f64>,
+    /// In percent of one core.
+    pub(crate) cpu_percent: f64,
+    pub(crate) cpu_us_per_job: Option<f64>,
+}
+
+/// How some durations are spread, in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the unit stands last")]
+pub(crate) struct Percentiles {
+    pub(crate) p50_us: u64,
+    pub(crate) p90_us: u64,
+    pub(crate) p99_us: u64,
+    pub(crate) max_us: u64,
+}
+
+impl Percentiles {
+    /// Of durations in nanoseconds; zeroes if there are none.
+    pub(crate) fn of(mut ns: Vec<u64>) -> Self {
+        ns.sort_unstable();
+        let at = |percent: usize| {
+            let rank = (ns.len() * percent).div_ceil(100).max(1);
+            ns.get(rank - 1).copied().unwrap_or(0) / 1_000
+        };
+        Self {
+            p50_us: at(50),
+            p90_us: at(90),
+            p99_us: at(99),
+            max_us: at(100),
+        }
+    }
+}
+
+/// So many in that time, as a rate per second.
+#[expect(clippy::cast_precision_loss, reason = "a rate is no count")]
+pub(crate) fn per_s(count: u64, time: Duration) -> f64 {
+    rounded(count as f64 / time.as_secs_f64().max(1e-9))
+}
+
+/// So many for each of the others.
+#[expect(clippy::cast_precision_loss, reason = "a ratio is no count")]
+pub(crate) fn per(count: u64, of: u64) -> f64 {
+    ratio(count as f64, of as f64)
+}
+
+/// One figure in terms of another; 0 where that is 0.
+pub(crate) fn ratio(figure: f64, of: f64) -> f64 {
+    if of > 0.0 { rounded(figure / of) } else { 0.0 }
+}
+
+/// To the last digit that can mean anything.
+pub(crate) fn rounded(figure: f64) -> f64 {
+    (figure * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let of = |micros: &[u64]| Percentiles::of(micros.iter().map(|us| us * 1_000).collect());
+        let shown = |found: Percentiles| [found.p50_us, found.p90_us, found.p99_us, found.max_us];
+        assert_eq!(shown(of(&[])), [0, 0, 0, 0]);
+        assert_eq!(shown(of(&[7])), [7, 7, 7, 7]);
+        assert_eq!(shown(of(&[4, 1, 3, 2])), [2, 4, 4, 4]);
+        assert_eq!(
+            shown(of(&(1..=1_000).rev().collect::<Vec<_>>())),
+            [500, 900, 990, 1_000]
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! What benchmarks compare with: commands of Redis itself, with nothing of Kiln's around them, and what Redis says of its
+//! own work. And how they leave nothing behind.
+
+use super::redis::RedisBare;
+use super::{Backend, QueueError, Store};
+
+/// A connection of its own, with the store's settings, over which commands go as they are.
+pub(crate) struct Bare(pub(super) RedisBare);
+
+/// What Redis has done since it was started, whoever wanted it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work {
+    /// Commands, those within scripts included.
+    pub(crate) commands: u64,
+    /// Processor time of the server.
+    pub(crate) cpu_us: u64,
+}
+
+impl Bare {
+    /// Adds these to the end of a list of no other use, with one command.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub(crate) async fn push(&mut self, jobs: &[String]) -> Result<(), QueueError> {
+        self.0.push(jobs).await
+    }
+
+    /// Takes so many from its head, and returns how many there were.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub(crate) async fn pop(&mut self, count: usize) -> Result<usize, QueueError> {
+        self.0.pop(count).await
+    }
+}
+
+impl Store {
+    /// A connection for bare commands; none to a store in memory.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub(crate) async fn bare(&self) -> Result<Option<Bare>, QueueError> {
+        match &self.0 {
+            Backend::Redis(store) => Ok(Some(Bare(store.bare().await?))),
+            Backend::Memory(_) => Ok(None),
+        }
+    }
+
+    /// What Redis has done so far; none where it may not be asked, or is a Cluster.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub(crate) async fn work(&self) -> Result<Option<Work>, QueueError> {
+        match &self.0 {
+            Backend::Redis(store) => store.work().await,
+            Backend::Memory(_) => Ok(None),
+        }
+    }
+
+    /// Deletes every key under the prefix, results and all. For a prefix that nobody else uses.
+    ///
+    /// # Errors
+    /// When the store fails; some may be left then.
+    pub(crate) async fn erase(&self) -> Result<(), QueueError> {
+        match &self.0 {
+            Backend::Redis(store) => store.erase().await,
+            Backend::Memory(_) => Ok(()),
+        }
+    }
+}

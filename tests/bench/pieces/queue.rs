@@ -1,0 +1,98 @@
+//! A batch's way through a store, with nothing run: fetched, settled, and heard to be settled.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use kiln::job::Job;
+use kiln::outcome::Settlement;
+use kiln::queue::{Consumer, MAX_BATCH, Push, Store, StoreSettings};
+use serde_json::value::RawValue;
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+
+use crate::support::{default_queue, redis_settings};
+
+pub(crate) fn queue(c: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    for (store, settings) in [("memory", StoreSettings::new("memory:")), ("redis", redis_settings())] {
+        let consumer = runtime.block_on(open(&settings));
+        let mut group = c.benchmark_group(format!("queue on {store}"));
+        for jobs in [1, MAX_BATCH] {
+            group.throughput(Throughput::Elements(jobs as u64));
+            group.bench_function(format!("push/{jobs}"), |b| {
+                b.iter_custom(|times| runtime.block_on(consumer.rounds(times, jobs)).push);
+            });
+            group.bench_function(format!("fetch/{jobs}"), |b| {
+                b.iter_custom(|times| runtime.block_on(consumer.rounds(times, jobs)).fetch);
+            });
+            group.bench_function(format!("settle/{jobs}"), |b| {
+                b.iter_custom(|times| runtime.block_on(consumer.rounds(times, jobs)).settle);
+            });
+        }
+        group.finish();
+    }
+}
+
+struct Host {
+    store: Store,
+    consumer: Consumer,
+    job: String,
+}
+
+/// What the steps took.
+#[derive(Default)]
+struct Took {
+    push: Duration,
+    fetch: Duration,
+    settle: Duration,
+}
+
+async fn open(settings: &StoreSettings) -> Host {
+    let store = Store::open(settings).await.unwrap();
+    let lease = Duration::from_mins(10);
+    let consumer = Consumer::join(store.clone(), vec![default_queue()], lease)
+        .await
+        .unwrap();
+    let payload = RawValue::from_string(format!(r#"{{"to":"{}"}}"#, "x".repeat(391))).unwrap();
+    let job = Job::new("hello", "default", payload).encode();
+    Host { store, consumer, job }
+}
+
+impl Host {
+    /// Has so many batches of so many jobs go through, one after the other.
+    async fn rounds(&self, times: u64, jobs: usize) -> Took {
+        let push = Push {
+            queue: default_queue(),
+            job: self.job.clone(),
+            due_ms: None,
+        };
+        let (pushes, mut took) = (vec![push; jobs], Took::default());
+        for _ in 0..times {
+            let began = Instant::now();
+            self.store.push(&pushes).await.unwrap();
+            took.push += began.elapsed();
+
+            let began = Instant::now();
+            let deliveries = self.consumer.fetch(&default_queue(), jobs).await.unwrap();
+            took.fetch += began.elapsed();
+            assert_eq!(deliveries.len(), jobs);
+
+            let (left, all) = (Arc::new(AtomicUsize::new(jobs)), Arc::new(Notify::new()));
+            let began = Instant::now();
+            for mut delivery in deliveries {
+                let (left, all) = (Arc::clone(&left), Arc::clone(&all));
+                delivery.when_settled(move || {
+                    if left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                        all.notify_one();
+                    }
+                });
+                self.consumer.settle(delivery, Settlement::Ack { result: None }).await;
+            }
+            all.notified().await;
+            took.settle += began.elapsed();
+        }
+        took
+    }
+}
