@@ -5,13 +5,17 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::jobs::Template;
-use super::report::{PushFigures, per_s, ratio};
+use super::jobs::{Template, at_rate};
+use super::report::{Percentiles, PushFigures, per_s, ratio};
 use crate::queue::{Bare, QueueError, Store};
 use crate::sandbox::{Cancel, Handler};
+use crate::worker::unix_ns;
 
 /// How long each floor is measured; that of the sandbox twice, before and after what it is compared with.
 const FLOOR_TIME: Duration = Duration::from_secs(1);
+
+/// How long jobs come one by one that bare commands take.
+const PICK_UP_TIME: Duration = Duration::from_secs(3);
 
 /// Jobs taken by one bare command: as many as one fetch takes at most.
 const POP_JOBS: usize = crate::queue::MAX_BATCH;
@@ -92,6 +96,31 @@ pub(super) async fn push_singly(
     figures.bare_single_jobs_per_s = Some(per_s(count, theirs));
     figures.single_ratio = Some(ratio(theirs.as_secs_f64(), ours.as_secs_f64()));
     Ok(Some(figures))
+}
+
+/// How long jobs take that come one by one, from when each is due until it has been taken by a bare command that waits for
+/// it.
+pub(super) async fn pick_up(store: &Store, template: &Template, per_s: u32) -> Result<Option<Percentiles>, QueueError> {
+    let (Some(pusher), Some(mut waiter)) = (store.bare().await?, store.bare().await?) else {
+        return Ok(None);
+    };
+    let (jobs, job) = (u64::from(per_s) * PICK_UP_TIME.as_secs(), template.job(0).encode());
+    let taking = async {
+        let mut taken_ns = Vec::new();
+        while (taken_ns.len() as u64) < jobs {
+            if waiter.wait().await? {
+                taken_ns.push(unix_ns());
+            }
+        }
+        Ok(taken_ns)
+    };
+    let pushing = at_rate(jobs, per_s, move |numbers| {
+        let (mut pusher, jobs) = (pusher.clone(), numbers.map(|_| job.clone()).collect::<Vec<_>>());
+        async move { pusher.push(&jobs).await }
+    });
+    let (due, taken) = tokio::try_join!(pushing, taking)?;
+    let waits = due.iter().zip(&taken).map(|(due, taken)| taken.saturating_sub(*due));
+    Ok(Some(Percentiles::of(waits.collect())))
 }
 
 /// How many jobs a second bare commands push, and how many they take: by turns, so that little is there at any time.

@@ -1,7 +1,7 @@
 //! The jobs that are measured: how they are made and pushed, all at once, one by one, or at even intervals.
 
 use std::hint::spin_loop;
-use std::sync::Arc;
+use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,8 @@ use indicatif::ProgressBar;
 use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 
-use super::BenchError;
 use crate::job::Job;
 use crate::queue::{Push, QueueError, QueueName, Store};
 use crate::worker::unix_ns;
@@ -82,63 +82,60 @@ impl Template {
         store.push(&[self.push(number, None)]).await
     }
 
-    /// Pushes jobs at even intervals, each in its time whether or not those before it have been taken, and returns when
-    /// each was due.
-    pub(super) async fn push_at_rate(&self, store: &Store, jobs: u64, per_s: u32) -> Result<Vec<u64>, BenchError> {
-        let (sender, mut failures) = mpsc::unbounded_channel();
-        let pushing = Pushing {
-            template: Arc::new(self.clone()),
-            store: store.clone(),
-            runtime: Handle::current(),
-            failures: sender,
-        };
-        let interval = Duration::from_secs(1) / per_s;
-        // A thread of its own: the timers of the runtime are a millisecond coarse.
-        let schedule = tokio::task::spawn_blocking(move || pushing.keep_schedule(jobs, interval)).await;
-        match failures.recv().await {
-            Some(err) => Err(err.into()),
-            None => Ok(schedule.unwrap_or_default()),
-        }
+    /// Pushes jobs at even intervals, and returns when each was due.
+    pub(super) async fn push_at_rate(&self, store: &Store, jobs: u64, per_s: u32) -> Result<Vec<u64>, QueueError> {
+        let (template, store) = (self.clone(), store.clone());
+        at_rate(jobs, per_s, move |numbers| {
+            let (template, store) = (template.clone(), store.clone());
+            async move {
+                let batch: Vec<_> = numbers.map(|number| template.push(number, None)).collect();
+                store.push(&batch).await
+            }
+        })
+        .await
     }
 }
 
-/// Pushes that nobody waits for.
-struct Pushing {
-    template: Arc<Template>,
-    store: Store,
-    runtime: Handle,
-    failures: mpsc::UnboundedSender<QueueError>,
-}
-
-impl Pushing {
-    fn keep_schedule(self, jobs: u64, interval: Duration) -> Vec<u64> {
-        let first_ns = unix_ns() + nanos(interval);
-        let schedule: Vec<_> = (0..jobs).map(|number| first_ns + number * nanos(interval)).collect();
-        let mut number = 0;
-        while number < schedule.len() {
-            wait_until(schedule[number], interval);
-            // What has become due meanwhile goes along.
-            let now = unix_ns();
-            let due = schedule[number..]
-                .iter()
-                .take(BATCH_JOBS)
-                .take_while(|due| **due <= now)
-                .count();
-            self.push(number, number + due.max(1));
-            number += due.max(1);
-        }
-        schedule
-    }
-
-    fn push(&self, start: usize, end: usize) {
-        let (template, store, failures) = (Arc::clone(&self.template), self.store.clone(), self.failures.clone());
-        self.runtime.spawn(async move {
-            let batch: Vec<_> = (start..end).map(|number| template.push(number as u64, None)).collect();
-            if let Err(err) = store.push(&batch).await {
-                let _ = failures.send(err);
+/// Has jobs pushed at even intervals, each in its time whether or not those before it have been taken, and returns when
+/// each was due.
+pub(super) async fn at_rate<F: Future<Output = Result<(), QueueError>> + Send + 'static>(
+    jobs: u64,
+    per_s: u32,
+    push: impl Fn(Range<u64>) -> F + Send + 'static,
+) -> Result<Vec<u64>, QueueError> {
+    let (sender, mut failures) = mpsc::unbounded_channel();
+    let (interval, runtime) = (Duration::from_secs(1) / per_s, Handle::current());
+    let spawn = move |numbers: Range<u64>| {
+        let (pushed, sender) = (push(numbers), sender.clone());
+        runtime.spawn(async move {
+            if let Err(err) = pushed.await {
+                let _ = sender.send(err);
             }
         });
+    };
+    // A thread of its own: the timers of the runtime are a millisecond coarse.
+    let schedule = spawn_blocking(move || keep_schedule(jobs, interval, spawn)).await;
+    // None once every push has ended well.
+    match failures.recv().await {
+        Some(err) => Err(err),
+        None => Ok(schedule.unwrap_or_default()),
     }
+}
+
+/// Calls for each job in its time, or for several together that have become due.
+fn keep_schedule(jobs: u64, interval: Duration, push: impl Fn(Range<u64>)) -> Vec<u64> {
+    let first_ns = unix_ns() + nanos(interval);
+    let due_ns = |number: u64| first_ns + number * nanos(interval);
+    let mut number = 0;
+    while number < jobs {
+        wait_until(due_ns(number), interval);
+        let (now, start) = (unix_ns(), number);
+        while number == start || (number < jobs && number - start < BATCH_JOBS as u64 && due_ns(number) <= now) {
+            number += 1;
+        }
+        push(start..number);
+    }
+    (0..jobs).map(due_ns).collect()
 }
 
 fn wait_until(due_ns: u64, interval: Duration) {

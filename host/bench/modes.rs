@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::report::{DrainFigures, DueFigures, Percentiles, RateFigures, Report, per_s, ratio, rounded};
+use super::report::{DrainFigures, DueFigures, Floor, Percentiles, RateFigures, Report, per_s, ratio, rounded};
 use super::worker::Worker;
 use super::{Bench, BenchError, Meanwhile, Measured, floor};
 use crate::worker::{JobTimes, unix_ns};
@@ -58,14 +58,14 @@ impl Bench {
         let first_ns = times.iter().map(|times| times.started_ns).min().unwrap_or(0);
         let last_ns = times.last().map_or(0, |times| times.settled_ns);
         let time = Duration::from_nanos(last_ns.saturating_sub(first_ns));
-        let (jobs_per_s, floor) = (per_s(times.len() as u64, time), rounded(f64::midpoint(before, after)));
+        let (jobs_per_s, floor) = (per_s(times.len() as u64, time), Floor::new(before, after));
         report.drain = Some(DrainFigures {
             jobs: times.len() as u64,
             completed_jobs: completed(&times),
             seconds: rounded(time.as_secs_f64()),
             jobs_per_s,
-            sandbox_floor_jobs_per_s: floor,
-            floor_ratio: ratio(jobs_per_s, floor),
+            sandbox_floor: floor,
+            floor_ratio: ratio(jobs_per_s, floor.average_jobs_per_s),
             started_to_settled: Percentiles::of(times.iter().map(run_ns).collect()),
         });
         Ok(())
@@ -82,11 +82,13 @@ impl Bench {
             reason = "a whole number from 1"
         )]
         let jobs = jobs as u64;
+        let template = self.template();
+        self.phase("bare commands", 0);
+        let bare = floor::pick_up(&self.store, &template, per_s).await?;
         let mut worker = self.ready_worker(folder.path()).await?;
         let redis = Meanwhile::begin(&self.store).await?;
         self.phase("running", jobs);
-        let template = self.template();
-        let pushing = template.push_at_rate(&self.store, jobs, per_s);
+        let pushing = async { Ok(template.push_at_rate(&self.store, jobs, per_s).await?) };
         let (due, times) = tokio::try_join!(pushing, self.times(&mut worker, jobs))?;
         report.redis = redis.end(&self.store, jobs).await?;
         report.worker = worker.stop().await?;
@@ -106,7 +108,8 @@ impl Bench {
             jobs: counted.len() as u64,
             completed_jobs: counted.iter().filter(|(_, times)| times.completed).count() as u64,
             jobs_per_s: f64::from(per_s),
-            sandbox_floor_jobs_per_s: rounded(f64::midpoint(before, after)),
+            sandbox_floor: Floor::new(before, after),
+            bare_due_to_taken: bare,
             due_to_started: spread(|due, times| times.started_ns.saturating_sub(due)),
             started_to_settled: spread(|_, times| run_ns(times)),
             due_to_settled: spread(|due, times| times.settled_ns.saturating_sub(due)),
@@ -148,7 +151,7 @@ impl Bench {
             jobs: times.len() as u64,
             completed_jobs: completed(&times),
             early_jobs: times.iter().filter(|times| times.started_ns < instant_ns).count() as u64,
-            sandbox_floor_jobs_per_s: rounded(f64::midpoint(before, after)),
+            sandbox_floor: Floor::new(before, after),
             due_to_started: late(|times| times.started_ns),
             due_to_settled: late(|times| times.settled_ns),
         });

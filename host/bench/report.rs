@@ -53,8 +53,8 @@ pub(crate) struct DrainFigures {
     /// From the first call of a handler to the last settlement.
     pub(crate) seconds: f64,
     pub(crate) jobs_per_s: f64,
-    /// Fresh instance and call, as many at once, without a queue: before and after, on average.
-    pub(crate) sandbox_floor_jobs_per_s: f64,
+    pub(crate) sandbox_floor: Floor,
+    /// Of the floor's average.
     pub(crate) floor_ratio: f64,
     pub(crate) started_to_settled: Percentiles,
 }
@@ -66,7 +66,9 @@ pub(crate) struct RateFigures {
     pub(crate) jobs: u64,
     pub(crate) completed_jobs: u64,
     pub(crate) jobs_per_s: f64,
-    pub(crate) sandbox_floor_jobs_per_s: f64,
+    pub(crate) sandbox_floor: Floor,
+    /// From when a job is due until it was taken by a bare BLPOP, to which a bare RPUSH had brought it.
+    pub(crate) bare_due_to_taken: Option<Percentiles>,
     /// From when a job was to be pushed until its handler was called.
     pub(crate) due_to_started: Percentiles,
     /// From there until the store had taken what became of it.
@@ -81,7 +83,7 @@ pub(crate) struct DueFigures {
     pub(crate) completed_jobs: u64,
     /// Those whose handler was called before they were due, by this machine's clock.
     pub(crate) early_jobs: u64,
-    pub(crate) sandbox_floor_jobs_per_s: f64,
+    pub(crate) sandbox_floor: Floor,
     pub(crate) due_to_started: Percentiles,
     pub(crate) due_to_settled: Percentiles,
 }
@@ -108,6 +110,26 @@ pub(crate) struct RedisFigures {
     /// In percent of one core.
     pub(crate) cpu_percent: f64,
     pub(crate) cpu_us_per_job: Option<f64>,
+}
+
+/// Fresh instance and call, as many at once, without a queue: before and after. Where the two differ much, the machine was
+/// not the same all the time.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the unit stands last")]
+pub(crate) struct Floor {
+    pub(crate) before_jobs_per_s: f64,
+    pub(crate) after_jobs_per_s: f64,
+    pub(crate) average_jobs_per_s: f64,
+}
+
+impl Floor {
+    pub(crate) fn new(before: f64, after: f64) -> Self {
+        Self {
+            before_jobs_per_s: before,
+            after_jobs_per_s: after,
+            average_jobs_per_s: rounded(f64::midpoint(before, after)),
+        }
+    }
 }
 
 /// How some durations are spread, in microseconds.

@@ -4,7 +4,8 @@
 use super::redis::RedisBare;
 use super::{Backend, QueueError, Store};
 
-/// A connection of its own, with the store's settings, over which commands go as they are.
+/// A connection of its own, with the store's settings, over which commands go as they are. Clones share it.
+#[derive(Clone)]
 pub(crate) struct Bare(pub(super) RedisBare);
 
 /// What Redis has done since it was started, whoever wanted it.
@@ -31,6 +32,14 @@ impl Bare {
     /// When Redis fails.
     pub(crate) async fn pop(&mut self, count: usize) -> Result<usize, QueueError> {
         self.0.pop(count).await
+    }
+
+    /// Takes one from its head as soon as there is one; false if none came for a while.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub(crate) async fn wait(&mut self) -> Result<bool, QueueError> {
+        self.0.wait().await
     }
 }
 

@@ -60,7 +60,7 @@ async fn a_burst_drains_every_job_beside_its_floors_and_leaves_no_key() -> anyho
         "/push/batch_jobs_per_s",
         "/push/bare_batch_jobs_per_s",
         "/drain/jobs_per_s",
-        "/drain/sandbox_floor_jobs_per_s",
+        "/drain/sandbox_floor/average_jobs_per_s",
         "/drain/floor_ratio",
         "/redis/commands_per_job",
         "/worker/memory_peak_bytes",
@@ -114,7 +114,12 @@ async fn a_rate_tells_how_long_jobs_wait_and_run() -> anyhow::Result<()> {
         (&90.into(), &90.into()),
         "one in ten warms up"
     );
-    for spread in ["due_to_started", "started_to_settled", "due_to_settled"] {
+    for spread in [
+        "bare_due_to_taken",
+        "due_to_started",
+        "started_to_settled",
+        "due_to_settled",
+    ] {
         assert_spread(&report, &format!("/rate/{spread}"));
     }
     assert_eq!(keys(shared_redis(), &settings.prefix).await?, Vec::<String>::new());

@@ -66,7 +66,7 @@ fn runs(report: &Report) -> Vec<String> {
         )
     };
     if let Some(drain) = &report.drain {
-        let (jobs, floor) = (drain.jobs_per_s, drain.sandbox_floor_jobs_per_s);
+        let (jobs, floor) = (drain.jobs_per_s, drain.sandbox_floor.average_jobs_per_s);
         lines.push(beside("drained", jobs, "without a queue", floor, drain.floor_ratio));
         lines.push(count(
             drain.jobs,
@@ -77,19 +77,20 @@ fn runs(report: &Report) -> Vec<String> {
         lines.push(spread("started to settled", &drain.started_to_settled));
     }
     if let Some(rate) = &report.rate {
-        lines.push(floor(rate.sandbox_floor_jobs_per_s));
+        lines.push(floor(rate.sandbox_floor.average_jobs_per_s));
         lines.push(count(
             rate.jobs,
             rate.completed_jobs,
             &format!(", {} a second", rate.jobs_per_s),
         ));
         lines.push(HEADINGS.to_owned());
+        lines.extend(rate.bare_due_to_taken.map(|bare| spread("due to bare BLPOP", &bare)));
         lines.push(spread("due to started", &rate.due_to_started));
         lines.push(spread("started to settled", &rate.started_to_settled));
         lines.push(spread("due to settled", &rate.due_to_settled));
     }
     if let Some(due) = &report.due {
-        lines.push(floor(due.sandbox_floor_jobs_per_s));
+        lines.push(floor(due.sandbox_floor.average_jobs_per_s));
         lines.push(count(
             due.jobs,
             due.completed_jobs,

@@ -8,7 +8,11 @@ use super::super::dialer::Connection;
 use super::super::{QueueError, Work};
 use super::RedisStore;
 
+/// How long is waited for one job, in seconds.
+const WAIT_S: u32 = 1;
+
 /// A connection, and the list it works on.
+#[derive(Clone)]
 pub(in super::super) struct RedisBare {
     connection: Connection,
     list: String,
@@ -26,6 +30,13 @@ impl RedisBare {
         pop.arg(&self.list).arg(count);
         let popped: Option<Vec<Value>> = pop.query_async(&mut self.connection).await?;
         Ok(popped.map_or(0, |popped| popped.len()))
+    }
+
+    pub(in super::super) async fn wait(&mut self) -> Result<bool, QueueError> {
+        let mut pop = cmd("BLPOP");
+        pop.arg(&self.list).arg(WAIT_S);
+        let popped: Option<Vec<Value>> = pop.query_async(&mut self.connection).await?;
+        Ok(popped.is_some())
     }
 }
 
