@@ -2,6 +2,9 @@
 //!
 //! What is in there is native code that this process will run, so the directory has to be this user's own. A cache that
 //! cannot be used is no error: the host compiles anew and says why.
+//!
+//! wasmtime removes what it does not know from the folder that it is given, so that is one within the one that is named:
+//! whoever names his home folder loses nothing.
 
 use std::fs::Permissions;
 use std::io;
@@ -12,10 +15,14 @@ use std::time::Duration;
 use tempfile::TempDir;
 use wasmtime::{Cache, CacheConfig};
 
+const RULED: &str = "compiled";
+
 /// A cache, and where it is.
 pub(super) struct Opened {
     pub(super) cache: Cache,
     pub(super) dir: PathBuf,
+    /// What of it the cache rules: files two folders deep, the least used of which it removes.
+    pub(super) ruled: PathBuf,
     /// Removes one that is not to last, when it is dropped.
     pub(super) scratch: Option<Scratch>,
 }
@@ -56,11 +63,14 @@ pub(super) fn scratch() -> io::Result<Opened> {
 pub(super) fn open(dir: &Path) -> io::Result<Opened> {
     own(dir)?;
     let dir = std::path::absolute(dir)?;
+    let ruled = dir.join(RULED);
+    own(&ruled)?;
     let mut config = CacheConfig::new();
-    config.with_directory(&dir);
+    config.with_directory(&ruled);
     Ok(Opened {
         cache: Cache::new(config).map_err(|err| io::Error::other(format!("{err:#}")))?,
         dir,
+        ruled,
         scratch: None,
     })
 }

@@ -44,7 +44,7 @@ impl Outside {
         Self {
             compiler,
             notes: cache
-                .dir
+                .ruled
                 .join("within-bounds")
                 .join(format!("{:016x}", environment.finish())),
             cache_dir: cache.dir,

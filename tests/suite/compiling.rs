@@ -13,7 +13,7 @@ use kiln::sandbox::Sandbox;
 use crate::guests::guest;
 use crate::sandbox::TestHost;
 use crate::service::folder_of;
-use crate::support::kiln;
+use crate::support::{eventually, kiln};
 
 fn with_compiler(cache_dir: &Path, program: &str, args: &[&str], limits: Limits) -> SandboxSettings {
     SandboxSettings {
@@ -74,7 +74,7 @@ fn processes_with(folder: &Path) -> anyhow::Result<usize> {
 /// The components in a cache, and when each was written.
 fn cached(cache_dir: &Path) -> anyhow::Result<Vec<(OsString, SystemTime)>> {
     let mut found = Vec::new();
-    for compiler in std::fs::read_dir(cache_dir.join("modules"))? {
+    for compiler in std::fs::read_dir(cache_dir.join("compiled/modules"))? {
         for entry in std::fs::read_dir(compiler?.path())? {
             let path = entry?.path();
             if path.extension().is_none() {
@@ -134,6 +134,20 @@ async fn what_another_process_compiled_is_taken_from_the_cache_and_compiled_once
         refusal(&no_compiler, &guest("echo")?)?,
         "the compiler does not start: No such file or directory (os error 2)"
     );
+    Ok(())
+}
+
+/// Somebody may name a folder that holds other things: his own cache folder, or his home.
+#[tokio::test]
+async fn what_else_is_in_the_cache_folder_stays_when_the_cache_is_tidied() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let [theirs, litter] = ["a/b/c", "compiled/a/b/c"].map(|folder| dir.path().join(folder));
+    for folder in [&theirs, &litter] {
+        std::fs::create_dir_all(folder)?;
+    }
+    Sandbox::new(&kiln_compiler(dir.path(), Limits::default()))?.load("ok", &guest("ok")?, &Manifest::default())?;
+    eventually("the cache is tidied", async || Ok((!litter.exists()).then_some(()))).await?;
+    assert!(theirs.exists());
     Ok(())
 }
 
