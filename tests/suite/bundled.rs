@@ -225,7 +225,7 @@ async fn sql_answers_a_query_over_rows_and_writes_nothing() -> anyhow::Result<()
     assert_eq!(answer, wanted);
     for (query, why) in [
         ("drop table orders", "only reading is allowed"),
-        ("select nothing from orders", "no such column"),
+        ("select missing from orders", "no such column"),
     ] {
         let (kind, retry, message) = failed(run("sql", &ask(query), None).await?);
         assert_eq!((kind, retry), (FailureKind::Rejected, RetryHint::Never), "{message}");
