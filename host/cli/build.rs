@@ -44,19 +44,27 @@ pub(super) struct BuildArgs {
     sandbox: SandboxArgs,
 }
 
+impl BuildArgs {
+    /// Where the result goes.
+    fn folder(&self, project: &Project) -> PathBuf {
+        self.into.clone().unwrap_or_else(|| project.dir().join(BUILD))
+    }
+}
+
 pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     let sandbox = args.sandbox.open(NonZeroU32::MIN)?;
     if !args.watch {
         return once(args, &sandbox);
     }
-    let changes = Changes::of(&Project::open(&args.dir, args.world.as_deref())?)?;
+    let project = Project::open(&args.dir, args.world.as_deref())?;
+    let mut changes = Changes::of(&project, &args.folder(&project), args.core.as_deref())?;
     loop {
         // What is wrong now may be right after the next change.
         if let Err(err) = once(args, &sandbox) {
             tell(&format!("kiln: {}", told(&err)));
         }
         tell("waiting for changes");
-        changes.wait();
+        changes.wait()?;
     }
 }
 
@@ -68,7 +76,7 @@ fn once(args: &BuildArgs, sandbox: &Sandbox) -> anyhow::Result<ExitCode> {
         None => project.build()?,
     };
     let took = started.elapsed();
-    let manifest = read_manifest(&project.dir().join(project.name()).with_extension("wasm"))?;
+    let manifest = read_manifest(&project.manifest().with_extension("wasm"))?;
     let found = sandbox.inspect(&component, &manifest)?;
     let mut out = stdout().lock();
     writeln!(
@@ -83,8 +91,7 @@ fn once(args: &BuildArgs, sandbox: &Sandbox) -> anyhow::Result<ExitCode> {
     if found.problem.is_some() {
         return Ok(ExitCode::from(inspect::EXIT_UNLOADABLE));
     }
-    let folder = args.into.clone().unwrap_or_else(|| project.dir().join(BUILD));
-    let path = project.put(&component, &folder)?;
+    let path = project.put(&component, &args.folder(&project))?;
     writeln!(out, "written   {}", printable(&path.display().to_string()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,9 +9,20 @@ use std::process::ExitStatus;
 pub enum ProjectError {
     /// A name that not every language's tools, and not Redis' users, would take.
     #[error(
-        "a handler's name is made of lower-case letters, digits and hyphens, and begins with a letter: {0:?} is not"
+        "a handler's name is made of lower-case letters, digits and hyphens, begins with a letter, ends with none of the hyphens and has at most 64 characters: {0:?} does not"
     )]
     Name(String),
+    /// A name that cannot be that of a file.
+    #[error(
+        "{}: the handler's name would be {name:?}, which cannot be a file's: it has at most 64 bytes, no slash, and begins with no dot",
+        dir.display()
+    )]
+    Unplain {
+        /// The project.
+        dir: PathBuf,
+        /// Its name, as it says itself.
+        name: String,
+    },
     /// There is something already.
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),

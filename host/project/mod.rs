@@ -29,6 +29,12 @@ pub use watch::Changes;
 /// The folder of a project that holds what is built from it.
 pub const BUILD: &str = "build";
 
+/// Longer names make file names, keys and log lines that are hard to read.
+const MAX_NAME_BYTES: usize = 64;
+
+/// What the names of files begin with that are being written.
+const UNFINISHED: &str = ".kiln-build-";
+
 /// A folder with a handler's source.
 #[derive(Debug)]
 pub struct Project {
@@ -54,6 +60,9 @@ impl Project {
             Language::Go => go::name(&dir),
             Language::C => c::name(&dir),
         }?;
+        if !is_plain(&name) {
+            return Err(ProjectError::Unplain { dir, name });
+        }
         Ok(Self {
             dir,
             name,
@@ -103,24 +112,39 @@ impl Project {
         wit::Contract::read(&self.dir, &self.world)?.component(&core)
     }
 
+    /// The operator's side of the handler, which may be missing.
+    #[must_use]
+    pub fn manifest(&self) -> PathBuf {
+        self.dir.join(format!("{}.toml", self.name))
+    }
+
     /// Puts a component into a folder, and the manifest beside it where the project has one. Returns the component's
     /// path.
     ///
-    /// A host that watches the folder never sees half a file, nor the component under an older manifest.
+    /// A host that watches the folder never sees half a file, nor a new component under an older manifest of the project.
     ///
     /// # Errors
     /// When the folder cannot be written to.
     pub fn put(&self, component: &[u8], folder: &Path) -> Result<PathBuf, ProjectError> {
         fs::create_dir_all(folder).map_err(ProjectError::file(folder))?;
-        let manifest = self.dir.join(&self.name).with_extension("toml");
+        let folder = fs::canonicalize(folder).map_err(ProjectError::file(folder))?;
+        let manifest = self.manifest();
         match fs::read(&manifest) {
-            Ok(bytes) => place(&bytes, &folder.join(&self.name).with_extension("toml"))?,
+            // It is there already.
+            Ok(_) if folder == self.dir => {}
+            Ok(bytes) => place(&bytes, &folder.join(format!("{}.toml", self.name)))?,
             Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}
             Err(err) => return Err(ProjectError::file(&manifest)(err)),
         }
-        let path = folder.join(&self.name).with_extension("wasm");
+        let path = folder.join(format!("{}.wasm", self.name));
         place(component, &path)?;
         Ok(path)
+    }
+
+    /// Whether this is a file that is not whole yet, and has not its name.
+    fn is_unfinished(path: &Path) -> bool {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED))
     }
 
     /// A folder for what lies between source and component.
@@ -131,17 +155,25 @@ impl Project {
     }
 }
 
+/// Whether a name can be that of a file in any folder.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
+}
+
 /// Writes beside the file and renames.
 fn place(bytes: &[u8], path: &Path) -> Result<(), ProjectError> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let placed = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
-        use std::io::Write;
-        use std::os::unix::fs::PermissionsExt;
-        file.write_all(bytes)?;
-        // A temporary file is its owner's alone; a worker may be another user.
-        file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-        file.persist(path).map_err(|err| err.error)?;
-        Ok(())
-    });
+    let placed = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempfile_in(folder)
+        .and_then(|mut file| {
+            use std::io::Write;
+            use std::os::unix::fs::PermissionsExt;
+            file.write_all(bytes)?;
+            // A temporary file is its owner's alone; a worker may be another user.
+            file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+            file.persist(path).map_err(|err| err.error)?;
+            Ok(())
+        });
     placed.map_err(ProjectError::file(path))
 }

@@ -23,9 +23,12 @@ fn package(dir: &Path) -> Result<(PathBuf, Package), ProjectError> {
 
 pub(super) fn name(dir: &Path) -> Result<String, ProjectError> {
     let (path, package) = package(dir)?;
-    package
+    let name = package
         .name
-        .ok_or_else(|| ProjectError::description(&path, "has no name"))
+        .ok_or_else(|| ProjectError::description(&path, "has no name"))?;
+    // `@scope/name`: the scope says whose the package is.
+    let bare = name.strip_prefix('@').and_then(|scoped| scoped.split_once('/'));
+    Ok(bare.map_or(name.as_str(), |(_, bare)| bare).to_owned())
 }
 
 /// The file that exports the handler.

@@ -1,18 +1,16 @@
 //! What a new project consists of: the template of its language, the kit, and the contract. All of it is in the binary,
 //! so that a project carries what it was made for.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, DirEntry, include_dir};
 
-use super::{Language, ProjectError, wit};
+use super::{Language, MAX_NAME_BYTES, ProjectError, wit};
 
 static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/host/project/templates");
 static KITS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/host/project/kits");
 static WIT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/wit");
-
-/// Longer names make file names, keys and log lines that are hard to read.
-const MAX_NAME_BYTES: usize = 64;
 
 /// Makes a project in a folder of its name, and returns the folder.
 ///
@@ -30,9 +28,15 @@ pub fn create(parent: &Path, name: &str, language: Language) -> Result<PathBuf, 
         Language::TypeScript => Language::JavaScript,
         language => language,
     };
-    put(TEMPLATES.get_dir(language.id()), &folder, name)?;
-    put(KITS.get_dir(kit.id()), &folder.join("kiln"), name)?;
-    put(Some(&WIT), &folder.join(wit::FOLDER), name)?;
+    let making = || {
+        put(TEMPLATES.get_dir(language.id()), &folder, name)?;
+        put(KITS.get_dir(kit.id()), &folder.join("kiln"), name)?;
+        put(Some(&WIT), &folder.join(wit::FOLDER), name)
+    };
+    making().inspect_err(|_| {
+        // Half a project would be in the way of the next try.
+        let _ = fs::remove_dir_all(&folder);
+    })?;
     Ok(folder)
 }
 

@@ -1,5 +1,6 @@
 //! Notices that a project's source has changed.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -19,59 +20,138 @@ const MADE: &[&str] = &[BUILD, "target", "node_modules", ".venv", ".git", "__pyc
 #[derive(Debug)]
 pub struct Changes {
     events: Receiver<()>,
-    _watcher: RecommendedWatcher,
+    watcher: RecommendedWatcher,
+    source: Source,
+}
+
+/// What is an author's, and not a tool's.
+#[derive(Debug, Clone)]
+struct Source {
+    dir: PathBuf,
+    /// Where each build puts its result, maybe within the project.
+    into: PathBuf,
+    /// What another toolchain makes, maybe among what tools make.
+    core: Option<PathBuf>,
 }
 
 impl Changes {
-    /// Watches a project from now on.
+    /// Watches a project from now on, whose builds are put into a folder, which is made; and a core module, if that is
+    /// what it is built from.
     ///
     /// # Errors
     /// When the system cannot watch it.
-    pub fn of(project: &Project) -> Result<Self, ProjectError> {
+    pub fn of(project: &Project, into: &Path, core: Option<&Path>) -> Result<Self, ProjectError> {
+        fs::create_dir_all(into).map_err(ProjectError::file(into))?;
+        // As the system names them in its events.
+        let whole = |path: &Path| fs::canonicalize(path).map_err(ProjectError::file(path));
+        let source = Source {
+            dir: project.dir.clone(),
+            into: whole(into)?,
+            core: core.map(whole).transpose()?,
+        };
         let (tell, events) = channel();
-        let root = project.dir.clone();
+        let heard = source.clone();
         let hear = move |event: notify::Result<Event>| {
-            if event.is_ok_and(|event| is_change(&event, &root)) {
+            if event.is_ok_and(|event| heard.is_changed_by(&event)) {
                 // Nobody listens any more: the program is about to end.
                 let _ = tell.send(());
             }
         };
-        let watcher = notify::recommended_watcher(hear)
-            .and_then(|mut watcher| watch(&mut watcher, project.dir()).map(|()| watcher))
-            .map_err(|err| ProjectError::description(project.dir(), &format!("cannot be watched: {err}")))?;
+        let mut watcher = notify::recommended_watcher(hear).map_err(cannot(&source))?;
+        source.watch(&mut watcher).map_err(cannot(&source))?;
         Ok(Self {
             events,
-            _watcher: watcher,
+            watcher,
+            source,
         })
     }
 
     /// Returns once something has changed and it is quiet again.
-    pub fn wait(&self) {
+    ///
+    /// # Errors
+    /// When the system cannot watch what is new.
+    pub fn wait(&mut self) -> Result<(), ProjectError> {
         let mut heard = self.events.recv().is_ok();
         while heard {
             heard = self.events.recv_timeout(SETTLE).is_ok();
         }
+        self.source.watch(&mut self.watcher).map_err(cannot(&self.source))
     }
 }
 
-/// The folder itself, and each folder in it that an author writes in.
-fn watch(watcher: &mut RecommendedWatcher, dir: &Path) -> notify::Result<()> {
-    watcher.watch(dir, RecursiveMode::NonRecursive)?;
-    for entry in std::fs::read_dir(dir)?.flatten() {
-        let path = entry.path();
-        if path.is_dir() && !is_made(&path, dir) {
-            watcher.watch(&path, RecursiveMode::Recursive)?;
+fn cannot(source: &Source) -> impl FnOnce(notify::Error) -> ProjectError {
+    let dir = source.dir.clone();
+    move |err| ProjectError::description(&dir, &format!("cannot be watched: {err}"))
+}
+
+impl Source {
+    /// Watches the folder itself, each folder in it that an author writes in, and that of the core module. To watch one
+    /// again changes nothing.
+    fn watch(&self, watcher: &mut RecommendedWatcher) -> notify::Result<()> {
+        watcher.watch(&self.dir, RecursiveMode::NonRecursive)?;
+        for entry in fs::read_dir(&self.dir)?.flatten() {
+            let path = entry.path();
+            if path.is_dir() && !self.is_made(&path) {
+                watcher.watch(&path, RecursiveMode::Recursive)?;
+            }
+        }
+        match self.core.as_deref().and_then(Path::parent) {
+            Some(folder) => watcher.watch(folder, RecursiveMode::NonRecursive),
+            None => Ok(()),
         }
     }
-    Ok(())
+
+    fn is_changed_by(&self, event: &Event) -> bool {
+        let reads = matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
+        let is_core = |path: &Path| self.core.as_deref() == Some(path);
+        let is_written = |path: &Path| path.starts_with(&self.dir) && !self.is_made(path);
+        !reads && event.paths.iter().any(|path| is_core(path) || is_written(path))
+    }
+
+    fn is_made(&self, path: &Path) -> bool {
+        let inner = path.strip_prefix(&self.dir).unwrap_or(path);
+        let is_put = if self.into == self.dir {
+            // Among the source: what is written beside the component before it takes its name, and the component.
+            path.parent() == Some(&self.dir) && (has_end(path, "wasm") || Project::is_unfinished(path))
+        } else {
+            path.starts_with(&self.into)
+        };
+        is_put || inner.iter().any(|part| MADE.iter().any(|made| part == *made))
+    }
 }
 
-fn is_change(event: &Event, root: &Path) -> bool {
-    let reads = matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
-    !reads && event.paths.iter().any(|path: &PathBuf| !is_made(path, root))
+fn has_end(path: &Path, end: &str) -> bool {
+    path.extension().is_some_and(|found| found == end)
 }
 
-fn is_made(path: &Path, root: &Path) -> bool {
-    let inner = path.strip_prefix(root).unwrap_or(path);
-    inner.iter().any(|part| MADE.iter().any(|made| part == *made))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(into: &str) -> Source {
+        Source {
+            dir: "/p".into(),
+            into: into.into(),
+            core: Some("/p/target/core.wasm".into()),
+        }
+    }
+
+    fn changes(source: &Source, path: &str) -> bool {
+        source.is_changed_by(&Event::new(EventKind::Any).add_path(path.into()))
+    }
+
+    #[test]
+    fn what_a_build_makes_is_no_change_wherever_it_is_put() {
+        for into in ["/p/build", "/p/plugins", "/p", "/elsewhere"] {
+            let source = source(into);
+            let put = [".kiln-build-x", "x.wasm"].map(|name| format!("{into}/{name}"));
+            let made = [&*put[0], &*put[1], "/p/build/work/x", "/p/target/x"];
+            for path in made {
+                assert!(!changes(&source, path), "{path}, into {into}");
+            }
+            for path in ["/p/x.toml", "/p/src/new/x.rs", "/p/target/core.wasm"] {
+                assert!(changes(&source, path), "{path}, into {into}");
+            }
+        }
+    }
 }
