@@ -366,7 +366,7 @@ impl<'de> Visitor<'de> for JobVisitor {
             found_on: None,
             extra: Vec::new(),
         };
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+        while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
             match &*key {
                 "id" => job.id = value(&mut map, "id")?.unwrap_or_default(),
                 "name" => job.name = value(&mut map, "name")?.unwrap_or_default(),
@@ -400,6 +400,10 @@ impl<'de> Visitor<'de> for JobVisitor {
         Ok(job)
     }
 }
+
+/// A key, copied only where it holds an escape. A `Cow` by itself is always copied.
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Reads a value and names its key where it has the wrong type.
 fn value<'de, M: MapAccess<'de>, T: Deserialize<'de>>(map: &mut M, key: &str) -> Result<Option<T>, M::Error> {

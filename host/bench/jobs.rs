@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 use crate::job::Job;
 use crate::queue::{Push, QueueError, QueueName, Store};
@@ -105,16 +106,21 @@ pub(super) async fn at_rate<F: Future<Output = Result<(), QueueError>> + Send + 
 ) -> Result<Vec<u64>, QueueError> {
     let (sender, mut failures) = mpsc::unbounded_channel();
     let (interval, runtime) = (Duration::from_secs(1) / per_s, Handle::current());
+    // When a push fails, or nobody waits for this any more, no further job is pushed.
+    let over = CancellationToken::new();
+    let _guard = over.clone().drop_guard();
+    let ends = over.clone();
     let spawn = move |numbers: Range<u64>| {
-        let (pushed, sender) = (push(numbers), sender.clone());
+        let (pushed, sender, over) = (push(numbers), sender.clone(), ends.clone());
         runtime.spawn(async move {
-            if let Err(err) = pushed.await {
+            if let Some(Err(err)) = over.run_until_cancelled(pushed).await {
                 let _ = sender.send(err);
+                over.cancel();
             }
         });
     };
     // A thread of its own: the timers of the runtime are a millisecond coarse.
-    let schedule = spawn_blocking(move || keep_schedule(jobs, interval, spawn)).await;
+    let schedule = spawn_blocking(move || keep_schedule(jobs, interval, &over, spawn)).await;
     // None once every push has ended well.
     match failures.recv().await {
         Some(err) => Err(err),
@@ -122,12 +128,12 @@ pub(super) async fn at_rate<F: Future<Output = Result<(), QueueError>> + Send + 
     }
 }
 
-/// Calls for each job in its time, or for several together that have become due.
-fn keep_schedule(jobs: u64, interval: Duration, push: impl Fn(Range<u64>)) -> Vec<u64> {
+/// Calls for each job in its time, or for several together that have become due, until it is over.
+fn keep_schedule(jobs: u64, interval: Duration, over: &CancellationToken, push: impl Fn(Range<u64>)) -> Vec<u64> {
     let first_ns = unix_ns() + nanos(interval);
     let due_ns = |number: u64| first_ns + number * nanos(interval);
     let mut number = 0;
-    while number < jobs {
+    while number < jobs && !over.is_cancelled() {
         wait_until(due_ns(number), interval);
         let (now, start) = (unix_ns(), number);
         while number == start || (number < jobs && number - start < BATCH_JOBS as u64 && due_ns(number) <= now) {

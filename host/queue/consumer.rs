@@ -202,13 +202,11 @@ impl Consumer {
     }
 
     /// Hands a delivery's fate over to be carried out. Waits only while the store is too far behind.
-    pub async fn settle(&self, mut delivery: Delivery, settlement: Settlement) {
+    pub async fn settle(&self, delivery: Delivery, settlement: Settlement) {
         let room = Arc::clone(&self.room).acquire_many_owned(room_kib(&settlement)).await;
         let Some((place, _)) = self.table(&delivery.queue) else {
             return;
         };
-        // The store has its own copy, should the job go back.
-        delivery.bytes = Vec::new();
         let settled = Settled {
             delivery,
             settlement,

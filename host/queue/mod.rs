@@ -206,7 +206,12 @@ impl Delivery {
         Arc::clone(&self.stop)
     }
 
-    /// The bytes as they were pushed.
+    /// Lets go of the bytes, once a job is made of them: the store has its own copy, should the job go back.
+    pub fn drop_bytes(&mut self) {
+        self.bytes = Vec::new();
+    }
+
+    /// The bytes as they were pushed, unless they were dropped.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

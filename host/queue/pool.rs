@@ -4,14 +4,17 @@
 //! whose client sends again what got no answer; that is why the scripts that take jobs know the tags they were asked for.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
-use ::redis::{Arg, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisResult, ServerErrorKind, Value, cmd};
+use ::redis::{Arg, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared, try_join_all};
+
+use tokio::runtime::Handle;
 
 use super::QueueError;
 use super::dialer::{Connection, Dialer, split};
@@ -22,6 +25,8 @@ const IDLE_MAX: Duration = Duration::from_mins(1);
 
 pub(super) struct Pool {
     dialer: Arc<Dialer>,
+    /// Where connections are made and driven, whoever asks for one: not on a guest thread.
+    runtime: Handle,
     slots: Vec<Slot>,
     idle: usize,
 }
@@ -43,10 +48,13 @@ impl Pool {
         let size = dialer.settings.pool_size.max(1);
         let idle = dialer.settings.idle.min(size);
         let slots = (0..size).map(|_| Slot::default()).collect();
-        let pool = Self { dialer, slots, idle };
-        let first = pool.slots[..idle.max(1)]
-            .iter()
-            .map(|slot| slot.connection(&pool.dialer));
+        let pool = Self {
+            dialer,
+            runtime: Handle::current(),
+            slots,
+            idle,
+        };
+        let first = pool.slots[..idle.max(1)].iter().map(|slot| slot.connection(&pool));
         try_join_all(first).await.map_err(|err| pool.dialer.unreachable(&err))?;
         Ok(pool)
     }
@@ -126,9 +134,7 @@ impl Pool {
     /// Calls a script. Redis that does not know it is told it.
     pub(super) async fn call<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, QueueError> {
         match self.run(&call.cmd).await {
-            Err(QueueError::Redis(err)) if err.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.run(&call.in_full()).await
-            }
+            Err(QueueError::Redis(err)) if is_unknown_script(&err) => self.run(&call.in_full()).await,
             answer => answer,
         }
     }
@@ -140,6 +146,39 @@ impl Pool {
                 *lock(&slot.dialling) = None;
             }
         }
+    }
+
+    /// Sends commands to one server, and behind them a script's call, in one message: the call is carried out after them,
+    /// whatever became of them. Tells of the first of them that the server refused, and what the call gives.
+    pub(super) async fn call_after<T: FromRedisValue>(
+        &self,
+        cmds: Vec<Cmd>,
+        call: &Call<'_>,
+    ) -> Result<(RedisResult<()>, T), QueueError> {
+        if cmds.is_empty() {
+            return Ok((Ok(()), self.call(call).await?));
+        }
+        let mut pipeline = Pipeline::with_capacity(cmds.len() + 1);
+        pipeline.ignore_errors();
+        for cmd in cmds {
+            pipeline.add_command(cmd);
+        }
+        pipeline.add_command(call.cmd.clone());
+        let slot = Busy::new(self.pick());
+        let (dialling, mut connection) = self.connection(&slot).await?;
+        let answers: RedisResult<Vec<RedisResult<Value>>> = pipeline.query_async(&mut connection).await;
+        slot.judge(&answers, &dialling);
+        let mut answers = answers?;
+        let called = answers.pop().unwrap_or(Ok(Value::Nil));
+        let done = answers.into_iter().collect::<RedisResult<Vec<_>>>().map(drop);
+        let given = match called {
+            Err(err) if is_unknown_script(&err) => self.run(&call.in_full()).await?,
+            called => {
+                slot.judge(&called, &dialling);
+                T::from_redis_value(called?).map_err(RedisError::from)?
+            }
+        };
+        Ok((done, given))
     }
 
     /// The first connection that has nothing to do, or one to be made, or the least busy.
@@ -154,18 +193,20 @@ impl Pool {
     }
 
     async fn connection(&self, slot: &Slot) -> Result<(Dialling, Connection), QueueError> {
-        let dialled = slot.connection(&self.dialer).await;
+        let dialled = slot.connection(self).await;
         dialled.map_err(|err| self.dialer.unreachable(&err))
     }
 }
 
 impl Slot {
-    async fn connection(&self, dialer: &Arc<Dialer>) -> RedisResult<(Dialling, Connection)> {
+    async fn connection(&self, pool: &Pool) -> RedisResult<(Dialling, Connection)> {
         *lock(&self.used) = Some(Instant::now());
         let dialling = lock(&self.dialling)
             .get_or_insert_with(|| {
-                let dialer = Arc::clone(dialer);
-                async move { dialer.dial_patiently().await }.boxed().shared()
+                let dialer = Arc::clone(&pool.dialer);
+                let dialled = pool.runtime.spawn(async move { dialer.dial_patiently().await });
+                let ended = |err| RedisError::from(io::Error::other(err));
+                async move { dialled.await.map_err(ended).flatten() }.boxed().shared()
             })
             .clone();
         match dialling.clone().await {
@@ -263,6 +304,10 @@ impl Call<'_> {
         }
         call
     }
+}
+
+fn is_unknown_script(err: &RedisError) -> bool {
+    err.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -147,7 +147,12 @@ impl RedisStore {
         batch: &[(u64, &Settlement)],
         written: &mut HashSet<u64>,
     ) -> Result<usize, QueueError> {
-        self.keep_results(batch).await?;
+        let mut results = self.results(batch);
+        if self.pool.is_cluster() {
+            // Each belongs to a server of its own.
+            let kept = self.pool.run_all(std::mem::take(&mut results)).await;
+            note_results(kept)?;
+        }
         if self.split {
             self.write_destinations(claim, batch, written).await?;
         }
@@ -176,7 +181,10 @@ impl RedisStore {
                 Settlement::Requeue => _ = call.arg(tag).arg("requeue").arg("").arg(0),
             }
         }
-        Ok(refused + self.pool.call::<usize>(&call).await?)
+        // An acknowledged job has its result: that is kept just before.
+        let (kept, not_ours) = self.pool.call_after::<usize>(results, &call).await?;
+        note_results(kept.map_err(QueueError::from))?;
+        Ok(refused + not_ours)
     }
 
     /// The first two steps of moves to other slots.
@@ -221,36 +229,22 @@ impl RedisStore {
         Ok(())
     }
 
-    /// Keeps the batch's results, before their jobs are acknowledged: an acknowledged job has its result.
-    async fn keep_results(&self, batch: &[(u64, &Settlement)]) -> Result<(), QueueError> {
+    /// What keeps the batch's results.
+    fn results(&self, batch: &[(u64, &Settlement)]) -> Vec<Cmd> {
         let ttl_ms = u64::try_from(self.result_ttl.as_millis()).unwrap_or(u64::MAX);
-        let results: Vec<_> = batch
-            .iter()
-            .filter_map(|(_, settlement)| match settlement {
-                Settlement::Ack {
-                    result: Some((id, json)),
-                } => Some(
-                    cmd("SET")
-                        .arg(self.keys.result(id))
-                        .arg(json)
-                        .arg("PX")
-                        .arg(ttl_ms)
-                        .take(),
-                ),
-                _ => None,
-            })
-            .collect();
-        if ttl_ms == 0 || results.is_empty() {
-            return Ok(());
+        if ttl_ms == 0 {
+            return Vec::new();
         }
-        match self.pool.run_all(results).await {
-            // A Redis out of memory takes no results, but it does take acknowledgements, and those make room.
-            Err(QueueError::Redis(err)) if err.code() == Some("OOM") || !is_outage(&err) => {
-                tracing::warn!(%err, "results were not kept");
-                Ok(())
-            }
-            kept => kept,
-        }
+        let results = batch.iter().filter_map(|(_, settlement)| match settlement {
+            Settlement::Ack { result } => result.as_ref(),
+            _ => None,
+        });
+        let keep = |(id, json): &(String, String)| {
+            let mut set = cmd("SET");
+            set.arg(self.keys.result(id)).arg(json).arg("PX").arg(ttl_ms);
+            set
+        };
+        results.map(keep).collect()
     }
 
     pub(super) async fn park(&self, claim: &Claim<'_>, tag: u64) -> Result<(), QueueError> {
@@ -362,5 +356,16 @@ impl RedisStore {
 
     fn leases(&self, claim: &Claim<'_>) -> String {
         self.keys.leases(claim.queue.as_str())
+    }
+}
+
+/// A Redis out of memory takes no results, but it does take acknowledgements, and those make room.
+fn note_results(kept: Result<(), QueueError>) -> Result<(), QueueError> {
+    match kept {
+        Err(QueueError::Redis(err)) if err.code() == Some("OOM") || !is_outage(&err) => {
+            tracing::warn!(%err, "results were not kept");
+            Ok(())
+        }
+        kept => kept,
     }
 }

@@ -18,6 +18,10 @@ pub(super) const MAX_UNSETTLED: usize = 1024;
 /// KiB of settlements held. One that alone is larger is held alone.
 pub(super) const MAX_UNSETTLED_KIB: u32 = 64 * 1024;
 
+/// How long a batch of several waits for more: under load they come at once, and a message for many costs little more than
+/// one for a few. By then their jobs are done, and nothing waits for them but who reads their results.
+const GATHERING: Duration = Duration::from_millis(1);
+
 /// First wait before a batch is offered again; doubles.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 
@@ -69,6 +73,14 @@ pub(super) async fn settle_in_batches(
         };
         if received == 0 {
             return;
+        }
+        if received > 1 && received < MAX_BATCH {
+            tokio::time::sleep(GATHERING).await;
+            while gathered.len() < MAX_BATCH
+                && let Ok(settled) = settlements.try_recv()
+            {
+                gathered.push(settled);
+            }
         }
         while !gathered.is_empty() {
             let mut batch: Vec<_> = gathered.drain(..fitting(&gathered)).collect();

@@ -33,25 +33,36 @@ impl Times {
         mem::take(&mut self.lock())
     }
 
-    /// What writes an attempt down once it is settled, which began at that time.
-    pub(super) fn of(self: &Arc<Self>, id: &str, began_ns: u64, attempt: &Attempt) -> impl FnOnce() + use<> {
-        let instantiate = attempt.report.instantiate.unwrap_or_default();
-        let (times, id) = (Arc::clone(self), id.to_owned());
-        let started_ns = began_ns + u64::try_from(instantiate.as_nanos()).unwrap_or(0);
-        let completed = matches!(attempt.outcome, Outcome::Completed { .. });
+    /// What writes these down once the job is settled.
+    pub(super) fn of(self: &Arc<Self>, mut times: JobTimes) -> impl FnOnce() + use<> {
+        let all = Arc::clone(self);
         move || {
-            let settled_ns = unix_ns();
-            times.lock().push(JobTimes {
-                id,
-                started_ns,
-                settled_ns,
-                completed,
-            });
+            times.settled_ns = unix_ns();
+            all.lock().push(times);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<JobTimes>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl JobTimes {
+    /// Those of a job that is begun now, and has not been run yet.
+    pub(super) fn begin(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            started_ns: unix_ns(),
+            settled_ns: 0,
+            completed: false,
+        }
+    }
+
+    /// What an attempt came to that was started at that time.
+    pub(super) fn ran(&mut self, began_ns: u64, attempt: &Attempt) {
+        let instantiate = attempt.report.instantiate.unwrap_or_default();
+        self.started_ns = began_ns + u64::try_from(instantiate.as_nanos()).unwrap_or(0);
+        self.completed = matches!(attempt.outcome, Outcome::Completed { .. });
     }
 }
 

@@ -23,18 +23,25 @@ if tonumber(ARGV[3]) <= tonumber(redis.call('GET', KEYS[4]) or 0) then
   return jobs
 end
 redis.call('HLEN', KEYS[2]) -- A key of the wrong type fails here, before anything has moved.
-local jobs, size = {}, 0
-while #jobs < tonumber(ARGV[4]) do
-  local job = redis.call('LPOP', KEYS[1])
-  if not job then
-    break
+-- Some at a time, as many as would fit were they all as large as the largest so far: to ask for each alone takes longer.
+local count, bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+local jobs, size, largest = {}, 0, bytes
+local full = false
+while #jobs < count and not full do
+  local some = math.max(1, math.min(count - #jobs, math.floor((bytes - size) / largest), 32))
+  local popped = redis.call('LPOP', KEYS[1], some) or {}
+  for i, job in ipairs(popped) do
+    size, largest = size + #job, math.max(#jobs > 0 and largest or 1, #job)
+    if #jobs > 0 and size > bytes then
+      for back = #popped, i, -1 do
+        redis.call('LPUSH', KEYS[1], popped[back])
+      end
+      full = true
+      break
+    end
+    jobs[#jobs + 1] = job
   end
-  size = size + #job
-  if #jobs > 0 and size > tonumber(ARGV[5]) then
-    redis.call('LPUSH', KEYS[1], job)
-    break
-  end
-  jobs[#jobs + 1] = job
+  full = full or #popped < some
 end
 if #jobs == 0 then
   return {}

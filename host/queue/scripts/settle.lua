@@ -3,12 +3,14 @@
 -- keys: in-flight of the host, parked of the host, ready, and where all keys are in one slot: delayed, failed
 -- args: number of acks, their tags, then for each other delivery: tag, fate (retry, fail or requeue), bytes, due in s
 -- returns: how many were refused
-redis.call('LLEN', KEYS[3]) -- A key of the wrong type fails here, before anything has moved.
-if KEYS[4] then
-  redis.call('ZCARD', KEYS[4])
-  redis.call('LLEN', KEYS[5])
-end
 local acks = tonumber(ARGV[1])
+if #ARGV > acks + 1 then
+  redis.call('LLEN', KEYS[3]) -- A key of the wrong type fails here, before anything has moved.
+  if KEYS[4] then
+    redis.call('ZCARD', KEYS[4])
+    redis.call('LLEN', KEYS[5])
+  end
+end
 local refused = acks
 if acks > 0 then
   refused = acks - redis.call('HDEL', KEYS[1], unpack(ARGV, 2, acks + 1))
