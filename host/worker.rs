@@ -71,7 +71,15 @@ impl Worker {
     /// Runs one job and has its fate carried out.
     pub async fn process(&self, mut delivery: Delivery) {
         let settlement = match delivery.decode() {
-            Ok(job) => self.attempt(job, &mut delivery).await,
+            Ok(job) => {
+                delivery.drop_bytes();
+                let mut times = self.times.as_ref().map(|_| JobTimes::begin(&job.id));
+                let settlement = self.attempt(job, &delivery, times.as_mut()).await;
+                if let Some((all, times)) = self.times.as_ref().zip(times) {
+                    delivery.when_settled(all.of(times));
+                }
+                settlement
+            }
             Err(err) => malformed(&delivery, &err),
         };
         match settlement {
@@ -95,7 +103,7 @@ impl Worker {
         self.consumer.settle(delivery, settlement).await;
     }
 
-    async fn attempt(&self, job: Job, delivery: &mut Delivery) -> Settlement {
+    async fn attempt(&self, job: Job, delivery: &Delivery, times: Option<&mut JobTimes>) -> Settlement {
         let cancel = Cancel {
             draining: Arc::clone(&self.draining),
             stop: delivery.stop(),
@@ -117,11 +125,11 @@ impl Worker {
         };
         let queue = delivery.queue().as_str();
         let running = plugin.start();
-        let timed = self.times.as_ref().map(|times| (times, unix_ns()));
+        let began_ns = if times.is_some() { unix_ns() } else { 0 };
         let attempt = plugin.handler.attempt(turn, &job, queue, &cancel).await;
         drop(running);
-        if let Some((times, began_ns)) = timed {
-            delivery.when_settled(times.of(&job.id, began_ns, &attempt));
+        if let Some(times) = times {
+            times.ran(began_ns, &attempt);
         }
         log_attempt(&job, &plugin, &attempt);
         self.plugins.note(&plugin, &attempt.outcome);

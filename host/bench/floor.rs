@@ -29,14 +29,18 @@ pub(super) async fn sandbox(handler: &Arc<Handler>, template: &Template, concurr
     let mut running = JoinSet::new();
     for _ in 0..concurrency {
         let (handler, job, queue) = (Arc::clone(handler), template.job(0), template.queue.clone());
-        running.spawn(async move {
+        let guests = handler.guests().clone();
+        let repeat = async move {
             let (cancel, mut runs) = (Cancel::default(), 0_u64);
-            while began.elapsed() < FLOOR_TIME {
-                handler.run(&job, queue.as_str(), &cancel).await;
+            while began.elapsed() < FLOOR_TIME
+                && let Some(turn) = handler.turn(&cancel).await
+            {
+                handler.attempt(turn, &job, queue.as_str(), &cancel).await;
                 runs += 1;
             }
             runs
-        });
+        };
+        running.spawn_on(repeat, &guests);
     }
     let runs: u64 = running.join_all().await.into_iter().sum();
     per_s(runs, began.elapsed())

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
@@ -283,6 +284,12 @@ impl Plugins {
             tracing::info!(plugin = name, "plugin released; it serves again");
         }
         released
+    }
+
+    /// The threads on which attempts run.
+    #[must_use]
+    pub fn guests(&self) -> &Handle {
+        self.sandbox.guests()
     }
 
     /// Brings the table up to what the folder holds, whoever may still be writing to it.

@@ -1,10 +1,17 @@
-//! A loaded plugin: makes a fresh sandbox for every attempt and runs the handler in it.
+//! A loaded plugin: makes a sandbox for every attempt, a fresh one unless its manifest says otherwise, and runs the handler
+//! in it.
 
+use std::any::Any;
 use std::fmt;
 use std::num::NonZeroU32;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::block_in_place;
 use tokio_util::task::AbortOnDropHandle;
@@ -25,7 +32,6 @@ use super::verdict::{self, Facts, Returned};
 use super::warm::Warm;
 use crate::config::{Limit, Limits, Manifest};
 use crate::job::Job;
-use crate::outcome::Outcome;
 
 /// Bytes of a result from which on it is checked while other guests go on. A megabyte takes up to ten milliseconds.
 const LONG_RESULT_BYTES: usize = 256 * 1024;
@@ -119,6 +125,12 @@ impl Handler {
         !self.plugin.grants.http.is_empty()
     }
 
+    /// The threads on which its attempts run.
+    #[must_use]
+    pub fn guests(&self) -> &Handle {
+        &self.sandbox.guests
+    }
+
     /// The right to an attempt now, if the plugin may run once more.
     #[must_use]
     pub fn try_turn(&self) -> Option<Turn> {
@@ -147,43 +159,54 @@ impl Handler {
         }
     }
 
-    /// Runs one attempt at `job`, which was found on `queue`, as soon as the plugin may run once more.
+    /// Runs one attempt at `job`, which was found on `queue`, as soon as the plugin may run once more. Called from
+    /// anywhere; dropping the future ends the attempt.
     pub async fn run(&self, job: &Job, queue: &str, cancel: &Cancel) -> Attempt {
-        match self.turn(cancel).await {
-            Some(turn) => self.attempt(turn, job, queue, cancel).await,
-            None => Attempt::cancelled(),
+        let Some(turn) = self.turn(cancel).await else {
+            return Attempt::cancelled();
+        };
+        let Some((errand, seat)) = self.prepare(turn, job, queue, cancel).await else {
+            return Attempt::cancelled();
+        };
+        let deadline = errand.deadline;
+        let running = self.sandbox.guests.spawn(errand.run_anywhere(seat));
+        match AbortOnDropHandle::new(running).await {
+            Ok(attempt) => attempt,
+            Err(err) => match err.try_into_panic() {
+                Ok(panic) => self.panicked(&*panic, job.next_attempt(), deadline, cancel),
+                // The threads are shut down.
+                Err(_) => Attempt::cancelled(),
+            },
         }
     }
 
-    /// Runs one attempt on the guest threads, in a fresh sandbox unless the manifest says `reuse`. Dropping the future ends it.
+    /// The same for who has the turn and is on a guest thread already: there it runs, without a task of its own.
     pub async fn attempt(&self, turn: Turn, job: &Job, queue: &str, cancel: &Cancel) -> Attempt {
-        let Some(seat) = self.seat(cancel).await else {
+        let Some((errand, seat)) = self.prepare(turn, job, queue, cancel).await else {
             return Attempt::cancelled();
         };
+        let deadline = errand.deadline;
+        // A panic of the host's is this attempt's failure alone.
+        let running = AssertUnwindSafe(errand.run_anywhere(seat)).catch_unwind();
+        running
+            .await
+            .unwrap_or_else(|panic| self.panicked(&*panic, job.next_attempt(), deadline, cancel))
+    }
+
+    /// All that an attempt needs; none if the host stops first.
+    async fn prepare(&self, turn: Turn, job: &Job, queue: &str, cancel: &Cancel) -> Option<(Errand, Seat)> {
+        let seat = self.seat(cancel).await?;
         let limit = job.timeout().min(self.plugin.limits.time(Limit::Timeout));
-        let deadline = Deadline::start(limit);
         let errand = Errand {
             sandbox: Arc::clone(&self.sandbox),
             loaded: Arc::clone(&self.loaded),
             plugin: Arc::clone(&self.plugin),
             job: guest_job(job, queue),
-            deadline,
+            deadline: Deadline::start(limit),
             cancel: cancel.clone(),
+            _turn: turn,
         };
-        let (place, large, attempt) = (seat.place.clone(), self.sandbox.large.clone(), job.next_attempt());
-        let running = self.sandbox.guests.spawn(async move {
-            let attempt = async move {
-                let attempt = errand.run(seat).await;
-                // Only now: wherever it ran, its sandbox was its own until here.
-                drop(turn);
-                attempt
-            };
-            place.run(Box::pin(attempt), large).await
-        });
-        match AbortOnDropHandle::new(running).await {
-            Ok(done) => done,
-            Err(err) => self.lost(err, attempt, deadline, cancel),
-        }
+        Some((errand, seat))
     }
 
     /// Somewhere to run: what an attempt before has left, or a place for a fresh instance. None if the host stops first.
@@ -199,28 +222,33 @@ impl Handler {
         let slots = if let Ok(slots) = Arc::clone(slots).try_acquire_many_owned(self.loaded.slots) {
             slots
         } else {
-            // Nobody waits for those that wait for work.
+            let mut acquiring = pin!(Arc::clone(slots).acquire_many_owned(self.loaded.slots));
+            // In the queue first: from then on no instance is kept.
+            let acquired = futures::poll!(acquiring.as_mut());
             self.sandbox.kept.clear();
-            let slots = Arc::clone(slots).acquire_many_owned(self.loaded.slots);
-            cancel.stop.run_until_cancelled(slots).await?.ok()?
+            let slots = match acquired {
+                Poll::Ready(slots) => slots,
+                Poll::Pending => tokio::select! {
+                    biased;
+                    () = cancel.draining.cancelled() => return None,
+                    () = cancel.stop.cancelled() => return None,
+                    slots = acquiring => slots,
+                },
+            };
+            slots.ok()?
         };
         let (place, warm) = (Place::default(), None);
         Some(Seat { warm, place, slots })
     }
 
-    /// What became of an attempt whose task did not end by itself: a panic in the host, or the sandbox shut down.
-    fn lost(&self, err: tokio::task::JoinError, attempt: u32, deadline: Deadline, cancel: &Cancel) -> Attempt {
+    /// What becomes of an attempt in which the host itself fails.
+    fn panicked(&self, panic: &(dyn Any + Send), attempt: u32, deadline: Deadline, cancel: &Cancel) -> Attempt {
         let report = Report {
             duration: deadline.elapsed(),
             ..Report::default()
         };
-        let outcome = match err.try_into_panic() {
-            Ok(panic) => {
-                let facts = facts(&self.plugin, attempt, deadline.limit(), cancel, &report);
-                verdict::host_panic(&*panic, &facts)
-            }
-            Err(_) => Outcome::Cancelled,
-        };
+        let facts = facts(&self.plugin, attempt, deadline.limit(), cancel, &report);
+        let outcome = verdict::host_panic(panic, &facts);
         Attempt { outcome, report }
     }
 }
@@ -233,7 +261,7 @@ struct Seat {
     slots: OwnedSemaphorePermit,
 }
 
-/// One attempt, on its way to a guest thread.
+/// One attempt, ready to run on a guest thread.
 struct Errand {
     sandbox: Arc<Inner>,
     loaded: Arc<Loaded>,
@@ -241,9 +269,17 @@ struct Errand {
     job: GuestJob,
     deadline: Deadline,
     cancel: Cancel,
+    /// Last: whoever takes the turn next finds nothing left of this.
+    _turn: Turn,
 }
 
 impl Errand {
+    /// Runs it here, and from when it grows large on among others like it.
+    async fn run_anywhere(self, seat: Seat) -> Attempt {
+        let (place, large) = (seat.place.clone(), self.sandbox.large.clone());
+        place.run(Box::pin(self.run(seat)), large).await
+    }
+
     async fn run(self, seat: Seat) -> Attempt {
         let (deadline, cancel) = (self.deadline, &self.cancel);
         let _running = self.sandbox.ticker.running();
@@ -264,7 +300,8 @@ impl Errand {
             called = cpu.measure(call) => called,
             denied = egress::refused(refused) => Err(denied.into()),
             () = cancel.stop.cancelled() => Err(Interrupt::Stopped.into()),
-            () = tokio::time::sleep(deadline.remaining()) => Err(Interrupt::TimedOut.into()),
+            // A timer is set only for one that waits.
+            () = async { tokio::time::sleep(deadline.remaining()).await } => Err(Interrupt::TimedOut.into()),
         };
         let report = store.data().report();
         let returned: Returned = match called {
@@ -299,19 +336,19 @@ impl Errand {
     /// Keeps an instance for another attempt, or takes it apart.
     fn keep(&self, used: (Warm, OwnedSemaphorePermit)) {
         let warm = &used.0;
-        if warm.served < self.plugin.reuse.get() && !warm.store.data().place.is_large() {
+        let state = warm.store.data();
+        if warm.served < self.plugin.reuse.get() && !state.place.is_large() && self.sandbox.shared.commons.has_half() {
             self.sandbox.kept.put(used, &self.sandbox.slots);
         }
     }
 }
 
-fn facts<'a>(plugin: &'a Plugin, attempt: u32, limit: Duration, cancel: &Cancel, report: &'a Report) -> Facts<'a> {
-    let draining = cancel.draining.is_cancelled();
+fn facts<'a>(plugin: &'a Plugin, attempt: u32, limit: Duration, cancel: &'a Cancel, report: &'a Report) -> Facts<'a> {
     Facts {
         plugin,
         attempt,
         limit,
-        draining,
+        cancel,
         report,
     }
 }

@@ -75,6 +75,11 @@ impl Commons {
                 .is_ok()
     }
 
+    /// Whether at least half of what goes to who asks first is there to be asked for.
+    pub(super) fn has_half(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) <= self.total / 4
+    }
+
     fn give_back(&self, bytes: usize) {
         if bytes > 0 {
             self.taken.fetch_sub(bytes, Ordering::Relaxed);

@@ -255,6 +255,13 @@ impl Sandbox {
         load::examine(&self.inner.engine, self.outside.as_ref(), bytes, digest, limits)
     }
 
+    /// The threads on which guests run, in turns. What is spawned there may wait as long as it likes, and compute no
+    /// longer than a guest may.
+    #[must_use]
+    pub fn guests(&self) -> &Handle {
+        &self.inner.guests
+    }
+
     /// What attempts may take, where no manifest says otherwise.
     #[must_use]
     pub fn limits(&self) -> &Limits {

@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use super::attempt::Report;
+use super::attempt::{Cancel, Report};
 use super::bindings::exports::kiln::job::handler::Failure as Answer;
 use super::deadline::Interrupt;
 use super::egress::Denied;
@@ -29,8 +29,8 @@ pub(super) struct Facts<'a> {
     pub(super) attempt: u32,
     /// The time it had.
     pub(super) limit: Duration,
-    /// Whether the host was shutting down.
-    pub(super) draining: bool,
+    /// What told whether the host was shutting down.
+    pub(super) cancel: &'a Cancel,
     pub(super) report: &'a Report,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Facts<'a> {
 pub(super) fn judge(returned: Returned, facts: &Facts<'_>) -> Outcome {
     match returned {
         Ok(Ok(result)) => completed(result, facts),
-        Ok(Err(Answer::Retry(_) | Answer::RetryAfter(_))) if facts.draining => Outcome::Cancelled,
+        Ok(Err(Answer::Retry(_) | Answer::RetryAfter(_))) if facts.cancel.draining.is_cancelled() => Outcome::Cancelled,
         Ok(Err(Answer::Retry(message))) => facts.failed(FailureKind::Error, message, RetryHint::ByPolicy),
         Ok(Err(Answer::RetryAfter((message, ms)))) => facts.failed(
             FailureKind::Error,
@@ -220,7 +220,7 @@ mod tests {
             plugin: &plugin,
             attempt: 2,
             limit,
-            draining: false,
+            cancel: &Cancel::default(),
             report: &report,
         };
         let panic = std::panic::catch_unwind(|| panic!("index {} out of range", 7)).unwrap_err();

@@ -1,8 +1,8 @@
 //! Instances that serve more than one attempt, where a plugin's manifest says `reuse`: its operator gives up isolation
 //! between those attempts, and gets starts that cost nothing.
 //!
-//! An instance is kept only after an answer, only while it is small, and only while nobody waits for its slots: what
-//! traps, is interrupted or grows large goes as a fresh one does.
+//! An instance is kept only after an answer, only while it is small, and only while nobody waits for its slots or is short
+//! of memory: what traps, is interrupted or grows large goes as a fresh one does.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,6 +58,10 @@ impl Kept {
         // Nobody who wants an instance waits for one to be taken apart.
         drop(waiting);
         drop(oldest);
+        if slots.available_permits() == 0 {
+            // Somebody has come to wait in between, and may have cleared what was there before.
+            self.clear();
+        }
     }
 
     /// Lets go of all instances.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
@@ -16,6 +17,7 @@ pub(super) async fn fetch(
     consumer: &Arc<Consumer>,
     worker: &Arc<Worker>,
     attempts: &TaskTracker,
+    guests: &Handle,
 ) {
     let permits = usize::try_from(settings.concurrency.get()).unwrap_or(Semaphore::MAX_PERMITS);
     let permits = Arc::new(Semaphore::new(permits));
@@ -36,10 +38,12 @@ pub(super) async fn fetch(
         for delivery in deliveries {
             let worker = Arc::clone(worker);
             let permit = free.split(1);
-            attempts.spawn(async move {
+            // Where its guest runs, so that no job changes threads on its way.
+            let line = async move {
                 worker.process(delivery).await;
                 drop(permit);
-            });
+            };
+            attempts.spawn_on(line, guests);
         }
         drop(free);
         if idle {

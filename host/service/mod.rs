@@ -101,7 +101,7 @@ pub async fn run(
 ) -> Result<Drained, QueueError> {
     let queues: Vec<_> = settings.queues.iter().map(|(queue, _)| queue.clone()).collect();
     let consumer = Arc::new(Consumer::join(store.clone(), queues, settings.lease).await?);
-    let draining = CancellationToken::new();
+    let (draining, guests) = (CancellationToken::new(), plugins.guests().clone());
     let (plugins_of, unknown) = (Arc::clone(&plugins), settings.unknown);
     let worker = Worker::new(Arc::clone(&consumer), plugins_of, unknown, draining.clone());
     let worker = Arc::new(worker.with_times(settings.times.clone()));
@@ -133,7 +133,7 @@ pub async fn run(
         loops.spawn(stop_when_idle(store, Arc::clone(&consumer), stop.clone()));
     }
     let attempts = TaskTracker::new();
-    until(stop, fetch::fetch(&settings, &consumer, &worker, &attempts)).await;
+    until(stop, fetch::fetch(&settings, &consumer, &worker, &attempts, &guests)).await;
 
     let stopped = Instant::now();
     let ended = drain(&attempts, &consumer, &draining, settings.grace).await;
