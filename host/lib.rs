@@ -1,19 +1,20 @@
 //! Kiln runs background jobs as sandboxed WebAssembly components.
 //!
-//! One job is one straight line, and [`worker`] reads that way:
+//! One job is one straight line, and [`worker`] reads that way. It tells, too, where the time goes:
 //!
 //! ```text
 //! consumer.fetch(n)            ready → in flight, one script, as many as there are free permits
 //! delivery.decode()            bytes → job
 //! plugins.resolve(name)        job name → handler, held across reloads by whoever runs it
-//! handler.run(job)             a fresh sandbox: memory cap, deadline, grants → outcome
+//! handler.attempt(job)         a fresh sandbox: memory cap, deadline, grants → outcome
 //! retry::settle(job, outcome)  outcome → settlement; pure
 //! consumer.settle(delivery)    takes the delivery: it cannot be settled twice
 //! ```
 //!
-//! Dependencies run downwards only: `job`, `outcome`, `config` and `line` know nobody; [`queue`] alone knows the redis crate,
-//! [`sandbox`] alone wasmtime, [`plugins`] alone notify, `cli` alone clap; [`service`] starts and stops the loops. `bench` measures
-//! all of it, and only `cli` knows it.
+//! Dependencies run downwards only, each of these on none but those before it: `line`, `file`, [`outcome`], [`job`],
+//! [`config`], [`retry`], then [`queue`] and [`sandbox`], which know nothing of each other, [`plugins`], [`worker`],
+//! [`service`], `bench`. [`project`], for the authors of handlers, depends on none of them. `cli` knows all. [`queue`] alone
+//! owns the redis crate, [`sandbox`] alone wasmtime, [`project`] alone wit-bindgen and wit-component, `cli` alone clap.
 
 #![cfg_attr(
     test,

@@ -5,10 +5,12 @@
 //! Guests run on threads of their own, as many as there are cores, and share them in turns of a tick; those that have grown
 //! large go on to other threads, because one instruction may write all their memory. Their HTTP has threads of its
 //! own again, because servers may be hostile, too. The host's threads never do anything for a guest: heartbeats and
-//! settlement go on whatever guests do.
+//! settlement go on whatever guests do. What belongs to one job alone, to decode it and to decide about it, is done on its
+//! guest's thread: a job that changed threads would pay for waking them.
 //!
-//! Absent on purpose: a store that outlives an attempt (its memory would carry one job's data to the next), names looked
-//! up by string per job (linked once, at load), files and sockets (linked, because runtimes import them; but empty).
+//! Absent on purpose: a store that outlives an attempt, unless its operator says `reuse` (its memory carries one job's data
+//! to the next), names looked up by string per job (linked once, at load), files and sockets (linked, because runtimes
+//! import them; but empty).
 
 mod attempt;
 mod bindings;
