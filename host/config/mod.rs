@@ -25,8 +25,10 @@ pub use retry::{Backoff, RetryPolicy, RetryWish};
 pub use wishes::LimitWishes;
 
 /// Bytes of a used memory that are reset by writing instead of being given back to the system. It covers all of a small
-/// guest, whose sandbox then costs a third; it stays resident for every slot of the pool that was ever used.
-pub const KEEP_RESIDENT_BYTES: usize = 256 * 1024;
+/// guest with the megabyte of stack that most compilers choose: to write all of that takes a third of the time that the
+/// system takes to give a few pages of it anew. It stays resident for every slot of the pool that was ever used by such
+/// a guest.
+pub const KEEP_RESIDENT_BYTES: usize = 1280 * 1024;
 
 /// Sandboxes beyond `concurrency`: so that a component that takes several runs even where one attempt at once is allowed.
 pub const SPARE_SLOTS: u32 = 8;
