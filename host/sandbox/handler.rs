@@ -286,9 +286,12 @@ impl Errand {
         let (mut store, known, served) = self.store(seat.place, seat.warm);
         let (cpu, refused) = (store.data().cpu.clone(), store.data().egress.refused());
         let call = Box::pin(async {
-            let handler = match known {
-                Some(handler) => handler,
-                None => self.loaded.pre.instantiate_async(&mut store).await?,
+            let handler = if let Some(handler) = known {
+                handler
+            } else {
+                let handler = self.loaded.pre.instantiate_async(&mut store).await?;
+                store.data_mut().holdings.started();
+                handler
             };
             store.data_mut().instantiate = Some(deadline.elapsed());
             let answer = handler.kiln_job_handler().call_handle(&mut store, &self.job).await?;
@@ -337,7 +340,8 @@ impl Errand {
     fn keep(&self, used: (Warm, OwnedSemaphorePermit)) {
         let warm = &used.0;
         let state = warm.store.data();
-        if warm.served < self.plugin.reuse.get() && !state.place.is_large() && self.sandbox.shared.commons.has_half() {
+        let small = !state.holdings.has_grown_large() && self.sandbox.shared.commons.has_half();
+        if warm.served < self.plugin.reuse.get() && small {
             self.sandbox.kept.put(used, &self.sandbox.slots);
         }
     }

@@ -102,6 +102,8 @@ pub(super) struct Holdings {
     common: usize,
     elements: usize,
     peak: usize,
+    /// Linear memory once it was instantiated, in bytes.
+    at_start: usize,
     /// What the growth under way adds, to take back should it fail.
     adding: usize,
 }
@@ -120,8 +122,19 @@ impl Holdings {
             common: 0,
             elements: 0,
             peak: 0,
+            at_start: 0,
             adding: 0,
         }
+    }
+
+    /// What is held now is what the instance starts with.
+    pub(super) fn started(&mut self) {
+        self.at_start = self.memory;
+    }
+
+    /// Whether so much has come to what the instance started with that it is not to be kept.
+    pub(super) fn has_grown_large(&self) -> bool {
+        self.memory - self.at_start.min(self.memory) > LARGE_MEMORY_BYTES
     }
 
     /// The most memory held at once, in bytes.

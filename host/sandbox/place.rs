@@ -50,7 +50,10 @@ impl Place {
             Poll::Pending if self.0.load(Ordering::Relaxed) == WANTED => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         });
-        if let Some(done) = here.await {
+        // An instance that is used again may be large already.
+        if !self.is_large()
+            && let Some(done) = here.await
+        {
             return done;
         }
         self.0.store(LARGE, Ordering::Relaxed);

@@ -40,7 +40,7 @@ pub(super) struct State {
     pub(super) instantiate: Option<Duration>,
     pub(super) cpu: CpuTime,
     pub(super) place: Place,
-    holdings: Holdings,
+    pub(super) holdings: Holdings,
     stdout: Tail,
     stderr: Tail,
     wasi: WasiCtx,

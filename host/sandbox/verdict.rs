@@ -120,7 +120,11 @@ fn fault(err: &wasmtime::Error, facts: &Facts<'_>) -> (FailureKind, String) {
         let message = last_words(&facts.report.stderr.text).filter(|_| *code != 0);
         return (
             FailureKind::Trap,
-            message.unwrap_or_else(|| format!("called exit({code})")),
+            // WASI tells success from failure, and no more.
+            message.unwrap_or_else(|| match code {
+                0 => "called exit, with success, before it had answered".to_owned(),
+                _ => "called exit, with a failure".to_owned(),
+            }),
         );
     }
     if let Some((limit, what)) = engine_bound(err) {
@@ -132,6 +136,12 @@ fn fault(err: &wasmtime::Error, facts: &Facts<'_>) -> (FailureKind, String) {
         Some(Trap::UnreachableCodeReached) | None => last_words(&facts.report.stderr.text)
             .or_else(|| err.downcast_ref::<Trap>().copied().map(plain))
             .unwrap_or_else(|| err.root_cause().to_string()),
+        Some(Trap::MemoryOutOfBounds) => {
+            format!(
+                "{}: a wild pointer, or more stack than it is linked with",
+                plain(Trap::MemoryOutOfBounds)
+            )
+        }
         Some(trap) => plain(*trap),
     };
     (FailureKind::Trap, message)
