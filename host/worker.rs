@@ -1,6 +1,9 @@
 //! The line of one job: decode, resolve, run, decide, settle.
 //!
-//! Knows nothing about Redis keys or Wasm engines, and starts nothing: `service` calls it once for each delivery.
+//! Knows nothing about Redis keys or Wasm engines, and starts nothing: `service` calls it once for each delivery, on the
+//! thread on which the handler then runs.
+//!
+#![doc = include_str!("worker/performance.md")]
 
 mod times;
 

@@ -12,7 +12,7 @@ use clap::Args;
 use super::plugin::SandboxArgs;
 use super::{inspect, printable, tell, told};
 use crate::plugins::read_manifest;
-use crate::project::{BUILD, Changes, Project};
+use crate::project::{BUILD, Changes, Project, ProjectError};
 use crate::sandbox::Sandbox;
 
 /// Build a handler from its source
@@ -45,6 +45,14 @@ pub(super) struct BuildArgs {
 }
 
 impl BuildArgs {
+    fn project(&self) -> Result<Project, ProjectError> {
+        let world = self.world.as_deref();
+        match self.core {
+            Some(_) => Project::open_for_core(&self.dir, world),
+            None => Project::open(&self.dir, world),
+        }
+    }
+
     /// Where the result goes.
     fn folder(&self, project: &Project) -> PathBuf {
         self.into.clone().unwrap_or_else(|| project.dir().join(BUILD))
@@ -56,7 +64,7 @@ pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     if !args.watch {
         return once(args, &sandbox);
     }
-    let project = Project::open(&args.dir, args.world.as_deref())?;
+    let project = args.project()?;
     let mut changes = Changes::of(&project, &args.folder(&project), args.core.as_deref())?;
     loop {
         // What is wrong now may be right after the next change.
@@ -70,7 +78,7 @@ pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
 
 fn once(args: &BuildArgs, sandbox: &Sandbox) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let project = Project::open(&args.dir, args.world.as_deref())?;
+    let project = args.project()?;
     let component = match &args.core {
         Some(core) => project.componentize(core)?,
         None => project.build()?,
@@ -78,13 +86,16 @@ fn once(args: &BuildArgs, sandbox: &Sandbox) -> anyhow::Result<ExitCode> {
     let took = started.elapsed();
     let manifest = read_manifest(&project.manifest().with_extension("wasm"))?;
     let found = sandbox.inspect(&component, &manifest)?;
+    let language = project.language().map(|language| language.to_string());
+    let core = args.core.as_ref().map(|core| printable(&core.display().to_string()));
+    let source = core.or(language).unwrap_or_default();
     let mut out = stdout().lock();
     writeln!(
         out,
         "{}: {}, from {} in {:.1} s",
         printable(project.name()),
         ByteSize(component.len() as u64),
-        project.language(),
+        source,
         took.as_secs_f64()
     )?;
     inspect::show_briefly(&mut out, &found, &manifest)?;

@@ -34,7 +34,7 @@ fn language() -> impl TypedValueParser<Value = Language> {
 
 pub(super) fn new(args: &NewArgs) -> anyhow::Result<ExitCode> {
     let folder = create(&args.parent, &args.name, args.lang).map_err(|err| match err {
-        ProjectError::Name(_) | ProjectError::Exists(_) => Usage(err.to_string()).into(),
+        ProjectError::Name(_) | ProjectError::Reserved(_) | ProjectError::Exists(_) => Usage(err.to_string()).into(),
         err => anyhow::Error::from(err),
     })?;
     let folder = folder.display().to_string();

@@ -11,21 +11,6 @@ use super::tool::Tool;
 use super::{Project, ProjectError, wit};
 
 /// C has no file that names a project: its manifest does, or else its folder.
-pub(super) fn name(dir: &Path) -> Result<String, ProjectError> {
-    let entries = fs::read_dir(dir).map_err(ProjectError::file(dir))?;
-    let manifests: Vec<_> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| is(path, "toml"))
-        .collect();
-    let named = match manifests.as_slice() {
-        [manifest] => manifest.file_stem(),
-        _ => dir.file_name(),
-    };
-    let name = named.map(|name| name.to_string_lossy().into_owned());
-    name.ok_or_else(|| ProjectError::NoLanguage(dir.to_owned()))
-}
-
 fn is(path: &Path, end: &str) -> bool {
     path.extension().is_some_and(|found| found == end)
 }

@@ -9,7 +9,7 @@ use std::process::ExitStatus;
 pub enum ProjectError {
     /// A name that not every language's tools, and not Redis' users, would take.
     #[error(
-        "a handler's name is made of lower-case letters, digits and hyphens, begins with a letter, ends with none of the hyphens and has at most 64 characters: {0:?} does not"
+        "a handler's name is made of at most 64 lower-case letters, digits and hyphens, begins with a letter and ends with no hyphen: {0:?} does not do"
     )]
     Name(String),
     /// A name that cannot be that of a file.
@@ -23,6 +23,9 @@ pub enum ProjectError {
         /// Its name, as it says itself.
         name: String,
     },
+    /// A name that the language's tools have another use for.
+    #[error("{0:?} means something else to the language's tools; choose another name")]
+    Reserved(String),
     /// There is something already.
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),
@@ -49,7 +52,7 @@ pub enum ProjectError {
         install: String,
     },
     /// A program of the toolchain could not be started.
-    #[error("cannot run {}: {source}", program.display())]
+    #[error("cannot run {}", program.display())]
     Start {
         /// The program.
         program: PathBuf,
@@ -73,7 +76,7 @@ pub enum ProjectError {
         why: String,
     },
     /// A file or folder could not be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}", path.display())]
     File {
         /// Which one.
         path: PathBuf,

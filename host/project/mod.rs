@@ -29,6 +29,9 @@ pub use watch::Changes;
 /// The folder of a project that holds what is built from it.
 pub const BUILD: &str = "build";
 
+/// What a handler implements that is written by hand or by bindings.
+const WORLD: &str = "job-handler";
+
 /// Longer names make file names, keys and log lines that are hard to read.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -40,7 +43,8 @@ const UNFINISHED: &str = ".kiln-build-";
 pub struct Project {
     dir: PathBuf,
     name: String,
-    language: Language,
+    /// None where another toolchain builds.
+    language: Option<Language>,
     world: String,
 }
 
@@ -58,8 +62,23 @@ impl Project {
             Language::JavaScript | Language::TypeScript => script::name(&dir),
             Language::Python => python::name(&dir),
             Language::Go => go::name(&dir),
-            Language::C => c::name(&dir),
+            Language::C => name_by_files(&dir),
         }?;
+        Self::new(dir, name, Some(language), world.unwrap_or(language.world()))
+    }
+
+    /// The same for a folder whose core module another toolchain builds, from whatever language. It is called as the one
+    /// manifest that lies in it, or as the folder.
+    ///
+    /// # Errors
+    /// When its name cannot be told.
+    pub fn open_for_core(dir: &Path, world: Option<&str>) -> Result<Self, ProjectError> {
+        let dir = fs::canonicalize(dir).map_err(ProjectError::file(dir))?;
+        let name = name_by_files(&dir)?;
+        Self::new(dir, name, None, world.unwrap_or(WORLD))
+    }
+
+    fn new(dir: PathBuf, name: String, language: Option<Language>, world: &str) -> Result<Self, ProjectError> {
         if !is_plain(&name) {
             return Err(ProjectError::Unplain { dir, name });
         }
@@ -67,7 +86,7 @@ impl Project {
             dir,
             name,
             language,
-            world: world.unwrap_or(language.world()).to_owned(),
+            world: world.to_owned(),
         })
     }
 
@@ -77,9 +96,9 @@ impl Project {
         &self.name
     }
 
-    /// What it is written in.
+    /// What it is written in, as far as it is known.
     #[must_use]
-    pub fn language(&self) -> Language {
+    pub fn language(&self) -> Option<Language> {
         self.language
     }
 
@@ -95,11 +114,12 @@ impl Project {
     /// When a part of the toolchain is missing or fails.
     pub fn build(&self) -> Result<Vec<u8>, ProjectError> {
         match self.language {
-            Language::Rust => rust::build(self),
-            Language::JavaScript | Language::TypeScript => script::build(self),
-            Language::Python => python::build(self),
-            Language::Go => go::build(self),
-            Language::C => c::build(self),
+            Some(Language::Rust) => rust::build(self),
+            Some(Language::JavaScript | Language::TypeScript) => script::build(self),
+            Some(Language::Python) => python::build(self),
+            Some(Language::Go) => go::build(self),
+            Some(Language::C) => c::build(self),
+            None => Err(ProjectError::NoLanguage(self.dir.clone())),
         }
     }
 
@@ -108,8 +128,15 @@ impl Project {
     /// # Errors
     /// When it does not fit the contract.
     pub fn componentize(&self, core: &Path) -> Result<Vec<u8>, ProjectError> {
-        let core = fs::read(core).map_err(ProjectError::file(core))?;
-        wit::Contract::read(&self.dir, &self.world)?.component(&core)
+        let bytes = fs::read(core).map_err(ProjectError::file(core))?;
+        match bytes.get(..8) {
+            Some(b"\0asm\x01\0\0\0") => wit::Contract::read(&self.dir, &self.world)?.component(&bytes),
+            Some(b"\0asm\x0d\0\x01\0") => {
+                let why = "is a component already, which needs no more than to be put into the plugin folder";
+                Err(ProjectError::description(core, why))
+            }
+            _ => Err(ProjectError::description(core, "is no WebAssembly module")),
+        }
     }
 
     /// The operator's side of the handler, which may be missing.
@@ -153,6 +180,22 @@ impl Project {
         fs::create_dir_all(&work).map_err(ProjectError::file(&work))?;
         Ok(work)
     }
+}
+
+/// The name of a project whose tools know none: that of the only manifest in it, else the folder's.
+fn name_by_files(dir: &Path) -> Result<String, ProjectError> {
+    let entries = fs::read_dir(dir).map_err(ProjectError::file(dir))?;
+    let manifests: Vec<_> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
+        .collect();
+    let named = match manifests.as_slice() {
+        [manifest] => manifest.file_stem(),
+        _ => dir.file_name(),
+    };
+    let name = named.map(|name| name.to_string_lossy().into_owned());
+    name.ok_or_else(|| ProjectError::NoLanguage(dir.to_owned()))
 }
 
 /// Whether a name can be that of a file in any folder.

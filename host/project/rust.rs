@@ -29,7 +29,13 @@ pub(super) fn name(dir: &Path) -> Result<String, ProjectError> {
 
 pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
     let cargo = Tool::named("cargo", &project.dir, INSTALL)?;
-    provide_target(project)?;
+    require_target(project)?;
+    if let Some(set) = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS"]
+        .into_iter()
+        .find(|name| std::env::var_os(name).is_some())
+    {
+        tracing::warn!("{set} takes the place of the flags in .cargo/config.toml, the small stack among them");
+    }
     // Its messages tell what it made and where, wherever that is configured to be.
     let messages = cargo
         .args(["build", "--release", "--lib", "--target", TARGET])
@@ -53,7 +59,7 @@ fn component(message: &str) -> Option<PathBuf> {
     files.find(|file| file.extension().is_some_and(|end| end == "wasm"))
 }
 
-fn provide_target(project: &Project) -> Result<(), ProjectError> {
+fn require_target(project: &Project) -> Result<(), ProjectError> {
     // The compiler that cargo will use.
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let libraries = Tool::named(&rustc, &project.dir, INSTALL)?

@@ -1,5 +1,6 @@
 //! Builds JavaScript and TypeScript: esbuild makes one file of it, componentize-qjs links that with `QuickJS`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,9 @@ use serde::Deserialize;
 
 use super::tool::Tool;
 use super::{Project, ProjectError, wit};
+
+/// The interface that a handler exports, as JavaScript calls it.
+const EXPORT: &str = "handler";
 
 #[derive(Deserialize)]
 struct Package {
@@ -56,7 +60,7 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
 
 /// Makes one file of the handler and all that it imports.
 fn bundle(project: &Project) -> Result<PathBuf, ProjectError> {
-    let bundle = project.work()?.join("bundle.js");
+    let (bundle, meta) = (project.work()?.join("bundle.js"), project.work()?.join("bundle.json"));
     // What the kit gives a handler that the engine lacks, such as timers.
     let globals = Path::new("kiln/globals.js");
     let inject = project.dir.join(globals).is_file();
@@ -71,13 +75,34 @@ fn bundle(project: &Project) -> Result<PathBuf, ProjectError> {
         .arg("--define:process.env.NODE_ENV=\"production\"")
         .args(["--sourcemap=external", "--sources-content=false"])
         .arg(format!("--outfile={}", bundle.display()))
+        .arg(format!("--metafile={}", meta.display()))
         .run()?;
+    let main = project.dir.join(main(&project.dir)?);
+    if !exports(&meta)?.iter().any(|name| name == EXPORT) {
+        let why = format!("exports no `{EXPORT}`; the contract asks for `export const {EXPORT} = …`");
+        return Err(ProjectError::description(&main, &why));
+    }
     // With it the kit tells where in the author's own files something was thrown.
     let read = |path: &Path| fs::read_to_string(path).map_err(ProjectError::file(path));
     let map = serde_json::Value::String(read(&bundle.with_extension("js.map"))?);
     let text = format!("{}\nglobalThis.kilnSourceMap = {map};\n", read(&bundle)?);
     fs::write(&bundle, text).map_err(ProjectError::file(&bundle))?;
     Ok(bundle)
+}
+
+/// What a bundle exports, as esbuild tells.
+fn exports(meta: &Path) -> Result<Vec<String>, ProjectError> {
+    #[derive(Deserialize)]
+    struct Meta {
+        outputs: BTreeMap<String, Output>,
+    }
+    #[derive(Deserialize)]
+    struct Output {
+        exports: Vec<String>,
+    }
+    let text = fs::read_to_string(meta).map_err(ProjectError::file(meta))?;
+    let told: Meta = serde_json::from_str(&text).map_err(|err| ProjectError::description(meta, &err))?;
+    Ok(told.outputs.into_values().flat_map(|output| output.exports).collect())
 }
 
 /// A program that the project's own packages bring.

@@ -20,6 +20,14 @@ pub fn create(parent: &Path, name: &str, language: Language) -> Result<PathBuf, 
     if !is_name(name) {
         return Err(ProjectError::Name(name.to_owned()));
     }
+    // The crate of the kit, and the folder in which Go looks for copies of packages.
+    if matches!(
+        (language, name),
+        (Language::Rust, "kiln-handler") | (Language::Go, "vendor")
+    ) {
+        return Err(ProjectError::Reserved(name.to_owned()));
+    }
+    fs::metadata(parent).map_err(ProjectError::file(parent))?;
     let folder = parent.join(name);
     if folder.exists() {
         return Err(ProjectError::Exists(folder));

@@ -50,7 +50,8 @@ test("a handler's answer is put in the contract's terms", () => {
     assert.throws(() => run(failing(new Retry("r", { afterMs: 1.5 }))), { tag: "retry-after", val: ["r", 2] });
     assert.throws(() => run(failing(new Retry("r", { afterMs: -1 }))), { tag: "retry-after", val: ["r", 0] });
     assert.throws(() => run(failing(new Permanent("p\ud800"))), { tag: "permanent", val: "p\ufffd" });
-    assert.throws(() => run(() => () => 1), { name: "TypeError", message: "a function is no result: JSON has none" });
+    assert.throws(() => run(() => () => 1), { tag: "permanent", val: "result: a function is no JSON value" });
+    assert.throws(() => run(() => 1n), { tag: "permanent" });
 });
 
 test("an attempt sees its job", async () => {

@@ -68,8 +68,14 @@ function jobOf(record) {
 export function toJson(result) {
     if (result === undefined || result === null) return undefined;
     if (result instanceof RawJson) return result.text.toWellFormed();
-    const text = JSON.stringify(result);
-    if (text === undefined) throw new TypeError(`a ${typeof result} is no result: JSON has none`);
+    let text;
+    try {
+        text = JSON.stringify(result);
+    } catch (err) {
+        // A cycle, or a BigInt: no better the next time.
+        throw new Permanent(`result: ${err instanceof Error ? err.message : err}`, { cause: err });
+    }
+    if (text === undefined) throw new Permanent(`result: a ${typeof result} is no JSON value`);
     return text;
 }
 

@@ -83,8 +83,9 @@ def handler(handle: Handle) -> Handle:
     so is one for which a dataclass's `__post_init__` raises ValueError. Unknown keys are ignored.
 
     What it returns is the job's result: a dataclass, whatever `json.dumps` takes, `kiln.Raw` for JSON text to be
-    passed on untouched, or None for no result. It fails by raising `Retry` or `Permanent`; any other exception is a
-    crash, reported with its traceback and tried again by the retry policy.
+    passed on untouched, or None for no result; what JSON cannot have is a permanent failure. It fails by raising
+    `Retry` or `Permanent`; any other exception is a crash, reported with its traceback and tried again by the retry
+    policy.
     """
     global _registered
     if inspect.iscoroutinefunction(handle):
@@ -99,7 +100,12 @@ def handler(handle: Handle) -> Handle:
 
     def run(job: Job) -> str | None:
         payload = read(job.payload)
-        return dump(handle(payload) if len(parameters) == 1 else handle(payload, job))
+        result = handle(payload) if len(parameters) == 1 else handle(payload, job)
+        try:
+            return dump(result)
+        except (RecursionError, TypeError, ValueError) as error:
+            # What JSON cannot have is no better the next time.
+            raise Permanent(f"result: {error}") from error
 
     _registered = run
     return handle

@@ -50,7 +50,12 @@ class LogHandler(logging.Handler):
     """Hands log records to wasi:logging."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = utf8(self.format(record))
+        try:
+            message = utf8(self.format(record))
+        except Exception:  # noqa: BLE001
+            # As everywhere: a log call that is wrong is told of on standard error, and ends nothing.
+            self.handleError(record)
+            return
         if not running:
             print(f"{record.levelname}: {message}")
             return

@@ -92,5 +92,5 @@ class _TooLate:
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> None:
         if host.running:
-            why = "a component imports modules while it is built: import it at the top of handler.py"
+            why = "a component imports modules while it is built: import it at the top of handler.py, if Python has it there"
             raise ModuleNotFoundError(f"No module named {name!r}; {why}", name=name)

@@ -204,4 +204,4 @@ def _encodes(text: str) -> bool:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {_key(field): getattr(value, field.name) for field in dataclasses.fields(value)}
-    raise TypeError(f"result: {type(value).__name__} is no JSON value")
+    raise TypeError(f"{type(value).__name__} is no JSON value")

@@ -10,6 +10,11 @@ import (
 	"handlers/{{name}}/kiln"
 )
 
+const (
+	maxCents    = 1_000_000_00
+	maxQuantity = 1_000_000
+)
+
 type order struct {
 	Customer string `json:"customer"`
 	Items    []item `json:"items"`
@@ -57,6 +62,10 @@ func price(item item) (cents int, err error) {
 		return 0, kiln.Permanentf("the quantity of %s is not positive", item.Name)
 	case item.PriceCents < 0:
 		return 0, kiln.Permanentf("the price of %s is negative", item.Name)
+	}
+	// What has no upper bound overflows some day, without a word.
+	if item.PriceCents > maxCents || item.Quantity > maxQuantity {
+		return 0, kiln.Permanentf("%s costs more than can be paid", item.Name)
 	}
 	return item.PriceCents * item.Quantity, nil
 }
