@@ -219,6 +219,16 @@ fn every_mistake_in_new_and_build_gets_a_line_that_helps() -> anyhow::Result<()>
         ),
         (&["new", "taken", "--lang", "c", "--parent", dir], 2, "exists already"),
         (
+            &["new", "vendor", "--lang", "go", "--parent", dir],
+            2,
+            "means something else to the language's tools",
+        ),
+        (
+            &["new", "tea", "--lang", "c", "--parent", "/nowhere"],
+            1,
+            "kiln: /nowhere: No such file or directory (os error 2)\n",
+        ),
+        (
             &["new", "tea", "--lang", "cobol"],
             2,
             "[possible values: rust, js, ts, python, go, c]",
@@ -240,9 +250,52 @@ fn every_mistake_in_new_and_build_gets_a_line_that_helps() -> anyhow::Result<()>
 }
 
 #[test]
+fn a_projects_name_is_a_files_or_refused() -> anyhow::Result<()> {
+    for (name, fate) in [
+        ("@shop/order-total", Ok("order-total")),
+        ("mail.send", Ok("mail.send")),
+        ("../../elsewhere", Err("cannot be a file's")),
+        (".hidden", Err("cannot be a file's")),
+    ] {
+        let parent = tempfile::tempdir()?;
+        std::fs::write(
+            parent.path().join("package.json"),
+            json!({"name": name, "main": "handler.js"}).to_string(),
+        )?;
+        match (kiln::project::Project::open(parent.path(), None), fate) {
+            (Ok(project), Ok(wanted)) => {
+                let path = project.put(b"component", parent.path())?;
+                assert_eq!(path.file_name(), Some(format!("{wanted}.wasm").as_ref()));
+            }
+            (Err(err), Err(why)) => assert!(err.to_string().contains(why), "{err}"),
+            (found, _) => anyhow::bail!("{name}: {found:?}"),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_handler_in_javascript_that_exports_none_is_not_built() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), "js")?;
+    let source = folder.join("handler.js");
+    let text = std::fs::read_to_string(&source)?;
+    std::fs::write(&source, text.replace("export const handler", "export const handle_it"))?;
+    let (code, told) = said(&mut build(&folder))?;
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("handler.js: exports no `handler`"), "{told}");
+    Ok(())
+}
+
+#[test]
 fn a_core_module_of_another_toolchain_becomes_a_component() -> anyhow::Result<()> {
     let parent = tempfile::tempdir()?;
-    let folder = project(parent.path(), "c")?;
+    // Nothing but the contract, as an author of no language that Kiln knows has it.
+    let folder = parent.path().join("order-total");
+    std::fs::rename(project(parent.path(), "c")?.join("wit"), parent.path().join("wit"))?;
+    std::fs::remove_dir_all(&folder)?;
+    std::fs::create_dir(&folder)?;
+    std::fs::rename(parent.path().join("wit"), folder.join("wit"))?;
     let module = folder.join("core.wasm");
     std::fs::write(&module, crate::guests::core_module("ok")?)?;
     let (code, told) = self::said(build(&folder).arg("--core").arg(&module))?;
@@ -257,6 +310,15 @@ fn a_core_module_of_another_toolchain_becomes_a_component() -> anyhow::Result<()
         told.contains("cannot make a component: ") && told.contains("kiln:job/handler@0.1.0"),
         "{told}"
     );
+    for (bytes, why) in [
+        (crate::guests::guest("ok")?, "is a component already"),
+        (b"int main(".to_vec(), "is no WebAssembly module"),
+    ] {
+        std::fs::write(&module, bytes)?;
+        let (code, told) = self::said(build(&folder).arg("--core").arg(&module))?;
+        assert_eq!(code, 1, "{told}");
+        assert!(told.contains(why), "{told}");
+    }
     Ok(())
 }
 

@@ -270,9 +270,9 @@ async fn malformed_bytes_come_back_as_they_were(store: Store) -> anyhow::Result<
 async fn waiting_ends_with_a_push_and_takes_nothing(store: Store) -> anyhow::Result<()> {
     let consumer = join(&store, LONG).await?;
     {
-        // One that nobody waits for to the end must not swallow a job either.
+        // One that is dropped, however far it has come, must not swallow a job either.
         let mut abandoned = Box::pin(consumer.wait_ready());
-        assert!(futures::poll!(&mut abandoned).is_pending());
+        let _ = futures::poll!(&mut abandoned);
     }
     let (waited, pushed) = tokio::join!(
         tokio::time::timeout(AT_ONCE, consumer.wait_ready()),

@@ -7,7 +7,8 @@ use kiln::job::Job;
 use kiln::outcome::Settlement;
 use kiln::queue::{Heartbeat, MAX_BATCH_BYTES, Store, StoreSettings};
 
-#[tokio::test(flavor = "multi_thread")]
+// On one thread, on which no answer can come while the call is being made.
+#[tokio::test]
 async fn jobs_whose_delivery_was_lost_on_the_way_are_given_back() -> anyhow::Result<()> {
     let store = Store::open(&redis_settings()).await?;
     let consumer = join(&store, LONG).await?;

@@ -6,6 +6,7 @@ use kiln::config::SandboxSettings;
 use kiln::outcome::{FailureKind, Outcome};
 use kiln::sandbox::{Attempt, Cancel, Handler};
 
+use crate::guests::{component_of, guests_folder};
 use crate::sandbox::{TestHost, job_of, json, result};
 
 async fn attempt(handler: &Handler, payload: &str) -> Attempt {
@@ -52,6 +53,22 @@ async fn an_instance_that_failed_by_itself_or_grew_large_serves_no_more() -> any
 
     assert_eq!(result(attempt(&handler, "g").await)?.as_deref(), Some("2"));
     assert_eq!(served(&handler).await?, "1");
+    Ok(())
+}
+
+/// Language runtimes do: Python's with its libraries has 22 MiB before it runs anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_starts_large_serves_several_attempts_too() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let text = std::fs::read_to_string(guests_folder().join("tally.wat"))?;
+    let large = text.replace(r#"(memory (export "memory") 2)"#, r#"(memory (export "memory") 300)"#);
+    let bytes = component_of("guest", &large)?;
+    let handler = host.sandbox.load("tally", &bytes, &toml::from_str("reuse = 3")?)?;
+    let mut told = String::new();
+    for _ in 0..7 {
+        told.push_str(&served(&handler).await?);
+    }
+    assert_eq!(told, "1231231");
     Ok(())
 }
 
