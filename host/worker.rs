@@ -182,7 +182,7 @@ impl Worker {
         }
     }
 
-    /// The fate of a job whose plugin cannot serve just now: it goes back unharmed, and comes again.
+    /// The fate of a job whose plugin cannot serve just now: it is put off, and nothing is counted.
     fn put_off(&self, job: Job, why: &str) -> Settlement {
         let (id, name) = (job.id.as_str(), job.name.as_str());
         if self.told.is_news(name) {

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::Args;
+use jiff::SignedDuration;
 use serde_json::json;
 
 use super::plugin::SandboxArgs;
 use super::push::{PayloadSource, key_value};
 use super::store::positive_duration;
 use super::{printable, tell};
+use crate::config::RetryPolicy;
 use crate::job::{Job, null, saturating_ns};
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint};
 use crate::plugins::{PluginError, read_plugin};
@@ -79,14 +81,14 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         })?;
     let attempt = handler.run(&job, QUEUE_DEFAULT, &Cancel::default()).await;
     if args.json {
-        writeln!(stdout(), "{}", as_json(&attempt))?;
+        writeln!(stdout(), "{}", as_json(&attempt, &manifest.retry))?;
     } else {
-        show(&attempt)?;
+        show(&attempt, &manifest.retry)?;
     }
     Ok(exit_code(&attempt.outcome))
 }
 
-fn show(attempt: &Attempt) -> anyhow::Result<()> {
+fn show(attempt: &Attempt, policy: &RetryPolicy) -> anyhow::Result<()> {
     let report = &attempt.report;
     for (stream, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
         if output.dropped_bytes > 0 {
@@ -116,7 +118,7 @@ fn show(attempt: &Attempt) -> anyhow::Result<()> {
             if let Some(backtrace) = &failure.backtrace {
                 tell(&printable(backtrace));
             }
-            let (kind, took, fate) = (failure.kind, took(report), fate(*retry));
+            let (kind, took, fate) = (failure.kind, took(report), fate(*retry, policy));
             tell(&format!("{failure}\nended as {kind} in {took}; {fate}"));
         }
         Outcome::Cancelled => tell(&format!("cancelled after {}", took(report))),
@@ -134,19 +136,23 @@ fn took(report: &Report) -> String {
     )
 }
 
-fn fate(retry: RetryHint) -> String {
+/// What a worker would do with a job that has attempts left.
+fn fate(retry: RetryHint, policy: &RetryPolicy) -> String {
     match retry {
         RetryHint::Never => "a worker would put the job into the failed list".to_owned(),
         RetryHint::ByPolicy => "a worker would retry the job".to_owned(),
-        RetryHint::NotBefore(wait) => format!("a worker would retry the job after {} ms", wait.as_millis()),
+        RetryHint::NotBefore(wait) => {
+            let wait = SignedDuration::try_from(wait.min(policy.max)).unwrap_or(SignedDuration::MAX);
+            format!("a worker would retry the job after {wait:#}")
+        }
     }
 }
 
-fn as_json(attempt: &Attempt) -> serde_json::Value {
+fn as_json(attempt: &Attempt, policy: &RetryPolicy) -> serde_json::Value {
     let report = &attempt.report;
     let (outcome, result, failure, retry): (_, _, Option<&Failure>, _) = match &attempt.outcome {
         Outcome::Completed { result } => ("completed", result.clone(), None, None),
-        Outcome::Failed { failure, retry } => ("failed", None, Some(failure), Some(fate(*retry))),
+        Outcome::Failed { failure, retry } => ("failed", None, Some(failure), Some(fate(*retry, policy))),
         Outcome::Cancelled => ("cancelled", None, None, None),
     };
     json!({

@@ -213,7 +213,7 @@ impl Consumer {
             _room: room.ok(),
         };
         if self.settlements[place].send(settled).await.is_err() {
-            tracing::error!("a delivery came too late to be settled; its lease will bring it back");
+            tracing::error!("a delivery came too late to be settled; its job goes back");
         }
     }
 

@@ -205,6 +205,7 @@ fn run_tells_the_outcome_by_result_and_exit_code() -> anyhow::Result<()> {
         ("retry", ""),
         ("trap", ""),
         ("grow", "max_memory = \"1MiB\""),
+        ("retry_after", "retry = { max = \"1.2s\" }"),
     ])?;
     let run = |name: &str, extra: &[&str]| {
         run(kiln()
@@ -218,6 +219,11 @@ fn run_tells_the_outcome_by_result_and_exit_code() -> anyhow::Result<()> {
         let (code, stdout, stderr) = run(name, &[])?;
         assert_eq!((code, &*stdout), (expected, ""), "{stderr}");
     }
+    let (_, _, stderr) = run("retry_after", &[])?;
+    assert!(
+        stderr.ends_with("; a worker would retry the job after 1s 200ms\n"),
+        "{stderr}"
+    );
     let (code, stdout, _) = run("trap", &["--json"])?;
     let report: serde_json::Value = serde_json::from_str(&stdout)?;
     assert_eq!((code, &report["failure"]["kind"]), (12, &"trap".into()));
