@@ -274,10 +274,10 @@ struct Errand {
 }
 
 impl Errand {
-    /// Runs it here, and from when it grows large on among others like it.
+    /// Runs it here, and from when it turns out to be heavy on among others like it.
     async fn run_anywhere(self, seat: Seat) -> Attempt {
-        let (place, large) = (seat.place.clone(), self.sandbox.large.clone());
-        place.run(Box::pin(self.run(seat)), large).await
+        let (place, heavy) = (seat.place.clone(), self.sandbox.heavy.clone());
+        place.run(Box::pin(self.run(seat)), heavy).await
     }
 
     async fn run(self, seat: Seat) -> Attempt {
@@ -342,6 +342,7 @@ impl Errand {
         let state = warm.store.data();
         let small = !state.holdings.has_grown_large() && self.sandbox.shared.commons.has_half();
         if warm.served < self.plugin.reuse.get() && small {
+            state.place.begin(state.holdings.is_large());
             self.sandbox.kept.put(used, &self.sandbox.slots);
         }
     }

@@ -13,8 +13,8 @@ use wasmtime_wasi::async_trait;
 use super::place::Place;
 use crate::config::{Limit, Limits};
 
-/// Bytes of memory from which on a guest runs on other threads than those with less: one instruction may write all of it,
-/// which takes a third of a millisecond for each megabyte at first and cannot be interrupted.
+/// Bytes of memory from which on a guest runs among the heavy ones: one instruction may write all of it, which takes a
+/// third of a millisecond for each megabyte at first and cannot be interrupted.
 const LARGE_MEMORY_BYTES: usize = 16 * 1024 * 1024;
 
 /// Why an attempt may not grow. The guest's fault: kind `memory`.
@@ -137,6 +137,11 @@ impl Holdings {
         self.memory - self.at_start.min(self.memory) > LARGE_MEMORY_BYTES
     }
 
+    /// Whether one instruction of the guest's may take long.
+    pub(super) fn is_large(&self) -> bool {
+        self.memory > LARGE_MEMORY_BYTES
+    }
+
     /// The most memory held at once, in bytes.
     pub(super) fn peak(&self) -> usize {
         self.peak
@@ -185,8 +190,8 @@ impl ResourceLimiterAsync for Holdings {
         let adding = desired.saturating_sub(current);
         self.hold(self.memory.saturating_add(adding))?;
         self.adding = adding;
-        if self.memory > LARGE_MEMORY_BYTES {
-            self.place.large().await;
+        if self.is_large() {
+            self.place.left().await;
         }
         Ok(true)
     }

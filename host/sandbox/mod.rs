@@ -2,8 +2,9 @@
 //!
 //! The only owner of wasmtime. Whatever a guest does comes back as data: an [`Attempt`] has an outcome, never an error.
 //!
-//! Guests run on threads of their own, as many as there are cores, and share them in turns of a tick; those that have grown
-//! large go on to other threads, because one instruction may write all their memory. Their HTTP has threads of its
+//! Guests run on threads of their own, as many as there are cores, and share them in turns of a tick. Those that turn out to
+//! be heavy go on to other threads: with much memory, because one instruction may write all of it, and with much processor
+//! time, because what answers at once is not to wait for their turns. Their HTTP has threads of its
 //! own again, because servers may be hostile, too. The host's threads never do anything for a guest: heartbeats and
 //! settlement go on whatever guests do. What belongs to one job alone, to decode it and to decide about it, is done on its
 //! guest's thread: a job that changed threads would pay for waking them.
@@ -43,6 +44,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
+use rustix::process::nice;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
@@ -71,6 +73,10 @@ use warm::Kept;
 /// How often, in turns of a guest thread, it looks for work from other threads and for timers. A turn may last a tick.
 const TURNS_BETWEEN_LOOKS: u32 = 4;
 
+/// By how much heavy guests give way to the others, and to the host. Beside work without end they still have a third of the
+/// processor's time.
+const HEAVY_NICENESS: i32 = 5;
+
 /// Where handlers are compiled and run. Handlers keep what they need of it alive.
 pub struct Sandbox {
     inner: Arc<Inner>,
@@ -95,8 +101,8 @@ struct Inner {
     shared: Shared,
     /// Where guests run.
     guests: Handle,
-    /// Where those run that have much memory: one of their instructions can take long.
-    large: Handle,
+    /// Where those run that take much memory or time.
+    heavy: Handle,
     /// The threads behind these, and those of guests' I/O; there until this is dropped.
     threads: [Option<Runtime>; 3],
 }
@@ -146,7 +152,10 @@ impl Sandbox {
         let built = engine::build(slots, givers, limits, cache).map_err(SandboxError::Engine)?;
         let linker = link::linker(&built.engine).map_err(SandboxError::Engine)?;
         let world = diff::world(&built.engine).map_err(SandboxError::Engine)?;
-        let (guests, large) = (threads("kiln-guest", cores)?, threads("kiln-large", cores)?);
+        let (guests, heavy) = (
+            threads("kiln-guest", cores, 0)?,
+            threads("kiln-heavy", cores, HEAVY_NICENESS)?,
+        );
         let io = Builder::new_multi_thread()
             .worker_threads(cores)
             .thread_name("kiln-io")
@@ -165,8 +174,8 @@ impl Sandbox {
                 commons: Arc::new(Commons::new(limits.size(Limit::GuestMemory), slots as usize)),
             },
             guests: guests.handle().clone(),
-            large: large.handle().clone(),
-            threads: [Some(guests), Some(large), Some(io)],
+            heavy: heavy.handle().clone(),
+            threads: [Some(guests), Some(heavy), Some(io)],
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -300,10 +309,14 @@ fn open_cache(settings: &SandboxSettings) -> Result<(Option<Opened>, Option<Stri
 }
 
 /// Threads that guests share in turns.
-fn threads(name: &str, count: usize) -> io::Result<Runtime> {
+fn threads(name: &str, count: usize, niceness: i32) -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(count)
         .thread_name(name)
+        // On Linux it is the thread's own.
+        .on_thread_start(move || {
+            nice(niceness).ok();
+        })
         .enable_time()
         .event_interval(TURNS_BETWEEN_LOOKS)
         .global_queue_interval(TURNS_BETWEEN_LOOKS)

@@ -1,4 +1,4 @@
-//! On which threads an attempt runs: among those with little memory, until it grows.
+//! On which threads an attempt runs: among those that take little, until it takes much memory or much time.
 
 use std::future::poll_fn;
 use std::panic::resume_unwind;
@@ -10,36 +10,44 @@ use std::task::Poll;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
-/// It waits to be taken elsewhere. Before that it is 0: among the small ones.
-const WANTED: u8 = 1;
+/// It runs among the light ones.
+const LIGHT: u8 = 0;
 
-/// It runs among the large ones.
-const LARGE: u8 = 2;
+/// It is to go on elsewhere.
+const LEAVING: u8 = 1;
+
+/// It runs among the heavy ones.
+const HEAVY: u8 = 2;
 
 /// Where one attempt runs. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Place(Arc<AtomicU8>);
 
 impl Place {
-    /// Whether the attempt has grown large.
-    pub(super) fn is_large(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != 0
+    /// Has the attempt go on among the heavy ones from where it next waits.
+    pub(super) fn leave(&self) {
+        // Where it is there already, nothing changes.
+        let _ = self
+            .0
+            .compare_exchange(LIGHT, LEAVING, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Waits until the attempt, which waits for this, runs on the threads for large ones.
-    pub(super) async fn large(&self) {
-        if self.0.load(Ordering::Relaxed) == LARGE {
-            return;
-        }
-        self.0.store(WANTED, Ordering::Relaxed);
+    /// Waits until the attempt, which waits for this, runs among the heavy ones.
+    pub(super) async fn left(&self) {
+        self.leave();
         poll_fn(|_| match self.0.load(Ordering::Relaxed) {
-            LARGE => Poll::Ready(()),
+            HEAVY => Poll::Ready(()),
             _ => Poll::Pending,
         })
         .await;
     }
 
-    /// Runs an attempt here until it wants to be elsewhere, and the rest of it there.
+    /// Where the next attempt in the same instance begins.
+    pub(super) fn begin(&self, heavy: bool) {
+        self.0.store(if heavy { HEAVY } else { LIGHT }, Ordering::Relaxed);
+    }
+
+    /// Runs an attempt here until it is to leave, and the rest of it elsewhere.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         mut attempt: Pin<Box<dyn Future<Output = T> + Send>>,
@@ -47,16 +55,16 @@ impl Place {
     ) -> T {
         let here = poll_fn(|cx| match attempt.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending if self.0.load(Ordering::Relaxed) == WANTED => Poll::Ready(None),
+            Poll::Pending if self.0.load(Ordering::Relaxed) == LEAVING => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         });
-        // An instance that is used again may be large already.
-        if !self.is_large()
+        // An instance that is used again may be heavy already.
+        if self.0.load(Ordering::Relaxed) == LIGHT
             && let Some(done) = here.await
         {
             return done;
         }
-        self.0.store(LARGE, Ordering::Relaxed);
+        self.0.store(HEAVY, Ordering::Relaxed);
         let there = AbortOnDropHandle::new(elsewhere.spawn(attempt));
         match there.await {
             Ok(done) => done,

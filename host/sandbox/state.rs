@@ -21,6 +21,10 @@ use super::plugin::Plugin;
 use super::voice::Voice;
 use crate::config::Limit;
 
+/// Processor time from which on an attempt runs among the heavy ones, a few ticks. What answers at once, or mostly waits,
+/// never gets there, and never has to wait for the turns of those that do.
+const LIGHT_CPU: Duration = Duration::from_millis(10);
+
 /// What the attempts of a sandbox share.
 pub(super) struct Shared {
     /// Where guests' I/O is done.
@@ -148,8 +152,12 @@ fn interrupt_or_yield(store: StoreContextMut<'_, State>) -> wasmtime::Result<Upd
     if state.deadline.is_over() {
         return Err(Interrupt::TimedOut.into());
     }
-    if state.cpu.used_now() > state.plugin.limits.time(Limit::CpuTime) {
+    let used = state.cpu.used_now();
+    if used > state.plugin.limits.time(Limit::CpuTime) {
         return Err(Interrupt::OutOfCpu.into());
+    }
+    if used > LIGHT_CPU {
+        state.place.leave();
     }
     Ok(UpdateDeadline::Yield(1))
 }
