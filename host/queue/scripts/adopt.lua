@@ -28,30 +28,44 @@ if tonumber(ARGV[4]) <= tonumber(redis.call('GET', KEYS[6]) or 0) then
   end
   return {0, jobs}
 end
+-- In a slot that is moving away, a key without a value cannot even be asked for one: so this is asked before anything
+-- moves, and from then on only keys are touched that have one.
+local left, parked = redis.call('HLEN', KEYS[2]), {}
+local parked_left = 0
+for _, tag in ipairs(redis.call('SMEMBERS', KEYS[5])) do
+  parked[tag], parked_left = true, parked_left + 1
+end
 local tags = redis.call('HRANDFIELD', KEYS[2], ARGV[5])
 table.sort(tags, function(a, b) return tonumber(a) > tonumber(b) end)
 local back, jobs, size = 0, {}, 0
+-- Out of memory, Redis lets a script write that has written already: this changes nothing, and always may.
+redis.call('ZREM', KEYS[1], '')
 for _, tag in ipairs(tags) do
   if size > tonumber(ARGV[6]) then
     break
   end
   local job = redis.call('HGET', KEYS[2], tag)
-  redis.call('HDEL', KEYS[2], tag)
-  if redis.call('SREM', KEYS[5], tag) == 1 then
+  if parked[tag] then
+    redis.call('SREM', KEYS[5], tag)
+    parked_left = parked_left - 1
     redis.call('LPUSH', KEYS[4], job)
     back = back + 1
   else
     redis.call('HSET', KEYS[3], own_tag(#jobs + 1), job)
     jobs[#jobs + 1] = job
   end
+  redis.call('HDEL', KEYS[2], tag)
+  left = left - 1
   size = size + #job
 end
 if #jobs > 0 then
   redis.call('SET', KEYS[6], own_tag(#jobs), 'PX', ARGV[7])
   redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[2])
 end
-if redis.call('EXISTS', KEYS[2]) == 0 then
+if left == 0 then
   redis.call('ZREM', KEYS[1], ARGV[1])
-  redis.call('DEL', KEYS[5])
+  if parked_left > 0 then
+    redis.call('DEL', KEYS[5])
+  end
 end
 return {back, jobs}

@@ -22,26 +22,22 @@ if tonumber(ARGV[3]) <= tonumber(redis.call('GET', KEYS[4]) or 0) then
   end
   return jobs
 end
-redis.call('HLEN', KEYS[2]) -- A key of the wrong type fails here, before anything has moved.
 -- Some at a time, as many as would fit were they all as large as the largest so far: to ask for each alone takes longer.
 local count, bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local jobs, size, largest = {}, 0, bytes
 local full = false
 while #jobs < count and not full do
   local some = math.max(1, math.min(count - #jobs, math.floor((bytes - size) / largest), 32))
-  local popped = redis.call('LPOP', KEYS[1], some) or {}
-  for i, job in ipairs(popped) do
+  local read = redis.call('LRANGE', KEYS[1], #jobs, #jobs + some - 1)
+  full = #read < some
+  for _, job in ipairs(read) do
     size, largest = size + #job, math.max(#jobs > 0 and largest or 1, #job)
     if #jobs > 0 and size > bytes then
-      for back = #popped, i, -1 do
-        redis.call('LPUSH', KEYS[1], popped[back])
-      end
       full = true
       break
     end
     jobs[#jobs + 1] = job
   end
-  full = full or #popped < some
 end
 if #jobs == 0 then
   return {}
@@ -51,7 +47,12 @@ for i, job in ipairs(jobs) do
   entries[2 * i - 1] = tag(i)
   entries[2 * i] = job
 end
-redis.call('HSET', KEYS[2], unpack(entries))
+-- Out of memory, Redis lets a script write that has written already: this changes nothing, and always may.
+redis.call('ZREM', KEYS[3], '')
+-- Each of these may fail, be it that its key is of the wrong type or that its slot is moving away and it has no value
+-- yet. So what takes the jobs off the list comes last.
 redis.call('SET', KEYS[4], tag(#jobs), 'PX', ARGV[6])
 redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
+redis.call('HSET', KEYS[2], unpack(entries))
+redis.call('LTRIM', KEYS[1], #jobs, -1)
 return jobs

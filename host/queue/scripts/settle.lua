@@ -18,6 +18,9 @@ end
 for i = acks + 2, #ARGV, 4 do
   local tag, fate, bytes, due = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local job = fate == 'requeue' and redis.call('HGET', KEYS[1], tag)
+  if job then
+    redis.call('SREM', KEYS[2], tag) -- Fails where the slot is moving away and nothing is parked, so it comes first.
+  end
   if redis.call('HDEL', KEYS[1], tag) == 0 then
     refused = refused + 1
   elseif fate == 'retry' then
@@ -30,7 +33,6 @@ for i = acks + 2, #ARGV, 4 do
   elseif fate == 'fail' then
     redis.call('RPUSH', KEYS[5], bytes)
   else
-    redis.call('SREM', KEYS[2], tag)
     redis.call('LPUSH', KEYS[3], job)
   end
 end

@@ -85,6 +85,14 @@ impl Cluster {
 
     /// Moves the slot with this key, and all keys in it, to another master while clients go on, and tells its port.
     pub(crate) async fn move_slot_of(&self, key: &str) -> anyhow::Result<u16> {
+        let (slot, source, target) = self.begin_to_move(key).await?;
+        while self.move_batch(slot, source, target).await? {}
+        self.end_move(slot, target).await
+    }
+
+    /// Begins to move the slot of a key: its keys are still where they were, and new ones are made elsewhere. Tells the
+    /// slot, where it is and where it goes.
+    pub(crate) async fn begin_to_move(&self, key: &str) -> anyhow::Result<(usize, u16, u16)> {
         let (slot, source) = (self.slot_of(key).await?, self.master_of(key).await?);
         let members = members(self.answering()?).await?;
         let masters: Vec<_> = members.iter().filter(|member| !member.slots.is_empty()).collect();
@@ -99,10 +107,23 @@ impl Cluster {
         let (source_id, target_id) = (id_of(source).context("source")?, id_of(target).context("target")?);
         self.set_slot(target, slot, &["IMPORTING", source_id]).await?;
         self.set_slot(source, slot, &["MIGRATING", target_id]).await?;
-        while self.move_batch(slot, source, target).await? {}
+        Ok((slot, source, target))
+    }
+
+    /// Has the slot stay where it is.
+    pub(crate) async fn give_up_move(&self, (slot, source, target): (usize, u16, u16)) -> anyhow::Result<()> {
+        self.set_slot(source, slot, &["STABLE"]).await?;
+        self.set_slot(target, slot, &["STABLE"]).await
+    }
+
+    async fn end_move(&self, slot: usize, target: u16) -> anyhow::Result<u16> {
+        let members = members(self.answering()?).await?;
+        let masters = members.iter().filter(|member| !member.slots.is_empty());
+        let (targets, others): (Vec<_>, Vec<_>) = masters.partition(|master| master.port == target);
+        let target_id = &*targets.first().context("target")?.id;
         // The new owner first: until it knows, nobody else may send clients to it.
         self.set_slot(target, slot, &["NODE", target_id]).await?;
-        for master in masters.iter().filter(|master| master.port != target) {
+        for master in others {
             self.set_slot(master.port, slot, &["NODE", target_id]).await?;
         }
         eventually("all know where the slot went", async || {
