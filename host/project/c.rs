@@ -8,12 +8,7 @@ use wasm_encoder::RawSection;
 use wasmparser::{Parser, Payload};
 
 use super::tool::Tool;
-use super::{Project, ProjectError, wit};
-
-/// C has no file that names a project: its manifest does, or else its folder.
-fn is(path: &Path, end: &str) -> bool {
-    path.extension().is_some_and(|found| found == end)
-}
+use super::{Project, ProjectError, has_end, wit};
 
 pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
     let contract = wit::Contract::read(&project.dir, &project.world)?;
@@ -30,7 +25,7 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
         .args(flags())
         .args(own.into_iter().flatten())
         // The object says of what world the module is; the header is not for the compiler.
-        .args(generated.iter().filter(|path| !is(path, "h")))
+        .args(generated.iter().filter(|path| !has_end(path, "h")))
         .arg("-o")
         .arg(&core)
         .run()?;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::ProjectError;
+use super::{ProjectError, has_end};
 
 /// A language that handlers are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +76,7 @@ impl Language {
         }
         if has("package.json") {
             let main = super::script::main(dir)?;
-            let typed = Path::new(&main)
-                .extension()
-                .is_some_and(|end| end == "ts" || end == "mts");
+            let typed = has_end(Path::new(&main), "ts") || has_end(Path::new(&main), "mts");
             return Ok(if typed { Self::TypeScript } else { Self::JavaScript });
         }
         if has("pyproject.toml") {
@@ -88,8 +86,7 @@ impl Language {
             return Ok(Self::Go);
         }
         let entries = fs::read_dir(dir).map_err(ProjectError::file(dir))?;
-        let c = |path: &Path| path.extension().is_some_and(|end| end == "c");
-        if entries.flatten().any(|entry| c(&entry.path())) {
+        if entries.flatten().any(|entry| has_end(&entry.path(), "c")) {
             return Ok(Self::C);
         }
         Err(ProjectError::NoLanguage(dir.to_owned()))

@@ -188,7 +188,7 @@ fn name_by_files(dir: &Path) -> Result<String, ProjectError> {
     let manifests: Vec<_> = entries
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
+        .filter(|path| has_end(path, "toml"))
         .collect();
     let named = match manifests.as_slice() {
         [manifest] => manifest.file_stem(),
@@ -196,6 +196,11 @@ fn name_by_files(dir: &Path) -> Result<String, ProjectError> {
     };
     let name = named.map(|name| name.to_string_lossy().into_owned());
     name.ok_or_else(|| ProjectError::NoLanguage(dir.to_owned()))
+}
+
+/// Whether the name of a file ends so, after its last dot.
+fn has_end(path: &Path, end: &str) -> bool {
+    path.extension().is_some_and(|found| found == end)
 }
 
 /// Whether a name can be that of a file in any folder.

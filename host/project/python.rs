@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::tool::Tool;
-use super::{Project, ProjectError, wit};
+use super::{Project, ProjectError, has_end, wit};
 
 pub(super) fn name(dir: &Path) -> Result<String, ProjectError> {
     #[derive(Deserialize)]
@@ -56,7 +56,7 @@ fn stage(project: &Project) -> Result<Option<PathBuf>, ProjectError> {
     let stage = project.work()?.join("stage");
     for entry in fs::read_dir(&kit).map_err(ProjectError::file(&kit))?.flatten() {
         let path = entry.path();
-        if path.extension().is_some_and(|end| end == "py") {
+        if has_end(&path, "py") {
             let text = fs::read(&path).map_err(ProjectError::file(&path))?;
             wit::write(&stage.join("kiln").join(entry.file_name()), &text)?;
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::tool::Tool;
-use super::{Project, ProjectError};
+use super::{Project, ProjectError, has_end};
 
 const TARGET: &str = "wasm32-wasip2";
 
@@ -56,7 +56,7 @@ fn component(message: &str) -> Option<PathBuf> {
     }
     let artifact: Artifact = serde_json::from_str(message).ok()?;
     let mut files = artifact.filenames.into_iter();
-    files.find(|file| file.extension().is_some_and(|end| end == "wasm"))
+    files.find(|file| has_end(file, "wasm"))
 }
 
 fn require_target(project: &Project) -> Result<(), ProjectError> {

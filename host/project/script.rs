@@ -60,12 +60,13 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
 
 /// Makes one file of the handler and all that it imports.
 fn bundle(project: &Project) -> Result<PathBuf, ProjectError> {
-    let (bundle, meta) = (project.work()?.join("bundle.js"), project.work()?.join("bundle.json"));
+    let (work, main) = (project.work()?, main(&project.dir)?);
+    let (bundle, meta) = (work.join("bundle.js"), work.join("bundle.json"));
     // What the kit gives a handler that the engine lacks, such as timers.
     let globals = Path::new("kiln/globals.js");
     let inject = project.dir.join(globals).is_file();
     tool(project, "esbuild")?
-        .arg(main(&project.dir)?)
+        .arg(&main)
         .args(["--bundle", "--format=esm", "--target=es2023", "--log-level=warning"])
         .args(["--conditions=kiln", "--external:kiln:*", "--external:wasi:*"])
         .args(inject.then(|| format!("--inject:{}", globals.display())))
@@ -77,10 +78,9 @@ fn bundle(project: &Project) -> Result<PathBuf, ProjectError> {
         .arg(format!("--outfile={}", bundle.display()))
         .arg(format!("--metafile={}", meta.display()))
         .run()?;
-    let main = project.dir.join(main(&project.dir)?);
     if !exports(&meta)?.iter().any(|name| name == EXPORT) {
         let why = format!("exports no `{EXPORT}`; the contract asks for `export const {EXPORT} = …`");
-        return Err(ProjectError::description(&main, &why));
+        return Err(ProjectError::description(&project.dir.join(main), &why));
     }
     // With it the kit tells where in the author's own files something was thrown.
     let read = |path: &Path| fs::read_to_string(path).map_err(ProjectError::file(path));

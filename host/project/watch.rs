@@ -8,7 +8,7 @@ use std::time::Duration;
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
-use super::{BUILD, Project, ProjectError};
+use super::{BUILD, Project, ProjectError, has_end};
 
 /// How long it must be quiet: editors write several files, or one in several steps.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -118,10 +118,6 @@ impl Source {
         };
         is_put || inner.iter().any(|part| MADE.iter().any(|made| part == *made))
     }
-}
-
-fn has_end(path: &Path, end: &str) -> bool {
-    path.extension().is_some_and(|found| found == end)
 }
 
 #[cfg(test)]

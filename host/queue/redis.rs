@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use ::redis::{Cmd, FromRedisValue, cmd};
+use ::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, cmd};
 
 pub(super) use bare::RedisBare;
 
@@ -359,10 +359,13 @@ impl RedisStore {
     }
 }
 
-/// A Redis out of memory takes no results, but it does take acknowledgements, and those make room.
+/// A Redis out of memory takes no results, but it does take acknowledgements, and those make room. What a Cluster has moved
+/// can be kept the next time: by then it is known where.
 fn note_results(kept: Result<(), QueueError>) -> Result<(), QueueError> {
+    use ServerErrorKind::{Ask, Moved};
+    let has_moved = |err: &RedisError| matches!(err.kind(), ErrorKind::Server(Moved | Ask));
     match kept {
-        Err(QueueError::Redis(err)) if err.code() == Some("OOM") || !is_outage(&err) => {
+        Err(QueueError::Redis(err)) if err.code() == Some("OOM") || !(is_outage(&err) || has_moved(&err)) => {
             tracing::warn!(%err, "results were not kept");
             Ok(())
         }

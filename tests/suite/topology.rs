@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use kiln::outcome::Settlement;
 use kiln::queue::{ConnectionSettings, Heartbeat, QueueName, Store, StoreSettings};
 use kiln::service::{Drained, ServiceSettings};
 
@@ -154,7 +155,8 @@ async fn nothing_is_lost_in_a_slot_that_is_moving_away() -> anyhow::Result<()> {
     let consumer = join(&store, LONG).await?;
     push_numbered(&store, 1).await?;
     let held = fetch(&consumer, 1).await?;
-    let pushed = push_numbered(&store, 3).await?;
+    // One alone: to fetch it empties the list.
+    let pushed = push_numbered(&store, 1).await?;
 
     let moving = cluster
         .begin_to_move(&format!("{}:queues:default", settings.prefix))
@@ -169,6 +171,47 @@ async fn nothing_is_lost_in_a_slot_that_is_moving_away() -> anyhow::Result<()> {
     assert_eq!(texts(&fetched), pushed);
     assert!(consumer.heartbeat().await? == Heartbeat::Kept);
     drop(held);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_goes_back_is_lost_in_a_slot_that_is_moving_away() -> anyhow::Result<()> {
+    let cluster = Cluster::start(&[]).await?;
+    let settings = settings_at(&cluster.url());
+    let store = Store::open(&settings).await?;
+    let consumer = join(&store, LONG).await?;
+    let pushed = push_numbered(&store, 4).await?;
+    let held = fetch(&consumer, 3).await?;
+    // The last goes back first, and with it the table of what is parked.
+    consumer.park(&held[2]).await?;
+
+    let moving = cluster
+        .begin_to_move(&format!("{}:queues:default", settings.prefix))
+        .await?;
+    drop(held);
+    // Whether they go back now or later is the same.
+    let _ = consumer.tidy().await;
+    cluster.give_up_move(moving).await?;
+
+    assert_eq!(texts(&fetch(&consumer, 10).await?), pushed);
+    Ok(())
+}
+
+/// The client knows where slots were when it last looked, and here it does not ask again by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_whose_slot_has_moved_is_kept_before_its_job_is_acknowledged() -> anyhow::Result<()> {
+    let cluster = Cluster::start(&[]).await?;
+    let mut settings = settings_at(&cluster.url());
+    settings.connection.retries = 0;
+    let store = Store::open(&settings).await?;
+    let consumer = join(&store, LONG).await?;
+    push_numbered(&store, 1).await?;
+    let delivery = fetch(&consumer, 1).await?.remove(0);
+    cluster.move_slot_of(&format!("{}:results:0", settings.prefix)).await?;
+    let result = Some(("0".to_owned(), "1".to_owned()));
+    consumer.settle(delivery, Settlement::Ack { result }).await;
+    until_counts(&store, (0, 0, 0)).await?;
+    assert_eq!(store.result("0").await?.as_deref(), Some("1"));
     Ok(())
 }
 
