@@ -3,7 +3,7 @@
 //! Knows nothing about Redis keys or Wasm engines, and starts nothing: `service` calls it once for each delivery, on the
 //! thread on which the handler then runs.
 //!
-#![doc = include_str!("worker/performance.md")]
+#![doc = include_str!("../docs/performance.md")]
 
 mod times;
 

@@ -1,4 +1,4 @@
-//! The Redis keys as the README lists them, spelled anew: the audit must not look where Kiln thinks its jobs are.
+//! The Redis keys as `docs/protocol.md` lists them, spelled anew: the audit must not look where Kiln thinks its jobs are.
 
 /// The queues that the workers serve, with their weights.
 pub(crate) const QUEUES: [(&str, u32); 2] = [("default", 1), ("urgent", 3)];

@@ -327,7 +327,7 @@ fn a_handler_needs_no_kit() -> anyhow::Result<()> {
     let parent = tempfile::tempdir()?;
     let folder = project(parent.path(), "rust")?;
     std::fs::remove_dir_all(folder.join("kiln"))?;
-    std::fs::write(folder.join("src/lib.rs"), crate::readme::blocks("rust")[1])?;
+    std::fs::write(folder.join("src/lib.rs"), crate::docs::handler_without_a_kit())?;
     let manifest = folder.join("Cargo.toml");
     let text = std::fs::read_to_string(&manifest)?;
     let (before, after) = text.split_once("[dependencies]").context("its dependencies")?;
