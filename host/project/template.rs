@@ -8,8 +8,8 @@ use include_dir::{Dir, DirEntry, include_dir};
 
 use super::{Language, MAX_NAME_BYTES, ProjectError, wit};
 
-static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/host/project/templates");
-static KITS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/host/project/kits");
+static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/plugins/templates");
+static KITS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/plugins/kits");
 static WIT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/wit");
 
 /// Makes a project in a folder of its name, and returns the folder.
