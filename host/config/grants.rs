@@ -105,7 +105,7 @@ impl Grants {
             grants.retain(|grant| covers(grant));
             if grants.is_empty() { Err(gap) } else { Ok(()) }
         };
-        let ambiguous = is_ambiguous(path);
+        let ambiguous = !is_plain(path);
         let gap = if ambiguous { Gap::AmbiguousPath } else { Gap::Path };
         narrow(Gap::Origin, &|_| true)?;
         narrow(gap, &|grant| {
@@ -121,38 +121,55 @@ impl Grants {
 }
 
 impl PathPrefix {
-    /// Whether a path that is not ambiguous begins with these segments.
+    /// Whether a plain path begins with these segments.
     fn covers(&self, path: &str) -> bool {
         let rest = path.strip_prefix(self.0.trim_end_matches('/'));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
-/// Whether servers may disagree on where a path leads: parent segments, also with parameters, and whatever decodes to a
-/// dot or to what separates segments.
-fn is_ambiguous(path: &str) -> bool {
-    let lower = path.to_ascii_lowercase();
-    let odd = [
-        "%2e",
-        "%2f",
-        "%3b",
-        "%5c",
-        "%25",
-        "%00",
-        "%u",
-        "%c0",
-        "%c1",
-        "%ef%bc%8e",
-        "\\",
-        "\u{ff0e}",
-    ];
-    odd.iter().any(|odd| lower.contains(odd)) || lower.split('/').any(climbs)
+/// Whether every server reads a path alike, however often it decodes it, whatever it strips from a segment, and whatever
+/// characters it takes for others: so that a path which begins with a granted one leads below it.
+///
+/// It is written in the characters that RFC 3986 has for a path; what it encodes is ASCII, and neither a dot, nor a
+/// separator, nor a percent sign, nor a control character; and no run of dots stands by itself.
+fn is_plain(path: &str) -> bool {
+    decoded(path).is_some_and(|decoded| !decoded.split('/').any(has_bare_dots))
 }
 
-/// Whether a segment is two dots, or something that a server may take for them once it has cut off what follows.
-fn climbs(segment: &str) -> bool {
-    let rest = segment.strip_prefix("..");
-    rest.is_some_and(|rest| !rest.starts_with(|c: char| c == '.' || c.is_alphanumeric()))
+/// A path without its percent-encodings; none if one of its characters or encodings is not plain.
+fn decoded(path: &str) -> Option<String> {
+    let mut decoded = String::with_capacity(path.len());
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        let plain = if byte == b'%' {
+            let mut digit = || char::from(bytes.next()?).to_digit(16);
+            let byte = u8::try_from(digit()? * 16 + digit()?).ok()?;
+            let printable = (b' '..=b'~').contains(&byte);
+            (printable && !b"./\\;%".contains(&byte)).then_some(byte)
+        } else {
+            (byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte)).then_some(byte)
+        };
+        decoded.push(char::from(plain?));
+    }
+    Some(decoded)
+}
+
+/// Whether dots stand in a segment with nothing of a name on either side: a server may strip what else there is and take
+/// them for the segment above.
+fn has_bare_dots(segment: &str) -> bool {
+    let of_name = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || b"-_~".contains(byte));
+    let segment = segment.as_bytes();
+    let mut at = 0;
+    while let Some(from) = segment[at..].iter().position(|byte| *byte == b'.') {
+        let from = at + from;
+        at = from + segment[from..].iter().take_while(|byte| **byte == b'.').count();
+        let before = from.checked_sub(1).and_then(|before| segment.get(before));
+        if !of_name(before) && !of_name(segment.get(at)) {
+            return true;
+        }
+    }
+    false
 }
 
 impl fmt::Display for HttpGrant {
@@ -178,9 +195,9 @@ impl TryFrom<String> for PathPrefix {
         if !path.starts_with('/') {
             return Err(format!("path {path:?} does not start with /"));
         }
-        if is_ambiguous(&path) || path.contains(['?', '#']) {
+        if !is_plain(&path) {
             return Err(format!(
-                "path {path:?}: no query, fragment, .., \\, %2e, %2f or %5c may stand in it"
+                "path {path:?}: no query, fragment, .. or %2e may stand in it, nor what is not ASCII"
             ));
         }
         Ok(Self(path))
@@ -273,7 +290,15 @@ mod tests {
             let grants = grants(&format!(
                 "http = [{{ origin = \"https://a.example\", path = \"{prefix}\" }}]"
             ));
-            for path in ["/v1", "/v1/", "/v1/x", "/v1/x..y/...", "/v1//x", "/v1/%41"] {
+            for path in [
+                "/v1",
+                "/v1/",
+                "/v1/x",
+                "/v1/x..y/z...",
+                "/v1/.well-known/a.b,c;d=e",
+                "/v1//x",
+                "/v1/%41%20b%3Fc",
+            ] {
                 assert_eq!(grants.cover(&example(), path, "GET"), Ok(false), "{path}");
             }
             for path in ["/", "/v10", "/v", "/V1", "//v1", "/v1;x", "/v2/v1"] {
@@ -294,12 +319,107 @@ mod tests {
                 "/v1/..%00/x",
                 "/v1/..%09/x",
                 "/v1/%5c",
+                "/v1/.",
+                "/v1/...",
+                "/v1/;..;/x",
+                "/v1/%20../x",
+                "/v1/..%20/x",
+                "/v1/a;../x",
+                "/v1/%%32%65%%32%65/x",
+                "/v1/%25252e/x",
+                "/v1/%e0%80%ae/x",
+                "/v1/%f0%80%80%ae/x",
+                "/v1/\u{2025}/x",
+                "/v1/%e2%80%a5/x",
+                "/v1/%ef%bc%8f/x",
+                "/v1/%c4%ae%c4%ae/x",
+                "/v1/%2",
+                "/v1/%",
+                "/v1/%g0",
+                "/v1/%7f",
+                "/v1/a|b",
             ] {
                 assert_eq!(grants.cover(&example(), path, "GET"), Err(Gap::AmbiguousPath), "{path}");
             }
         }
         let everywhere = grants("http = [{ origin = \"https://a.example\" }]");
         assert_eq!(everywhere.cover(&example(), "/v1/../v2", "GET"), Ok(false));
+    }
+
+    /// What servers are known to do to a path before they look its segments up, in any order and number.
+    const READINGS: &[fn(&str) -> String] = &[
+        percent_decoded,
+        |path| path.replace('\\', "/"),
+        |path| path.replace(['\0', '\t', '\n', '\r'], ""),
+        // Path parameters, as servlet containers have them.
+        |path| by_segment(path, |segment| segment.split(';').next().unwrap_or_default().to_owned()),
+        // Windows strips what stands at the end; others trim.
+        |path| by_segment(path, |segment| segment.trim().to_owned()),
+        // Compatibility characters, and the low byte of wide ones.
+        |path| {
+            let fold = |c: char| match c {
+                '\u{2024}' | '\u{fe52}' | '\u{ff0e}' => ".".to_owned(),
+                '\u{2025}' | '\u{fe30}' => "..".to_owned(),
+                '\u{2044}' | '\u{2215}' | '\u{ff0f}' => "/".to_owned(),
+                c => c.to_string(),
+            };
+            path.chars().map(fold).collect()
+        },
+        |path| path.chars().map(|c| char::from((u32::from(c) & 0xff) as u8)).collect(),
+    ];
+
+    fn by_segment(path: &str, read: impl Fn(&str) -> String) -> String {
+        path.split('/').map(read).collect::<Vec<_>>().join("/")
+    }
+
+    /// As lenient as any: what is no encoding stays, overlong sequences count.
+    fn percent_decoded(path: &str) -> String {
+        let hex = |at: usize| u8::from_str_radix(path.get(at + 1..at + 3)?, 16).ok();
+        let (mut bytes, mut at) = (Vec::new(), 0);
+        while at < path.len() {
+            let encoded = (path.as_bytes()[at] == b'%').then(|| hex(at)).flatten();
+            bytes.push(encoded.unwrap_or(path.as_bytes()[at]));
+            at += if encoded.is_some() { 3 } else { 1 };
+        }
+        while let Some(at) = bytes.windows(2).position(|two| matches!(two, [0xc0 | 0xc1, 0x80..=0xbf])) {
+            let byte = (bytes[at] & 1) << 6 | (bytes[at + 1] & 0x3f);
+            bytes.splice(at..at + 2, [byte]);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Where a path leads once dots are resolved.
+    fn resolved(path: &str) -> String {
+        let mut segments = Vec::new();
+        for segment in path.split('/') {
+            match segment {
+                "" | "." => {}
+                ".." => {
+                    segments.pop();
+                }
+                other => segments.push(other),
+            }
+        }
+        format!("/{}", segments.join("/"))
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_reading_of_a_covered_path_leads_out_of_it(
+            pieces in proptest::collection::vec(proptest::sample::select(vec![
+                ".", "..", "/", "\\", ";", "%2e", "%2E", "%2f", "%5c", "%25", "2e", "%32%65", "%", "%00", "%20", " ", "a",
+                "v2", "%61", "%c0%ae", "%c0%af", "%e2%80%a5", "\u{2025}", "%ef%bc%8e", "%c4%ae", "=", ",", "-", "~", "%09",
+            ]), 0..12),
+            readings in proptest::collection::vec(0..READINGS.len(), 0..6),
+        ) {
+            let grants = grants("http = [{ origin = \"https://a.example\", path = \"/v1/x\" }]");
+            let path = format!("/v1/x/{}", pieces.concat());
+            if grants.cover(&example(), &path, "GET").is_ok() {
+                let read = readings.iter().fold(path.clone(), |path, reading| READINGS[*reading](&path));
+                let leads = resolved(&read);
+                proptest::prop_assert!(leads == "/v1/x" || leads.starts_with("/v1/x/"), "{} -> {}", path, leads);
+            }
+        }
     }
 
     #[test]

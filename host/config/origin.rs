@@ -26,6 +26,13 @@ impl Origin {
         }
     }
 
+    /// The origin of a request as a guest made it. None where its host is no name or address as grants have them: what
+    /// else could stand there, servers and resolvers read in more than one way.
+    #[must_use]
+    pub fn of_request(https: bool, host: &str, port: Option<u16>) -> Option<Self> {
+        (is_host(host) && !host.starts_with('*')).then(|| Self::new(https, host, port))
+    }
+
     /// Whether a request to `origin` is covered by this grant. `*.example.com` covers every name below `example.com`,
     /// but not `example.com`.
     #[must_use]
@@ -49,6 +56,16 @@ impl Origin {
         self.port
     }
 
+    /// Host and port as they stand in a request's `host` header: the port only where it is not the scheme's own.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        if self.port == if self.https { 443 } else { 80 } {
+            self.host.clone()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
     /// The name or address, in lower case and without a final dot or brackets.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -58,13 +75,8 @@ impl Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, default) = if self.https { ("https", 443) } else { ("http", 80) };
-        write!(f, "{scheme}://{}", self.host)?;
-        if self.port == default {
-            Ok(())
-        } else {
-            write!(f, ":{}", self.port)
-        }
+        let scheme = if self.https { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority())
     }
 }
 
@@ -163,6 +175,31 @@ mod tests {
         }
         assert!(grant.covers(&origin("http://*.api.example.com:8080")));
         assert!(!origin("http://a.example.com:8080").covers(&grant));
+    }
+
+    #[test]
+    fn the_host_of_a_request_is_a_name_or_an_address_and_goes_out_in_one_spelling() {
+        for (https, host, port, authority) in [
+            (true, "API.example.com.", Some(443), "api.example.com"),
+            (true, "a.example", Some(80), "a.example:80"),
+            (false, "[0:0::1]", Some(80), "[::1]"),
+            (false, "2130706433", Some(8080), "2130706433:8080"),
+        ] {
+            let origin = Origin::of_request(https, host, port);
+            assert_eq!(origin.map(|origin| origin.authority()).as_deref(), Some(authority), "{host}");
+        }
+        for host in [
+            "",
+            "*.example.com",
+            "evil.test%2f.example.com",
+            "evil.test;.example.com",
+            "a..example.com",
+            ".example.com",
+            "[::1",
+            "[v1.a]",
+        ] {
+            assert_eq!(Origin::of_request(true, host, None), None, "{host}");
+        }
     }
 
     #[test]

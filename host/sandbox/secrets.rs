@@ -20,6 +20,10 @@ use crate::config::{Grants, MAX_SECRET_BYTES, Origin, SecretGrant};
 /// What comes before a secret's name in the host's environment.
 const VARIABLE_PREFIX: &str = "KILN_SECRET_";
 
+/// Placeholders in the headers of one request. Their number is bounded, not the bytes of what takes their place: a bound on
+/// those would tell the guest how long a secret is.
+const MAX_PLACEHOLDERS: usize = 8;
+
 /// The secrets granted to a plugin.
 #[derive(Default)]
 pub(super) struct Secrets {
@@ -40,8 +44,8 @@ struct HeaderSecret {
 pub(super) enum Unfilled<'a> {
     /// They hold the placeholder of this secret, which is for that origin only.
     Elsewhere(&'a str, &'a Origin),
-    /// They would be too large.
-    TooLarge,
+    /// They hold more placeholders than may stand in a request.
+    TooMany,
 }
 
 impl Secrets {
@@ -73,11 +77,11 @@ impl Secrets {
     }
 
     /// Puts values in place of placeholders, in the headers of a request to `to`.
-    pub(super) fn fill(&self, headers: &mut HeaderMap, to: &Origin, max_bytes: usize) -> Result<(), Unfilled<'_>> {
+    pub(super) fn fill(&self, headers: &mut HeaderMap, to: &Origin) -> Result<(), Unfilled<'_>> {
         if self.headers.is_empty() {
             return Ok(());
         }
-        let mut room = max_bytes;
+        let mut room = MAX_PLACEHOLDERS;
         for (_, header) in headers.iter_mut().filter(|(name, _)| *name != HOST) {
             let Ok(text) = str::from_utf8(header.as_bytes()) else {
                 continue;
@@ -91,14 +95,14 @@ impl Secrets {
                 Some(_) => format!("Basic {}", BASE64.encode(filled)),
                 None => filled,
             };
-            *header = HeaderValue::try_from(filled).map_err(|_| Unfilled::TooLarge)?;
+            // Values and headers are both fit for a header, and so is what they make together.
+            *header = HeaderValue::try_from(filled).map_err(|_| Unfilled::TooMany)?;
             header.set_sensitive(true);
         }
         Ok(())
     }
 
-    /// A header's text with values in it; none if it holds no placeholder. Values take up `room`, which many placeholders
-    /// of a long secret would exhaust.
+    /// A header's text with values in it; none if it holds no placeholder. Each takes up one of `room`.
     fn filled(&self, text: &str, to: &Origin, room: &mut usize) -> Result<Option<String>, Unfilled<'_>> {
         let mut filled = Cow::Borrowed(text);
         for secret in &self.headers {
@@ -109,8 +113,7 @@ impl Secrets {
             if !secret.origin.covers(to) {
                 return Err(Unfilled::Elsewhere(&secret.name, &secret.origin));
             }
-            let wanted = places.saturating_mul(secret.value.len());
-            *room = room.checked_sub(wanted).ok_or(Unfilled::TooLarge)?;
+            *room = room.checked_sub(places).ok_or(Unfilled::TooMany)?;
             filled = Cow::Owned(filled.replace(&secret.placeholder, &secret.value));
         }
         Ok(match filled {
@@ -180,12 +183,16 @@ mod tests {
     use super::*;
 
     fn secrets() -> Secrets {
+        secret_of("s3cret")
+    }
+
+    fn secret_of(value: &str) -> Secrets {
         let grants = r#"
             http = [{ origin = "https://a.example" }]
             secrets.KEY.origin = "https://a.example"
         "#;
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("KEY"), "s3cret\n").unwrap();
+        std::fs::write(dir.path().join("KEY"), format!("{value}\n")).unwrap();
         Secrets::find(&toml::from_str(grants).unwrap(), Some(dir.path())).unwrap_or_else(|err| panic!("{err}"))
     }
 
@@ -193,9 +200,9 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_str(value).unwrap());
         let to = Origin::new(true, "a.example", None);
-        match secrets.fill(&mut headers, &to, 64) {
+        match secrets.fill(&mut headers, &to) {
             Ok(()) => Ok(headers[name].to_str().unwrap().to_owned()),
-            Err(Unfilled::TooLarge) => Err("too large".to_owned()),
+            Err(Unfilled::TooMany) => Err("too many".to_owned()),
             Err(Unfilled::Elsewhere(name, origin)) => Err(format!("{name} is for {origin}")),
         }
     }
@@ -222,7 +229,17 @@ mod tests {
             Ok(held),
             "where it goes is no secret"
         );
-        assert_eq!(filled(&secrets, "x", &held.repeat(11)), Err("too large".to_owned()));
+    }
+
+    /// A guest that sees where filling ends must not learn a secret's length from it.
+    #[test]
+    fn how_many_placeholders_are_filled_does_not_depend_on_the_value() {
+        for value in ["s".to_owned(), "s".repeat(60_000)] {
+            let secrets = secret_of(&value);
+            let held = &secrets.env[0].1;
+            assert_eq!(filled(&secrets, "x", &held.repeat(8)), Ok(value.repeat(8)));
+            assert_eq!(filled(&secrets, "x", &held.repeat(9)), Err("too many".to_owned()));
+        }
     }
 
     #[test]

@@ -66,13 +66,37 @@ fn completed(result: Option<String>, facts: &Facts<'_>) -> Outcome {
             let asked = Limit::ResultBytes.show(result.len() as u64);
             return Some(facts.bound(Limit::ResultBytes, &format!("returned ok with a result of {asked}")));
         }
-        let err = serde_json::from_str::<IgnoredAny>(result).err()?;
-        Some(format!("returned ok with a result that is not JSON: {err}"))
+        let wrong = match serde_json::from_str::<IgnoredAny>(result) {
+            Err(err) => err.to_string(),
+            Ok(_) if has_lone_surrogate(result) => "a lone surrogate, which is no character".to_owned(),
+            Ok(_) => return None,
+        };
+        Some(format!("returned ok with a result that is not JSON: {wrong}"))
     });
     match wrong {
         None => Outcome::Completed { result },
         Some(message) => facts.failed(FailureKind::Rejected, message, RetryHint::Never),
     }
+}
+
+/// Whether an escape in valid JSON stands for half a character. The grammar allows it; but it is no Unicode text, and many
+/// parsers refuse all of a document for it.
+fn has_lone_surrogate(json: &str) -> bool {
+    // In valid JSON, a backslash stands in a string, with a whole escape after it.
+    let escape = |at: usize| {
+        let digits = json.get(at..)?.strip_prefix("\\u")?.get(..4)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut at = 0;
+    while let Some(found) = json[at..].find('\\') {
+        at += found;
+        at += match escape(at) {
+            Some(0xd800..=0xdbff) if matches!(escape(at + 6), Some(0xdc00..=0xdfff)) => 12,
+            Some(0xd800..=0xdfff) => return true,
+            _ => 2,
+        };
+    }
+    false
 }
 
 /// A handler that did not return.
@@ -240,6 +264,24 @@ mod tests {
         assert_eq!((failure.kind, failure.attempt), (FailureKind::Trap, 2));
         assert_eq!(failure.message, "host panic: index 7 out of range");
         assert_eq!(retry, RetryHint::ByPolicy);
+    }
+
+    #[test]
+    fn half_a_character_is_found_wherever_it_stands() {
+        for whole in [r#""""#, r#""\ud83d\uDE00""#, r#""\\ud800""#, r#"["\u00e9","\ud800\udc00\n"]"#] {
+            assert!(!has_lone_surrogate(whole), "{whole}");
+        }
+        for half in [
+            r#""\ud800""#,
+            r#""\uDC00""#,
+            r#""\ud800\ud800\udc00""#,
+            r#""\\\ud800 ""#,
+            r#"{"\udfffé":1}"#,
+            r#""\ud800é\udc00""#,
+            r#""\udc00\ud800""#,
+        ] {
+            assert!(has_lone_surrogate(half), "{half}");
+        }
     }
 
     #[test]

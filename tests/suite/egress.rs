@@ -159,6 +159,9 @@ async fn path_and_method_have_to_be_granted_too() -> anyhow::Result<()> {
         ),
         ("GET {} - 0", "/: its path is not granted"),
         ("GET {} /v1/..%2fx 0", "no path covers"),
+        ("GET {} /v1/%%32%65%%32%65/x 0", "no path covers"),
+        ("GET {} /v1/%e2%80%a5/x 0", "no path covers"),
+        ("GET {} /v1/\u{2025}/x 0", "no path covers"),
         (
             "POST {} /v1 0",
             "its method is not granted; add \"POST\" to methods of that [[grants.http]]",
@@ -191,12 +194,41 @@ async fn a_request_without_a_path_asks_for_the_root() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_server_is_told_the_host_that_was_checked_and_not_how_the_guest_spelt_it() -> anyhow::Result<()> {
+    let server = Server::answering(NO_CONTENT, 1).await?;
+    let address: SocketAddr = server.authority.parse()?;
+    let (resolver, _) = resolver(vec![vec![address]]);
+    let manifest = grant("a.example", "private = true");
+    let answer = request(&with(resolver)?, &manifest, "GET A.EXAMPLE.:80 / 0").await?;
+    assert_eq!(answer, (204, 0, 0));
+    let head = server.heads().await?.remove(0);
+    assert!(head.contains("\r\nhost: a.example\r\n"), "{head}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_address_at_which_a_cloud_serves_credentials_is_denied() -> anyhow::Result<()> {
+    let addresses = ["168.63.129.16", "169.254.169.254", "100.100.100.200", "192.0.0.192", "[fd00:ec2::254]"];
+    for address in addresses {
+        let (resolver, _) = resolver(vec![vec![format!("{address}:80").parse()?]]);
+        let message = denied(&with(resolver)?, &grant("a.example", ""), "GET a.example / 0").await?;
+        assert!(message.contains("it resolves to"), "{message}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_is_no_request_gets_an_error() -> anyhow::Result<()> {
     let host = patient()?;
-    let manifest = grant("a.example", "");
+    let manifest = grant("a.example", "") + &grant("*.example", "");
     for (what, error) in [
         ("GET user@a.example / 0", URI_INVALID),
+        ("GET a.example%2f / 0", URI_INVALID),
+        ("GET *.example / 0", URI_INVALID),
         ("CONNECT a.example / 0", METHOD_INVALID),
+        ("trace a.example / 0", METHOD_INVALID),
+        ("TRACK a.example / 0", METHOD_INVALID),
+        ("Track a.example / 0", METHOD_INVALID),
     ] {
         assert_eq!(request(&host, &manifest, what).await?, (0, 0, error), "{what}");
     }

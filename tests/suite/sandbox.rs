@@ -129,6 +129,21 @@ async fn the_payload_reaches_the_handler_byte_for_byte() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn half_a_character_is_no_result() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let echo = host.load("echo")?;
+    let whole = host.attempt(&echo, &job_of("echo", json(r#""\ud83d\ude00""#))).await;
+    assert_eq!(result(whole)?.as_deref(), Some(r#""\ud83d\ude00""#));
+    let (failure, retry) = failed(host.attempt(&echo, &job_of("echo", json(r#""\ud800""#))).await)?;
+    assert_eq!((failure.kind, retry), (FailureKind::Rejected, RetryHint::Never));
+    assert_eq!(
+        failure.message,
+        "returned ok with a result that is not JSON: a lone surrogate, which is no character"
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn retry_leaves_the_time_to_the_policy() -> anyhow::Result<()> {
     let (failure, retry) = TestHost::new()?.failure("retry").await?;
     assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Error, "busy"));

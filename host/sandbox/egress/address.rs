@@ -1,4 +1,5 @@
-//! Which addresses are public: after the IANA registries of special-purpose addresses. Pure.
+//! Which addresses are public: after the IANA registries of special-purpose addresses, and without the one public address
+//! at which a cloud serves its machines' credentials. Those of the other clouds lie in special-purpose blocks. Pure.
 //!
 //! A name that a guest may send to can resolve to anything, also to the host's own network. What is not public is refused
 //! by class, so that the operator reads why.
@@ -15,6 +16,11 @@ const V4: &[(Ipv4Addr, u32, &str)] = &[
         Ipv4Addr::new(169, 254, 0, 0),
         16,
         "a link-local address (cloud metadata lives there)",
+    ),
+    (
+        Ipv4Addr::new(168, 63, 129, 16),
+        32,
+        "an address of Azure's own (its metadata lives there)",
     ),
     (Ipv4Addr::new(172, 16, 0, 0), 12, "a private address"),
     (Ipv4Addr::new(192, 0, 0, 0), 24, "an address for protocols"),
@@ -113,6 +119,8 @@ mod tests {
         ("127.0.0.0", "127.255.255.255", "loopback"),
         ("169.254.0.0", "169.254.255.255", "metadata"),
         ("169.254.169.254", "169.254.169.254", "metadata"),
+        ("168.63.129.16", "168.63.129.16", "metadata"),
+        ("::ffff:168.63.129.16", "64:ff9b::168.63.129.16", "metadata"),
         ("172.16.0.0", "172.31.255.255", "private"),
         ("192.0.0.0", "192.0.0.255", "protocols"),
         ("192.0.0.192", "192.0.0.192", "protocols"),
@@ -141,7 +149,7 @@ mod tests {
         ("3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff", "documentation"),
         ("4000::", "fbff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "reserved"),
         ("fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "private"),
-        ("fd00:ec2::254", "fd00:ec2::254", "private"),
+        ("fd00:ec2::254", "fd20:ce::254", "private"),
         ("fe00::", "fe7f:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "reserved"),
         ("fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "link-local"),
         ("fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "reserved"),
@@ -157,6 +165,8 @@ mod tests {
         "100.128.0.0",
         "126.255.255.255",
         "128.0.0.0",
+        "168.63.129.15",
+        "168.63.129.17",
         "169.253.255.255",
         "169.255.0.0",
         "172.15.255.255",

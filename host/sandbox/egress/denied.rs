@@ -20,8 +20,8 @@ impl Denied {
                  {path:?} to {plugin}"
             ),
             Gap::AmbiguousPath => format!(
-                "to {origin}{path}: its path holds .., %2e, %2f, %5c or \\, which no path covers; only a \
-                 [[grants.http]] without path would, in {plugin}"
+                "to {origin}{path}: its path is not plain ASCII, or holds .., %2e, %2f, %25 or the like, which no path \
+                 covers; only a [[grants.http]] without path would, in {plugin}"
             ),
             Gap::Method => format!(
                 "to {origin}{path}: its method is not granted; add \"{method}\" to methods of that [[grants.http]] in \

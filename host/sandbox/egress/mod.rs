@@ -17,8 +17,9 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::HOST;
 use http::uri::Scheme;
-use http::{Method, Request, Response, Uri};
+use http::{HeaderValue, Request, Response, Uri};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SetOnce};
 use tokio_util::task::AbortOnDropHandle;
@@ -32,6 +33,9 @@ use connect::{NoConnection, connect};
 pub(super) use denied::Denied;
 use exchange::exchange;
 pub(super) use fault::code;
+
+/// Methods that no request may have, in any spelling: some servers care for none, and `TRACK` is IIS's `TRACE`.
+const REFUSED_METHODS: [&str; 3] = ["CONNECT", "TRACE", "TRACK"];
 
 /// The driver of a connection: runs until the answer's body is read.
 type Connection = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -100,10 +104,16 @@ impl Egress {
     /// Checks a request against the grants and the counts, and puts secrets into its headers.
     fn admit(&mut self, request: &mut Request<WasiBody>, asked: RequestOptions) -> Result<Admitted, Error> {
         let origin = origin(request.uri())?;
-        if request.method() == Method::CONNECT || request.method() == Method::TRACE {
-            // A tunnel leads to where no grant was checked; an echo shows the handler what the host put into a header.
+        // A tunnel leads to where no grant was checked; an echo shows the handler what the host put into a header.
+        if REFUSED_METHODS
+            .iter()
+            .any(|method| request.method().as_str().eq_ignore_ascii_case(method))
+        {
             return Err(Error::HttpRequestMethodInvalid);
         }
+        // What was checked goes out, not how the guest spelt it.
+        let host = HeaderValue::try_from(origin.authority()).map_err(|_| Error::HttpRequestUriInvalid)?;
+        request.headers_mut().insert(HOST, host);
         let (path, method) = (request.uri().path(), request.method().as_str());
         let name = &self.plugin.name;
         let private = match self.plugin.grants.cover(&origin, path, method) {
@@ -111,13 +121,9 @@ impl Egress {
             Err(gap) => return self.deny(Denied::gap(gap, &origin, path, method, name)),
         };
         let limits = self.limits(asked);
-        match self
-            .plugin
-            .secrets
-            .fill(request.headers_mut(), &origin, limits.header_bytes)
-        {
+        match self.plugin.secrets.fill(request.headers_mut(), &origin) {
             Ok(()) => {}
-            Err(Unfilled::TooLarge) => return Err(Error::HttpRequestHeaderSectionSize(None)),
+            Err(Unfilled::TooMany) => return Err(Error::HttpRequestHeaderSectionSize(None)),
             Err(Unfilled::Elsewhere(secret, granted)) => {
                 let denied = Denied::secret(&origin, secret, granted, name);
                 return self.deny(denied);
@@ -229,12 +235,9 @@ async fn send(request: Request<WasiBody>, admitted: Admitted, io: Handle) -> Ans
 fn origin(uri: &Uri) -> Result<Origin, Error> {
     let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
     let port_is_wrong = authority.port().is_some() && authority.port_u16().is_none();
-    if authority.as_str().contains('@') || authority.host().is_empty() || port_is_wrong {
+    if authority.as_str().contains('@') || port_is_wrong {
         return Err(Error::HttpRequestUriInvalid);
     }
-    Ok(Origin::new(
-        uri.scheme() == Some(&Scheme::HTTPS),
-        authority.host(),
-        authority.port_u16(),
-    ))
+    let https = uri.scheme() == Some(&Scheme::HTTPS);
+    Origin::of_request(https, authority.host(), authority.port_u16()).ok_or(Error::HttpRequestUriInvalid)
 }
