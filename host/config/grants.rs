@@ -381,7 +381,10 @@ mod tests {
             bytes.push(encoded.unwrap_or(path.as_bytes()[at]));
             at += if encoded.is_some() { 3 } else { 1 };
         }
-        while let Some(at) = bytes.windows(2).position(|two| matches!(two, [0xc0 | 0xc1, 0x80..=0xbf])) {
+        while let Some(at) = bytes
+            .windows(2)
+            .position(|two| matches!(two, [0xc0 | 0xc1, 0x80..=0xbf]))
+        {
             let byte = (bytes[at] & 1) << 6 | (bytes[at + 1] & 0x3f);
             bytes.splice(at..at + 2, [byte]);
         }

@@ -186,7 +186,11 @@ mod tests {
             (false, "2130706433", Some(8080), "2130706433:8080"),
         ] {
             let origin = Origin::of_request(https, host, port);
-            assert_eq!(origin.map(|origin| origin.authority()).as_deref(), Some(authority), "{host}");
+            assert_eq!(
+                origin.map(|origin| origin.authority()).as_deref(),
+                Some(authority),
+                "{host}"
+            );
         }
         for host in [
             "",

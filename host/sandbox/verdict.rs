@@ -268,7 +268,12 @@ mod tests {
 
     #[test]
     fn half_a_character_is_found_wherever_it_stands() {
-        for whole in [r#""""#, r#""\ud83d\uDE00""#, r#""\\ud800""#, r#"["\u00e9","\ud800\udc00\n"]"#] {
+        for whole in [
+            r#""""#,
+            r#""\ud83d\uDE00""#,
+            r#""\\ud800""#,
+            r#"["\u00e9","\ud800\udc00\n"]"#,
+        ] {
             assert!(!has_lone_surrogate(whole), "{whole}");
         }
         for half in [

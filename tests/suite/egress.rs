@@ -208,7 +208,13 @@ async fn a_server_is_told_the_host_that_was_checked_and_not_how_the_guest_spelt_
 
 #[tokio::test]
 async fn an_address_at_which_a_cloud_serves_credentials_is_denied() -> anyhow::Result<()> {
-    let addresses = ["168.63.129.16", "169.254.169.254", "100.100.100.200", "192.0.0.192", "[fd00:ec2::254]"];
+    let addresses = [
+        "168.63.129.16",
+        "169.254.169.254",
+        "100.100.100.200",
+        "192.0.0.192",
+        "[fd00:ec2::254]",
+    ];
     for address in addresses {
         let (resolver, _) = resolver(vec![vec![format!("{address}:80").parse()?]]);
         let message = denied(&with(resolver)?, &grant("a.example", ""), "GET a.example / 0").await?;
