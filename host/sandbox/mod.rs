@@ -14,6 +14,7 @@
 //! import them; but empty).
 
 mod attempt;
+mod backtrace;
 mod bindings;
 mod cache;
 mod compile;

@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::backtrace;
 use super::attempt::{Cancel, Report};
 use super::bindings::exports::kiln::job::handler::Failure as Answer;
 use super::deadline::Interrupt;
@@ -17,7 +18,7 @@ use super::egress::Denied;
 use super::holdings::Exceeded;
 use super::last_words::last_words;
 use super::plugin::Plugin;
-use crate::config::{Limit, MAX_BACKTRACE_BYTES, Source};
+use crate::config::{Limit, Source};
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint};
 
 /// What the call came back with: the handler's answer, or what ended it.
@@ -124,7 +125,7 @@ fn ended(err: &wasmtime::Error, facts: &Facts<'_>) -> Outcome {
     };
     let mut outcome = facts.failed(kind, message, retry);
     if let Outcome::Failed { failure, .. } = &mut outcome {
-        failure.backtrace = backtrace.map(frames);
+        failure.backtrace = backtrace.map(backtrace::show);
     }
     outcome
 }
@@ -219,13 +220,6 @@ impl Facts<'_> {
         failure.stderr = (!stderr.is_empty()).then(|| stderr.clone());
         Outcome::Failed { failure, retry }
     }
-}
-
-/// The frames of a backtrace, one a line, innermost first. Their number is bounded by the engine.
-fn frames(backtrace: &WasmBacktrace) -> String {
-    let text = backtrace.to_string();
-    let (_, frames) = text.split_once('\n').unwrap_or_default();
-    frames[..frames.floor_char_boundary(MAX_BACKTRACE_BYTES)].to_owned()
 }
 
 fn ms(duration: Duration) -> u64 {

@@ -55,6 +55,7 @@ const CORPUS: &[(&str, End)] = &[
     ("panic", Fails(Trap, "panicked at src/lib.rs:7:9: no such user: 42")),
     ("divide", Fails(Trap, "integer divide by zero")),
     ("overflow", Fails(Trap, "integer overflow")),
+    ("endless_name", UNREACHABLE),
     ("no_integer", Fails(Trap, "invalid conversion to integer")),
     ("out_of_bounds", Fails(
             Trap,

@@ -11,7 +11,7 @@ use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint};
 use kiln::sandbox::{Attempt, Cancel, Handler, Sandbox};
 use serde_json::value::RawValue;
 
-use crate::guests::guest;
+use crate::guests::{guest, hostile_component};
 
 /// A sandbox, and a handler beside the one under test that has to keep working.
 pub(crate) struct TestHost {
@@ -170,6 +170,33 @@ async fn permanent_is_never_tried_again() -> anyhow::Result<()> {
         (FailureKind::Rejected, "no such user")
     );
     assert_eq!(retry, RetryHint::Never);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_backtrace_begins_where_the_author_is_at_home() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let text = r#"
+        (func $_RNvCs1234_7___rustc17rust_begin_unwind unreachable)
+        (func $_ZN4core9panicking9panic_fmt17h0123456789abcdefE (call $_RNvCs1234_7___rustc17rust_begin_unwind))
+        (func $_ZN3tea4brew17h0123456789abcdefE (call $_ZN4core9panicking9panic_fmt17h0123456789abcdefE))
+        (func $handle (export "kiln:job/handler@0.1.0#handle") (type $handle)
+            (call $_ZN3tea4brew17h0123456789abcdefE) unreachable)"#;
+    let handler = host
+        .sandbox
+        .load("tea", &hostile_component(text)?, &Manifest::default())?;
+    let (failure, _) = failed(host.attempt(&handler, &job_of("tea", null())).await)?;
+    let backtrace = failure.backtrace.unwrap_or_default();
+    let frames: Vec<_> = backtrace.lines().map(|line| line.rsplit(" - ").next()).collect();
+    assert_eq!(
+        frames,
+        [
+            Some("<unknown>!tea::brew"),
+            Some("<unknown>!handle"),
+            Some("  above these: 2 of its language's runtime"),
+        ]
+    );
+    assert!(backtrace.starts_with("    2: "), "{backtrace}");
     Ok(())
 }
 
