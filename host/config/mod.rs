@@ -30,7 +30,7 @@ pub use wishes::LimitWishes;
 /// a guest.
 pub const KEEP_RESIDENT_BYTES: usize = 1280 * 1024;
 
-/// Sandboxes beyond `concurrency`: so that a component that takes several runs even where one attempt at once is allowed.
+/// Sandboxes beyond `concurrency`: what attempts take beyond their first comes out of these alone.
 pub const SPARE_SLOTS: u32 = 8;
 
 /// Bytes of an HTTP request's body that are handed over at once.
@@ -75,8 +75,8 @@ pub const EPOCH_TICK: Duration = Duration::from_millis(2);
 pub struct SandboxSettings {
     /// Attempts that may run at once; the pool is made for as many.
     pub concurrency: NonZeroU32,
-    /// Sandboxes beyond that. With none, a component that takes several slots waits for ever where one attempt at once is
-    /// allowed.
+    /// Sandboxes beyond that, for attempts at components that take several. Of those that take more than these and one, none
+    /// loads.
     pub spare_slots: u32,
     /// Where compiled components are cached; none: nothing is cached.
     pub cache_dir: Option<PathBuf>,

@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use futures::future::OptionFuture;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::block_in_place;
@@ -47,11 +48,12 @@ pub struct Handler {
     permits: Option<Arc<Semaphore>>,
 }
 
-/// The right to one attempt, as far as the plugin's own limit goes.
+/// The right to one attempt: as far as the plugin's own limit goes, and for the slots beyond its first.
 #[derive(Debug)]
 pub struct Turn {
     _permit: Option<OwnedSemaphorePermit>,
 }
+    _spare: Option<OwnedSemaphorePermit>,
 
 impl fmt::Debug for Handler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,22 +136,27 @@ impl Handler {
     /// The right to an attempt now, if the plugin may run once more.
     #[must_use]
     pub fn try_turn(&self) -> Option<Turn> {
-        match &self.permits {
-            Some(permits) => Some(Turn {
-                _permit: Some(Arc::clone(permits).try_acquire_owned().ok()?),
-            }),
-            None => Some(Turn { _permit: None }),
-        }
+        let permit = self
+            .permits
+            .as_ref()
+            .map(|permits| Arc::clone(permits).try_acquire_owned());
+        let spare = self.spare().map(|(spare, slots)| spare.try_acquire_many_owned(slots));
+        Some(Turn {
+            _permit: permit.transpose().ok()?,
+            _spare: spare.transpose().ok()?,
+        })
     }
 
     /// The right to an attempt once the plugin may run once more; none if the host is told to stop first.
     pub async fn turn(&self, cancel: &Cancel) -> Option<Turn> {
         let turn = async {
-            let Some(permits) = &self.permits else {
-                return Some(Turn { _permit: None });
-            };
-            let permit = Arc::clone(permits).acquire_owned().await.ok()?;
-            Some(Turn { _permit: Some(permit) })
+            let permit = OptionFuture::from(self.permits.as_ref().map(|permits| Arc::clone(permits).acquire_owned()));
+            let permit = permit.await.transpose().ok()?;
+            let spare = OptionFuture::from(self.spare().map(|(spare, slots)| spare.acquire_many_owned(slots)));
+            Some(Turn {
+                _permit: permit,
+                _spare: spare.await.transpose().ok()?,
+            })
         };
         tokio::select! {
             biased;
@@ -160,6 +167,12 @@ impl Handler {
     }
 
     /// Runs one attempt at `job`, which was found on `queue`, as soon as the plugin may run once more. Called from
+    /// Where to get the slots beyond its first; none where it takes only one.
+    fn spare(&self) -> Option<(Arc<Semaphore>, u32)> {
+        let more = self.loaded.slots.checked_sub(1).filter(|more| *more > 0)?;
+        Some((Arc::clone(&self.sandbox.spare), more))
+    }
+
     /// anywhere; dropping the future ends the attempt.
     pub async fn run(&self, job: &Job, queue: &str, cancel: &Cancel) -> Attempt {
         let Some(turn) = self.turn(cancel).await else {

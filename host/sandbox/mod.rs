@@ -98,6 +98,9 @@ struct Inner {
     /// One permit for every slot of the pool that can be in use, so that it never runs out.
     slots: Arc<Semaphore>,
     /// Instances that wait for another attempt.
+    /// One for every slot that is not some attempt's first. Those that take several share them, so that one that takes a
+    /// single slot always finds it.
+    spare: Arc<Semaphore>,
     kept: Kept,
     shared: Shared,
     /// Where guests run.
@@ -168,7 +171,8 @@ impl Sandbox {
         let inner = Inner {
             ticker: Ticker::start(&built.engine)?,
             engine: built.engine,
-            slots: Arc::new(Semaphore::new((slots as usize).min(Semaphore::MAX_PERMITS))),
+            slots: permits(slots),
+            spare: permits(settings.spare_slots),
             kept: Kept::new(settings.concurrency.get() as usize),
             shared: Shared {
                 io: io.handle().clone(),
@@ -247,11 +251,7 @@ impl Sandbox {
 
     fn link(&self, found: &Examined, limits: &Limits) -> Result<Loaded, LoadError> {
         let loaded = load::link(&self.linker, &self.world, found, limits)?;
-        let slots = self
-            .settings
-            .concurrency
-            .get()
-            .saturating_add(self.settings.spare_slots);
+        let slots = self.settings.spare_slots.saturating_add(1);
         if loaded.slots > slots {
             // It would wait for them for ever.
             return Err(LoadError::TooMany {
@@ -310,6 +310,10 @@ fn open_cache(settings: &SandboxSettings) -> Result<(Option<Opened>, Option<Stri
 }
 
 /// Threads that guests share in turns.
+fn permits(count: u32) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new((count as usize).min(Semaphore::MAX_PERMITS)))
+}
+
 fn threads(name: &str, count: usize, niceness: i32) -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(count)

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use anyhow::Context;
+use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use kiln::config::{Limit, Manifest, SandboxSettings, Source};
 use kiln::job::null;
@@ -11,9 +12,8 @@ use kiln::sandbox::{Cancel, Handler, Sandbox};
 use crate::guests::hostile_component;
 use crate::hostile::{corpus, load};
 use crate::sandbox::{assert_completes, failed, job_of};
-use crate::support::PATIENCE;
 
-/// Attempts at once, and as many slots more: a guest with eight memories takes all of them.
+/// Attempts at once, and as many slots more.
 const CONCURRENCY: u32 = 4;
 const SPARE_SLOTS: u32 = 4;
 
@@ -128,12 +128,19 @@ async fn run_all(handlers: &[Handler]) {
 
 const HANDLE: &str = r#"(func (export "kiln:job/handler@0.1.0#handle") (type $handle)"#;
 
+/// One attempt takes five slots while each of three others holds one.
 async fn every_slot_is_free(sandbox: &Sandbox) -> anyhow::Result<()> {
-    let text = format!("{}{HANDLE} i32.const 0)", "(memory 1)".repeat(7));
-    let handler = sandbox.load("eight", &hostile_component(&text)?, &Manifest::default())?;
-    let (job, cancel) = (job_of("eight", null()), Cancel::default());
-    let attempt = tokio::time::timeout(PATIENCE, handler.run(&job, "default", &cancel)).await;
-    assert_completes(&attempt.context("a slot is missing")?);
+    let memories = "(memory 1)".repeat(SPARE_SLOTS as usize);
+    let text = format!("{memories}{HANDLE} i32.const 0)");
+    let wide = sandbox.load("wide", &hostile_component(&text)?, &Manifest::default())?;
+    let sleep = sandbox.load("sleep", &load("sleep")?, &Manifest::default())?;
+    let (job, cancel) = (job_of("any", null()), Cancel::default());
+    let others = join_all((1..CONCURRENCY).map(|_| sleep.run(&job, "default", &cancel)));
+    tokio::select! {
+        biased;
+        _ = others => anyhow::bail!("a slot is missing"),
+        attempt = wide.run(&job, "default", &cancel) => assert_completes(&attempt),
+    }
     Ok(())
 }
 

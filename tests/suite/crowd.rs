@@ -1,9 +1,11 @@
 //! Many attempts at once: they wait their turn, stop when told to, and leave each other and the host their time.
 
-use crate::sandbox::{TestHost, assert_completes, failed, job_of, settings_with};
+use crate::guests::{component_of, guests_folder};
+use crate::sandbox::{TestHost, assert_completes, failed, job_of, json, settings_with};
 use crate::support::{PATIENCE, eventually};
+use anyhow::Context;
 use futures::future::join_all;
-use kiln::config::EPOCH_TICK;
+use kiln::config::{EPOCH_TICK, Manifest};
 use kiln::job::{Job, null};
 use kiln::outcome::{FailureKind, Outcome};
 use kiln::sandbox::{Attempt, Cancel};
@@ -98,6 +100,59 @@ async fn the_pool_serves_thousands_of_attempts_good_and_bad() -> anyhow::Result<
         );
     }
     Ok(())
+/// A component of eight memories takes eight slots of the sixteen that there are.
+fn wide_nap() -> anyhow::Result<Vec<u8>> {
+    let nap = std::fs::read_to_string(guests_folder().join("nap.wat"))?;
+    let memory = r#"(memory (export "memory") 2)"#;
+    component_of(
+        "guest",
+        &nap.replacen(memory, &format!("{memory}{}", "(memory 1)".repeat(7)), 1),
+    )
+}
+
+#[tokio::test]
+async fn attempts_that_take_many_slots_leave_one_for_everybody_else() -> anyhow::Result<()> {
+    let host = TestHost::with(&settings_with(Duration::from_mins(1)))?;
+    let wide = host.sandbox.load("wide", &wide_nap()?, &Manifest::default())?;
+    let (long, cancel) = (job_of("wide", json("60000")), Cancel::default());
+    let naps = join_all((0..12).map(|_| wide.run(&long, "default", &cancel)));
+    let job = job_of("neighbour", null());
+    // As many as may run beside one of the others.
+    let beside = timeout(
+        PATIENCE,
+        join_all((0..7).map(|_| host.neighbour.run(&job, "default", &cancel))),
+    );
+    tokio::select! {
+        biased;
+        _ = naps => anyhow::bail!("none of them can be done yet"),
+        beside = beside => beside?.iter().for_each(assert_completes),
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn attempts_that_take_many_slots_get_them_one_after_the_other() -> anyhow::Result<()> {
+    let host = TestHost::with(&settings_with(Duration::from_mins(1)))?;
+    let cancel = Cancel::default();
+    for manifest in ["", "reuse = 5", "concurrency = 1"] {
+        let load = || anyhow::Ok(host.sandbox.load("wide", &wide_nap()?, &toml::from_str(manifest)?)?);
+        let (one, other) = (load()?, load()?);
+        let short = job_of("wide", json("1"));
+        let naps = (0..24).map(|n| if n % 3 == 0 { &one } else { &other }.run(&short, "default", &cancel));
+        let naps = timeout(PATIENCE, join_all(naps)).await;
+        naps.context("they wait for each other")?
+            .iter()
+            .for_each(assert_completes);
+        assert_completes(
+            &host
+                .neighbour
+                .run(&job_of("neighbour", null()), "default", &cancel)
+                .await,
+        );
+    }
+    Ok(())
+}
+
 }
 
 #[tokio::test]
