@@ -63,11 +63,13 @@ pub enum FailureKind {
     Unloadable,
     /// The host died under the job, repeatedly.
     Lost,
+    /// The host itself failed, by a fault of its own; the handler is not to blame.
+    Internal,
 }
 
 impl FailureKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Rejected,
         Self::Error,
         Self::Trap,
@@ -78,6 +80,7 @@ impl FailureKind {
         Self::Malformed,
         Self::Unloadable,
         Self::Lost,
+        Self::Internal,
     ];
 
     /// The kind as it stands in JSON, logs and filters.
@@ -94,6 +97,7 @@ impl FailureKind {
             Self::Malformed => "malformed",
             Self::Unloadable => "unloadable",
             Self::Lost => "lost",
+            Self::Internal => "internal",
         }
     }
 }

@@ -78,7 +78,7 @@ struct Filter {
     /// Only jobs of this name
     #[arg(long)]
     name: Option<String>,
-    /// Only failures of this kind: rejected, error, trap, timeout, memory, denied, unknown-job, malformed, unloadable, lost
+    /// Only failures of this kind: rejected, error, trap, timeout, memory, denied, unknown-job, malformed, unloadable, lost, internal
     #[arg(long, value_parser = kind)]
     kind: Option<FailureKind>,
     /// Only what failed at least this long ago
@@ -98,7 +98,7 @@ struct Chosen {
     /// Jobs of this name
     #[arg(long, group = "chosen")]
     name: Option<String>,
-    /// Failures of this kind: rejected, error, trap, timeout, memory, denied, unknown-job, malformed, unloadable, lost
+    /// Failures of this kind: rejected, error, trap, timeout, memory, denied, unknown-job, malformed, unloadable, lost, internal
     #[arg(long, group = "chosen", value_parser = kind)]
     kind: Option<FailureKind>,
     /// What failed at least this long ago

@@ -186,7 +186,7 @@ fn exit_code(outcome: &Outcome) -> ExitCode {
         FailureKind::Memory => 14,
         FailureKind::Denied => 15,
         FailureKind::Unloadable => 4,
-        FailureKind::UnknownJob | FailureKind::Malformed | FailureKind::Lost => 1,
+        FailureKind::UnknownJob | FailureKind::Malformed | FailureKind::Lost | FailureKind::Internal => 1,
     }
     .into()
 }

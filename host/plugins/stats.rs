@@ -48,15 +48,14 @@ impl Stats {
         Running(self)
     }
 
-    /// Counts what an attempt came to. One that the host stopped says nothing about its handler.
+    /// Counts what an attempt came to. One that the host stopped or failed says nothing about its handler.
     pub(super) fn count(&self, outcome: &Outcome) {
-        match outcome {
-            Outcome::Cancelled => {}
-            Outcome::Completed { .. } => _ = self.attempts.fetch_add(1, Ordering::Relaxed),
-            Outcome::Failed { failure, .. } => {
-                self.attempts.fetch_add(1, Ordering::Relaxed);
-                self.failed(failure);
-            }
+        if is_of_the_host(outcome) {
+            return;
+        }
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        if let Outcome::Failed { failure, .. } = outcome {
+            self.failed(failure);
         }
     }
 
@@ -72,11 +71,10 @@ impl Stats {
 
     /// Counts an attempt towards quarantine. Why the version is to be set aside, if it is.
     pub(super) fn judge(&self, rule: &Quarantine, outcome: &Outcome) -> Option<String> {
-        let fault = match outcome {
-            Outcome::Cancelled => return None,
-            Outcome::Completed { .. } => false,
-            Outcome::Failed { failure, .. } => is_fault(failure.kind),
-        };
+        if is_of_the_host(outcome) {
+            return None;
+        }
+        let fault = matches!(outcome, Outcome::Failed { failure, .. } if is_fault(failure.kind));
         locked(&self.window).count(rule, fault, Instant::now())
     }
 
@@ -105,6 +103,15 @@ impl Stats {
     }
 }
 
+/// Whether the host alone is why an attempt ended.
+fn is_of_the_host(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Cancelled => true,
+        Outcome::Completed { .. } => false,
+        Outcome::Failed { failure, .. } => failure.kind == FailureKind::Internal,
+    }
+}
+
 /// Whether a failure speaks against the version: what the handler itself reports does not.
 fn is_fault(kind: FailureKind) -> bool {
     matches!(kind, FailureKind::Trap | FailureKind::Timeout | FailureKind::Memory)
@@ -112,4 +119,32 @@ fn is_fault(kind: FailureKind) -> bool {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::RetryHint;
+    use std::time::Duration;
+
+    #[test]
+    fn a_fault_of_the_host_is_not_counted_against_the_plugin() {
+        let stats = Stats::default();
+        let rule = Quarantine {
+            share: 0.0,
+            window: Duration::from_mins(1),
+            least_attempts: 1,
+        };
+        let failed = |kind| Outcome::Failed {
+            failure: Failure::new(kind, "no"),
+            retry: RetryHint::ByPolicy,
+        };
+        let internal = failed(FailureKind::Internal);
+        stats.count(&internal);
+        assert_eq!((stats.judge(&rule, &internal), stats.attempts()), (None, 0));
+        assert!(stats.last().is_none());
+        stats.count(&failed(FailureKind::Trap));
+        assert!(stats.judge(&rule, &failed(FailureKind::Trap)).is_some());
+        assert_eq!(stats.attempts(), 1);
+    }
 }

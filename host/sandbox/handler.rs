@@ -33,6 +33,7 @@ use super::verdict::{self, Facts, Returned};
 use super::warm::Warm;
 use crate::config::{Limit, Limits, Manifest};
 use crate::job::Job;
+use crate::outcome::Outcome;
 
 /// Bytes of a result from which on it is checked while other guests go on. A megabyte takes up to ten milliseconds.
 const LONG_RESULT_BYTES: usize = 256 * 1024;
@@ -186,7 +187,7 @@ impl Handler {
         match AbortOnDropHandle::new(running).await {
             Ok(attempt) => attempt,
             Err(err) => match err.try_into_panic() {
-                Ok(panic) => self.panicked(&*panic, job.next_attempt(), deadline, cancel),
+                Ok(panic) => self.panicked(&*panic, job, deadline, cancel),
                 // The threads are shut down.
                 Err(_) => Attempt::cancelled(),
             },
@@ -203,7 +204,7 @@ impl Handler {
         let running = AssertUnwindSafe(errand.run_anywhere(seat)).catch_unwind();
         running
             .await
-            .unwrap_or_else(|panic| self.panicked(&*panic, job.next_attempt(), deadline, cancel))
+            .unwrap_or_else(|panic| self.panicked(&*panic, job, deadline, cancel))
     }
 
     /// All that an attempt needs; none if the host stops first.
@@ -255,13 +256,24 @@ impl Handler {
     }
 
     /// What becomes of an attempt in which the host itself fails.
-    fn panicked(&self, panic: &(dyn Any + Send), attempt: u32, deadline: Deadline, cancel: &Cancel) -> Attempt {
+    fn panicked(&self, panic: &(dyn Any + Send), job: &Job, deadline: Deadline, cancel: &Cancel) -> Attempt {
         let report = Report {
             duration: deadline.elapsed(),
             ..Report::default()
         };
-        let facts = facts(&self.plugin, attempt, deadline.limit(), cancel, &report);
+        let facts = facts(&self.plugin, job.next_attempt(), deadline.limit(), cancel, &report);
         let outcome = verdict::host_panic(panic, &facts);
+        if let Outcome::Failed { failure, .. } = &outcome {
+            let (id, name, plugin, digest) = (&job.id, &job.name, self.name(), self.short_digest());
+            tracing::error!(
+                id,
+                name,
+                plugin,
+                digest,
+                why = failure.message,
+                "the host failed an attempt; please report it"
+            );
+        }
         Attempt { outcome, report }
     }
 }

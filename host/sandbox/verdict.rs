@@ -1,7 +1,6 @@
 //! What an attempt came to: from the guest's answer, or from the error that ended it, to an outcome. Pure.
 //!
-//! Every error that can end a guest is the guest's fault here, save two: a stop by the host, and a sandbox that could
-//! not be made.
+//! Every error that can end a guest is the guest's fault here, save two: a stop by the host, and a fault of the host's own.
 
 use std::any::Any;
 use std::time::Duration;
@@ -10,8 +9,8 @@ use serde::de::IgnoredAny;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use super::backtrace;
 use super::attempt::{Cancel, Report};
+use super::backtrace;
 use super::bindings::exports::kiln::job::handler::Failure as Answer;
 use super::deadline::Interrupt;
 use super::egress::Denied;
@@ -57,7 +56,11 @@ pub(super) fn host_panic(panic: &(dyn Any + Send), facts: &Facts<'_>) -> Outcome
     let text = text
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_default();
-    facts.failed(FailureKind::Trap, format!("host panic: {text}"), RetryHint::ByPolicy)
+    facts.failed(
+        FailureKind::Internal,
+        format!("host panic: {text}"),
+        RetryHint::ByPolicy,
+    )
 }
 
 /// A handler that returned `ok`. What it did is done: running it again could not make its result any better.
@@ -139,7 +142,7 @@ fn fault(err: &wasmtime::Error, facts: &Facts<'_>) -> (FailureKind, String) {
         return (FailureKind::Denied, denied.to_string());
     }
     if let Some(full) = err.downcast_ref::<PoolConcurrencyLimitError>() {
-        return (FailureKind::Unloadable, full.to_string());
+        return (FailureKind::Internal, full.to_string());
     }
     if let Some(I32Exit(code)) = err.downcast_ref::<I32Exit>() {
         let message = last_words(&facts.report.stderr.text).filter(|_| *code != 0);
@@ -239,7 +242,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     #[test]
-    fn a_panic_of_the_host_is_a_trap_of_that_attempt() {
+    fn a_panic_of_the_host_is_no_fault_of_the_guest() {
         let report = Report::default();
         let limit = Duration::from_secs(1);
         let settings = SandboxSettings::new(NonZeroU32::MIN);
@@ -255,7 +258,7 @@ mod tests {
         let Outcome::Failed { failure, retry } = host_panic(&*panic, &facts) else {
             panic!("not failed")
         };
-        assert_eq!((failure.kind, failure.attempt), (FailureKind::Trap, 2));
+        assert_eq!((failure.kind, failure.attempt), (FailureKind::Internal, 2));
         assert_eq!(failure.message, "host panic: index 7 out of range");
         assert_eq!(retry, RetryHint::ByPolicy);
     }
