@@ -1,4 +1,5 @@
-//! The processor time of one attempt: measured while its guest is polled, on whatever thread that happens.
+//! The processor time of one attempt: measured while its guest is polled, on whatever thread that happens. What its calls
+//! to the host take is part of it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,6 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+
+use super::ticker::Ticks;
 
 /// Processor time used so far. Clones share it: one measures, another asks in between.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +21,8 @@ struct Clock {
     used: AtomicU64,
     /// The thread's processor time when the poll under way began, in nanoseconds.
     began: AtomicU64,
+    /// The ticks there had been by then.
+    ticks: AtomicU64,
 }
 
 impl CpuTime {
@@ -31,25 +36,32 @@ impl CpuTime {
         self.used() + Duration::from_nanos(thread_time().saturating_sub(self.0.began.load(Ordering::Relaxed)))
     }
 
+    /// Whether the poll under way began before the last tick. Asked at every call to the host.
+    pub(super) fn is_turn_over(&self, ticks: &Ticks) -> bool {
+        self.0.ticks.load(Ordering::Relaxed) != ticks.count()
+    }
+
     /// Measures a future.
-    pub(super) fn measure<F: Future + Unpin>(&self, future: F) -> Measured<F> {
+    pub(super) fn measure<'a, F: Future + Unpin>(&self, future: F, ticks: &'a Ticks) -> Measured<'a, F> {
         let cpu = self.clone();
-        Measured { cpu, future }
+        Measured { cpu, future, ticks }
     }
 }
 
 /// A future whose polls are measured.
-pub(super) struct Measured<F> {
+pub(super) struct Measured<'a, F> {
     cpu: CpuTime,
     future: F,
+    ticks: &'a Ticks,
 }
 
-impl<F: Future + Unpin> Future for Measured<F> {
+impl<F: Future + Unpin> Future for Measured<'_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let began = thread_time();
         self.cpu.0.began.store(began, Ordering::Relaxed);
+        self.cpu.0.ticks.store(self.ticks.count(), Ordering::Relaxed);
         let polled = Pin::new(&mut self.future).poll(cx);
         let took = thread_time().saturating_sub(began);
         self.cpu.0.used.fetch_add(took, Ordering::Relaxed);

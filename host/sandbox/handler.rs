@@ -53,8 +53,8 @@ pub struct Handler {
 #[derive(Debug)]
 pub struct Turn {
     _permit: Option<OwnedSemaphorePermit>,
-}
     _spare: Option<OwnedSemaphorePermit>,
+}
 
 impl fmt::Debug for Handler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -167,13 +167,13 @@ impl Handler {
         }
     }
 
-    /// Runs one attempt at `job`, which was found on `queue`, as soon as the plugin may run once more. Called from
     /// Where to get the slots beyond its first; none where it takes only one.
     fn spare(&self) -> Option<(Arc<Semaphore>, u32)> {
         let more = self.loaded.slots.checked_sub(1).filter(|more| *more > 0)?;
         Some((Arc::clone(&self.sandbox.spare), more))
     }
 
+    /// Runs one attempt at `job`, which was found on `queue`, as soon as the plugin may run once more. Called from
     /// anywhere; dropping the future ends the attempt.
     pub async fn run(&self, job: &Job, queue: &str, cancel: &Cancel) -> Attempt {
         let Some(turn) = self.turn(cancel).await else {
@@ -307,7 +307,10 @@ impl Errand {
 
     async fn run(self, seat: Seat) -> Attempt {
         let (deadline, cancel) = (self.deadline, &self.cancel);
-        let _running = self.sandbox.ticker.running();
+        // It may have waited long until it was its turn on these threads.
+        if cancel.stop.is_cancelled() {
+            return Attempt::cancelled();
+        }
         let (mut store, known, served) = self.store(seat.place, seat.warm);
         let (cpu, refused) = (store.data().cpu.clone(), store.data().egress.refused());
         let call = Box::pin(async {
@@ -316,6 +319,10 @@ impl Errand {
             } else {
                 let handler = self.loaded.pre.instantiate_async(&mut store).await?;
                 store.data_mut().holdings.started();
+                // Its memory may have had to wait for other threads.
+                if cancel.stop.is_cancelled() {
+                    return Err(Interrupt::Stopped.into());
+                }
                 handler
             };
             store.data_mut().instantiate = Some(deadline.elapsed());
@@ -325,7 +332,7 @@ impl Errand {
         // A guest that computes is interrupted by the epoch; one that waits in the host, here.
         let called: wasmtime::Result<_> = tokio::select! {
             biased;
-            called = cpu.measure(call) => called,
+            called = cpu.measure(call, self.sandbox.ticker.ticks()) => called,
             denied = egress::refused(refused) => Err(denied.into()),
             () = cancel.stop.cancelled() => Err(Interrupt::Stopped.into()),
             // A timer is set only for one that waits.
@@ -350,21 +357,24 @@ impl Errand {
     fn store(&self, place: Place, warm: Option<Warm>) -> (Store<State>, Option<JobHandler>, u32) {
         let (sandbox, plugin) = (&self.sandbox, &self.plugin);
         let (deadline, cancel) = (self.deadline, self.cancel.clone());
-        let Some(mut warm) = warm else {
+        let (mut store, handler, served) = if let Some(warm) = warm {
+            let (mut store, served) = (warm.store, warm.served + 1);
+            store.data_mut().renew(&self.job, deadline, cancel, &sandbox.shared);
+            (store, Some(warm.handler), served)
+        } else {
             let state = State::new(Arc::clone(plugin), &self.job, deadline, cancel, place, &sandbox.shared);
-            return (state.into_store(&sandbox.engine), None, 1);
+            (state.into_store(&sandbox.engine), None, 1)
         };
-        warm.store
-            .data_mut()
-            .renew(&self.job, deadline, cancel, &sandbox.shared);
-        state::rearm(&mut warm.store);
-        (warm.store, Some(warm.handler), warm.served + 1)
+        store.data_mut().running = Some(sandbox.ticker.running());
+        state::rearm(&mut store);
+        (store, handler, served)
     }
 
     /// Keeps an instance for another attempt, or takes it apart.
-    fn keep(&self, used: (Warm, OwnedSemaphorePermit)) {
-        let warm = &used.0;
-        let state = warm.store.data();
+    fn keep(&self, mut used: (Warm, OwnedSemaphorePermit)) {
+        let warm = &mut used.0;
+        let state = warm.store.data_mut();
+        state.running = None;
         let small = !state.holdings.has_grown_large() && self.sandbox.shared.commons.has_half();
         if warm.served < self.plugin.reuse.get() && small {
             state.place.begin(state.holdings.is_large());

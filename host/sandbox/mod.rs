@@ -27,6 +27,7 @@ mod engine;
 mod handler;
 mod holdings;
 mod imports;
+mod interrupt;
 mod last_words;
 mod link;
 mod load;
@@ -97,10 +98,10 @@ struct Inner {
     ticker: Ticker,
     /// One permit for every slot of the pool that can be in use, so that it never runs out.
     slots: Arc<Semaphore>,
-    /// Instances that wait for another attempt.
     /// One for every slot that is not some attempt's first. Those that take several share them, so that one that takes a
     /// single slot always finds it.
     spare: Arc<Semaphore>,
+    /// Instances that wait for another attempt.
     kept: Kept,
     shared: Shared,
     /// Where guests run.
@@ -309,11 +310,11 @@ fn open_cache(settings: &SandboxSettings) -> Result<(Option<Opened>, Option<Stri
     Ok((opened.or(scratch), uncached))
 }
 
-/// Threads that guests share in turns.
 fn permits(count: u32) -> Arc<Semaphore> {
     Arc::new(Semaphore::new((count as usize).min(Semaphore::MAX_PERMITS)))
 }
 
+/// Threads that guests share in turns.
 fn threads(name: &str, count: usize, niceness: i32) -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(count)

@@ -5,25 +5,23 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
+use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::attempt::{Cancel, Report};
 use super::bindings::exports::kiln::job::handler::Job;
 use super::cpu::CpuTime;
-use super::deadline::{Deadline, Interrupt};
+use super::deadline::Deadline;
 use super::egress::Egress;
 use super::holdings::{Commons, Holdings};
+use super::interrupt;
 use super::output::Tail;
 use super::place::Place;
 use super::plugin::Plugin;
+use super::ticker::Running;
 use super::voice::Voice;
 use crate::config::Limit;
-
-/// Processor time from which on an attempt runs among the heavy ones, a few ticks. What answers at once, or mostly waits,
-/// never gets there, and never has to wait for the turns of those that do.
-const LIGHT_CPU: Duration = Duration::from_millis(10);
 
 /// What the attempts of a sandbox share.
 pub(super) struct Shared {
@@ -43,6 +41,8 @@ pub(super) struct State {
     /// How long it took until the guest could be called; none until then.
     pub(super) instantiate: Option<Duration>,
     pub(super) cpu: CpuTime,
+    /// None while the instance waits for another attempt.
+    pub(super) running: Option<Running>,
     pub(super) place: Place,
     pub(super) holdings: Holdings,
     stdout: Tail,
@@ -84,6 +84,7 @@ impl State {
             egress: Egress::new(Arc::clone(&plugin), host.io.clone(), deadline),
             instantiate: None,
             cpu: CpuTime::default(),
+            running: None,
             holdings: Holdings::new(limits, Arc::clone(&host.commons), place.clone()),
             place,
             stdout,
@@ -113,8 +114,7 @@ impl State {
         let mut store = Store::new(engine, self);
         store.limiter_async(|state| &mut state.holdings);
         store.set_max_component_handles(handles);
-        store.epoch_deadline_callback(interrupt_or_yield);
-        rearm(&mut store);
+        interrupt::watch(&mut store);
         store
     }
 
@@ -140,26 +140,6 @@ pub(super) fn rearm(store: &mut Store<State>) {
     let hostcall_bytes = store.data().plugin.limits.size(Limit::HostcallBytes);
     store.set_hostcall_fuel(hostcall_bytes);
     store.set_epoch_deadline(1);
-}
-
-/// Called once a tick while the guest runs: ends it, or lets the others on its thread run.
-#[expect(clippy::needless_pass_by_value, reason = "the engine's signature")]
-fn interrupt_or_yield(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
-    let state = store.data();
-    if state.cancel.stop.is_cancelled() {
-        return Err(Interrupt::Stopped.into());
-    }
-    if state.deadline.is_over() {
-        return Err(Interrupt::TimedOut.into());
-    }
-    let used = state.cpu.used_now();
-    if used > state.plugin.limits.time(Limit::CpuTime) {
-        return Err(Interrupt::OutOfCpu.into());
-    }
-    if used > LIGHT_CPU {
-        state.place.leave();
-    }
-    Ok(UpdateDeadline::Yield(1))
 }
 
 impl WasiView for State {

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -30,6 +30,18 @@ pub(super) struct Ticker {
 struct State {
     running: AtomicUsize,
     asleep: AtomicBool,
+    ticks: Ticks,
+}
+
+/// Counts epochs that have ended. In a cache line of its own: each attempt reads it often, and each writes the others.
+#[derive(Default)]
+#[repr(align(64))]
+pub(super) struct Ticks(AtomicU64);
+
+impl Ticks {
+    pub(super) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// While this lives, epochs advance.
@@ -48,6 +60,10 @@ impl Ticker {
         })
     }
 
+    pub(super) fn ticks(&self) -> &Ticks {
+        &self.state.ticks
+    }
+
     /// Notes one more running attempt.
     pub(super) fn running(&self) -> Running {
         self.state.running.fetch_add(1, Ordering::SeqCst);
@@ -55,6 +71,12 @@ impl Ticker {
             self.thread.unpark();
         }
         Running(Arc::clone(&self.state))
+    }
+}
+
+impl Running {
+    pub(super) fn ticks(&self) -> &Ticks {
+        &self.0.ticks
     }
 }
 
@@ -69,6 +91,7 @@ fn tick(engine: &EngineWeak, state: &State) {
     while let Some(engine) = engine.upgrade() {
         if state.running.load(Ordering::SeqCst) > 0 {
             engine.increment_epoch();
+            state.ticks.0.fetch_add(1, Ordering::Relaxed);
             idle = 0;
         } else {
             idle += 1;

@@ -10,6 +10,25 @@ use kiln::job::{Job, null};
 use kiln::outcome::{FailureKind, Outcome};
 use kiln::sandbox::{Attempt, Cancel};
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+#[tokio::test]
+async fn what_is_stopped_before_it_starts_runs_nothing() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    for (name, manifest) in [("chatty", ""), ("chatty", "reuse = 9")] {
+        let (handler, job) = (host.load_with(name, manifest)?, job_of(name, null()));
+        assert_completes(&host.attempt(&handler, &job).await);
+        let cancel = Cancel::default();
+        let turn = handler.try_turn().context("its turn")?;
+        cancel.stop.cancel();
+        let attempt = handler.attempt(turn, &job, "default", &cancel).await;
+        assert!(matches!(attempt.outcome, Outcome::Cancelled), "{:?}", attempt.outcome);
+        let report = &attempt.report;
+        assert_eq!((report.instantiate, report.log_lines.kept), (None, 0));
+        assert!(report.stdout.text.is_empty());
+    }
+    Ok(())
+}
 
 #[tokio::test]
 async fn stopping_interrupts_a_loop_and_counts_nothing() -> anyhow::Result<()> {
@@ -81,25 +100,6 @@ async fn more_attempts_than_the_pool_has_slots_wait_their_turn() -> anyhow::Resu
     Ok(())
 }
 
-#[tokio::test]
-async fn the_pool_serves_thousands_of_attempts_good_and_bad() -> anyhow::Result<()> {
-    let host = TestHost::new()?;
-    assert_eq!(host.sandbox.unpooled(), None);
-    let handlers = [
-        host.load("ok")?,
-        host.load("trap")?,
-        host.load_with("grow", r#"max_memory = "2 MiB""#)?,
-    ];
-    let (job, cancel) = (job_of("any", null()), Cancel::default());
-    for round in 0..2_000 {
-        let attempt = handlers[round % handlers.len()].run(&job, "default", &cancel).await;
-        let kind = failed(attempt).ok().map(|(failure, _)| failure.kind);
-        assert_eq!(
-            kind,
-            [None, Some(FailureKind::Trap), Some(FailureKind::Memory)][round % handlers.len()]
-        );
-    }
-    Ok(())
 /// A component of eight memories takes eight slots of the sixteen that there are.
 fn wide_nap() -> anyhow::Result<Vec<u8>> {
     let nap = std::fs::read_to_string(guests_folder().join("nap.wat"))?;
@@ -153,6 +153,25 @@ async fn attempts_that_take_many_slots_get_them_one_after_the_other() -> anyhow:
     Ok(())
 }
 
+#[tokio::test]
+async fn the_pool_serves_thousands_of_attempts_good_and_bad() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    assert_eq!(host.sandbox.unpooled(), None);
+    let handlers = [
+        host.load("ok")?,
+        host.load("trap")?,
+        host.load_with("grow", r#"max_memory = "2 MiB""#)?,
+    ];
+    let (job, cancel) = (job_of("any", null()), Cancel::default());
+    for round in 0..2_000 {
+        let attempt = handlers[round % handlers.len()].run(&job, "default", &cancel).await;
+        let kind = failed(attempt).ok().map(|(failure, _)| failure.kind);
+        assert_eq!(
+            kind,
+            [None, Some(FailureKind::Trap), Some(FailureKind::Memory)][round % handlers.len()]
+        );
+    }
+    Ok(())
 }
 
 #[tokio::test]

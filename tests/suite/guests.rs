@@ -41,6 +41,11 @@ pub(crate) fn hostile_text(name: &str) -> anyhow::Result<String> {
 
 /// The component of a hostile guest's text: the fields of a core module, without what all of them have.
 pub(crate) fn hostile_component(fields: &str) -> anyhow::Result<Vec<u8>> {
+    hostile_component_in(fields, StringEncoding::UTF8)
+}
+
+/// The same of one whose strings are in that encoding.
+pub(crate) fn hostile_component_in(fields: &str, strings: StringEncoding) -> anyhow::Result<Vec<u8>> {
     let mut module = format!("(module\n{fields}");
     for (start, rest) in FRAME {
         if !fields.contains(start) {
@@ -48,7 +53,7 @@ pub(crate) fn hostile_component(fields: &str) -> anyhow::Result<Vec<u8>> {
         }
     }
     module.push(')');
-    component(&wat::parse_str(&module)?, "hostile/world.wit", "guest")
+    component_in(&wat::parse_str(&module)?, "hostile/world.wit", "guest", strings)
 }
 
 /// A component of that world of `tests/guests/world.wit`, from a core module in text.
@@ -105,15 +110,29 @@ pub(crate) fn frozen(edits: &[(&str, &str)]) -> anyhow::Result<Vec<u8>> {
 }
 
 fn component(module: &[u8], wit: &str, world: &str) -> anyhow::Result<Vec<u8>> {
+    component_in(module, wit, world, StringEncoding::UTF8)
+}
+
+fn component_in(module: &[u8], wit: &str, world: &str, strings: StringEncoding) -> anyhow::Result<Vec<u8>> {
     let mut resolve = Resolve::default();
     resolve.push_dir(wit_folder())?;
     let package = resolve.push_file(guests_folder().join(wit))?;
-    encode(module.to_vec(), &resolve, package, world)
+    encode_in(module.to_vec(), &resolve, package, world, strings)
 }
 
-fn encode(mut module: Vec<u8>, resolve: &Resolve, package: PackageId, world: &str) -> anyhow::Result<Vec<u8>> {
+fn encode(module: Vec<u8>, resolve: &Resolve, package: PackageId, world: &str) -> anyhow::Result<Vec<u8>> {
+    encode_in(module, resolve, package, world, StringEncoding::UTF8)
+}
+
+fn encode_in(
+    mut module: Vec<u8>,
+    resolve: &Resolve,
+    package: PackageId,
+    world: &str,
+    strings: StringEncoding,
+) -> anyhow::Result<Vec<u8>> {
     let world = resolve.select_world(&[package], Some(world))?;
-    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8)?;
+    embed_component_metadata(&mut module, resolve, world, strings)?;
     ComponentEncoder::default().validate(true).module(&module)?.encode()
 }
 
