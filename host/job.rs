@@ -15,8 +15,8 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::line::one_line;
 use crate::outcome::{Failure, FailureKind};
+use crate::text::{self, MAX_LINE_BYTES};
 
 /// Attempts in all for a job that names none; what dg-queue gives.
 pub const MAX_ATTEMPTS_DEFAULT: u32 = 3;
@@ -145,7 +145,8 @@ impl Job {
 
     /// Reads a job of any size: what is in the failed list has been taken already, and wraps what was too large.
     pub(crate) fn decode_any(bytes: &[u8]) -> Result<Self, DecodeError> {
-        serde_json::from_slice(bytes).map_err(|err| DecodeError::Json(one_line(err.to_string())))
+        serde_json::from_slice(bytes)
+            .map_err(|err| DecodeError::Json(text::message(&err.to_string(), MAX_LINE_BYTES).into_owned()))
     }
 
     /// The queue it belongs to: the one it was found on, else the one it names.

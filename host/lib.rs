@@ -11,7 +11,7 @@
 //! consumer.settle(delivery)    takes the delivery: it cannot be settled twice
 //! ```
 //!
-//! Dependencies run downwards only, each of these on none but those before it: `line`, `file`, [`outcome`], [`job`],
+//! Dependencies run downwards only, each of these on none but those before it: [`text`], `file`, [`outcome`], [`job`],
 //! [`config`], [`retry`], then [`queue`] and [`sandbox`], which know nothing of each other, [`plugins`], [`worker`],
 //! [`service`], `bench`. [`project`], for the authors of handlers, depends on none of them. `cli` knows all. [`queue`] alone
 //! owns the redis crate, [`sandbox`] alone wasmtime, [`project`] alone wit-bindgen and wit-component, `cli` alone clap.
@@ -27,7 +27,6 @@ pub mod cli;
 pub mod config;
 mod file;
 pub mod job;
-pub mod line;
 pub mod outcome;
 pub mod plugins;
 pub mod project;
@@ -35,4 +34,5 @@ pub mod queue;
 pub mod retry;
 pub mod sandbox;
 pub mod service;
+pub mod text;
 pub mod worker;

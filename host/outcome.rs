@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::line::one_line;
+use crate::text::{self, MAX_LINE_BYTES};
 
 /// What an attempt came to.
 #[derive(Debug, Clone)]
@@ -139,6 +139,9 @@ pub struct Failure {
     /// The Wasm frames of a trap, innermost first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backtrace: Option<String>,
+    /// The last of what the handler wrote to standard output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<String>,
     /// The last of what the handler wrote to standard error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<String>,
@@ -150,7 +153,7 @@ impl Failure {
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
             kind,
-            message: one_line(message.into()),
+            message: text::message(&message.into(), MAX_LINE_BYTES).into_owned(),
             handler: String::new(),
             digest: String::new(),
             attempt: 0,
@@ -159,6 +162,7 @@ impl Failure {
             peak_memory_bytes: 0,
             queue: None,
             backtrace: None,
+            stdout: None,
             stderr: None,
         }
     }
@@ -167,7 +171,7 @@ impl Failure {
 impl Failure {
     /// Adds what else has to be told.
     pub fn add(&mut self, message: &str) {
-        self.message = one_line(format!("{}; {message}", self.message));
+        self.message = text::message(&format!("{}; {message}", self.message), MAX_LINE_BYTES).into_owned();
     }
 }
 

@@ -21,6 +21,7 @@ use crate::plugins::{Plugin, Plugins, Resolved};
 use crate::queue::{Consumer, Delivery};
 use crate::retry::{self, Moment};
 use crate::sandbox::{Attempt, Cancel, Handler, Turn};
+use crate::text;
 
 pub(crate) use times::unix_ns;
 pub use times::{JobTimes, Times};
@@ -34,7 +35,7 @@ const TELL_AGAIN: Duration = Duration::from_mins(1);
 /// Names of held jobs that are remembered; they come from producers, in any number.
 const MAX_TOLD: usize = 1_000;
 
-/// Bytes of a backtrace, and of standard error, that are logged with a failed attempt.
+/// Bytes of a backtrace, and of each of standard output and error, that are logged with a failed attempt.
 const MAX_LOGGED_BYTES: usize = 512;
 
 /// Frames of a backtrace that are logged.
@@ -95,7 +96,8 @@ impl Worker {
     pub async fn recover(&self, delivery: Delivery) {
         let settlement = match delivery.decode() {
             Ok(job) => {
-                let (id, name, lost) = (job.id.clone(), job.name.clone(), job.lost.saturating_add(1));
+                let (id, name) = (text::name(&job.id).into_owned(), text::name(&job.name).into_owned());
+                let lost = job.lost.saturating_add(1);
                 let settlement = retry::settle_lost(job, moment());
                 let fails = matches!(settlement, Settlement::Fail { .. });
                 tracing::warn!(id, name, queue = %delivery.queue(), lost, fails, "job lost its host");
@@ -111,12 +113,13 @@ impl Worker {
             draining: Arc::clone(&self.draining),
             stop: delivery.stop(),
         };
+        let queue = delivery.queue().as_str();
         let (plugin, turn) = loop {
             let plugin = match self.plugins.resolve(&job.name) {
                 Resolved::Plugin(plugin) => plugin,
-                Resolved::Unloadable(why) => return unloadable(job, &why),
-                Resolved::Later(why) => return self.put_off(job, &why),
-                Resolved::Unknown => return self.unhandled(job),
+                Resolved::Unloadable(why) => return unloadable(job, queue, &why),
+                Resolved::Later(why) => return self.put_off(job, queue, &why),
+                Resolved::Unknown => return self.unhandled(job, queue),
             };
             match self.turn(&plugin.handler, delivery, &cancel).await {
                 Start::Now(turn) => break (plugin, turn),
@@ -126,7 +129,6 @@ impl Worker {
                 Start::Never => return Settlement::Requeue,
             }
         };
-        let queue = delivery.queue().as_str();
         let running = plugin.start();
         let began_ns = if times.is_some() { unix_ns() } else { 0 };
         let attempt = plugin.handler.attempt(turn, &job, queue, &cancel).await;
@@ -134,7 +136,7 @@ impl Worker {
         if let Some(times) = times {
             times.ran(began_ns, &attempt);
         }
-        log_attempt(&job, &plugin, &attempt);
+        log_attempt(&job, queue, &plugin, &attempt);
         self.plugins.note(&plugin, &attempt.outcome);
         retry::settle(&plugin.retry, job, attempt.outcome, moment())
     }
@@ -161,12 +163,12 @@ impl Worker {
     }
 
     /// The fate of a job that nobody handles.
-    fn unhandled(&self, job: Job) -> Settlement {
-        let (id, name) = (job.id.as_str(), job.name.as_str());
-        let failure = Failure::new(FailureKind::UnknownJob, format!("no plugin handles {name:?}"));
+    fn unhandled(&self, job: Job, queue: &str) -> Settlement {
+        let (id, name) = (&*text::name(&job.id), &*text::name(&job.name));
+        let failure = Failure::new(FailureKind::UnknownJob, format!("no plugin handles \"{name}\""));
         match self.unknown {
             Unknown::Fail => {
-                tracing::warn!(id, name, "no plugin handles this job; it fails");
+                tracing::warn!(id, name, queue, "no plugin handles this job; it fails");
                 retry::give_up(job, &failure, Timestamp::now())
             }
             Unknown::Hold(wait) => {
@@ -174,6 +176,7 @@ impl Worker {
                     tracing::warn!(
                         id,
                         name,
+                        queue,
                         "no plugin handles this job; it is held, as others of its name are"
                     );
                 }
@@ -183,10 +186,10 @@ impl Worker {
     }
 
     /// The fate of a job whose plugin cannot serve just now: it is put off, and nothing is counted.
-    fn put_off(&self, job: Job, why: &str) -> Settlement {
-        let (id, name) = (job.id.as_str(), job.name.as_str());
+    fn put_off(&self, job: Job, queue: &str, why: &str) -> Settlement {
+        let (id, name) = (&*text::name(&job.id), &*text::name(&job.name));
         if self.told.is_news(name) {
-            tracing::warn!(id, name, why, "job is held, as others of its name are");
+            tracing::warn!(id, name, queue, why, "job is held, as others of its name are");
         }
         let failure = Failure::new(FailureKind::Unloadable, why);
         retry::hold(job, &failure, HOLD_DEFAULT, moment())
@@ -217,8 +220,9 @@ enum Start {
 struct Told(Mutex<HashMap<String, Instant>>);
 
 impl Told {
-    /// Whether nothing was said of this name within the last minute. Remembers a bounded number of names.
+    /// Whether nothing was said of this name, as it is shown, within the last minute. Remembers a bounded number of names.
     fn is_news(&self, name: &str) -> bool {
+        let name = &*text::name(name);
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if told.get(name).is_some_and(|when| when.elapsed() < TELL_AGAIN) {
             return false;
@@ -232,8 +236,9 @@ impl Told {
 }
 
 /// The fate of a job whose plugin is there and does not load. It counts as an attempt, or it would go round for ever.
-fn unloadable(job: Job, why: &str) -> Settlement {
-    tracing::warn!(id = job.id, name = job.name, why, "job cannot run");
+fn unloadable(job: Job, queue: &str, why: &str) -> Settlement {
+    let (id, name) = (&*text::name(&job.id), &*text::name(&job.name));
+    tracing::warn!(id, name, queue, why, "job cannot run");
     let failure = Failure::new(FailureKind::Unloadable, why);
     let retry = RetryHint::ByPolicy;
     retry::settle(
@@ -262,31 +267,42 @@ fn moment() -> Moment {
 }
 
 /// What a producer or a guest wrote is logged as a value, never as text: quoted, no line can be forged with it.
-fn log_attempt(job: &Job, plugin: &Plugin, attempt: &Attempt) {
-    let (id, name) = (job.id.as_str(), job.name.as_str());
+fn log_attempt(job: &Job, queue: &str, plugin: &Plugin, attempt: &Attempt) {
+    let (id, name) = (&*text::name(&job.id), &*text::name(&job.name));
     let (plugin, digest) = (plugin.handler.name(), plugin.handler.short_digest());
     let number = job.next_attempt();
-    let duration_ms = (attempt.report.duration.as_secs_f64() * 1e4).round() / 10.0;
-    let peak_memory_bytes = attempt.report.peak_memory_bytes;
+    let report = &attempt.report;
+    let duration_ms = (report.duration.as_secs_f64() * 1e4).round() / 10.0;
+    let peak_memory_bytes = report.peak_memory_bytes;
     match &attempt.outcome {
         Outcome::Completed { .. } => {
-            tracing::debug!(id, name, plugin, %digest, attempt = number, duration_ms, peak_memory_bytes, "job completed");
+            tracing::debug!(id, name, queue, plugin, %digest, attempt = number, duration_ms, peak_memory_bytes, "job completed");
+            let (stdout, stderr) = (report.stdout.text.trim_end(), report.stderr.text.trim_end());
+            if !(stdout.is_empty() && stderr.is_empty()) {
+                // Of one that failed, they are in its failed entry.
+                tracing::debug!(target: "guest", id, name, queue, plugin, %digest, stdout, stderr, "output");
+            }
         }
         Outcome::Cancelled => {
-            tracing::info!(id, name, plugin, %digest, attempt = number, duration_ms, "attempt cancelled; the job goes back, unless another host has it");
+            tracing::info!(id, name, queue, plugin, %digest, attempt = number, duration_ms, "attempt cancelled; the job goes back, unless another host has it");
         }
         Outcome::Failed { failure, retry } => {
-            let (kind, why) = (failure.kind, failure.message.as_str());
-            let last = *retry == RetryHint::Never || number >= job.max_attempts;
-            let fate = if last {
-                "job failed"
-            } else {
-                "attempt failed; the job will be retried"
-            };
-            let cpu_ms = failure.cpu_ms;
+            let (kind, why, cpu_ms) = (failure.kind, failure.message.as_str(), failure.cpu_ms);
             let backtrace = failure.backtrace.as_deref().map(log_frames);
-            let stderr = failure.stderr.as_deref().map(log_tail);
-            tracing::info!(id, name, plugin, %digest, %kind, attempt = number, duration_ms, cpu_ms, peak_memory_bytes, why, backtrace, stderr, "{fate}");
+            let (stdout, stderr) = (
+                failure.stdout.as_deref().map(log_tail),
+                failure.stderr.as_deref().map(log_tail),
+            );
+            macro_rules! event {
+                ($level:ident, $fate:literal) => {
+                    tracing::$level!(id, name, queue, plugin, %digest, %kind, attempt = number, duration_ms, cpu_ms, peak_memory_bytes, why, backtrace, stdout, stderr, $fate)
+                };
+            }
+            if *retry == RetryHint::Never || number >= job.max_attempts {
+                event!(warn, "job failed");
+            } else {
+                event!(info, "attempt failed; the job will be retried");
+            }
         }
     }
 }
@@ -304,4 +320,22 @@ fn log_frames(backtrace: &str) -> String {
 fn log_tail(text: &str) -> &str {
     let text = text.trim_end();
     &text[text.ceil_char_boundary(text.len().saturating_sub(MAX_LOGGED_BYTES))..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::MAX_NAME_BYTES;
+
+    #[test]
+    fn names_of_held_jobs_are_remembered_within_bounds() {
+        let told = Told::default();
+        let long = "n".repeat(100_000);
+        for number in 0..2 * MAX_TOLD {
+            assert!(told.is_news(&format!("{number} {long}")));
+        }
+        assert!(!told.is_news(&format!("{} {long}", 2 * MAX_TOLD - 1)));
+        let told = told.0.lock().unwrap();
+        assert!(told.len() <= MAX_TOLD && told.keys().all(|name| name.capacity() <= 2 * MAX_NAME_BYTES));
+    }
 }

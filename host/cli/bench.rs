@@ -21,7 +21,7 @@ use super::plugin::{HostArgs, SandboxArgs, default_concurrency, this_program};
 use super::push::PayloadSource;
 use super::store::{StoreArgs, positive_duration};
 use super::worker::{self, Signals, WorkerArgs};
-use super::{Usage, machine, printable, tell};
+use super::{Usage, machine, out, tell};
 use crate::bench::{Bench, BenchError, Launch, Measured, Mode, Report, write_times};
 use crate::job::{DecodeError, MAX_PAYLOAD_BYTES, null};
 use crate::plugins::{PluginError, read_plugin};
@@ -193,8 +193,7 @@ async fn run(bench: &Bench, json: bool) -> anyhow::Result<ExitCode> {
     print(&report, json)?;
     if let Some(why) = failure? {
         tell(&format!(
-            "kiln: jobs failed, and were measured all the same; the first: {}",
-            printable(&why)
+            "kiln: jobs failed, and were measured all the same; the first: {why}"
         ));
         return Ok(ExitCode::FAILURE);
     }
@@ -202,12 +201,12 @@ async fn run(bench: &Bench, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn print(report: &Report, json: bool) -> anyhow::Result<()> {
-    let mut out = stdout().lock();
+    let mut out = out();
     if json {
         writeln!(out, "{}", serde_json::to_string(report)?)?;
     } else {
         for line in table::lines(report) {
-            writeln!(out, "{}", printable(&line))?;
+            writeln!(out, "{line}")?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! `kiln build`: from a handler's source to a plugin.
 
-use std::io::{Write as _, stdout};
+use std::io::Write as _;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,10 +10,11 @@ use bytesize::ByteSize;
 use clap::Args;
 
 use super::plugin::SandboxArgs;
-use super::{inspect, printable, tell, told};
+use super::{inspect, out, shown, tell, told};
 use crate::plugins::read_manifest;
 use crate::project::{BUILD, Changes, Project, ProjectError};
 use crate::sandbox::Sandbox;
+use crate::text;
 
 /// Build a handler from its source
 ///
@@ -87,13 +88,13 @@ fn once(args: &BuildArgs, sandbox: &Sandbox) -> anyhow::Result<ExitCode> {
     let manifest = read_manifest(&project.manifest().with_extension("wasm"))?;
     let found = sandbox.inspect(&component, &manifest)?;
     let language = project.language().map(|language| language.to_string());
-    let core = args.core.as_ref().map(|core| printable(&core.display().to_string()));
+    let core = args.core.as_deref().map(shown);
     let source = core.or(language).unwrap_or_default();
-    let mut out = stdout().lock();
+    let mut out = out();
     writeln!(
         out,
         "{}: {}, from {} in {:.1} s",
-        printable(project.name()),
+        text::name(project.name()),
         ByteSize(component.len() as u64),
         source,
         took.as_secs_f64()
@@ -103,6 +104,6 @@ fn once(args: &BuildArgs, sandbox: &Sandbox) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(inspect::EXIT_UNLOADABLE));
     }
     let path = project.put(&component, &args.folder(&project))?;
-    writeln!(out, "written   {}", printable(&path.display().to_string()))?;
+    writeln!(out, "written   {}", shown(&path))?;
     Ok(ExitCode::SUCCESS)
 }

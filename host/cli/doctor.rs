@@ -1,6 +1,6 @@
 //! `kiln doctor`: every limit in force, and what would bite a worker started with the same flags.
 
-use std::io::{Write as _, stdout};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,11 +14,12 @@ use tracing::subscriber::{NoSubscriber, with_default};
 
 use super::plugin::HostArgs;
 use super::store::StoreArgs;
-use super::{machine, printable};
+use super::{machine, out};
 use crate::config::{LIMITS, Limit, Limits, PluginSettings, SandboxSettings, Scope, Source};
 use crate::plugins::{Listed, Plugins};
 use crate::queue::{QueueError, Store};
 use crate::sandbox::Sandbox;
+use crate::text::{self, MAX_LINE_BYTES};
 
 /// The exit code where something would bite.
 const EXIT_BITES: u8 = 7;
@@ -91,7 +92,7 @@ pub(super) async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn finding(about: &'static str, level: Level, text: impl Into<String>) -> Finding {
-    let text = text.into();
+    let text = text::message(&text.into(), MAX_LINE_BYTES).into_owned();
     Finding { about, level, text }
 }
 
@@ -256,14 +257,14 @@ fn check_memory(limits: &Limits, attempts: u32, plugins: &[Listed]) -> Finding {
 }
 
 fn print(findings: &[Finding], limits: &Limits, plugins: &[Listed]) -> anyhow::Result<()> {
-    let mut out = stdout().lock();
+    let mut out = out();
     for Finding { about, level, text } in findings {
         let level = match level {
             Level::Ok => "ok",
             Level::Note => "note",
             Level::Bites => "BITES",
         };
-        writeln!(out, "{about:<9} {level:<6} {}", printable(text))?;
+        writeln!(out, "{about:<9} {level:<6} {text}")?;
     }
     writeln!(
         out,
@@ -323,6 +324,6 @@ fn print_json(findings: &[Finding], limits: &Limits, plugins: &[Listed]) -> anyh
     let all = json!({
         "findings": findings, "limits": rows.collect::<Vec<_>>(), "plugin_limits": own.collect::<Vec<_>>(),
     });
-    writeln!(stdout(), "{all}")?;
+    writeln!(out(), "{all}")?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `kiln failed`: the failed list.
 
 use std::fmt::Write as _;
-use std::io::{Write as _, stdout};
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,9 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
 
 use super::store::{StoreArgs, duration};
-use super::{Missing, Usage, printable, tell};
+use super::{Missing, Usage, moment, out, plural, tell};
 use crate::outcome::{Failure, FailureKind};
 use crate::queue::{FailedEntry, QueueError, Store};
+use crate::text::{self, MAX_LINE_BYTES};
 
 /// Entries read from the list at once.
 const PAGE: u64 = 500;
@@ -152,12 +153,12 @@ pub(super) async fn failed(args: FailedArgs) -> anyhow::Result<ExitCode> {
         Command::Retry { store, chosen } => {
             let store = store.open().await?;
             let act = async |entry| store.retry_failed(entry).await;
-            each_chosen(&store, chosen, "jobs put back into their queues", act).await?;
+            each_chosen(&store, chosen, ["job", "jobs"], "put back", act).await?;
         }
         Command::Delete { store, chosen } => {
             let store = store.open().await?;
             let act = async |entry| store.delete_failed(entry).await;
-            each_chosen(&store, chosen, "entries deleted", act).await?;
+            each_chosen(&store, chosen, ["entry", "entries"], "deleted", act).await?;
         }
         Command::Purge { store, yes } => purge(&store.open().await?, yes).await?,
     }
@@ -166,7 +167,7 @@ pub(super) async fn failed(args: FailedArgs) -> anyhow::Result<ExitCode> {
 
 async fn list(store: &Store, filter: &Filter, limit: usize, json: bool) -> anyhow::Result<()> {
     let now = Timestamp::now();
-    let mut out = stdout().lock();
+    let mut out = out();
     let (mut start, mut shown) = (0, 0);
     while shown < limit {
         let page = store.failed(start, PAGE).await?;
@@ -180,7 +181,7 @@ async fn list(store: &Store, filter: &Filter, limit: usize, json: bool) -> anyho
                 out.write_all(entry.bytes())?;
                 writeln!(out)?;
             } else {
-                writeln!(out, "{}", printable(&line(entry)).replace('\n', " "))?;
+                writeln!(out, "{}", line(entry))?;
             }
         }
     }
@@ -196,14 +197,19 @@ fn line(entry: &FailedEntry) -> String {
         Ok(job) => job,
         Err(err) => return format!("an entry that is {err}"),
     };
-    let failed_at = job.times.failed_at.as_deref().unwrap_or("-");
+    let failed_at = job.times.failed_at.as_deref().map_or_else(|| "-".to_owned(), moment);
     let failure = entry.failure();
     let kind = failure.as_ref().map_or("-", |failure| failure.kind.as_str());
     let why = failure
         .map(|failure| failure.message)
         .or_else(|| job.error.clone())
         .unwrap_or_default();
-    format!("{failed_at:<30} {kind:<11} {:<16} {}  {why}", job.name, job.id)
+    let (name, id, why) = (
+        text::name(&job.name),
+        text::name(&job.id),
+        text::message(&why, MAX_LINE_BYTES),
+    );
+    format!("{failed_at:<20} {kind:<11} {name:<16} {id}  {why}")
 }
 
 async fn show(store: &Store, id: &str, json: bool) -> anyhow::Result<()> {
@@ -217,17 +223,21 @@ async fn show(store: &Store, id: &str, json: bool) -> anyhow::Result<()> {
         let Some(entry) = page.iter().find(|entry| has_id(entry, id)) else {
             continue;
         };
-        let mut out = stdout().lock();
+        let mut out = out();
         if json {
             out.write_all(entry.bytes())?;
             writeln!(out)?;
         } else {
             let value: &RawValue = serde_json::from_slice(entry.bytes())?;
-            writeln!(out, "{}", printable(&pretty(value, entry.failure())?))?;
+            writeln!(out, "{}", pretty(value, entry.failure())?)?;
             if let Some(failure) = entry.failure() {
-                for (what, text) in [("backtrace", failure.backtrace), ("stderr", failure.stderr)] {
-                    if let Some(text) = text {
-                        writeln!(out, "\n{what}:\n{}", printable(text.trim_end()))?;
+                for (what, text) in [
+                    ("backtrace", failure.backtrace),
+                    ("stdout", failure.stdout),
+                    ("stderr", failure.stderr),
+                ] {
+                    if let Some(said) = text {
+                        writeln!(out, "\n{what}:\n{}", indented(&said))?;
                     }
                 }
             }
@@ -255,23 +265,37 @@ fn pretty(entry: &RawValue, failure: Option<Failure>) -> anyhow::Result<String> 
         .map(String::as_str)
         .filter(|key| !order.contains(key) && *key != "failure");
     let lines = order.into_iter().chain(rest);
-    let known = lines.filter_map(|key| keys.get(key).map(|value| format!("{key:<14}{}", value.get())));
-    let mut text = known.collect::<Vec<_>>().join("\n");
+    let known = lines.filter_map(|key| {
+        keys.get(key)
+            .map(|value| format!("{:<14}{}", text::name(key), value.get()))
+    });
+    let mut shown = known.collect::<Vec<_>>().join("\n");
     if let Some(failure) = failure {
-        let digest = failure.digest.get(..12).unwrap_or(&failure.digest);
+        let digest = text::name(failure.digest.get(..12).unwrap_or(&failure.digest));
+        let (message, handler) = (
+            text::message(&failure.message, MAX_LINE_BYTES),
+            text::name(&failure.handler),
+        );
         let _ = write!(
-            text,
-            "\nkind          {}\nmessage       {}\nhandler       {} {digest}\nattempt       {}\nduration      {} ms",
-            failure.kind, failure.message, failure.handler, failure.attempt, failure.duration_ms
+            shown,
+            "\nkind          {}\nmessage       {message}\nhandler       {handler} {digest}\nattempt       {}\nduration      {} ms",
+            failure.kind, failure.attempt, failure.duration_ms
         );
     }
-    Ok(text)
+    Ok(shown)
+}
+
+/// Text of a guest, which no line of ours looks like.
+fn indented(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("  {line}"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Does something to each chosen entry that was in the list at the start, and says for how many it could be done.
 async fn each_chosen(
     store: &Store,
     chosen: Chosen,
+    [one, more]: [&str; 2],
     what: &str,
     act: impl AsyncFn(FailedEntry) -> Result<bool, QueueError>,
 ) -> anyhow::Result<()> {
@@ -302,7 +326,7 @@ async fn each_chosen(
             }
         }
     }
-    writeln!(stdout(), "{done} {what}")?;
+    writeln!(out(), "{} {what}", plural(done, one, more))?;
     if missing.is_empty() {
         Ok(())
     } else {
@@ -318,12 +342,13 @@ async fn purge(store: &Store, yes: bool) -> anyhow::Result<()> {
     let len = store.failed_len().await?;
     if !yes {
         return Err(Usage(format!(
-            "the failed list has {len} entries; to delete them all, add --yes"
+            "the failed list has {}; to delete all, add --yes",
+            plural(len, "entry", "entries")
         ))
         .into());
     }
     let purged = store.purge_failed(len).await?;
-    writeln!(stdout(), "{purged} entries deleted")?;
+    writeln!(out(), "{} deleted", plural(purged, "entry", "entries"))?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! `kiln inspect`: what a component is made of, and why it would not load.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write, stdout};
+use std::io::{self, Write};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::plugin::SandboxArgs;
+use super::{out, plural, shown};
 use crate::config::{Grants, Manifest, SecretGrant};
 use crate::plugins::{PluginError, read_plugin};
 use crate::sandbox::{Import, Inspection, Offer};
@@ -50,7 +51,7 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let jobs = manifest.jobs.clone().unwrap_or_else(|| vec![stem]);
     let problem = found.problem.as_ref().map(ToString::to_string);
-    let mut out = stdout().lock();
+    let mut out = out();
     if args.json {
         let imports: Vec<_> = found
             .imports
@@ -70,7 +71,7 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         writeln!(
             out,
             "{}: {} bytes, sha256 {}",
-            args.plugin.display(),
+            shown(&args.plugin),
             bytes.len(),
             found.digest
         )?;
@@ -102,18 +103,21 @@ pub(super) fn show_briefly(out: &mut impl Write, found: &Inspection, manifest: &
     for import in others {
         show_import(out, import, manifest)?;
     }
-    let packages: BTreeSet<_> = given
-        .iter()
-        .filter_map(|import| import.name.split('/').next())
-        .collect();
-    let packages: Vec<_> = packages.into_iter().collect();
-    writeln!(
-        out,
-        "imports   {} interfaces that every handler has, of {}",
-        given.len(),
-        packages.join(", ")
-    )?;
+    let (empty, given): (Vec<_>, Vec<_>) = given.into_iter().partition(|import| import.offer == Offer::Empty);
+    show_packages(out, &given, "that every handler has")?;
+    show_packages(out, &empty, "that every handler may import, but empty")?;
     show_problem(out, found)
+}
+
+/// Tells how many interfaces these are, and of which packages.
+fn show_packages(out: &mut impl Write, imports: &[&Import], which: &str) -> io::Result<()> {
+    if imports.is_empty() {
+        return Ok(());
+    }
+    let packages = imports.iter().filter_map(|import| import.name.split('/').next());
+    let packages: Vec<_> = packages.collect::<BTreeSet<_>>().into_iter().collect();
+    let count = plural(imports.len() as u64, "interface", "interfaces");
+    writeln!(out, "imports   {count} {which}, of {}", packages.join(", "))
 }
 
 fn show_import(out: &mut impl Write, import: &Import, manifest: &Manifest) -> io::Result<()> {

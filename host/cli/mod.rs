@@ -6,6 +6,7 @@ mod compile;
 mod doctor;
 mod failed;
 mod inspect;
+mod log;
 mod machine;
 mod new;
 mod plugin;
@@ -16,16 +17,18 @@ mod run;
 mod store;
 mod worker;
 
-use std::io::{IsTerminal, Write as _, stderr};
+use std::io::{StdoutLock, Write as _, stdout};
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use jiff::Timestamp;
 
+use self::log::StandardError;
 use crate::plugins::PluginError;
 use crate::queue::QueueError;
 use crate::sandbox::{LoadError, SandboxError};
+use crate::text::{self, BlockWriter, MAX_LINE_BYTES};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -51,35 +54,9 @@ A flag whose help names an environment variable can be given by it.";
 #[command(name = "kiln", version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
-    log: LogArgs,
+    log: log::LogArgs,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Log, on standard error")]
-struct LogArgs {
-    /// What is logged: error, warn, info, debug, trace, or a filter such as `info,kiln::queue=debug`. Completed attempts
-    /// are logged at debug, what handlers log under the target `guest`
-    #[arg(long, global = true, env = "KILN_LOG", default_value = "info", value_name = "FILTER")]
-    log: String,
-    /// How it is logged
-    #[arg(
-        long,
-        global = true,
-        env = "KILN_LOG_FORMAT",
-        default_value = "text",
-        value_name = "FORMAT"
-    )]
-    log_format: LogFormat,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    /// A line for a person
-    Text,
-    /// A JSON object a line
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -120,21 +97,23 @@ pub fn main() -> ExitCode {
         Command::Compile(args) => return compile::compile(args),
         command => command,
     };
-    let done = start_log(&cli.log).and_then(|()| {
+    let done = cli.log.start().and_then(|()| {
         let runtime = tokio::runtime::Runtime::new()?;
         let done = runtime.block_on(dispatch(command));
         // A signal handler's thread or a compilation still under way is nobody's concern any more.
         runtime.shutdown_background();
         done
     });
-    match done {
+    let code = match done {
         Ok(code) => code,
         Err(err) if is_broken_pipe(&err) => ExitCode::SUCCESS,
         Err(err) => {
             tell(&format!("kiln: {}", told(&err)));
             exit_code(&err)
         }
-    }
+    };
+    log::flush();
+    code
 }
 
 /// The grammar, without showing what the environment holds: it may be a secret, and help is pasted into tickets.
@@ -166,12 +145,12 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
 fn told(err: &anyhow::Error) -> String {
     let ours = err.is::<QueueError>() || err.is::<PluginError>() || err.is::<LoadError>() || err.is::<SandboxError>();
     let text = if ours { err.to_string() } else { format!("{err:#}") };
-    printable(&text).replace('\n', "; ")
+    text::message(&text, MAX_LINE_BYTES).into_owned()
 }
 
-/// Writes a line to standard error, if there is anybody to read it.
+/// Writes a line to standard error, or several, if there is anybody to read it.
 fn tell(line: &str) {
-    let _ = writeln!(stderr(), "{line}");
+    let _ = StandardError.write_all(format!("{}\n", text::block(line)).as_bytes());
 }
 
 fn exit_code(err: &anyhow::Error) -> ExitCode {
@@ -195,29 +174,25 @@ fn is_broken_pipe(err: &anyhow::Error) -> bool {
         .is_some_and(|err| err.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Text of a guest or a producer, fit for a terminal: control characters in it could make one lie.
-fn printable(text: &str) -> String {
-    text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}")
+/// Standard output, for whatever a command prints: what producers, guests and others may have written in it cannot steer
+/// a terminal, and JSON stays the same JSON.
+fn out() -> BlockWriter<StdoutLock<'static>> {
+    BlockWriter(stdout().lock())
 }
 
-fn start_log(args: &LogArgs) -> anyhow::Result<()> {
-    // A bare level is meant for what Kiln and its handlers say; the engine's own steps drown that.
-    let filter = match args.log.parse::<LevelFilter>() {
-        Ok(level) => format!("warn,kiln={level},guest={level}"),
-        Err(_) => args.log.clone(),
-    };
-    let filter = EnvFilter::builder()
-        .parse(&filter)
-        .map_err(|err| Usage(format!("--log {:?}: {err}", args.log)))?;
-    let log = tracing_subscriber::fmt()
-        // A line that cannot be written is dropped; to complain about it on the same stream would panic.
-        .log_internal_errors(false)
-        .with_env_filter(filter)
-        .with_writer(stderr)
-        .with_ansi(stderr().is_terminal());
-    match args.log_format {
-        LogFormat::Text => log.with_target(false).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
+/// An RFC 3339 time as people read it, to the second; what is none, as it is.
+fn moment(text: &str) -> String {
+    let time = text.parse::<Timestamp>();
+    time.map_or_else(|_| text::name(text).into_owned(), |time| format!("{time:.0}"))
+}
+
+/// A path as one line.
+fn shown(path: &Path) -> String {
+    text::line(&path.to_string_lossy(), MAX_LINE_BYTES).into_owned()
+}
+
+/// `1 job`, `2 jobs`.
+fn plural(count: u64, one: &str, more: &str) -> String {
+    let what = if count == 1 { one } else { more };
+    format!("{count} {what}")
 }

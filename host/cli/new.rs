@@ -1,13 +1,13 @@
 //! `kiln new`: a project for a handler.
 
-use std::io::{Write as _, stdout};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::{Usage, printable};
+use super::{Usage, out, shown};
 use crate::project::{Language, ProjectError, create};
 
 /// Make a project for a handler
@@ -37,10 +37,10 @@ pub(super) fn new(args: &NewArgs) -> anyhow::Result<ExitCode> {
         ProjectError::Name(_) | ProjectError::Reserved(_) | ProjectError::Exists(_) => Usage(err.to_string()).into(),
         err => anyhow::Error::from(err),
     })?;
-    let folder = folder.display().to_string();
-    let mut out = stdout().lock();
-    writeln!(out, "{} holds a handler in {}. Next:\n", printable(&folder), args.lang)?;
-    writeln!(out, "  cd {}", printable(&folder))?;
+    let folder = shown(&folder);
+    let mut out = out();
+    writeln!(out, "{folder} holds a handler in {}. Next:\n", args.lang)?;
+    writeln!(out, "  cd {folder}")?;
     if let Some(setup) = args.lang.setup() {
         writeln!(out, "  {setup}")?;
     }

@@ -1,6 +1,6 @@
 //! `kiln plugins`: what every worker serves with, and how that goes.
 
-use std::io::{Write as _, stdout};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use bytesize::ByteSize;
@@ -8,9 +8,10 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::store::StoreArgs;
-use super::{Missing, printable};
+use super::{Missing, moment, out, plural};
 use crate::plugins::{HostReport, PluginReport, VersionReport};
 use crate::queue::Store;
+use crate::text::{self, MAX_LINE_BYTES};
 
 /// Show the plugins of every running worker: versions, attempts, failures, faults
 ///
@@ -64,7 +65,7 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
             .plugins
             .retain(|plugin| args.name.as_ref().is_none_or(|name| plugin.name == *name));
     }
-    let mut out = stdout().lock();
+    let mut out = out();
     if args.json {
         let hosts: serde_json::Map<_, _> = reports
             .iter()
@@ -80,14 +81,14 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         writeln!(
             out,
             "worker {} since {}, seen {}",
-            printable(host),
-            report.since,
-            report.at
+            text::name(host),
+            moment(&report.since),
+            moment(&report.at)
         )?;
         writeln!(out, "  {HEADINGS}")?;
         for plugin in &report.plugins {
             for line in lines(plugin) {
-                writeln!(out, "  {}", printable(&line))?;
+                writeln!(out, "  {line}")?;
             }
         }
     }
@@ -105,12 +106,12 @@ const HEADINGS: &str = "plugin               digest        version          size
                         in flight   attempts     failed";
 
 fn lines(plugin: &PluginReport) -> Vec<String> {
-    let name = &plugin.name;
+    let name = text::name(&plugin.name);
     let mut lines = vec![match &plugin.serving {
-        Some(version) => line(name, version),
+        Some(version) => line(&name, version),
         None => format!("{name:<20} -"),
     }];
-    let mut note = |text: String| lines.push(format!("{:<20} {text}", ""));
+    let mut note = |text: String| lines.push(format!("{:<20} {}", "", text::message(&text, MAX_LINE_BYTES)));
     if let Some(version) = &plugin.serving {
         if version.jobs != [plugin.name.as_str()] {
             note(format!("handles {}", version.jobs.join(", ")));
@@ -124,7 +125,7 @@ fn lines(plugin: &PluginReport) -> Vec<String> {
             note(format!("SET ASIDE: {why}; {instead}"));
         }
         if let Some(last) = &version.last_error {
-            note(format!("last error {}: {}", last.at, last.error));
+            note(format!("last error {}: {}", moment(&last.at), last.error));
         }
     }
     if let Some(fault) = &plugin.fault {
@@ -150,11 +151,11 @@ fn line(name: &str, version: &VersionReport) -> String {
     };
     format!(
         "{name:<20} {:<13} {:<12} {:>9} {:>6} ms  {:<22} {:>9} {:>10} {failed:>10}{kinds}",
-        version.digest,
-        version.version.as_deref().unwrap_or("-"),
+        text::name(&version.digest),
+        text::name(version.version.as_deref().unwrap_or("-")),
         ByteSize(version.bytes).to_string(),
         version.load_ms,
-        version.since,
+        moment(&version.since),
         version.in_flight,
         version.attempts,
     )
@@ -166,14 +167,15 @@ async fn release(args: ReleaseArgs) -> anyhow::Result<ExitCode> {
     let aside = reports
         .iter()
         .filter(|(_, report)| report.has_aside(&args.name))
-        .count();
+        .count() as u64;
     if aside == 0 {
         return Err(Missing(format!("no running worker has set plugin {:?} aside", args.name)).into());
     }
     store.ask_release(&args.name).await?;
     writeln!(
-        stdout(),
-        "{aside} workers are asked to serve with {} again; they do within 5 s",
+        out(),
+        "{} asked to serve with {} again; that happens within 5 s",
+        plural(aside, "worker is", "workers are"),
         args.name
     )?;
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! `kiln push`: one job, or a file of them.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write as _, stdin, stdout};
+use std::io::{self, BufRead, BufReader, Read, Write as _, stdin};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -13,8 +13,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use super::Usage;
 use super::store::{StoreArgs, duration, positive_duration, queue_name};
+use super::{Usage, out, plural};
 use crate::job::{DecodeError, Job, MAX_JOB_BYTES, MAX_PAYLOAD_BYTES, null, saturating_ns};
 use crate::queue::{Push, QUEUE_DEFAULT, QueueError, QueueName, Store};
 
@@ -132,7 +132,7 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     if let Some(file) = &args.batch {
         let batch = Batch::open(file)?;
         let pushed = batch.push(&args.store.open().await?, &args.queue).await?;
-        writeln!(stdout(), "{pushed} jobs pushed")?;
+        writeln!(out(), "{} pushed", plural(pushed, "job", "jobs"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let store_args = args.store;
@@ -164,7 +164,7 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
         due_ms,
     };
     store.push(&[push]).await.map_err(perhaps_pushed)?;
-    writeln!(stdout(), "{}", job.id)?;
+    writeln!(out(), "{}", job.id)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -205,7 +205,7 @@ impl Batch {
             if ended || batch.len() == BATCH_JOBS || batch_bytes > BATCH_BYTES {
                 store.push(&batch).await.map_err(perhaps_pushed)?;
                 pushed += batch.len() as u64;
-                bar.set_message(format!("{pushed} jobs"));
+                bar.set_message(plural(pushed, "job", "jobs"));
                 batch.clear();
                 batch_bytes = 0;
             }
@@ -226,7 +226,9 @@ impl Batch {
                     pushed += batch.len() as u64;
                     bar.finish_and_clear();
                     return Err(Usage(format!(
-                        "{name}:{number}: {why}; the {pushed} jobs before it were pushed"
+                        "{name}:{number}: {why}; {} before it {} pushed",
+                        plural(pushed, "job", "jobs"),
+                        if pushed == 1 { "was" } else { "were" }
                     ))
                     .into());
                 }

@@ -1,14 +1,15 @@
 //! `kiln queues`: how much is where.
 
-use std::io::{Write as _, stdout};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 
 use super::store::StoreArgs;
-use super::{EXIT_STORE, tell};
+use super::{EXIT_STORE, out, tell};
 use crate::queue::{Counts, QueueError, QueueName, Store};
+use crate::text;
 
 /// Show the queues: ready, delayed, in flight, failed, and the hosts that serve them
 #[derive(Debug, Args)]
@@ -55,7 +56,7 @@ fn print(
     (failed, dropped): (u64, u64),
     trouble: Option<&str>,
 ) -> anyhow::Result<()> {
-    let mut out = stdout().lock();
+    let mut out = out();
     if args.json {
         let queues: serde_json::Map<_, _> = queues
             .iter()
@@ -80,7 +81,7 @@ fn print(
         writeln!(
             out,
             "{:<24} {ready:>10} {delayed:>10} {in_flight:>10}  {}",
-            queue.as_str(),
+            text::name(queue.as_str()),
             hosts(counts)
         )?;
     }
@@ -98,7 +99,8 @@ fn print(
 }
 
 fn hosts(counts: &Counts) -> String {
-    let hosts = counts.hosts.iter().map(|(name, host)| match host.lease_left_ms {
+    let hosts = counts.hosts.iter().map(|(name, host)| (text::name(name), host));
+    let hosts = hosts.map(|(name, host)| match host.lease_left_ms {
         ..0 => format!("{name} (dead, held {})", host.in_flight),
         left_ms => format!("{name} ({}, lease for {} s)", host.in_flight, left_ms / 1000),
     });

@@ -1,6 +1,6 @@
 //! `kiln run`: one attempt, here and now, without a store.
 
-use std::io::{IsTerminal as _, Write as _, stdout};
+use std::io::Write as _;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,13 +14,14 @@ use serde_json::json;
 use super::plugin::SandboxArgs;
 use super::push::{PayloadSource, key_value};
 use super::store::positive_duration;
-use super::{printable, tell};
+use super::{out, tell};
 use crate::config::RetryPolicy;
 use crate::job::{Job, null, saturating_ns};
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint};
 use crate::plugins::{PluginError, read_plugin};
 use crate::queue::QUEUE_DEFAULT;
 use crate::sandbox::{Attempt, Cancel, Report};
+use crate::text;
 
 /// Run a plugin once, without a store
 ///
@@ -81,7 +82,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         })?;
     let attempt = handler.run(&job, QUEUE_DEFAULT, &Cancel::default()).await;
     if args.json {
-        writeln!(stdout(), "{}", as_json(&attempt, &manifest.retry))?;
+        writeln!(out(), "{}", as_json(&attempt, &manifest.retry))?;
     } else {
         show(&attempt, &manifest.retry)?;
     }
@@ -98,25 +99,19 @@ fn show(attempt: &Attempt, policy: &RetryPolicy) -> anyhow::Result<()> {
             ));
         }
         for line in output.text.lines() {
-            tell(&format!("{stream} | {}", printable(line)));
+            tell(&format!("{stream} | {}", text::line(line, usize::MAX)));
         }
     }
     match &attempt.outcome {
         Outcome::Completed { result } => {
             tell(&format!("completed in {}", took(report)));
             if let Some(result) = result {
-                // A program that reads it gets it as it is; a terminal must not be steered by it.
-                let shown = if stdout().is_terminal() {
-                    printable(result)
-                } else {
-                    result.clone()
-                };
-                writeln!(stdout(), "{shown}")?;
+                writeln!(out(), "{result}")?;
             }
         }
         Outcome::Failed { failure, retry } => {
             if let Some(backtrace) = &failure.backtrace {
-                tell(&printable(backtrace));
+                tell(backtrace);
             }
             let (kind, took, fate) = (failure.kind, took(report), fate(*retry, policy));
             tell(&format!("{failure}\nended as {kind} in {took}; {fate}"));

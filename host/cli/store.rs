@@ -8,6 +8,7 @@ use clap::Args;
 use super::Usage;
 use crate::config::parse_duration;
 use crate::queue::{ConnectionSettings, PREFIX_DEFAULT, QueueName, Store, StoreSettings};
+use crate::text::is_hidden;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Store")]
@@ -170,8 +171,8 @@ fn write_timeout(text: &str) -> Result<Duration, String> {
 }
 
 fn prefix(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.contains(|c: char| c.is_control() || c.is_whitespace()) {
-        Err("must not be empty or contain spaces".to_owned())
+    if text.is_empty() || text.contains(|c: char| is_hidden(c) || c.is_whitespace()) {
+        Err("must not be empty or contain spaces or hidden characters".to_owned())
     } else {
         Ok(text.to_owned())
     }

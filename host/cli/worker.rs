@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::plugin::HostArgs;
 use super::push::{Batch, BatchFile};
 use super::store::{StoreArgs, duration, positive_duration};
-use super::{EXIT_STORE, Usage, machine};
+use super::{EXIT_STORE, Usage, log, machine};
 use crate::config::{HOLD_DEFAULT, PluginSettings, QUARANTINE_LEAST_ATTEMPTS, Quarantine, Unknown};
 use crate::plugins::{PluginError, Plugins, Watching};
 use crate::queue::{LEASE_DEFAULT, QUEUE_DEFAULT, QueueName, RESULT_TTL_DEFAULT, Retention, Store, StoreSettings};
@@ -137,6 +137,7 @@ impl From<UnknownFate> for Unknown {
 }
 
 pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
+    log::detach().context("cannot start the log's thread")?;
     let mut names = BTreeSet::new();
     if let Some((twice, _)) = args.queues.iter().find(|(queue, _)| !names.insert(queue)) {
         return Err(Usage(format!("queue {twice} is named twice")).into());
@@ -250,6 +251,7 @@ async fn stop_on_signal(stop: CancellationToken, mut signals: Signals) {
         signals.next().await;
     }
     tracing::warn!("stopped at once; what was in flight comes back when the lease runs out");
+    log::flush();
     std::process::exit(EXIT_SECOND_SIGNAL);
 }
 

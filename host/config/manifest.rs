@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::retry::duration;
 use super::{Grants, Limit, LimitWishes, RetryPolicy};
-use crate::line::one_line;
+use crate::text::{self, MAX_LINE_BYTES};
 
 /// Job names that one plugin may handle.
 const MAX_JOBS: usize = 1_000;
@@ -69,10 +69,10 @@ impl Manifest {
         }
         let variables = self.grants.env.keys();
         for name in jobs.chain(variables).chain(&self.version) {
-            if name.is_empty() || name.len() > MAX_SHOWN_NAME_BYTES || name.contains(char::is_control) {
-                let name = one_line(format!("{name:?}"));
+            if name.is_empty() || name.len() > MAX_SHOWN_NAME_BYTES || name.contains(text::is_hidden) {
+                let name = text::name(name);
                 return Err(format!(
-                    "{name}: a name has 1 to {MAX_SHOWN_NAME_BYTES} bytes, and no control characters"
+                    "\"{name}\": a name has 1 to {MAX_SHOWN_NAME_BYTES} bytes, and no control or other hidden characters"
                 ));
             }
         }
@@ -84,7 +84,8 @@ impl Manifest {
     /// # Errors
     /// Where it is wrong, what is, and what was expected: one line.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let manifest: Self = toml::from_str(text).map_err(|err| one_line(located(text, &err)))?;
+        let manifest: Self =
+            toml::from_str(text).map_err(|err| text::message(&located(text, &err), MAX_LINE_BYTES).into_owned())?;
         manifest.names_can_be_shown()?;
         Ok(manifest)
     }
@@ -111,7 +112,6 @@ fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::line::MAX_LINE_BYTES;
 
     #[test]
     fn what_is_wrong_is_quoted_in_one_bounded_line() {
@@ -123,7 +123,7 @@ mod tests {
             let message = Manifest::parse(&text).unwrap_err();
             assert!(message.starts_with("line 1, column "), "{message}");
             assert!(
-                message.len() < MAX_LINE_BYTES + 10 && !message.contains(char::is_control),
+                message.len() < MAX_LINE_BYTES + 10 && !message.contains(text::is_hidden),
                 "{message}"
             );
         }

@@ -58,14 +58,8 @@ pub const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
 /// Imports, and exports, of one component. Those of the largest known runtimes come to fifty.
 pub const MAX_INTERFACES: u32 = 1_000;
 
-/// Names that a message lists; it counts the others.
-pub const MAX_LISTED_NAMES: usize = 10;
-
-/// Characters of a name out of a component that are shown.
-pub const MAX_NAME_CHARS: usize = 120;
-
-/// Characters of what the engine says about a component that are shown.
-pub const MAX_REASON_CHARS: usize = 500;
+/// Bytes of what the engine says about a component that are shown.
+pub const MAX_REASON_BYTES: usize = 500;
 
 /// How often a running guest is asked whether it should stop or let others run.
 pub const EPOCH_TICK: Duration = Duration::from_millis(2);

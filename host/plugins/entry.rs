@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Plugin;
 use super::files::Content;
 use super::folder::{Fingerprint, Loaded};
+use crate::text;
 
 /// One file's story.
 #[derive(Debug, Clone)]
@@ -94,9 +95,9 @@ impl Entry {
         if let Some(old) = &self.good {
             plugin.succeed(old, keep_previous);
         }
-        let (digest, jobs) = (plugin.handler.short_digest(), plugin.jobs.join(","));
+        let (digest, jobs) = (plugin.handler.short_digest(), text::list(&plugin.jobs, ","));
         let (bytes, ms, version) = (plugin.bytes, plugin.load_ms(), plugin.version.as_deref());
-        tracing::info!(plugin = %stem, %digest, version, %jobs, bytes, ms, replaced, "plugin loaded");
+        tracing::info!(plugin = stem, %digest, version, %jobs, bytes, ms, replaced, "plugin loaded");
         self.good = Some(Arc::new(plugin));
     }
 
@@ -105,7 +106,7 @@ impl Entry {
         if !told {
             self.faults += 1;
             let in_service = self.good.as_ref().map(|good| good.handler.short_digest());
-            tracing::error!(plugin = %stem, in_service, "plugin does not load: {why}");
+            tracing::error!(plugin = stem, in_service, "plugin does not load: {why}");
         }
         self.fault = Some(Fault { why: why.into(), jobs });
     }

@@ -11,6 +11,7 @@ use super::files::{Content, Files, claimed, manifest_path};
 use super::{Plugin, PluginError};
 use crate::config::Manifest;
 use crate::sandbox::{Handler, Sandbox};
+use crate::text::is_hidden;
 
 /// Tells, without reading a file, that it is most likely the one seen before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub(super) struct Source {
 pub(super) struct Scan {
     /// Its plugins, by stem: its `*.wasm` files, not those of folders within it.
     pub(super) sources: BTreeMap<String, Source>,
-    /// Files whose names hold control characters.
+    /// Files whose names hold control or other hidden characters.
     pub(super) unnameable: usize,
     /// Files of native code, which somebody may think are plugins.
     pub(super) precompiled: BTreeSet<PathBuf>,
@@ -73,7 +74,7 @@ pub(super) fn scan(folder: &Path) -> Result<Scan, PluginError> {
         let stem = path.file_stem().and_then(|stem| stem.to_str());
         if path
             .file_name()
-            .is_some_and(|name| name.to_string_lossy().contains(char::is_control))
+            .is_some_and(|name| name.to_string_lossy().contains(is_hidden))
         {
             // It would stand in logs and on terminals.
             found.unnameable += 1;

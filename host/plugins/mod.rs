@@ -34,6 +34,7 @@ use tokio::time::timeout;
 use crate::config::PluginSettings;
 use crate::outcome::Outcome;
 use crate::sandbox::{Handler, LoadError, Sandbox};
+use crate::text;
 use entry::Entry;
 use folder::{Fingerprint, Scan, Source};
 use table::{Losers, Table, table};
@@ -369,12 +370,16 @@ impl Plugins {
                 return true;
             }
             let gone = *entry.gone.get_or_insert_with(|| {
-                tracing::info!(plugin = %stem, hold_s = hold.as_secs_f64(), "plugin file gone; it serves on for a while");
+                tracing::info!(
+                    plugin = stem,
+                    hold_s = hold.as_secs_f64(),
+                    "plugin file gone; it serves on for a while"
+                );
                 Instant::now()
             });
             let rest = hold.saturating_sub(gone.elapsed());
             if rest.is_zero() {
-                tracing::info!(plugin = %stem, "plugin removed");
+                tracing::info!(plugin = stem, "plugin removed");
                 return false;
             }
             left = Some(left.map_or(rest, |least: Duration| least.min(rest)));
@@ -402,7 +407,7 @@ impl Plugins {
         for (plugin, job) in losers.difference(&known) {
             tracing::error!(
                 plugin,
-                job,
+                job = &*text::name(job),
                 "another plugin already handles this job; this one does not"
             );
         }
@@ -418,13 +423,16 @@ impl Looking {
     /// Tells of files that somebody may think are plugins, once.
     fn warn(&mut self, scan: &Scan) {
         for file in scan.precompiled.difference(&self.precompiled) {
-            tracing::warn!(file = %file.display(), "native code is not loaded; put the .wasm file it was made from here");
+            tracing::warn!(
+                file = &*file.to_string_lossy(),
+                "native code is not loaded; put the .wasm file it was made from here"
+            );
         }
         self.precompiled.clone_from(&scan.precompiled);
         if scan.unnameable > std::mem::replace(&mut self.unnameable, scan.unnameable) {
             tracing::warn!(
                 files = scan.unnameable,
-                "files with control characters in their names are left alone"
+                "files with control or other hidden characters in their names are left alone"
             );
         }
     }

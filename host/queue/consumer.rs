@@ -15,6 +15,7 @@ use super::settler::{MAX_UNSETTLED, MAX_UNSETTLED_KIB, Settled, room_kib, settle
 use super::table::Table;
 use super::{Claim, Delivery, MAX_BATCH, QueueError, QueueName, Store};
 use crate::outcome::Settlement;
+use crate::text;
 
 /// Longest time between two looks at the clock that leases end by: the timers of a process stop while its machine
 /// sleeps, that clock does not.
@@ -157,7 +158,7 @@ impl Consumer {
             // One that held nothing only had its lease taken away.
             if !deliveries.is_empty() || taken.went_back > 0 {
                 let (started, not_started) = (deliveries.len(), taken.went_back);
-                tracing::warn!(host = %dead, %queue, started, not_started, "took over from a host that died");
+                tracing::warn!(host = &*text::name(dead), %queue, started, not_started, "took over from a host that died");
                 return Ok(deliveries);
             }
         }

@@ -6,6 +6,7 @@ use ::redis::RedisError;
 
 use super::QueueName;
 use super::outage::is_outage;
+use crate::text::{self, MAX_LINE_BYTES};
 
 /// A host's fault: the store could not be reached or refused. Never a job's.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +48,7 @@ pub enum QueueError {
         patience: Duration,
     },
     /// Redis answered with an error, or not in time.
-    #[error("redis: {}", one_line(.0))]
+    #[error("redis: {}", said(.0))]
     Redis(#[from] RedisError),
 }
 
@@ -65,10 +66,12 @@ impl QueueError {
 
 /// What redis-rs says of a failure, less its own name for the kind of it.
 pub(super) fn one_cause(err: &RedisError) -> String {
-    err.detail()
-        .map_or_else(|| one_line(err), |detail| detail.replace('\n', "; "))
+    err.detail().map_or_else(
+        || said(err),
+        |detail| text::message(detail, MAX_LINE_BYTES).into_owned(),
+    )
 }
 
-fn one_line(err: &RedisError) -> String {
-    err.to_string().replace('\n', "; ")
+fn said(err: &RedisError) -> String {
+    text::message(&err.to_string(), MAX_LINE_BYTES).into_owned()
 }

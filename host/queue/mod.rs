@@ -100,6 +100,7 @@ use std::time::Duration;
 
 use crate::job::{DecodeError, Job};
 use crate::outcome::Settlement;
+use crate::text::is_hidden;
 
 use tokio_util::sync::CancellationToken;
 
@@ -132,8 +133,8 @@ impl QueueName {
         if name.is_empty() || name.len() > Self::MAX_BYTES {
             return wrong("must have 1 to 128 bytes");
         }
-        if name.contains(|c: char| c.is_control() || c.is_whitespace() || "{}=".contains(c)) {
-            return wrong("must not contain spaces, braces or =");
+        if name.contains(|c: char| is_hidden(c) || c.is_whitespace() || "{}=".contains(c)) {
+            return wrong("must not contain spaces, braces, = or hidden characters");
         }
         if name.ends_with(":delayed")
             || name.ends_with(":leases")

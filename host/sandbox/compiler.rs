@@ -19,7 +19,7 @@ use wasmtime::Engine;
 
 use super::cache::{Opened, Scratch};
 use super::compile::{EXIT_INVALID, EXIT_LATE, EXIT_MEMORY};
-use super::refusal::{LoadError, one_line};
+use super::refusal::{LoadError, reason};
 use crate::config::{COMPILE_WAIT_FACTOR, CompileLimits, Compiler};
 
 /// Bytes that are read of each of the compiler's outputs: it writes lines, not texts.
@@ -110,7 +110,7 @@ fn end_of(mut child: Child, bytes: &[u8], limits: &CompileLimits) -> Result<(), 
 fn told(status: ExitStatus, said: &str, complained: &str, limits: &CompileLimits) -> LoadError {
     let code = |code: u8| status.code() == Some(code.into());
     if code(EXIT_INVALID) {
-        return LoadError::Invalid(one_line(said));
+        return LoadError::Invalid(reason(said));
     }
     if code(EXIT_MEMORY) || complained.contains("memory allocation of ") {
         return LoadError::CompileMemory { limit: limits.memory };
@@ -125,7 +125,7 @@ fn told(status: ExitStatus, said: &str, complained: &str, limits: &CompileLimits
         None => format!("died: {status}"),
     };
     let last = complained.lines().rfind(|line| !line.trim().is_empty());
-    let last = last.map(|line| format!(": {}", one_line(line)));
+    let last = last.map(|line| format!(": {}", reason(line)));
     LoadError::Compiler(end + &last.unwrap_or_default())
 }
 

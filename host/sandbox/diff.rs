@@ -8,6 +8,7 @@ use wasmtime::component::types::{self, ComponentFunc, ComponentInstance, Compone
 
 use super::bindings::COMPONENT_TYPE;
 use super::refusal;
+use crate::text;
 
 /// How deep a type is written out in a message.
 const MAX_DEPTH: u32 = 3;
@@ -208,7 +209,7 @@ fn signature(func: &ComponentFunc) -> String {
         .map(|(name, ty)| format!("{}: {}", refusal::name(name), written(&ty, 1)))
         .collect();
     let result = func.results().next().map(|ty| format!(" -> {}", written(&ty, 1)));
-    format!("func({}){}", refusal::list(&params, ", "), result.unwrap_or_default())
+    format!("func({}){}", text::list(&params, ", "), result.unwrap_or_default())
 }
 
 /// A type as WIT writes it, as far as it has no name: those of records and variants are not in a component.
@@ -224,7 +225,7 @@ fn written(ty: &Type, depth: u32) -> String {
         Type::Result(result) => return format!("result<{}, {}>", arm(result.ok()), arm(result.err())),
         Type::Tuple(tuple) => {
             let types: Vec<_> = tuple.types().map(|ty| inner(&ty)).collect();
-            return format!("tuple<{}>", refusal::list(&types, ", "));
+            return format!("tuple<{}>", text::list(&types, ", "));
         }
         Type::Bool => "bool",
         Type::S8 => "s8",

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::imports::HANDLER;
-use crate::config::{Limit, LimitError, MAX_LISTED_NAMES, MAX_NAME_CHARS, MAX_REASON_CHARS};
+use crate::config::{Limit, LimitError, MAX_REASON_BYTES};
+use crate::text;
 
 /// Why a file is no plugin. Each says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -17,12 +18,14 @@ pub enum LoadError {
     #[error("precompiled for one machine; Kiln compiles components itself: use the .wasm file it was made from")]
     Precompiled,
     /// A module.
-    #[error("a core module, not a component: build it for wasm32-wasip2, or run wasm-tools component new")]
+    #[error(
+        "a core module, not a component: build it for wasm32-wasip2, or make one of it with kiln build --core FILE"
+    )]
     CoreModule,
     /// A module for the first version of WASI.
     #[error(
-        "a core module for wasi_snapshot_preview1, not a component: build it for wasm32-wasip2, or run wasm-tools \
-         component new --adapt wasi_snapshot_preview1.reactor.wasm"
+        "a core module for wasi_snapshot_preview1, not a component: build it for wasm32-wasip2, or make one \
+         of it with kiln build --core FILE"
     )]
     Preview1Module,
     /// Too many bytes.
@@ -74,7 +77,7 @@ pub enum LoadError {
         exports: Vec<String>,
     },
     /// Imports what Kiln does not have.
-    #[error("imports {}: build it without, or against what is offered", list(.imports, "; "))]
+    #[error("imports {}: build it without, or against what is offered", text::list(.imports, "; "))]
     NotOffered {
         /// All of those imports, each with the reason.
         imports: Vec<String>,
@@ -128,43 +131,24 @@ impl LoadError {
 /// An error and its causes in one line.
 pub(super) fn causes(err: &wasmtime::Error) -> String {
     let causes: Vec<_> = err.chain().map(ToString::to_string).collect();
-    one_line(&causes.join(": "))
+    reason(&causes.join(": "))
 }
 
 /// One line, not too long, of text that a component may have a part in.
-pub(super) fn one_line(text: &str) -> String {
-    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    shown(&lines.join("; "), MAX_REASON_CHARS)
+pub(super) fn reason(text: &str) -> String {
+    text::message(text, MAX_REASON_BYTES).into_owned()
 }
 
 /// A name out of a component. The engine checks most, but not all, for what would make a terminal lie.
 pub(super) fn name(name: &str) -> String {
-    shown(name, MAX_NAME_CHARS)
-}
-
-fn shown(text: &str, max: usize) -> String {
-    let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    let mut shown: String = text.chars().take(max).map(printable).collect();
-    if text.chars().nth(max).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
-/// The first of these, and how many more there are.
-pub(super) fn list(names: &[String], separator: &str) -> String {
-    let listed = names[..names.len().min(MAX_LISTED_NAMES)].join(separator);
-    match names.len().saturating_sub(MAX_LISTED_NAMES) {
-        0 => listed,
-        more => format!("{listed}{separator}and {more} more"),
-    }
+    text::name(name).into_owned()
 }
 
 fn list_or_nothing(names: &[String]) -> String {
     if names.is_empty() {
         "nothing".to_owned()
     } else {
-        list(names, ", ")
+        text::list(names, ", ")
     }
 }
 
@@ -173,10 +157,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_component_says_is_shown_on_one_bounded_line() {
-        assert_eq!(one_line("a\u{1b}[2J\n\n  b\u{7}"), "a\u{fffd}[2J; b\u{fffd}");
-        assert_eq!(one_line(&"ä".repeat(9_999)).chars().count(), MAX_REASON_CHARS + 1);
+    fn what_a_component_says_is_shown_in_bounded_lists_of_one_line() {
+        assert_eq!(reason("a\u{1b}[2J\n\n  b\u{7}"), "a\\u001b[2J; b\\u0007");
         let names: Vec<_> = (0..1_000).map(|n| n.to_string()).collect();
-        assert_eq!(list(&names, ", "), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, and 990 more");
+        assert_eq!(text::list(&names, ", "), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, and 990 more");
     }
 }

@@ -78,7 +78,7 @@ impl State {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(plugin.egress.header_bytes);
         Self {
-            voice: Voice::new(job.id.clone(), job.name.clone(), Arc::clone(&plugin)),
+            voice: Voice::new(job, Arc::clone(&plugin)),
             deadline,
             cancel,
             egress: Egress::new(Arc::clone(&plugin), host.io.clone(), deadline),
@@ -100,7 +100,7 @@ impl State {
     /// handles, its streams.
     pub(super) fn renew(&mut self, job: &Job, deadline: Deadline, cancel: Cancel, host: &Shared) {
         let plugin = &self.plugin;
-        self.voice = Voice::new(job.id.clone(), job.name.clone(), Arc::clone(plugin));
+        self.voice = Voice::new(job, Arc::clone(plugin));
         self.egress = Egress::new(Arc::clone(plugin), host.io.clone(), deadline);
         self.cpu = CpuTime::default();
         self.instantiate = None;

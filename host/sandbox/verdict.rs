@@ -16,6 +16,7 @@ use super::deadline::Interrupt;
 use super::egress::Denied;
 use super::holdings::Exceeded;
 use super::last_words::last_words;
+use super::output::Output;
 use super::plugin::Plugin;
 use crate::config::{Limit, Source};
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint};
@@ -212,7 +213,7 @@ impl Facts<'_> {
     }
 
     fn failed(&self, kind: FailureKind, message: String, retry: RetryHint) -> Outcome {
-        let stderr = &self.report.stderr.text;
+        let tail = |output: &Output| (!output.text.is_empty()).then(|| output.text.clone());
         let mut failure = Failure::new(kind, message);
         self.plugin.name.clone_into(&mut failure.handler);
         self.plugin.digest.clone_into(&mut failure.digest);
@@ -220,7 +221,8 @@ impl Facts<'_> {
         failure.duration_ms = ms(self.report.duration);
         failure.cpu_ms = ms(self.report.cpu);
         failure.peak_memory_bytes = self.report.peak_memory_bytes;
-        failure.stderr = (!stderr.is_empty()).then(|| stderr.clone());
+        failure.stdout = tail(&self.report.stdout);
+        failure.stderr = tail(&self.report.stderr);
         Outcome::Failed { failure, retry }
     }
 }

@@ -1,30 +1,60 @@
 //! What a guest says about its work: log lines and progress, as tracing events at target `guest`; and what it is told:
 //! its configuration, the time it has left, whether the host is shutting down.
 //!
-//! A guest's words are data. They are bounded, and control characters in them are escaped, so that no line of the
-//! host's log can be forged.
+//! A guest's words are data: each is one bounded line, so that no line of the host's log can be forged.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::bindings::exports::kiln::job::handler::Job;
 use super::bindings::kiln::job::context;
 use super::bindings::wasi::config::store;
 use super::bindings::wasi::logging::logging::{self, Level};
 use super::plugin::Plugin;
 use super::state::State;
 use crate::config::Limit;
+use crate::text;
 
 /// Where one attempt's words go, and how many there were.
 pub(super) struct Voice {
-    /// The job's id and name, as they stand in every event.
-    pub(super) job_id: String,
-    pub(super) job_name: String,
+    job: Names,
     pub(super) plugin: Arc<Plugin>,
     pub(super) log_lines: Count,
     /// Bytes of those that were passed on.
     log_bytes: u64,
     pub(super) reports: Count,
     pub(super) percent: Option<u8>,
+}
+
+/// A job's id, name and queue, as they stand in every event: bounded, since each line repeats them, and in one piece, since
+/// every attempt makes them.
+struct Names {
+    all: String,
+    /// Where the id ends, and where the name does.
+    ends: [usize; 2],
+}
+
+impl Names {
+    fn of(job: &Job) -> Self {
+        let parts = [&job.id, &job.name, &job.queue].map(|part| text::name(part));
+        let id = parts[0].len();
+        let ends = [id, id + parts[1].len()];
+        Self {
+            all: parts.concat(),
+            ends,
+        }
+    }
+
+    fn id(&self) -> &str {
+        &self.all[..self.ends[0]]
+    }
+
+    fn name(&self) -> &str {
+        &self.all[self.ends[0]..self.ends[1]]
+    }
+
+    fn queue(&self) -> &str {
+        &self.all[self.ends[1]..]
+    }
 }
 
 /// How much was said, and how much of it was dropped.
@@ -47,11 +77,10 @@ impl Count {
 }
 
 impl Voice {
-    pub(super) fn new(job_id: String, job_name: String, plugin: Arc<Plugin>) -> Self {
+    pub(super) fn new(job: &Job, plugin: Arc<Plugin>) -> Self {
         let (log_lines, reports) = (Count::default(), Count::default());
         Self {
-            job_id,
-            job_name,
+            job: Names::of(job),
             plugin,
             log_lines,
             log_bytes: 0,
@@ -63,7 +92,9 @@ impl Voice {
     fn log(&mut self, level: Level, context: &str, message: &str) {
         let limits = &self.plugin.limits;
         let keep = limits.size(Limit::LogLineBytes);
-        let (context, message) = (line(context, keep), line(message, keep));
+        // Its end may be far away: no more is looked at than shows that it is cut off.
+        let message = message[..message.floor_char_boundary(keep + 4)].trim_end();
+        let (context, message) = (text::line(context, keep), text::line(message, keep));
         let bytes = self.log_bytes + (context.len() + message.len()) as u64;
         let fits = bytes <= limits.get(Limit::LogBytes);
         if !self
@@ -77,7 +108,7 @@ impl Voice {
             ($level:ident) => {
                 tracing::event!(
                     target: "guest", tracing::Level::$level,
-                    id = self.job_id, name = self.job_name, plugin = self.plugin.name, digest = self.plugin.short_digest(),
+                    id = self.job.id(), name = self.job.name(), queue = self.job.queue(), plugin = self.plugin.name, digest = self.plugin.short_digest(),
                     context = &*context, "{message}"
                 )
             };
@@ -98,7 +129,7 @@ impl Voice {
         }
         tracing::debug!(
             target: "guest",
-            id = self.job_id, name = self.job_name, plugin = self.plugin.name, digest = self.plugin.short_digest(), percent, "{}", line(note, self.plugin.limits.size(Limit::LogLineBytes))
+            id = self.job.id(), name = self.job.name(), queue = self.job.queue(), plugin = self.plugin.name, digest = self.plugin.short_digest(), percent, "{}", text::line(note, self.plugin.limits.size(Limit::LogLineBytes))
         );
     }
 }
@@ -135,39 +166,3 @@ impl store::Host for State {
 }
 
 impl super::bindings::kiln::job::types::Host for State {}
-
-/// Makes one bounded line of what a guest said.
-fn line(text: &str, keep: usize) -> Cow<'_, str> {
-    let text = &text[..text.floor_char_boundary(keep)];
-    if !text.contains(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len() + 16);
-    for c in text.trim_end().chars() {
-        if c.is_control() && c != '\t' {
-            escaped.extend(c.escape_default());
-        } else {
-            escaped.push(c);
-        }
-        if escaped.len() >= keep {
-            break;
-        }
-    }
-    Cow::Owned(escaped)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_guest_forges_no_line_and_steers_no_terminal() {
-        let forged = "no\n\r\u{1b}[2J2026-01-01 INFO job completed\0\u{9b}\u{85}!\n";
-        assert_eq!(
-            line(forged, 1000),
-            "no\\n\\r\\u{1b}[2J2026-01-01 INFO job completed\\u{0}\\u{9b}\\u{85}!"
-        );
-        assert_eq!(line("één\ttab", 1000), "één\ttab");
-        assert_eq!(line("één", 3), "é", "no character is cut in two");
-    }
-}

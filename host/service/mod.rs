@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Unknown;
 use crate::plugins::{Plugins, Watching, watch};
 use crate::queue::{Consumer, LEASE_DEFAULT, QueueError, QueueName, Retention, Store};
+use crate::text;
 use crate::worker::{Times, Worker};
 use loops::{guard, heartbeat, promote, reap, report, retain, stop_when_idle};
 
@@ -109,7 +110,7 @@ pub async fn run(
         .queues
         .iter()
         .map(|(queue, weight)| format!("{queue}={weight}"));
-    let (queues, jobs) = (queues.collect::<Vec<_>>().join(","), plugins.jobs().join(","));
+    let (queues, jobs) = (queues.collect::<Vec<_>>().join(","), text::list(&plugins.jobs(), ","));
     let (host, concurrency, lease_s) = (consumer.host(), settings.concurrency, settings.lease.as_secs_f64());
     tracing::info!(host, %queues, %jobs, concurrency, lease_s, "worker started");
 

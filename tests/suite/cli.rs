@@ -362,14 +362,14 @@ async fn the_failed_list_is_read_and_worked_through_by_filter_and_by_id() -> any
         "no number is rounded"
     );
     let (code, stdout, stderr) = failed(&["retry", "a", "nobody"])?;
-    assert_eq!((code, &*stdout), (5, "1 jobs put back into their queues\n"), "{stderr}");
+    assert_eq!((code, &*stdout), (5, "1 job put back\n"), "{stderr}");
     assert!(stderr.contains("with id nobody"), "{stderr}");
     assert_eq!(failed(&["delete", "--kind", "trap"])?.1, "2 entries deleted\n");
     let (code, _, stderr) = failed(&["delete", "b"])?;
     assert_eq!(code, 5, "{stderr}");
     let (code, _, stderr) = failed(&["purge"])?;
     assert_eq!(code, 2, "{stderr}");
-    assert_eq!(failed(&["purge", "--yes"])?.1, "1 entries deleted\n");
+    assert_eq!(failed(&["purge", "--yes"])?.1, "1 entry deleted\n");
     let (_, queues, _) = run(on_store(kiln().args(["queues", "--json"]), &settings))?;
     let queues: serde_json::Value = serde_json::from_str(&queues)?;
     assert_eq!(

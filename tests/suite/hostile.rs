@@ -158,7 +158,7 @@ const CORPUS: &[(&str, End)] = &[
     ("output_at_once", Completes),
     ("output_flood", TIMED_OUT),
     ("output_zeroes", Fails(Trap, "cannot write more zeroes than `check_write` allows")),
-    ("forged_message", Fails(Rejected, "no; \u{fffd}[2Jjob completed id=7 \u{fffd}\u{fffd}")),
+    ("forged_message", Fails(Rejected, "no; \\u001b[2Jjob completed id=7 \\u0000\\u009b")),
 ];
 
 /// Guests of the folder that take a payload, or say too much for a table: each has a test of its own.
@@ -438,7 +438,7 @@ async fn what_a_guest_says_is_bounded_however_much_it_is() -> anyhow::Result<()>
     assert!(
         failure
             .message
-            .starts_with("panicked at \u{fffd}[2J; job completed i\u{fffd}"),
+            .starts_with("panicked at \\u001b[2J; job completed i\\u001b"),
         "{failure}"
     );
     assert!(!failure.message.contains(char::is_control) && failure.message.len() < 16 * 1024);

@@ -29,7 +29,7 @@ async fn push_numbered(store: &Store, ids: impl Iterator<Item = usize>, more: &s
     push(store, &jobs.iter().map(String::as_str).collect::<Vec<_>>()).await
 }
 
-async fn until_empty(store: &Store) -> anyhow::Result<()> {
+pub(crate) async fn until_empty(store: &Store) -> anyhow::Result<()> {
     eventually("an empty store", async || {
         Ok(store.counts(&default_queue()).await?.is_empty().then_some(()))
     })

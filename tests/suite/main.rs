@@ -47,3 +47,4 @@ mod servers;
 mod service;
 mod support;
 mod topology;
+mod words;

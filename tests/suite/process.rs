@@ -48,6 +48,11 @@ impl Worker {
         Ok(worker)
     }
 
+    /// One whose log is a pipe that nobody empties.
+    pub(crate) fn deaf(settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
+        Self::spawn(kiln(), settings, folder, extra)
+    }
+
     fn spawn(mut command: Command, settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
         command
             .args(["worker", "--store", &settings.url, "--prefix", &settings.prefix])

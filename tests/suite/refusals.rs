@@ -64,13 +64,13 @@ async fn what_is_no_handler_is_told_what_it_is() -> anyhow::Result<()> {
     refused(
         &host,
         &core_module("ok")?,
-        "a core module, not a component: build it for wasm32-wasip2, or run wasm-tools component new",
+        "a core module, not a component: build it for wasm32-wasip2, or make one of it with kiln build --core FILE",
     );
     refused(
         &host,
         &wat::parse_str(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#)?,
-        "a core module for wasi_snapshot_preview1, not a component: build it for wasm32-wasip2, or run wasm-tools \
-         component new --adapt wasi_snapshot_preview1.reactor.wasm",
+        "a core module for wasi_snapshot_preview1, not a component: build it for wasm32-wasip2, or make one \
+         of it with kiln build --core FILE",
     );
     Ok(())
 }
@@ -179,7 +179,7 @@ async fn a_name_out_of_a_component_reaches_no_terminal_raw_or_at_full_length() -
     }
     let said = host.refusal(&bytes);
     assert!(
-        said.starts_with("imports url=<\u{fffd}[2J>: not offered; aaaa") && said.len() < 500,
+        said.starts_with("imports url=<\\u001b[2J>: not offered; aaaa") && said.len() < 500,
         "{said}"
     );
     Ok(())
