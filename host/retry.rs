@@ -30,9 +30,10 @@ pub struct Moment {
 pub fn settle(policy: &RetryPolicy, mut job: Job, outcome: Outcome, at: Moment) -> Settlement {
     let (mut failure, retry) = match outcome {
         Outcome::Completed { result } => {
-            return Settlement::Ack {
-                result: result.map(|json| (job.id, json)),
-            };
+            // That there is none is a result too: whoever waits for the job learns that it is done.
+            let json = result.unwrap_or_else(|| "null".to_owned());
+            let result = Some((job.id, json));
+            return Settlement::Ack { result };
         }
         Outcome::Cancelled => return Settlement::Requeue,
         Outcome::Failed { failure, retry } => (failure, retry),
