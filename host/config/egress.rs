@@ -8,7 +8,14 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::{Limit, Limits};
+use super::{Limit, Limits, MAX_HTTP_CHUNK_BYTES};
+
+/// How many times the limit on a head's bytes both heads of a request take at most. A list of fields takes eight times its
+/// text where the fields are as small as can be.
+const HEADS_FACTOR: usize = 16;
+
+/// Chunks of bodies that wait: two in the request's own queue, one on either side of the connection.
+const EXCHANGE_CHUNKS: usize = 4;
 
 /// What one attempt's HTTP requests may take. A handler can ask for shorter times, not for longer ones.
 #[derive(Debug, Clone)]
@@ -27,6 +34,17 @@ pub struct EgressLimits {
     pub first_byte_timeout: Duration,
     /// Time in which some byte of a body has to move, in either direction.
     pub between_bytes_timeout: Duration,
+}
+
+impl EgressLimits {
+    /// Bytes that the host keeps for one request under way at most: both heads, which take several times their text in
+    /// memory, and what of the bodies waits to be moved on.
+    #[must_use]
+    pub fn exchange_bytes(&self) -> usize {
+        self.header_bytes
+            .saturating_mul(HEADS_FACTOR)
+            .saturating_add(EXCHANGE_CHUNKS * MAX_HTTP_CHUNK_BYTES)
+    }
 }
 
 impl From<&Limits> for EgressLimits {

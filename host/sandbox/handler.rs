@@ -376,7 +376,7 @@ impl Errand {
         let state = warm.store.data_mut();
         state.running = None;
         let small = !state.holdings.has_grown_large() && self.sandbox.shared.commons.has_half();
-        if warm.served < self.plugin.reuse.get() && small {
+        if warm.served < self.plugin.reuse.get() && small && state.close_handles().is_ok() {
             state.place.begin(state.holdings.is_large());
             self.sandbox.kept.put(used, &self.sandbox.slots);
         }

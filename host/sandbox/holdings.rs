@@ -1,4 +1,4 @@
-//! What one attempt holds: bytes of linear memory, table elements, instances.
+//! What one attempt holds: bytes of linear memory and of what the host keeps for its handles, table elements, instances.
 //!
 //! The engine knows memories and tables one by one; the bounds are on their sums, so they are kept here. Growing beyond
 //! one ends the attempt with an error of our own, not with the `-1` that a guest would turn into an abort nobody can tell
@@ -102,6 +102,10 @@ pub(super) struct Holdings {
     common: usize,
     elements: usize,
     peak: usize,
+    /// What the host keeps for its handles, in bytes.
+    kept: usize,
+    /// From how many of these on they are weighed anew.
+    weighed_from: usize,
     /// Linear memory once it was instantiated, in bytes.
     at_start: usize,
     /// What the growth under way adds, to take back should it fail.
@@ -122,6 +126,8 @@ impl Holdings {
             common: 0,
             elements: 0,
             peak: 0,
+            kept: 0,
+            weighed_from: 0,
             at_start: 0,
             adding: 0,
         }
@@ -142,13 +148,26 @@ impl Holdings {
         self.memory > LARGE_MEMORY_BYTES
     }
 
+    /// Counts more bytes that the host keeps for handles. False: they do not fit, or are to be weighed.
+    pub(super) fn keep_more(&mut self, bytes: usize) -> bool {
+        let kept = self.kept.saturating_add(bytes);
+        kept <= self.weighed_from && self.hold(self.memory, kept).is_ok()
+    }
+
+    /// Counts so many bytes for all handles, which are weighed anew once they are `weighed_from`.
+    pub(super) fn keep(&mut self, kept: usize, weighed_from: usize) -> Result<(), Exceeded> {
+        self.weighed_from = weighed_from;
+        self.hold(self.memory, kept)
+    }
+
     /// The most memory held at once, in bytes.
     pub(super) fn peak(&self) -> usize {
         self.peak
     }
 
-    /// Holds so much memory from now on, if it may.
-    fn hold(&mut self, wanted: usize) -> Result<(), Exceeded> {
+    /// Holds so much linear memory, and so much for handles, from now on, if it may.
+    fn hold(&mut self, memory: usize, kept: usize) -> Result<(), Exceeded> {
+        let wanted = memory.saturating_add(kept);
         if wanted > self.max_memory {
             let (limit, bound) = (Limit::MaxMemory, self.max_memory);
             return Err(Exceeded::Own { limit, wanted, bound });
@@ -163,7 +182,7 @@ impl Holdings {
             });
         }
         self.common = common;
-        self.memory = wanted;
+        (self.memory, self.kept) = (memory, kept);
         self.peak = self.peak.max(wanted);
         Ok(())
     }
@@ -188,7 +207,7 @@ impl ResourceLimiterAsync for Holdings {
             return Ok(false);
         }
         let adding = desired.saturating_sub(current);
-        self.hold(self.memory.saturating_add(adding))?;
+        self.hold(self.memory.saturating_add(adding), self.kept)?;
         self.adding = adding;
         if self.is_large() {
             self.place.left().await;

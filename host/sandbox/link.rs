@@ -12,6 +12,7 @@ use wasmtime_wasi_http::{Error, WasiHttp, WasiHttpView};
 use super::bindings::kiln::job::context;
 use super::bindings::wasi::{config, logging};
 use super::egress;
+use super::handles;
 use super::state::State;
 
 /// Bytes of an HTTP method's name. The longest in use have about twenty.
@@ -38,6 +39,7 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     types.func_wrap("[method]outgoing-request.set-method", set_method)?;
     types.func_wrap("[method]outgoing-request.set-authority", set_authority)?;
     types.func_wrap("http-error-code", error_code)?;
+    handles::charge_growth(&mut types)?;
     linker.allow_shadowing(false);
     context::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
     logging::logging::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
@@ -87,7 +89,10 @@ fn send(mut store: StoreContextMut<'_, State>, (request, options): Request) -> R
         return Err(denied.into());
     }
     match answer {
-        Ok(response) => Ok((Ok(response),)),
+        Ok(response) => {
+            state.charge(state.plugin.egress.exchange_bytes())?;
+            Ok((Ok(response),))
+        }
         Err(err) => Ok((Err(err.downcast()?),)),
     }
 }

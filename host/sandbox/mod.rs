@@ -25,6 +25,7 @@ mod diff;
 mod egress;
 mod engine;
 mod handler;
+mod handles;
 mod holdings;
 mod imports;
 mod interrupt;

@@ -96,8 +96,8 @@ impl State {
         }
     }
 
-    /// Makes this the state of another attempt in the same instance. What the guest holds on to stays: its memory, its
-    /// handles, its streams.
+    /// Makes this the state of another attempt in the same instance. What the guest holds on to stays: its memory, and its
+    /// handles, which were closed at the end of the attempt before.
     pub(super) fn renew(&mut self, job: &Job, deadline: Deadline, cancel: Cancel, host: &Shared) {
         let plugin = &self.plugin;
         self.voice = Voice::new(job, Arc::clone(plugin));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures::future::{join, join_all};
 use kiln::config::{Limit, Manifest, SandboxSettings, Source};
 use kiln::job::{Job, null};
-use kiln::outcome::FailureKind::{self, Error, Memory, Rejected, Timeout, Trap};
+use kiln::outcome::FailureKind::{self, Denied, Error, Memory, Rejected, Timeout, Trap};
 use kiln::outcome::{Outcome, RetryHint};
 use kiln::sandbox::{Attempt, Cancel, Handler};
 use wit_component::StringEncoding;
@@ -118,6 +118,8 @@ const CORPUS: &[(&str, End)] = &[
     ("hoard_timers", HANDLES),
     ("hoard_streams", HANDLES),
     ("hoard_fields", HANDLES),
+    ("hoard_requests", Fails(Denied, "http request to anywhere: not granted; \
+        add [[grants.http]] with its origin to hoard_requests.toml")),
     ("forged_handle", Fails(Trap, "unknown handle index 7")),
     ("highest_handle", Fails(Trap, "unknown handle index 4294967295")),
     ("dropped_twice", Fails(Trap, "unknown handle index 1")),
@@ -280,7 +282,7 @@ fn wrong_end(attempt: &Attempt, kind: Option<FailureKind>, message: &str) -> Opt
     let right = match (&attempt.outcome, kind) {
         (Outcome::Completed { .. }, None) => true,
         (Outcome::Failed { failure, retry }, Some(kind)) => {
-            let hint = if kind == Rejected {
+            let hint = if matches!(kind, Rejected | Denied) {
                 RetryHint::Never
             } else {
                 RetryHint::ByPolicy

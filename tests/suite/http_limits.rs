@@ -3,12 +3,16 @@
 use std::io;
 use std::time::Duration;
 
+use kiln::config::Manifest;
+use kiln::job::null;
+use kiln::outcome::FailureKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::egress::{Server, attempt, grant, head, patient, request};
-use crate::sandbox::{TestHost, result};
+use crate::guests::hostile_guest;
+use crate::sandbox::{TestHost, failed, job_of, result};
 use crate::support::PATIENCE;
 
 /// Codes of errors as `request.wat` reports them where there is no answer: 1 + their place in `error-code`.
@@ -258,5 +262,28 @@ async fn a_request_cannot_fill_the_hosts_memory_with_its_method() -> anyhow::Res
         result(TestHost::new()?.run("long_method").await?)?.as_deref(),
         Some("1")
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_host_keeps_for_a_guests_handles_counts_as_its_memory() -> anyhow::Result<()> {
+    let host = patient()?;
+    let manifest = format!("max_memory = \"16MiB\"\n{}", grant("a.example", ""));
+    let hoarder = host.sandbox.load(
+        "hoard_requests",
+        &hostile_guest("hoard_requests")?,
+        &Manifest::parse(&manifest).map_err(anyhow::Error::msg)?,
+    )?;
+    let attempt = host.attempt(&hoarder, &job_of("hoard_requests", null())).await;
+    let peak = attempt.report.peak_memory_bytes;
+    let (failure, _) = failed(attempt)?;
+    assert_eq!(
+        (failure.kind, failure.message.as_str()),
+        (
+            FailureKind::Memory,
+            "wanted 16.0 MiB of memory; the limit max_memory is 16.0 MiB"
+        )
+    );
+    assert!((15 << 20..=16 << 20).contains(&peak), "{peak}");
     Ok(())
 }

@@ -5,9 +5,13 @@ use std::num::NonZeroU32;
 use kiln::config::SandboxSettings;
 use kiln::outcome::{FailureKind, Outcome};
 use kiln::sandbox::{Attempt, Cancel, Handler};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
+use crate::egress::{grant, head, patient};
 use crate::guests::{component_of, guests_folder};
 use crate::sandbox::{TestHost, job_of, json, result};
+use crate::support::PATIENCE;
 
 async fn attempt(handler: &Handler, payload: &str) -> Attempt {
     let job = job_of("tally", json(&format!("\"{payload}\"")));
@@ -104,6 +108,36 @@ async fn instances_that_wait_stand_in_nobodys_way() -> anyhow::Result<()> {
             let first = served(handler).await?;
             assert!(round > 0 || first == "1", "{first}");
         }
+    }
+    Ok(())
+}
+
+/// Language runtimes keep the handles of standard output for as long as they live; what leads out of the sandbox ends with
+/// the attempt that opened it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_connection_of_an_attempt_outlives_it_in_an_instance_that_is_kept() -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let authority = listener.local_addr()?.to_string();
+    let serving = tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await?;
+        head(&mut connection).await?;
+        connection
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc")
+            .await?;
+        // Ends when it is left.
+        connection.read_to_end(&mut Vec::new()).await
+    });
+    let host = patient()?;
+    let handler = host.load_with("linger", &format!("reuse = 9\n{}", grant(&authority, "private = true")))?;
+    let job = job_of("linger", json(&format!("{authority:?}")));
+    let first = host.attempt(&handler, &job).await;
+    assert_eq!(first.report.stdout.text, "still");
+    assert_eq!(result(first)?.as_deref(), Some("1"));
+    tokio::time::timeout(PATIENCE, serving).await???;
+    for served in ["2", "3"] {
+        let later = host.attempt(&handler, &job).await;
+        assert_eq!(later.report.stdout.text, "still");
+        assert_eq!(result(later)?.as_deref(), Some(served));
     }
     Ok(())
 }

@@ -30,6 +30,13 @@ impl Denied {
         })
     }
 
+    /// More than one request was made, to whatever place, where none is granted.
+    pub(super) fn ungranted(plugin: &str) -> Self {
+        Self(format!(
+            "to anywhere: not granted; add [[grants.http]] with its origin to {plugin}"
+        ))
+    }
+
     /// One of the addresses is not public.
     pub(super) fn address(origin: &Origin, ip: IpAddr, class: &str, plugin: &str) -> Self {
         Self(format!(

@@ -47,6 +47,8 @@ pub(super) struct Egress {
     io: Handle,
     deadline: Deadline,
     sent: u32,
+    /// Whether the guest has made a request, sent or not, that no grant can cover.
+    drafted: bool,
     /// None where nothing is granted: such a plugin's attempts pay for no more than this.
     way: Option<Way>,
     /// The first request that no grant covers; whoever called in then ends the attempt with it.
@@ -86,6 +88,7 @@ impl Egress {
             io,
             deadline,
             sent: 0,
+            drafted: false,
             way,
             denied: None,
         }
@@ -94,6 +97,23 @@ impl Egress {
     /// Requests sent so far.
     pub(super) fn sent(&self) -> u32 {
         self.sent
+    }
+
+    /// Connections that are open, or about to be.
+    pub(super) fn open(&self) -> usize {
+        let all = self.plugin.egress.connections as usize;
+        self.way
+            .as_ref()
+            .map_or(0, |way| all.saturating_sub(way.connections.available_permits()))
+    }
+
+    /// Has the guest make a request. Where nothing is granted it makes one: that it is not sent tells the operator where
+    /// it wanted to go. More would only take the host's memory.
+    pub(super) fn draft(&mut self) -> Result<(), Denied> {
+        if self.way.is_none() && std::mem::replace(&mut self.drafted, true) {
+            return Err(Denied::ungranted(&self.plugin.name));
+        }
+        Ok(())
     }
 
     /// Tells of requests that are refused while they are under way; none if there can be none.
