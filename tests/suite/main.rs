@@ -26,6 +26,7 @@ mod folder;
 mod guests;
 mod hostile;
 mod hosts;
+mod house;
 mod http_limits;
 mod leaks;
 mod leases;
