@@ -15,6 +15,7 @@
 //! [`config`], [`retry`], then [`queue`] and [`sandbox`], which know nothing of each other, [`plugins`], [`worker`],
 //! [`service`], `bench`. [`project`], for the authors of handlers, depends on none of them. `cli` knows all. [`queue`] alone
 //! owns the redis crate, [`sandbox`] alone wasmtime, [`project`] alone wit-bindgen and wit-component, `cli` alone clap.
+//! `tests/suite/house.rs` holds all of this.
 
 #![cfg_attr(
     test,
