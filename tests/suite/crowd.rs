@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 #[tokio::test]
 async fn what_is_stopped_before_it_starts_runs_nothing() -> anyhow::Result<()> {
-    let host = TestHost::new()?;
+    let host = TestHost::with(&settings_with(PATIENCE))?;
     for (name, manifest) in [("chatty", ""), ("chatty", "reuse = 9")] {
         let (handler, job) = (host.load_with(name, manifest)?, job_of(name, null()));
         assert_completes(&host.attempt(&handler, &job).await);

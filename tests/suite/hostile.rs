@@ -344,7 +344,7 @@ async fn calls_in_a_row_are_interrupted_as_a_loop_is() -> anyhow::Result<()> {
         for attempt in attempts {
             let took = attempt.report.duration;
             assert_eq!(failed(attempt)?.0.kind, Timeout, "{name}");
-            assert!(took < 5 * TIMEOUT, "{name} took {took:?}");
+            assert!(took < 10 * TIMEOUT, "{name} took {took:?}");
         }
         beside.sort();
         let median = beside[beside.len() / 2];
