@@ -4,34 +4,54 @@
 //! rounded, no key reordered, no escape rewritten. Timestamps stay the strings they came as, because Go and we print
 //! fractions and offsets differently. There is no JSON tree here.
 
-use std::borrow::Cow;
-use std::fmt;
+mod codec;
+mod options;
+
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
+
+pub(crate) use options::fraction;
+pub use options::{Backoff, Options, RetryWish};
 
 use crate::outcome::{Failure, FailureKind};
 use crate::text::{self, MAX_LINE_BYTES};
 
 /// Attempts in all for a job that names none; what dg-queue gives.
-pub const MAX_ATTEMPTS_DEFAULT: u32 = 3;
+pub const MAX_ATTEMPTS_DEFAULT: NonZeroU32 = NonZeroU32::new(3).unwrap();
 
 /// Time an attempt may take for a job that names none; what dg-queue gives.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// Largest payload, in bytes. Images travel in payloads; one beyond this is a mistake, and with many in hand the host's
-/// memory would be at a producer's mercy. A payload never grows, so a job that was taken once can always be retried.
+/// memory would be at a producer's mercy.
 pub const MAX_PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
 
-/// Largest job, in bytes, that is decoded at all: leaves room for everything beside the payload.
+/// Largest metadata and unknown keys, in bytes together: what else of a job is kept as it came.
+pub const MAX_KEPT_BYTES: usize = 12 * 1024 * 1024;
+
+/// Largest job, in bytes, that is decoded at all. Payload and kept keys never grow, and the 4 MiB beside them hold all that
+/// Kiln ever writes into a job: so a job that was taken once can always be retried.
 pub const MAX_JOB_BYTES: usize = 2 * MAX_PAYLOAD_BYTES;
 
-/// The name given to the failed entry that wraps bytes which are no job.
+/// Longest id, name, queue or time, in bytes. Each is held, logged and shown.
+pub const MAX_TEXT_BYTES: usize = 1024;
+
+/// Most keys of one job that are not dg-queue's. Each costs several times its length in memory.
+pub const MAX_EXTRA_KEYS: usize = 1000;
+
+/// Longest of those keys, in bytes.
+pub const MAX_KEY_BYTES: usize = 256;
+
+/// How long before its time a job of dg-queue's may become ready: a second by rounding, and another by clocks that differ.
+const MAX_EARLY: Duration = Duration::from_secs(2);
+
+/// The name of the failed entry that wraps bytes which are no job, where theirs cannot be read.
 pub const MALFORMED_NAME: &str = "malformed";
 
 /// A unit of work: which handler, with what payload, how often tried.
@@ -48,11 +68,12 @@ pub struct Job {
     pub payload: Box<RawValue>,
     /// Attempts that have counted so far.
     pub attempts: u32,
-    /// Attempts in all before the job fails.
+    /// Attempts in all before the job fails; 0 where it names none: its plugin's manifest decides, or the default. Absent
+    /// from the JSON while 0, since dg-queue takes a 0 that is present for a single attempt.
     pub max_attempts: u32,
-    /// Nanoseconds an attempt may take; 0 stands for the default.
+    /// Nanoseconds an attempt may take; 0 where it names none: its plugin's manifest decides, or the default.
     pub timeout_ns: i64,
-    /// Nanoseconds the producer asked to wait before the first attempt. Kept for readers; the delayed set decides.
+    /// Nanoseconds the next attempt was put off by. Kept for readers; the delayed set decides.
     pub delay_ns: i64,
     /// RFC 3339, as written by whoever wrote it last.
     pub times: Times,
@@ -98,10 +119,16 @@ pub enum DecodeError {
         /// Length found, in bytes.
         len: usize,
     },
+    /// Its metadata and unknown keys are longer than [`MAX_KEPT_BYTES`].
+    #[error("metadata and unknown keys are too large: {len} bytes together, at most {MAX_KEPT_BYTES} are taken")]
+    KeptTooLarge {
+        /// Length found, in bytes.
+        len: usize,
+    },
 }
 
 impl Job {
-    /// A new job as dg-queue's `NewJob` would make it: a fresh id, the default attempts and time-out, created now.
+    /// A new job: a fresh id, created now. It names neither attempts nor a time-out: both are its plugin's to say.
     #[must_use]
     pub fn new(name: &str, queue: &str, payload: Box<RawValue>) -> Self {
         let now = Timestamp::now().to_string();
@@ -111,8 +138,8 @@ impl Job {
             queue: Some(queue.to_owned()),
             payload,
             attempts: 0,
-            max_attempts: MAX_ATTEMPTS_DEFAULT,
-            timeout_ns: saturating_ns(TIMEOUT_DEFAULT),
+            max_attempts: 0,
+            timeout_ns: 0,
             delay_ns: 0,
             times: Times {
                 available_at: Some(now.clone()),
@@ -137,10 +164,24 @@ impl Job {
             return Err(DecodeError::TooLarge { len: bytes.len() });
         }
         let job = Self::decode_any(bytes)?;
-        match job.payload.get().len() {
-            len if len > MAX_PAYLOAD_BYTES => Err(DecodeError::PayloadTooLarge { len }),
-            _ => Ok(job),
+        let (payload, kept) = (job.payload.get().len(), job.kept_bytes());
+        if payload > MAX_PAYLOAD_BYTES {
+            return Err(DecodeError::PayloadTooLarge { len: payload });
         }
+        if job.extra.len() > MAX_EXTRA_KEYS {
+            return Err(DecodeError::Json(codec::too_many_keys()));
+        }
+        if kept > MAX_KEPT_BYTES {
+            return Err(DecodeError::KeptTooLarge { len: kept });
+        }
+        Ok(job)
+    }
+
+    /// Length of what is kept as it came, beside the payload.
+    fn kept_bytes(&self) -> usize {
+        let metadata = self.metadata.as_ref().map_or(0, |metadata| metadata.get().len());
+        let extra = self.extra.iter().map(|(key, value)| key.len() + value.get().len());
+        metadata + extra.sum::<usize>()
     }
 
     /// Reads a job of any size: what is in the failed list has been taken already, and wraps what was too large.
@@ -172,13 +213,17 @@ impl Job {
         self.attempts.saturating_add(1)
     }
 
-    /// Time one attempt may take, as the job asks for it.
+    /// Time one attempt may take, where the job names one.
     #[must_use]
-    pub fn timeout(&self) -> Duration {
-        match u64::try_from(self.timeout_ns) {
-            Ok(0) | Err(_) => TIMEOUT_DEFAULT,
-            Ok(ns) => Duration::from_nanos(ns),
-        }
+    pub fn timeout(&self) -> Option<Duration> {
+        let ns = u64::try_from(self.timeout_ns).ok().filter(|ns| *ns > 0)?;
+        Some(Duration::from_nanos(ns))
+    }
+
+    /// Bytes of the job that its handler is given, as far as a producer can make them many.
+    #[must_use]
+    pub(crate) fn given_bytes(&self) -> usize {
+        self.payload.get().len() + self.metadata.as_ref().map_or(0, |metadata| metadata.get().len())
     }
 
     /// When the job was created, in milliseconds since the Unix epoch; 0 where it does not say or says nonsense.
@@ -200,8 +245,25 @@ impl Job {
         self.times.available_at.as_deref()?.parse().ok()
     }
 
-    /// Delays the first attempt until `at`: the job belongs into its queue's delayed set with that score.
+    /// Until when the job waits that dg-queue has put into the delayed set with its score rounded down to the second: it
+    /// then becomes ready up to a second before `available_at`. Only a job that nobody has written since it was made, and
+    /// that was to wait at all, can be one; and only up to [`MAX_EARLY`], since what decides is the set: a job that was
+    /// pushed to the ready list runs now, whatever it says, as with dg-queue.
+    #[must_use]
+    pub fn is_early(&self, now: impl FnOnce() -> Timestamp) -> Option<Timestamp> {
+        let times = &self.times;
+        if times.available_at == times.created_at || times.updated_at != times.created_at {
+            return None;
+        }
+        let at = self.available_at()?;
+        let early = Duration::try_from(at.duration_since(now())).ok()?;
+        (!early.is_zero() && early <= MAX_EARLY).then_some(at)
+    }
+
+    /// Delays the next attempt until `at`: the job belongs into its queue's delayed set with that score.
     pub fn delay_until(&mut self, now: Timestamp, at: Timestamp) {
+        // To the millisecond, as scores are: it must not be due before its own time.
+        let at = Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at);
         self.delay_ns = saturating_ns(Duration::try_from(at.duration_since(now)).unwrap_or_default());
         self.times.available_at = Some(at.to_string());
     }
@@ -211,7 +273,7 @@ impl Job {
         self.error = Some(error);
         self.times.failed_at = Some(now.to_string());
         self.times.updated_at.clone_from(&self.times.failed_at);
-        self.times.available_at = Some(due.to_string());
+        self.delay_until(now, due);
     }
 
     /// Makes the job's failed entry: the job with `error`, `failed_at` and `failure`.
@@ -231,6 +293,7 @@ impl Job {
     pub(crate) fn reset(&mut self, now: Timestamp) {
         self.attempts = 0;
         self.lost = 0;
+        self.delay_ns = 0;
         self.error = None;
         self.extra.retain(|(key, _)| key != "failure");
         self.times.started_at = None;
@@ -250,14 +313,17 @@ impl Job {
     }
 }
 
-/// Makes the failed entry for bytes that are no job: itself a valid job, with the original bytes as its payload.
+/// Makes the failed entry for bytes that are no job: itself a valid job, with the original bytes as its payload, and with
+/// their id and name where these can be read.
 #[must_use]
 pub fn wrap_malformed(bytes: &[u8], queue: &str, error: &DecodeError, now: Timestamp) -> String {
     let payload = match std::str::from_utf8(bytes) {
         Ok(text) => raw(&serde_json::json!({ "text": text })),
         Err(_) => raw(&serde_json::json!({ "base64": BASE64.encode(bytes) })),
     };
-    let job = Job::new(MALFORMED_NAME, queue, payload);
+    let label = codec::Label::of(bytes);
+    let mut job = Job::new(label.name.as_deref().unwrap_or(MALFORMED_NAME), queue, payload);
+    job.id = label.id.unwrap_or(job.id);
     job.into_failed_entry(&Failure::new(FailureKind::Malformed, error.to_string()), now)
 }
 
@@ -270,7 +336,7 @@ pub(crate) fn unwrap_malformed(job: &Job) -> Option<Vec<u8>> {
         Text(String),
         Base64(String),
     }
-    if job.name != MALFORMED_NAME || job.failure()?.kind != FailureKind::Malformed {
+    if job.failure()?.kind != FailureKind::Malformed {
         return None;
     }
     match serde_json::from_str(job.payload.get()).ok()? {
@@ -299,129 +365,4 @@ pub fn saturating_ns(duration: Duration) -> i64 {
 
 fn raw(value: &impl Serialize) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_else(|err| unreachable!("plain data always encodes: {err}"))
-}
-
-impl Serialize for Job {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let times = &self.times;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("id", &self.id)?;
-        map.serialize_entry("name", &self.name)?;
-        entry(&mut map, "queue", self.queue.as_ref())?;
-        map.serialize_entry("payload", &self.payload)?;
-        map.serialize_entry("attempts", &self.attempts)?;
-        map.serialize_entry("max_attempts", &self.max_attempts)?;
-        map.serialize_entry("timeout", &self.timeout_ns)?;
-        map.serialize_entry("delay", &self.delay_ns)?;
-        entry(&mut map, "available_at", times.available_at.as_ref())?;
-        entry(&mut map, "created_at", times.created_at.as_ref())?;
-        entry(&mut map, "updated_at", times.updated_at.as_ref())?;
-        entry(&mut map, "started_at", times.started_at.as_ref())?;
-        entry(&mut map, "completed_at", times.completed_at.as_ref())?;
-        entry(&mut map, "failed_at", times.failed_at.as_ref())?;
-        entry(&mut map, "error", self.error.as_ref())?;
-        entry(&mut map, "metadata", self.metadata.as_ref())?;
-        entry(&mut map, "lost", (self.lost > 0).then_some(&self.lost))?;
-        for (key, value) in &self.extra {
-            map.serialize_entry(key, value)?;
-        }
-        map.end()
-    }
-}
-
-/// Writes an entry unless the value is absent, as Go's `omitempty` does.
-fn entry<M: SerializeMap>(map: &mut M, key: &str, value: Option<&impl Serialize>) -> Result<(), M::Error> {
-    value.map_or(Ok(()), |value| map.serialize_entry(key, value))
-}
-
-impl<'de> Deserialize<'de> for Job {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(JobVisitor)
-    }
-}
-
-struct JobVisitor;
-
-impl<'de> Visitor<'de> for JobVisitor {
-    type Value = Job;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object with at least a \"name\"")
-    }
-
-    /// Reads the keys in any order. A key that comes twice counts as its last, `null` as absent: what Go's decoder does.
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Job, M::Error> {
-        let mut job = Job {
-            id: String::new(),
-            name: String::new(),
-            queue: None,
-            payload: null(),
-            attempts: 0,
-            max_attempts: 0,
-            timeout_ns: 0,
-            delay_ns: 0,
-            times: Times::default(),
-            error: None,
-            metadata: None,
-            lost: 0,
-            found_on: None,
-            extra: Vec::new(),
-        };
-        while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
-            match &*key {
-                "id" => job.id = value(&mut map, "id")?.unwrap_or_default(),
-                "name" => job.name = value(&mut map, "name")?.unwrap_or_default(),
-                "queue" => job.queue = value(&mut map, "queue")?.filter(|queue: &String| !queue.is_empty()),
-                "payload" => job.payload = map.next_value()?,
-                "attempts" => job.attempts = count(value(&mut map, "attempts")?),
-                "max_attempts" => job.max_attempts = count(value(&mut map, "max_attempts")?),
-                "timeout" => job.timeout_ns = value(&mut map, "timeout")?.unwrap_or(0),
-                "delay" => job.delay_ns = value(&mut map, "delay")?.unwrap_or(0),
-                "available_at" => job.times.available_at = value(&mut map, "available_at")?,
-                "created_at" => job.times.created_at = value(&mut map, "created_at")?,
-                "updated_at" => job.times.updated_at = value(&mut map, "updated_at")?,
-                "started_at" => job.times.started_at = value(&mut map, "started_at")?,
-                "completed_at" => job.times.completed_at = value(&mut map, "completed_at")?,
-                "failed_at" => job.times.failed_at = value(&mut map, "failed_at")?,
-                "error" => job.error = value(&mut map, "error")?.filter(|error: &String| !error.is_empty()),
-                "metadata" => job.metadata = object(value(&mut map, "metadata")?)?,
-                "lost" => job.lost = count(value(&mut map, "lost")?),
-                _ => job.extra.push((key.into_owned(), map.next_value()?)),
-            }
-        }
-        if job.name.is_empty() {
-            return Err(de::Error::custom("it has no name"));
-        }
-        if job.id.is_empty() {
-            job.id = new_id();
-        }
-        if job.max_attempts == 0 {
-            job.max_attempts = MAX_ATTEMPTS_DEFAULT;
-        }
-        Ok(job)
-    }
-}
-
-/// A key, copied only where it holds an escape. A `Cow` by itself is always copied.
-#[derive(serde::Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// Reads a value and names its key where it has the wrong type.
-fn value<'de, M: MapAccess<'de>, T: Deserialize<'de>>(map: &mut M, key: &str) -> Result<Option<T>, M::Error> {
-    map.next_value()
-        .map_err(|err| de::Error::custom(format_args!("key {key:?}: {err}")))
-}
-
-/// A counter as Go's `int` may hold it: below zero counts as zero, beyond 32 bits as the largest.
-fn count(value: Option<i64>) -> u32 {
-    let value = value.unwrap_or(0).max(0);
-    u32::try_from(value).unwrap_or(u32::MAX)
-}
-
-fn object<E: de::Error>(value: Option<Box<RawValue>>) -> Result<Option<Box<RawValue>>, E> {
-    match value {
-        Some(value) if value.get() == "null" => Ok(None),
-        Some(value) if !value.get().starts_with('{') => Err(E::custom("key \"metadata\": expected an object")),
-        other => Ok(other),
-    }
 }

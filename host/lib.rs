@@ -11,7 +11,7 @@
 //! consumer.settle(delivery)    takes the delivery: it cannot be settled twice
 //! ```
 //!
-//! Dependencies run downwards only, each of these on none but those before it: [`text`], `file`, [`outcome`], [`job`],
+//! Dependencies run downwards only, each of these on none but those before it: [`text`], `file`, `aside`, `duration`, [`outcome`], [`job`],
 //! [`config`], [`retry`], then [`queue`] and [`sandbox`], which know nothing of each other, [`plugins`], [`worker`],
 //! [`service`], `bench`. [`project`], for the authors of handlers, depends on none of them. `cli` knows all. [`queue`] alone
 //! owns the redis crate, [`sandbox`] alone wasmtime, [`project`] alone wit-bindgen and wit-component, `cli` alone clap.
@@ -22,10 +22,12 @@
     allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")
 )]
 
+mod aside;
 mod bench;
 #[doc(hidden)]
 pub mod cli;
 pub mod config;
+mod duration;
 mod file;
 pub mod job;
 pub mod outcome;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
 
-use crate::config::{Backoff, RetryPolicy, RetryWish};
-use crate::job::Job;
+use crate::config::{Backoff, Limit, RetryPolicy};
+use crate::job::{Job, Options};
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
 
 /// Hosts that may die under a job before it fails as `lost`: a job that kills its host must not wander through the
@@ -40,17 +39,23 @@ pub fn settle(policy: &RetryPolicy, mut job: Job, outcome: Outcome, at: Moment) 
     };
     failure.attempt = job.next_attempt();
     job.attempts = failure.attempt;
-    let policy = &match wish(&job) {
-        Ok(wish) => policy.with(&wish),
-        Err(err) => {
-            failure.add(&format!("metadata.kiln.retry is ignored: {err}"));
-            policy.clone()
-        }
-    };
+    let (options, ignored) = Options::read(job.metadata.as_deref());
+    if let Some(ignored) = ignored {
+        failure.add(&ignored);
+    }
+    let policy = &policy.with(&options.retry);
     let started = at.now - SignedDuration::from_millis(i64::try_from(failure.duration_ms).unwrap_or(0));
     job.times.started_at = Some(started.to_string());
+    let last = job.attempts >= policy.attempts_of(&job);
+    if last && job.max_attempts > policy.max_attempts {
+        let (limit, asked) = (Limit::MaxAttempts, job.max_attempts);
+        failure.add(&format!(
+            "the limit {limit} is {}, its job asks for {asked}",
+            policy.max_attempts
+        ));
+    }
     let wait = match retry {
-        _ if job.attempts >= job.max_attempts => None,
+        _ if last => None,
         RetryHint::Never => None,
         RetryHint::ByPolicy => Some(backoff(policy, job.attempts, at.luck)),
         RetryHint::NotBefore(wait) => Some(wait.min(policy.max)),
@@ -59,25 +64,6 @@ pub fn settle(policy: &RetryPolicy, mut job: Job, outcome: Outcome, at: Moment) 
         Some(wait) => put_off(job, &failure, wait, at.now),
         None => give_up(job, &failure, at.now),
     }
-}
-
-/// What the job itself says about being tried again, under `metadata.kiln.retry`.
-fn wish(job: &Job) -> Result<RetryWish, serde_json::Error> {
-    #[derive(Default, Deserialize)]
-    struct Metadata {
-        #[serde(default)]
-        kiln: Option<Kiln>,
-    }
-    #[derive(Default, Deserialize)]
-    struct Kiln {
-        #[serde(default)]
-        retry: RetryWish,
-    }
-    let Some(metadata) = &job.metadata else {
-        return Ok(RetryWish::default());
-    };
-    let metadata: Metadata = serde_json::from_str(metadata.get())?;
-    Ok(metadata.kiln.unwrap_or_default().retry)
 }
 
 /// Fails a job as it stands.
@@ -109,6 +95,19 @@ pub fn settle_lost(mut job: Job, at: Moment) -> Settlement {
     };
     let wait = backoff(&policy, job.lost, at.luck);
     put_off(job, &failure, wait, at.now)
+}
+
+/// Puts a job back that is ready before its time, as it is. That it was written keeps it from being looked at again: its
+/// score is exact from now on, and what clocks differ by must not send it round.
+#[must_use]
+pub fn wait(mut job: Job, until: Timestamp, now: Timestamp) -> Settlement {
+    job.times.updated_at = Some(now.to_string());
+    // Scores are in milliseconds, and this one must not be early again.
+    let part = until.subsec_nanosecond() % 1_000_000 > 0;
+    Settlement::Retry {
+        job: job.encode(),
+        due_ms: until.as_millisecond() + i64::from(part),
+    }
 }
 
 /// Puts a job off that cannot be run just now, for about so long. Nothing is counted: it is not the job's fault.
@@ -150,6 +149,8 @@ pub fn backoff(policy: &RetryPolicy, attempts: u32, luck: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
     const MIDDLE: Moment = Moment {
@@ -185,7 +186,7 @@ mod tests {
         let job = Job::decode(job.as_bytes()).expect("a job");
         assert_eq!(
             (job.attempts, job.error.as_deref(), due_ms),
-            (1, Some("error: no"), 2_000)
+            (1, Some("error: no"), 30_000)
         );
     }
 
@@ -222,16 +223,170 @@ mod tests {
             (due_ms, error)
         };
         let trap = || "trap: no".to_owned();
-        assert_eq!(wait_ms(r#"{"a":1}"#), (2_000, trap()), "the plugin's");
+        assert_eq!(wait_ms(r#"{"a":1}"#), (30_000, trap()), "the plugin's");
         assert_eq!(wait_ms(r#"{"kiln":{"retry":{"base":"7s"}}}"#), (7_000, trap()));
         assert_eq!(
             wait_ms(r#"{"kiln":{"retry":{"policy":"fixed","base":"1h","max":"5m","jitter":0}}}"#),
             (300_000, trap())
         );
-        let (due_ms, error) = wait_ms(r#"{"kiln":{"retry":{"base":"soon"}}}"#);
-        assert!(
-            due_ms == 2_000 && error.contains("metadata.kiln.retry is ignored: \"soon\" is not a duration"),
-            "{error}"
+    }
+
+    #[test]
+    fn an_option_that_is_wrong_is_named_and_the_others_count() {
+        let read = |metadata: &str| {
+            let metadata = serde_json::value::RawValue::from_string(metadata.to_owned()).expect("json");
+            let (options, ignored) = Options::read(Some(&metadata));
+            (options.retry.jitter, ignored.unwrap_or_default())
+        };
+        for (metadata, jitter, why) in [
+            (r#"{"kiln":{"retry":{"jitter":0.5}},"a":[{"b":[]}]}"#, Some(0.5), ""),
+            (r#"{"kiln":null}"#, None, ""),
+            (
+                r#"{"kiln":{"retri":1,"retry":{"jitter":0.5}}}"#,
+                Some(0.5),
+                "metadata.kiln.retri is ignored: there is only retry",
+            ),
+            (
+                r#"{"kiln":{"retry":{"base":"soon","jitter":0.5}}}"#,
+                Some(0.5),
+                "metadata.kiln.retry.base is ignored: \"soon\" is not a duration",
+            ),
+            (
+                r#"{"kiln":{"retry":{"jitter":0.5,"base":5}}}"#,
+                Some(0.5),
+                "metadata.kiln.retry.base is ignored: invalid type: integer `5`, expected a string",
+            ),
+            (
+                r#"{"kiln":{"retry":{"jitter":2}}}"#,
+                None,
+                "metadata.kiln.retry.jitter is ignored: jitter must be between 0 and 1",
+            ),
+            (
+                r#"{"kiln":{"retry":{"attempts":9}}}"#,
+                None,
+                "metadata.kiln.retry.attempts is ignored: there are policy",
+            ),
+            (
+                r#"{"kiln":{"retry":[]}}"#,
+                None,
+                "metadata.kiln.retry is ignored: invalid type: sequence",
+            ),
+            (
+                r#"{"kiln":7}"#,
+                None,
+                "metadata.kiln is ignored: invalid type: integer `7`, expected a map",
+            ),
+            (
+                r#"{"kiln":{},"kiln":{}}"#,
+                None,
+                "metadata is ignored: duplicate field `kiln`",
+            ),
+        ] {
+            let (found, said) = read(metadata);
+            assert!(
+                found == jitter && said.starts_with(why) && said.is_empty() == why.is_empty(),
+                "{metadata}: {found:?}, {said}"
+            );
+        }
+        let (_, said) = read(&format!(r#"{{"kiln":{{"a":"{}"}}}}"#, "x".repeat(5_000)));
+        assert_eq!(
+            said,
+            "metadata.kiln is ignored: it has 5008 bytes, at most 4096 are read"
+        );
+    }
+
+    #[test]
+    fn three_attempts_outlast_an_api_that_is_away_for_a_minute() {
+        let waits = [1, 2].map(|attempts| backoff(&RetryPolicy::default(), attempts, 0.0));
+        assert!(waits.iter().sum::<Duration>() > Duration::from_mins(1), "{waits:?}");
+    }
+
+    #[test]
+    fn a_job_that_names_no_attempts_has_its_plugins_and_none_has_more_than_the_limit() {
+        let policy = RetryPolicy {
+            attempts: NonZeroU32::new(5).unwrap(),
+            max_attempts: 7,
+            ..RetryPolicy::default()
+        };
+        let ends = |max_attempts: &str, attempts: u32| {
+            let json = format!(r#"{{"name":"a"{max_attempts},"attempts":{}}}"#, attempts - 1);
+            let job = Job::decode(json.as_bytes()).expect("a job");
+            match settle(&policy, job, failed(FailureKind::Error, RetryHint::ByPolicy), MIDDLE) {
+                Settlement::Retry { .. } => None,
+                Settlement::Fail { entry } => Job::decode(entry.as_bytes()).expect("a job").error,
+                other => panic!("{other:?}"),
+            }
+        };
+        let no = Some("error: no".to_owned());
+        assert_eq!((ends("", 4), ends("", 5)), (None, no.clone()));
+        assert_eq!(
+            (ends(r#","max_attempts":2"#, 1), ends(r#","max_attempts":2"#, 2)),
+            (None, no.clone())
+        );
+        assert_eq!(ends(r#","max_attempts":0"#, 1), no, "as dg-queue counts");
+        let immortal = r#","max_attempts":2000000000"#;
+        assert_eq!(ends(immortal, 6), None);
+        assert_eq!(
+            ends(immortal, 7).as_deref(),
+            Some("error: no; the limit max_attempts is 7, its job asks for 2000000000")
+        );
+    }
+
+    #[test]
+    fn a_retry_says_how_long_it_is_put_off_as_dg_queue_does() {
+        let outcome = failed(FailureKind::Error, RetryHint::ByPolicy);
+        let Settlement::Retry { job, .. } = settle(&RetryPolicy::default(), job(), outcome, MIDDLE) else {
+            panic!("it has an attempt left");
+        };
+        let job = Job::decode(job.as_bytes()).expect("a job");
+        assert_eq!(
+            (job.delay_ns, job.times.available_at.as_deref()),
+            (30_000_000_000, Some("1970-01-01T00:00:30Z"))
+        );
+    }
+
+    #[test]
+    fn a_job_whose_score_was_rounded_down_waits_for_its_time_once() {
+        let now: Timestamp = "2026-11-22T18:00:00.25Z".parse().expect("a time");
+        let job = |created: &str, updated: &str, available: &str| {
+            let json = format!(
+                r#"{{"name":"a","delay":5000000000,"created_at":"{created}","updated_at":"{updated}","available_at":"{available}"}}"#
+            );
+            Job::decode(json.as_bytes()).expect("a job")
+        };
+        let (made, soon) = ("2026-11-22T17:59:55.9999Z", "2026-11-22T18:00:00.9999Z");
+        let early = job(made, made, soon);
+        let until = early.is_early(|| now).expect("three quarters of a second are left");
+        let Settlement::Retry { job: json, due_ms } = wait(early, until, now) else {
+            panic!("it does not wait");
+        };
+        assert_eq!(due_ms, until.as_millisecond() + 1);
+        let put_back = Job::decode(json.as_bytes()).expect("a job");
+        assert_eq!(
+            (
+                put_back.attempts,
+                put_back.times.available_at.as_deref(),
+                &put_back.error
+            ),
+            (0, Some(soon), &None)
+        );
+        assert_eq!(
+            put_back.is_early(|| now),
+            None,
+            "clocks that differ must not send it round"
+        );
+        for (available, why) in [
+            (made, "it was not delayed"),
+            ("2026-11-22T18:00:00.2Z", "its time has come"),
+            ("2026-11-22T18:00:03Z", "no rounding explains three seconds"),
+            ("soon", "no time"),
+        ] {
+            assert_eq!(job(made, made, available).is_early(|| now), None, "{why}");
+        }
+        assert_eq!(
+            job(made, "2026-11-22T18:00:00Z", soon).is_early(|| now),
+            None,
+            "somebody has written it since"
         );
     }
 
@@ -293,7 +448,7 @@ mod tests {
             ..RetryPolicy::default()
         };
         assert_eq!(
-            [1, 2_000, u32::MAX].map(|n| backoff(&policy, n, 0.5)),
+            [1, 30_000, u32::MAX].map(|n| backoff(&policy, n, 0.5)),
             [Duration::ZERO; 3]
         );
     }
@@ -305,6 +460,7 @@ mod tests {
             base: Duration::from_secs(10),
             max: Duration::from_secs(35),
             jitter: 0.5,
+            ..RetryPolicy::default()
         };
         let waits = |kind, luck| [1, 2, 3, 4, 5_000].map(|n| backoff(&policy(kind), n, luck).as_secs());
         assert_eq!(waits(Backoff::Fixed, 0.5), [10, 10, 10, 10, 10]);

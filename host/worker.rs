@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use crate::aside::aside;
 use crate::config::{HOLD_DEFAULT, RetryPolicy, Unknown};
 use crate::job::{DecodeError, Job, wrap_malformed};
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
@@ -74,7 +75,8 @@ impl Worker {
 
     /// Runs one job and has its fate carried out.
     pub async fn process(&self, mut delivery: Delivery) {
-        let settlement = match delivery.decode() {
+        let bytes = delivery.bytes().len();
+        let settlement = match aside(bytes, || delivery.decode()) {
             Ok(job) => {
                 delivery.drop_bytes();
                 let mut times = self.times.as_ref().map(|_| JobTimes::begin(&job.id));
@@ -84,7 +86,7 @@ impl Worker {
                 }
                 settlement
             }
-            Err(err) => malformed(&delivery, &err),
+            Err(err) => aside(bytes, || malformed(&delivery, &err)),
         };
         match settlement {
             Settlement::Requeue => drop(delivery),
@@ -94,21 +96,25 @@ impl Worker {
 
     /// Decides about a delivery that was taken over from a host that died, without running it.
     pub async fn recover(&self, delivery: Delivery) {
-        let settlement = match delivery.decode() {
+        let bytes = delivery.bytes().len();
+        let settlement = match aside(bytes, || delivery.decode()) {
             Ok(job) => {
                 let (id, name) = (text::name(&job.id).into_owned(), text::name(&job.name).into_owned());
                 let lost = job.lost.saturating_add(1);
-                let settlement = retry::settle_lost(job, moment());
+                let settlement = aside(bytes, || retry::settle_lost(job, moment()));
                 let fails = matches!(settlement, Settlement::Fail { .. });
                 tracing::warn!(id, name, queue = %delivery.queue(), lost, fails, "job lost its host");
                 settlement
             }
-            Err(err) => malformed(&delivery, &err),
+            Err(err) => aside(bytes, || malformed(&delivery, &err)),
         };
         self.consumer.settle(delivery, settlement).await;
     }
 
     async fn attempt(&self, job: Job, delivery: &Delivery, times: Option<&mut JobTimes>) -> Settlement {
+        if let Some(until) = job.is_early(Timestamp::now) {
+            return retry::wait(job, until, Timestamp::now());
+        }
         let cancel = Cancel {
             draining: Arc::clone(&self.draining),
             stop: delivery.stop(),
@@ -137,8 +143,11 @@ impl Worker {
             times.ran(began_ns, &attempt);
         }
         log_attempt(&job, queue, &plugin, &attempt);
-        self.plugins.note(&plugin, &attempt.outcome);
-        retry::settle(&plugin.retry, job, attempt.outcome, moment())
+        self.plugins.note(&plugin, &attempt);
+        let bytes = job.given_bytes();
+        aside(bytes, || {
+            retry::settle(plugin.handler.retry(), job, attempt.outcome, moment())
+        })
     }
 
     /// Waits until the plugin may run once more. Meanwhile the store knows that the job has not started.
@@ -269,6 +278,7 @@ fn moment() -> Moment {
 /// What a producer or a guest wrote is logged as a value, never as text: quoted, no line can be forged with it.
 fn log_attempt(job: &Job, queue: &str, plugin: &Plugin, attempt: &Attempt) {
     let (id, name) = (&*text::name(&job.id), &*text::name(&job.name));
+    let attempts = plugin.handler.retry().attempts_of(job);
     let (plugin, digest) = (plugin.handler.name(), plugin.handler.short_digest());
     let number = job.next_attempt();
     let report = &attempt.report;
@@ -298,7 +308,7 @@ fn log_attempt(job: &Job, queue: &str, plugin: &Plugin, attempt: &Attempt) {
                     tracing::$level!(id, name, queue, plugin, %digest, %kind, attempt = number, duration_ms, cpu_ms, peak_memory_bytes, why, backtrace, stdout, stderr, $fate)
                 };
             }
-            if *retry == RetryHint::Never || number >= job.max_attempts {
+            if *retry == RetryHint::Never || number >= attempts {
                 event!(warn, "job failed");
             } else {
                 event!(info, "attempt failed; the job will be retried");

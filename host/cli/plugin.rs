@@ -123,6 +123,10 @@ impl SandboxArgs {
                 Source::Machine,
             );
         }
+        if let Some(memory) = machine::memory().filter(|memory| memory / 8 < limits.get(Limit::JobMemory)) {
+            // Each of these jobs is held twice: a quarter, as much as guests leave.
+            limits.set(Limit::JobMemory, memory / 8, memory / 8, Source::Machine);
+        }
         for set in &self.limits {
             let ceiling = set.ceiling.unwrap_or(limits.bound(set.limit).ceiling);
             limits.set(set.limit, set.value, ceiling, Source::Host);

@@ -52,10 +52,10 @@ pub(super) struct PushArgs {
     /// Do not run it before this time, as 2026-11-22T18:00:00Z
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
-    /// Attempts in all before it fails [default: 3]
+    /// Attempts in all before it fails [default: what the plugin's manifest says, else 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_attempts: Option<u32>,
-    /// Time an attempt may take [default: 30s]
+    /// Time an attempt may take [default: what the plugin's manifest says, else 30s]
     #[arg(long, value_parser = positive_duration, value_name = "DURATION")]
     timeout: Option<Duration>,
     /// A metadata entry; repeat for more
@@ -242,13 +242,9 @@ fn batch_line(line: &[u8], queue: &QueueName) -> Result<Push, String> {
     let mut job = Job::decode(line.trim_ascii()).map_err(|err| err.to_string())?;
     let queue = job.queue.as_deref().map_or_else(|| Ok(queue.clone()), QueueName::new)?;
     job.queue.get_or_insert_with(|| queue.to_string());
-    let filled = Job::new(&job.name, queue.as_str(), null());
-    if job.timeout_ns <= 0 {
-        job.timeout_ns = filled.timeout_ns;
-    }
-    job.times.created_at = job.times.created_at.or(filled.times.created_at);
-    job.times.updated_at = job.times.updated_at.or(filled.times.updated_at);
     let now = Timestamp::now();
+    job.times.created_at.get_or_insert_with(|| now.to_string());
+    job.times.updated_at.get_or_insert_with(|| now.to_string());
     let due = job.available_at().unwrap_or_else(|| {
         let delay = Duration::from_nanos(u64::try_from(job.delay_ns).unwrap_or(0));
         now.saturating_add(delay).unwrap_or(Timestamp::MAX)

@@ -44,7 +44,7 @@ pub(super) struct RunArgs {
     /// A metadata entry; repeat for more
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     meta: Vec<(String, String)>,
-    /// Time the attempt may take [default: 30s]
+    /// Time the attempt may take [default: what the manifest says, else 30s]
     #[arg(long, value_parser = positive_duration, value_name = "DURATION")]
     timeout: Option<Duration>,
     /// Print everything about the attempt as one JSON object
@@ -68,7 +68,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         .unwrap_or_else(|| stem.clone());
     let mut job = Job::new(&name, QUEUE_DEFAULT, payload);
     job.attempts = args.attempt - 1;
-    job.max_attempts = job.max_attempts.max(args.attempt);
+    job.max_attempts = manifest.retry.attempts.get().max(args.attempt);
     job.timeout_ns = args.timeout.map_or(job.timeout_ns, saturating_ns);
     if !args.meta.is_empty() {
         let metadata: std::collections::BTreeMap<_, _> = args.meta.into_iter().collect();

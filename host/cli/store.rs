@@ -171,8 +171,8 @@ fn write_timeout(text: &str) -> Result<Duration, String> {
 }
 
 fn prefix(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.contains(|c: char| is_hidden(c) || c.is_whitespace()) {
-        Err("must not be empty or contain spaces or hidden characters".to_owned())
+    if text.contains(|c: char| is_hidden(c) || c.is_whitespace()) {
+        Err("must not contain spaces or hidden characters".to_owned())
     } else {
         Ok(text.to_owned())
     }

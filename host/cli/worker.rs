@@ -17,7 +17,7 @@ use super::plugin::HostArgs;
 use super::push::{Batch, BatchFile};
 use super::store::{StoreArgs, duration, positive_duration};
 use super::{EXIT_STORE, Usage, log, machine};
-use crate::config::{HOLD_DEFAULT, PluginSettings, QUARANTINE_LEAST_ATTEMPTS, Quarantine, Unknown};
+use crate::config::{HOLD_DEFAULT, Limit, PluginSettings, QUARANTINE_LEAST_ATTEMPTS, Quarantine, Unknown};
 use crate::plugins::{PluginError, Plugins, Watching};
 use crate::queue::{LEASE_DEFAULT, QUEUE_DEFAULT, QueueName, RESULT_TTL_DEFAULT, Retention, Store, StoreSettings};
 use crate::service::{self, Drained, GRACE_DEFAULT, ServiceSettings};
@@ -158,7 +158,9 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         quarantine: args.quarantine,
         ..PluginSettings::default()
     };
-    let plugins = Plugins::open(args.host.open()?, &folder, plugin_settings).await?;
+    let sandbox = args.host.open()?;
+    let job_memory_bytes = sandbox.limits().get(Limit::JobMemory);
+    let plugins = Plugins::open(sandbox, &folder, plugin_settings).await?;
     if let Some(batch) = batch {
         batch.push(&store, &args.queues[0].0).await?;
     }
@@ -174,6 +176,7 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
             max_age: args.failed_max_age,
         },
         concurrency: args.host.concurrency(),
+        job_memory_bytes,
         grace: args.grace,
         lease: args.lease,
         burst: args.burst,

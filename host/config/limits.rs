@@ -15,9 +15,11 @@ use bytesize::ByteSize;
 #[expect(missing_docs, reason = "each is described in LIMITS, and only there")]
 pub enum Limit {
     Timeout,
+    MaxAttempts,
     CpuTime,
     MaxMemory,
     GuestMemory,
+    JobMemory,
     TableElements,
     CoreInstances,
     Memories,
@@ -135,15 +137,19 @@ impl Spec {
 
 /// Every limit, as documentation, `kiln doctor` and messages have it.
 #[rustfmt::skip]
-pub const LIMITS: [Spec; 28] = [
+pub const LIMITS: [Spec; 30] = [
     time(Limit::Timeout, "timeout", HOUR, HOUR,
         "an attempt, whatever its job asks for; beyond an hour a job is a service, and every deploy would interrupt it"),
+    count(Limit::MaxAttempts, "max_attempts", 1000, 1_000_000,
+        "attempts at a job, whatever it asks for; with the default waits they take six weeks"),
     time(Limit::CpuTime, "cpu_time", 60 * SECOND, HOUR,
         "processor time of an attempt; twice what a job without a timeout of its own could use"),
     bytes(Limit::MaxMemory, "max_memory", 128 * MIB, 4 * GIB,
         "an attempt's linear memories, and what the host keeps for its handles; enough for Python's runtime or to decode a photograph"),
     bytes(Limit::GuestMemory, "guest_memory", 4 * GIB, 4 * GIB,
         "the memory of all attempts together; half of it is kept in equal shares, the rest goes to who asks first").of_host(),
+    bytes(Limit::JobMemory, "job_memory", 256 * MIB, 256 * MIB,
+        "jobs of more than 64 KiB in hand together, each of which is held twice while it runs; no less than one of 32 MiB").of_host(),
     count(Limit::TableElements, "table_elements", 64 * KIB, 256 * KIB,
         "an attempt's tables together; the largest known runtimes use 20,000"),
     count(Limit::CoreInstances, "core_instances", 64, 64,

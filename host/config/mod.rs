@@ -21,8 +21,11 @@ pub use grants::{Gap, Grants, HttpGrant, Methods, PathPrefix, SecretGrant};
 pub use limits::{Bound, LIMITS, Limit, LimitError, Limits, Scope, Source, Spec, Unit};
 pub use manifest::Manifest;
 pub use origin::Origin;
-pub use retry::{Backoff, RetryPolicy, RetryWish};
+pub use retry::RetryPolicy;
 pub use wishes::LimitWishes;
+
+pub use crate::duration::parse_duration;
+pub use crate::job::Backoff;
 
 /// Bytes of a used memory that are reset by writing instead of being given back to the system. It covers all of a small
 /// guest with the megabyte of stack that most compilers choose: to write all of that takes a third of the time that the
@@ -155,15 +158,4 @@ pub enum Unknown {
     /// It waits about so long, again and again, for a plugin that handles it: for deployments that push new jobs before
     /// every host has the plugin. No attempt is counted.
     Hold(Duration),
-}
-
-/// Reads a duration as people write it: `100ms`, `30s`, `1h 30m`.
-///
-/// # Errors
-/// When the text is no duration, or a negative one.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text
-        .parse()
-        .map_err(|_| format!("{text:?} is not a duration; write it like 100ms, 30s, 1h30m or 48h"))?;
-    Duration::try_from(span).map_err(|_| format!("{text:?} is negative"))
 }

@@ -1,43 +1,36 @@
-//! When failed attempts are made again: by plugin, and what a job wants otherwise.
+//! When failed attempts are made again, and how often, by plugin.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use super::parse_duration;
+use super::{Limit, parse_duration};
+use crate::job::{Backoff, Job, MAX_ATTEMPTS_DEFAULT, RetryWish, fraction};
 
-/// When a failed attempt is made again.
+/// When a failed attempt is made again, and how many are made.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetryPolicy {
     /// How the wait grows.
     pub policy: Backoff,
-    /// The wait after the first failed attempt.
+    /// The wait after the first failed attempt. Three attempts are all that a job has which names none, as with dg-queue:
+    /// so that they outlast an API that is away for a minute, the two waits between them have to. 30 s and then 60 s last
+    /// 72 s even where jitter takes all it may. Sidekiq, Asynq and Oban, whose jobs have twenty attempts and more, begin
+    /// with about 15 s.
     #[serde(deserialize_with = "duration")]
     pub base: Duration,
     /// The longest wait; also caps what a handler asks for with `retry-after`.
     #[serde(deserialize_with = "duration")]
     pub max: Duration,
     /// By how much a wait varies, so that jobs which failed together do not come back together: 0.2 is ± 20 %.
-    #[serde(deserialize_with = "fraction")]
+    #[serde(deserialize_with = "share")]
     pub jitter: f64,
-}
-
-/// What of a [`RetryPolicy`] a job wants otherwise.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RetryWish {
-    /// How the wait grows.
-    pub policy: Option<Backoff>,
-    /// The wait after the first failed attempt.
-    #[serde(deserialize_with = "some_duration")]
-    pub base: Option<Duration>,
-    /// The longest wait.
-    #[serde(deserialize_with = "some_duration")]
-    pub max: Option<Duration>,
-    /// By how much a wait varies.
-    #[serde(deserialize_with = "some_fraction")]
-    pub jitter: Option<f64>,
+    /// Attempts in all at a job that names none.
+    pub attempts: NonZeroU32,
+    /// Attempts in all at any job, whatever it asks for: the limit `max_attempts`.
+    #[serde(skip)]
+    pub max_attempts: u32,
 }
 
 impl RetryPolicy {
@@ -49,29 +42,29 @@ impl RetryPolicy {
             base: wish.base.unwrap_or(self.base),
             max: wish.max.unwrap_or(self.max),
             jitter: wish.jitter.unwrap_or(self.jitter),
+            ..*self
         }
     }
-}
 
-/// How the wait between attempts grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Backoff {
-    /// Doubles each time.
-    Exponential,
-    /// Grows by the base each time.
-    Linear,
-    /// Stays the base.
-    Fixed,
+    /// Attempts in all at this job.
+    #[must_use]
+    pub fn attempts_of(&self, job: &Job) -> u32 {
+        NonZeroU32::new(job.max_attempts)
+            .unwrap_or(self.attempts)
+            .get()
+            .min(self.max_attempts)
+    }
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             policy: Backoff::Exponential,
-            base: Duration::from_secs(2),
+            base: Duration::from_secs(30),
             max: Duration::from_hours(1),
             jitter: 0.2,
+            attempts: MAX_ATTEMPTS_DEFAULT,
+            max_attempts: u32::try_from(Limit::MaxAttempts.spec().default).unwrap_or(u32::MAX),
         }
     }
 }
@@ -80,19 +73,6 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
-fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    duration(deserializer).map(Some)
-}
-
-fn some_fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    fraction(deserializer).map(Some)
-}
-
-fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let value = f64::deserialize(deserializer)?;
-    if (0.0..=1.0).contains(&value) {
-        Ok(value)
-    } else {
-        Err(serde::de::Error::custom("jitter must be between 0 and 1"))
-    }
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    fraction(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }

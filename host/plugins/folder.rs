@@ -179,14 +179,7 @@ impl Source {
             handler.share_turns(old);
         }
         let jobs = manifest.jobs.unwrap_or_else(|| vec![self.stem.clone()]);
-        Plugin::new(
-            handler,
-            manifest.retry,
-            jobs,
-            manifest.version,
-            len as u64,
-            started.elapsed(),
-        )
+        Plugin::new(handler, jobs, manifest.version, len as u64, started.elapsed())
     }
 
     /// The job names it claims: however wrong the rest of its manifest, they are this plugin's.

@@ -32,8 +32,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::config::PluginSettings;
-use crate::outcome::Outcome;
-use crate::sandbox::{Handler, LoadError, Sandbox};
+use crate::sandbox::{Attempt, Handler, LoadError, Sandbox};
 use crate::text;
 use entry::Entry;
 use folder::{Fingerprint, Scan, Source};
@@ -265,8 +264,8 @@ impl Plugins {
     }
 
     /// Notes what an attempt came to, and sets its version aside if it was one too many.
-    pub fn note(&self, plugin: &Plugin, outcome: &Outcome) {
-        let Some(why) = plugin.note(outcome, self.settings.quarantine.as_ref()) else {
+    pub fn note(&self, plugin: &Plugin, attempt: &Attempt) {
+        let Some(why) = plugin.note(attempt, self.settings.quarantine.as_ref()) else {
             return;
         };
         if plugin.set_aside(&why) {

@@ -8,17 +8,14 @@ use jiff::Timestamp;
 
 use super::Resolved;
 use super::stats::{Running, Stats};
-use crate::config::{Quarantine, RetryPolicy};
-use crate::outcome::Outcome;
-use crate::sandbox::Handler;
+use crate::config::Quarantine;
+use crate::sandbox::{Attempt, Handler};
 
 /// A version of a plugin that loaded.
 #[derive(Debug)]
 pub struct Plugin {
     /// What runs.
     pub handler: Handler,
-    /// When its failed attempts are made again.
-    pub retry: RetryPolicy,
     /// The job names it handles.
     pub(super) jobs: Vec<String>,
     /// What its manifest calls it.
@@ -39,7 +36,6 @@ pub struct Plugin {
 impl Plugin {
     pub(super) fn new(
         handler: Handler,
-        retry: RetryPolicy,
         jobs: Vec<String>,
         version: Option<String>,
         bytes: u64,
@@ -47,7 +43,6 @@ impl Plugin {
     ) -> Self {
         Self {
             handler,
-            retry,
             jobs,
             version,
             bytes,
@@ -70,9 +65,9 @@ impl Plugin {
     }
 
     /// Counts what an attempt came to. Why the version is to be set aside, if it is.
-    pub(super) fn note(&self, outcome: &Outcome, rule: Option<&Quarantine>) -> Option<String> {
-        self.stats.count(outcome);
-        self.stats.judge(rule?, outcome)
+    pub(super) fn note(&self, attempt: &Attempt, rule: Option<&Quarantine>) -> Option<String> {
+        self.stats.count(&attempt.outcome);
+        self.stats.judge(rule?, attempt)
     }
 
     /// What serves a job of this name: this version, or, if it is set aside, the one before it.

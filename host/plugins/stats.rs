@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::quarantine::Window;
 use crate::config::Quarantine;
 use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::sandbox::Attempt;
 
 /// Counts, since the version was loaded.
 #[derive(Debug, Default)]
@@ -69,9 +70,11 @@ impl Stats {
         });
     }
 
-    /// Counts an attempt towards quarantine. Why the version is to be set aside, if it is.
-    pub(super) fn judge(&self, rule: &Quarantine, outcome: &Outcome) -> Option<String> {
-        if is_of_the_host(outcome) {
+    /// Counts an attempt towards quarantine, unless the host failed it or its job alone ended it: no producer can have a
+    /// plugin set aside. Why the version is to be set aside, if it is.
+    pub(super) fn judge(&self, rule: &Quarantine, attempt: &Attempt) -> Option<String> {
+        let outcome = &attempt.outcome;
+        if is_of_the_host(outcome) || attempt.report.caused_by_job {
             return None;
         }
         let fault = matches!(outcome, Outcome::Failed { failure, .. } if is_fault(failure.kind));
@@ -125,6 +128,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::outcome::RetryHint;
+    use crate::sandbox::Report;
     use std::time::Duration;
 
     #[test]
@@ -135,16 +139,20 @@ mod tests {
             window: Duration::from_mins(1),
             least_attempts: 1,
         };
-        let failed = |kind| Outcome::Failed {
-            failure: Failure::new(kind, "no"),
-            retry: RetryHint::ByPolicy,
+        let failed = |kind| Attempt {
+            outcome: Outcome::Failed {
+                failure: Failure::new(kind, "no"),
+                retry: RetryHint::ByPolicy,
+            },
+            report: Report::default(),
         };
         let internal = failed(FailureKind::Internal);
-        stats.count(&internal);
+        stats.count(&internal.outcome);
         assert_eq!((stats.judge(&rule, &internal), stats.attempts()), (None, 0));
         assert!(stats.last().is_none());
-        stats.count(&failed(FailureKind::Trap));
-        assert!(stats.judge(&rule, &failed(FailureKind::Trap)).is_some());
+        let trap = failed(FailureKind::Trap);
+        stats.count(&trap.outcome);
+        assert!(stats.judge(&rule, &trap).is_some());
         assert_eq!(stats.attempts(), 1);
     }
 }

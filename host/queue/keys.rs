@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn every_key_of_a_queue_tells_its_queue() {
-        for prefix in ["queue", "{jobs}"] {
+        for prefix in ["queue", "{jobs}", ""] {
             let keys = Keys::new(prefix);
             for key in [
                 keys.ready("a:b"),

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::bell::SILENCE;
-use super::{Claim, Counts, HostState, MAX_BATCH, Push, QueueName, StoreSettings, Taken};
+use super::{Claim, Counts, HostState, MAX_BATCH, MAX_BATCH_BYTES, Push, QueueName, StoreSettings, Taken};
 use crate::outcome::Settlement;
 
 /// Results kept; the oldest goes first. Redis lets them expire instead.
@@ -74,7 +74,12 @@ impl MemoryStore {
         if !queue.lives(claim.host) {
             return None;
         }
-        let count = count.min(queue.ready.len());
+        let mut size = 0;
+        let fits = queue.ready.iter().take(count).take_while(|job| {
+            size += job.len();
+            size <= MAX_BATCH_BYTES
+        });
+        let count = fits.count().max(1).min(queue.ready.len());
         let jobs: Vec<_> = queue.ready.drain(..count).collect();
         queue.hold(claim, tag, &jobs);
         Some(Taken { jobs, went_back: 0 })

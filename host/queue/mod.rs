@@ -48,6 +48,8 @@
 //! | revive: failed → ready | `revive` | refused: the entry is gone | `LPOS`, `RPUSH`, `LREM`. A crash in between leaves it in both |
 //! | delete, purge, retain: failed → gone | `LREM`, `purge`, `retain` | refused; a purge drops more | the same |
 //!
+//! A *retry* also puts a job back that became ready before its own time, since its producer had rounded the score down.
+//!
 //! *Give back* compares the host's table with what its process holds: after each fault, when a delivery was given up, and
 //! now and then. *Adopt* makes what a dead host had started this host's own; it is then settled as lost, by an ordinary
 //! retry or fail. Only if the answer to an adoption is lost are its jobs given back uncounted.

@@ -59,6 +59,8 @@ pub struct Report {
     pub progress_reports: Count,
     /// The last progress report, in percent.
     pub progress_percent: Option<u8>,
+    /// Whether the producer's job alone ended it, whatever the handler did: that says nothing about the plugin.
+    pub caused_by_job: bool,
     /// HTTP requests sent.
     pub http_requests: u32,
 }

@@ -2,11 +2,61 @@
 
 use std::time::{Duration, Instant};
 
+use crate::config::{Limit, Limits, Source};
+use crate::job::{Job, TIMEOUT_DEFAULT};
+
+/// How long an attempt may take, and on whose word.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TimeLimit {
+    pub(super) time: Duration,
+    pub(super) set_by: SetBy,
+    /// What it would be for a job that names none.
+    of_plugin: Duration,
+}
+
+/// Whose word a time limit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SetBy {
+    Job,
+    Manifest,
+    Host,
+    /// Nobody's.
+    Default,
+}
+
+impl TimeLimit {
+    /// What the job names, as far as its plugin's limits allow; else what the manifest says, or the default.
+    pub(super) fn of(job: &Job, limits: &Limits) -> Self {
+        let (most, source) = (limits.time(Limit::Timeout), limits.bound(Limit::Timeout).source);
+        let (of_plugin, by_plugin) = match source {
+            Source::Manifest => (most, SetBy::Manifest),
+            _ if TIMEOUT_DEFAULT < most => (TIMEOUT_DEFAULT, SetBy::Default),
+            _ => (most, SetBy::Host),
+        };
+        let (time, set_by) = match (job.timeout(), source) {
+            (None, _) => (of_plugin, by_plugin),
+            (Some(asked), _) if asked < most => (asked, SetBy::Job),
+            (Some(_), Source::Manifest) => (most, SetBy::Manifest),
+            (Some(_), _) => (most, SetBy::Host),
+        };
+        Self {
+            time,
+            set_by,
+            of_plugin,
+        }
+    }
+
+    /// Whether the job has less time than its plugin would give it.
+    pub(super) fn is_short(&self) -> bool {
+        self.time < self.of_plugin
+    }
+}
+
 /// The time one attempt has.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
     started: Instant,
-    limit: Duration,
+    limit: TimeLimit,
 }
 
 /// What interrupts a guest that is not at fault in any other way.
@@ -21,14 +71,14 @@ pub(super) enum Interrupt {
 }
 
 impl Deadline {
-    pub(super) fn start(limit: Duration) -> Self {
+    pub(super) fn start(limit: TimeLimit) -> Self {
         Self {
             started: Instant::now(),
             limit,
         }
     }
 
-    pub(super) fn limit(&self) -> Duration {
+    pub(super) fn limit(&self) -> TimeLimit {
         self.limit
     }
 
@@ -37,7 +87,7 @@ impl Deadline {
     }
 
     pub(super) fn remaining(&self) -> Duration {
-        self.limit.saturating_sub(self.elapsed())
+        self.limit.time.saturating_sub(self.elapsed())
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -8,13 +8,11 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::OptionFuture;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::block_in_place;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::Store;
 
@@ -23,7 +21,7 @@ use super::Inner;
 use super::attempt::{Attempt, Cancel, Report};
 use super::bindings::JobHandler;
 use super::bindings::exports::kiln::job::handler::Job as GuestJob;
-use super::deadline::{Deadline, Interrupt};
+use super::deadline::{Deadline, Interrupt, TimeLimit};
 use super::egress;
 use super::load::Loaded;
 use super::place::Place;
@@ -31,12 +29,10 @@ use super::plugin::Plugin;
 use super::state::{self, State};
 use super::verdict::{self, Facts, Returned};
 use super::warm::Warm;
-use crate::config::{Limit, Limits, Manifest};
+use crate::aside::aside;
+use crate::config::{Limits, Manifest, RetryPolicy};
 use crate::job::Job;
 use crate::outcome::Outcome;
-
-/// Bytes of a result from which on it is checked while other guests go on. A megabyte takes up to ten milliseconds.
-const LONG_RESULT_BYTES: usize = 256 * 1024;
 
 /// What job names resolve to. Holding one keeps its version of the plugin, whatever is loaded after it.
 pub struct Handler {
@@ -120,6 +116,12 @@ impl Handler {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.plugin.limits
+    }
+
+    /// When its failed attempts are made again, and how many.
+    #[must_use]
+    pub fn retry(&self) -> &RetryPolicy {
+        &self.plugin.retry
     }
 
     /// Whether it is granted HTTP requests at all.
@@ -210,13 +212,12 @@ impl Handler {
     /// All that an attempt needs; none if the host stops first.
     async fn prepare(&self, turn: Turn, job: &Job, queue: &str, cancel: &Cancel) -> Option<(Errand, Seat)> {
         let seat = self.seat(cancel).await?;
-        let limit = job.timeout().min(self.plugin.limits.time(Limit::Timeout));
         let errand = Errand {
             sandbox: Arc::clone(&self.sandbox),
             loaded: Arc::clone(&self.loaded),
             plugin: Arc::clone(&self.plugin),
-            job: guest_job(job, queue),
-            deadline: Deadline::start(limit),
+            job: guest_job(job, queue, &self.plugin.retry),
+            deadline: Deadline::start(TimeLimit::of(job, &self.plugin.limits)),
             cancel: cancel.clone(),
             _turn: turn,
         };
@@ -338,7 +339,7 @@ impl Errand {
             // A timer is set only for one that waits.
             () = async { tokio::time::sleep(deadline.remaining()).await } => Err(Interrupt::TimedOut.into()),
         };
-        let report = store.data().report();
+        let mut report = store.data().report();
         let returned: Returned = match called {
             Ok((answer, handler)) => {
                 self.keep((Warm { store, handler, served }, seat.slots));
@@ -346,10 +347,11 @@ impl Errand {
             }
             Err(err) => Err(err),
         };
-        let long = matches!(&returned, Ok(Ok(Some(result))) if result.len() > LONG_RESULT_BYTES);
         let facts = facts(&self.plugin, self.job.attempt, deadline.limit(), cancel, &report);
-        let judge = || verdict::judge(returned, &facts);
-        let outcome = if long { block_in_place(judge) } else { judge() };
+        let result = returned.as_ref().ok().and_then(|answer| answer.as_ref().ok()?.as_ref());
+        let result_bytes = result.map_or(0, String::len);
+        let outcome = aside(result_bytes, || verdict::judge(returned, &facts));
+        report.caused_by_job = facts.caused_by_job(&outcome, self.job.payload.len() + self.job.metadata.len());
         Attempt { outcome, report }
     }
 
@@ -383,7 +385,7 @@ impl Errand {
     }
 }
 
-fn facts<'a>(plugin: &'a Plugin, attempt: u32, limit: Duration, cancel: &'a Cancel, report: &'a Report) -> Facts<'a> {
+fn facts<'a>(plugin: &'a Plugin, attempt: u32, limit: TimeLimit, cancel: &'a Cancel, report: &'a Report) -> Facts<'a> {
     Facts {
         plugin,
         attempt,
@@ -394,14 +396,14 @@ fn facts<'a>(plugin: &'a Plugin, attempt: u32, limit: Duration, cancel: &'a Canc
 }
 
 /// The job as the guest sees it.
-fn guest_job(job: &Job, queue: &str) -> GuestJob {
+fn guest_job(job: &Job, queue: &str, retry: &RetryPolicy) -> GuestJob {
     GuestJob {
         id: job.id.clone(),
         name: job.name.clone(),
         queue: queue.to_owned(),
         payload: job.payload.get().to_owned(),
         attempt: job.next_attempt(),
-        max_attempts: job.max_attempts,
+        max_attempts: retry.attempts_of(job),
         created_at_ms: job.created_at_ms(),
         metadata: job
             .metadata

@@ -9,7 +9,9 @@ use tokio::sync::Semaphore;
 
 use super::refusal::LoadError;
 use super::secrets::Secrets;
-use crate::config::{EgressLimits, Grants, Limits, MAX_LOOKUPS_OF_PLUGIN, Manifest, Resolver, SandboxSettings};
+use crate::config::{
+    EgressLimits, Grants, Limit, Limits, MAX_LOOKUPS_OF_PLUGIN, Manifest, Resolver, RetryPolicy, SandboxSettings,
+};
 
 /// A plugin's name and content, and what its operator says about it.
 pub(super) struct Plugin {
@@ -28,6 +30,8 @@ pub(super) struct Plugin {
     pub(super) config: BTreeMap<String, String>,
     /// What one attempt may take.
     pub(super) limits: Limits,
+    /// When its failed attempts are made again, and how many.
+    pub(super) retry: RetryPolicy,
     /// Attempts that one instance may serve.
     pub(super) reuse: NonZeroU32,
 }
@@ -54,6 +58,10 @@ impl Plugin {
             resolver: settings.resolver.clone(),
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS_OF_PLUGIN)),
             config: manifest.config.clone(),
+            retry: RetryPolicy {
+                max_attempts: limits.count(Limit::MaxAttempts),
+                ..manifest.retry.clone()
+            },
             limits,
             reuse: manifest.reuse.unwrap_or(NonZeroU32::MIN),
         })

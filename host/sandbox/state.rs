@@ -130,6 +130,7 @@ impl State {
             log_lines: self.voice.log_lines,
             progress_reports: self.voice.reports,
             progress_percent: self.voice.percent,
+            caused_by_job: false,
             http_requests: self.egress.sent(),
         }
     }

@@ -12,14 +12,18 @@ use wasmtime_wasi::I32Exit;
 use super::attempt::{Cancel, Report};
 use super::backtrace;
 use super::bindings::exports::kiln::job::handler::Failure as Answer;
-use super::deadline::Interrupt;
+use super::deadline::{Interrupt, SetBy, TimeLimit};
 use super::egress::Denied;
 use super::holdings::Exceeded;
 use super::last_words::last_words;
 use super::output::Output;
 use super::plugin::Plugin;
-use crate::config::{Limit, Source};
+use crate::config::Limit;
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint};
+
+/// A job of more than this part of its handler's memory is to blame if that runs out: it lies there as text, is read into
+/// values of several times its length, and most runtimes keep both.
+const LARGE_JOB_SHARE: usize = 8;
 
 /// What the call came back with: the handler's answer, or what ended it.
 pub(super) type Returned = wasmtime::Result<Result<Option<String>, Answer>>;
@@ -29,7 +33,7 @@ pub(super) struct Facts<'a> {
     pub(super) plugin: &'a Plugin,
     pub(super) attempt: u32,
     /// The time it had.
-    pub(super) limit: Duration,
+    pub(super) limit: TimeLimit,
     /// What told whether the host was shutting down.
     pub(super) cancel: &'a Cancel,
     pub(super) report: &'a Report,
@@ -203,12 +207,26 @@ impl Facts<'_> {
     }
 
     fn too_late(&self) -> String {
-        let took = format!("took longer than {}", duration(self.limit));
-        let bound = self.plugin.limits.bound(Limit::Timeout);
-        match bound.source {
-            _ if self.limit < Duration::from_millis(bound.value) => format!("{took}, the timeout of its job"),
-            Source::Manifest => format!("{took}, the timeout in {}.toml", self.plugin.name),
-            _ => format!("{took}, the limit timeout of the host"),
+        let took = format!("took longer than {}", duration(self.limit.time));
+        let name = &self.plugin.name;
+        match self.limit.set_by {
+            SetBy::Job => format!("{took}, the timeout of its job"),
+            SetBy::Manifest => format!("{took}, the timeout in {name}.toml"),
+            SetBy::Host => format!("{took}, the limit timeout of the host"),
+            SetBy::Default => format!("{took}, the default; a timeout in {name}.toml or in its job sets another"),
+        }
+    }
+
+    /// Whether what the producer asked for, or sent, is enough to explain what the attempt came to, so that it says nothing
+    /// about the handler: less time than the plugin would give, or so many bytes that little memory is left.
+    pub(super) fn caused_by_job(&self, outcome: &Outcome, given_bytes: usize) -> bool {
+        let Outcome::Failed { failure, .. } = outcome else {
+            return false;
+        };
+        match failure.kind {
+            FailureKind::Timeout => self.limit.is_short() && self.report.duration >= self.limit.time,
+            FailureKind::Memory => given_bytes > self.plugin.limits.size(Limit::MaxMemory) / LARGE_JOB_SHARE,
+            _ => false,
         }
     }
 
@@ -240,19 +258,20 @@ fn duration(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Manifest, SandboxSettings};
+    use crate::config::{Manifest, SandboxSettings, Source};
+    use crate::job::Job;
     use std::num::NonZeroU32;
 
     #[test]
     fn a_panic_of_the_host_is_no_fault_of_the_guest() {
         let report = Report::default();
-        let limit = Duration::from_secs(1);
         let settings = SandboxSettings::new(NonZeroU32::MIN);
         let plugin = Plugin::new("h", String::new(), &Manifest::default(), &settings).unwrap();
+        let job = Job::decode(br#"{"name":"h"}"#).unwrap();
         let facts = Facts {
             plugin: &plugin,
             attempt: 2,
-            limit,
+            limit: TimeLimit::of(&job, &plugin.limits),
             cancel: &Cancel::default(),
             report: &report,
         };
@@ -285,6 +304,53 @@ mod tests {
             r#""\udc00\ud800""#,
         ] {
             assert!(has_lone_surrogate(half), "{half}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_is_told_with_whose_word_it_was() {
+        let mut host = SandboxSettings::new(NonZeroU32::MIN);
+        host.limits.set(Limit::Timeout, 60_000, 60_000, Source::Host);
+        let too_late = |manifest: &str, job: &str| {
+            let manifest = Manifest::parse(manifest).unwrap();
+            let plugin = Plugin::new("h", String::new(), &manifest, &host).unwrap();
+            let job = Job::decode(format!(r#"{{"name":"h"{job}}}"#).as_bytes()).unwrap();
+            let (limit, cancel, report) = (
+                TimeLimit::of(&job, &plugin.limits),
+                Cancel::default(),
+                Report::default(),
+            );
+            let facts = Facts {
+                plugin: &plugin,
+                attempt: 1,
+                limit,
+                cancel: &cancel,
+                report: &report,
+            };
+            (facts.too_late(), limit.is_short())
+        };
+        let (five, forty, ninety) = (
+            r#","timeout":5000000000"#,
+            r#","timeout":40000000000"#,
+            r#","timeout":90000000000"#,
+        );
+        for (manifest, job, told, short) in [
+            (
+                "",
+                "",
+                "30s, the default; a timeout in h.toml or in its job sets another",
+                false,
+            ),
+            ("", five, "5s, the timeout of its job", true),
+            ("", forty, "40s, the timeout of its job", false),
+            ("", ninety, "1m, the limit timeout of the host", false),
+            ("timeout = \"50s\"", "", "50s, the timeout in h.toml", false),
+            ("timeout = \"50s\"", forty, "40s, the timeout of its job", true),
+            ("timeout = \"50s\"", ninety, "50s, the timeout in h.toml", false),
+            ("timeout = \"2s\"", five, "2s, the timeout in h.toml", false),
+        ] {
+            let told = format!("took longer than {told}");
+            assert_eq!(too_late(manifest, job), (told, short), "{manifest} {job}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Takes jobs, as many as there is room for, and starts each.
+//! Takes jobs, as many as there is room for, in number and in bytes, and starts each.
 
 use std::sync::Arc;
 
@@ -8,10 +8,11 @@ use tokio_util::task::TaskTracker;
 
 use super::ServiceSettings;
 use super::faults::Faults;
+use super::room::{Free, Room, Taken};
 use crate::queue::{Consumer, Delivery, MAX_BATCH, QueueError, QueueName};
 use crate::worker::Worker;
 
-/// Takes as many jobs as there are free permits, and starts each.
+/// Takes as many jobs as there are free permits and room for, and starts each.
 pub(super) async fn fetch(
     settings: &ServiceSettings,
     consumer: &Arc<Consumer>,
@@ -21,11 +22,12 @@ pub(super) async fn fetch(
 ) {
     let permits = usize::try_from(settings.concurrency.get()).unwrap_or(Semaphore::MAX_PERMITS);
     let permits = Arc::new(Semaphore::new(permits));
+    let room = Room::new(settings.job_memory_bytes);
     let (mut fetching, mut waiting) = (Faults::new(consumer, "fetch"), Faults::new(consumer, "wait"));
     loop {
         let mut free = acquire(&permits).await;
         let order = order(settings);
-        let (deliveries, failed) = fetch_in_order(&order, consumer, free.num_permits()).await;
+        let (deliveries, failed) = fetch_in_order(&order, consumer, free.num_permits(), room.free().await).await;
         match failed {
             None => fetching.over(),
             Some(err) if deliveries.is_empty() => {
@@ -35,13 +37,13 @@ pub(super) async fn fetch(
             Some(err) => fetching.tell(&err),
         }
         let idle = deliveries.is_empty();
-        for delivery in deliveries {
+        for (delivery, taken) in deliveries {
             let worker = Arc::clone(worker);
             let permit = free.split(1);
             // Where its guest runs, so that no job changes threads on its way.
             let line = async move {
                 worker.process(delivery).await;
-                drop(permit);
+                drop((permit, taken));
             };
             attempts.spawn_on(line, guests);
         }
@@ -89,20 +91,24 @@ fn order(settings: &ServiceSettings) -> Vec<&QueueName> {
 }
 
 /// Fetches up to `count` jobs from the first queue, then from the others as far as they fill up: none idles while
-/// another has jobs. What can be fetched is, whatever is wrong with one of them.
+/// another has jobs and there is room. What can be fetched is, whatever is wrong with one of them.
 async fn fetch_in_order(
     order: &[&QueueName],
     consumer: &Consumer,
     count: usize,
-) -> (Vec<Delivery>, Option<QueueError>) {
+    mut room: Free<'_>,
+) -> (Vec<(Delivery, Taken)>, Option<QueueError>) {
     let (mut deliveries, mut failed) = (Vec::new(), None);
     for queue in order {
         let missing = count - deliveries.len();
-        if missing == 0 {
+        if missing == 0 || !room.fits_another() {
             break;
         }
         match consumer.fetch(queue, missing).await {
-            Ok(fetched) => deliveries.extend(fetched),
+            Ok(fetched) => deliveries.extend(fetched.into_iter().map(|delivery| {
+                let taken = room.take(delivery.bytes().len());
+                (delivery, taken)
+            })),
             Err(err) => failed = failed.or(Some(err)),
         }
     }

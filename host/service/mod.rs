@@ -6,6 +6,7 @@
 mod faults;
 mod fetch;
 mod loops;
+mod room;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Unknown;
+use crate::config::{Limit, Unknown};
 use crate::plugins::{Plugins, Watching, watch};
 use crate::queue::{Consumer, LEASE_DEFAULT, QueueError, QueueName, Retention, Store};
 use crate::text;
@@ -43,6 +44,8 @@ pub struct ServiceSettings {
     pub retention: Retention,
     /// Attempts at once.
     pub concurrency: NonZeroU32,
+    /// Bytes of jobs in hand, as the limit `job_memory` has it.
+    pub job_memory_bytes: u64,
     /// How long running attempts may go on after a stop.
     pub grace: Duration,
     /// How long this host may be silent before others take over.
@@ -66,6 +69,7 @@ impl ServiceSettings {
             strict: false,
             retention: Retention::default(),
             concurrency,
+            job_memory_bytes: Limit::JobMemory.spec().default,
             grace: GRACE_DEFAULT,
             lease: LEASE_DEFAULT,
             burst: false,

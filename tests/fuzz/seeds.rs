@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 const JOBS: &str = include_str!("../data/dg-queue-jobs.ndjson");
 
 /// Jobs as they hardly come, and what is none.
-const ODD_JOBS: [&str; 8] = [
+const ODD_JOBS: [&str; 11] = [
     r#"{"name":"a","payload":null,"max_attempts":9,"metadata":{"kiln":{"retry":{"policy":"fixed","base":"1s","max":"1h","jitter":0.5}}}}"#,
     r#"{"name":"a","attempts":5000,"max_attempts":9999,"metadata":{"kiln":{"retry":{"policy":"linear","base":"0s"}}}}"#,
     r#"{"name":"a","lost":2,"x":1.0,"x":[ ],"queue":"no queue","timeout":-1,"created_at":"2026-01-01T00:00:00+02:00"}"#,
@@ -22,6 +22,9 @@ const ODD_JOBS: [&str; 8] = [
     r#"{"id":"7","name":"malformed","payload":{"base64":"/w=="},"failure":{"kind":"malformed","message":"m"}}"#,
     r#"{"id":"7","name":"a","failure":{"kind":"trap","message":"m","queue":"low"}}"#,
     r#"{"name":"a","attempts":"1"}"#,
+    r#"{"id":7,"name":"a","timeout":"30s","created_at":1764000000}"#,
+    r#"{"name":"a","max_attempts":0,"metadata":{"kiln":{"retri":1,"retry":{"base":"soon","jitter":0.5}}}}"#,
+    r#"{"name":"a","delay":5000000000,"available_at":"2027-01-15T08:00:00.9Z","created_at":"2027-01-15T07:59:55.9Z","updated_at":"2027-01-15T07:59:55.9Z"}"#,
     r#"{"name":"a","metadata":[]}"#,
 ];
 

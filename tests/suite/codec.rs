@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use kiln::config::RetryPolicy;
-use kiln::job::{DecodeError, Job, MAX_JOB_BYTES, MAX_PAYLOAD_BYTES};
+use kiln::job::{
+    DecodeError, Job, MAX_EXTRA_KEYS, MAX_JOB_BYTES, MAX_KEPT_BYTES, MAX_KEY_BYTES, MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES,
+    wrap_malformed,
+};
 use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
+use kiln::queue::FailedEntry;
 use kiln::retry::{self, Moment};
 use kiln::text::{MAX_LINE_BYTES, is_hidden};
 use proptest::prelude::*;
@@ -14,8 +18,9 @@ use serde_json::value::RawValue;
 const SAMPLE: &str = include_str!("../data/dg-queue-jobs.ndjson");
 
 /// What a retry may change.
-const OURS: [&str; 7] = [
+const OURS: [&str; 8] = [
     "attempts",
+    "delay",
     "available_at",
     "updated_at",
     "started_at",
@@ -56,6 +61,10 @@ fn order(json: &str) -> Vec<String> {
 fn retried(json: &str) -> String {
     let mut job = Job::decode(json.as_bytes()).expect("a job");
     job.max_attempts = u32::MAX;
+    let policy = RetryPolicy {
+        max_attempts: u32::MAX,
+        ..RetryPolicy::default()
+    };
     let outcome = Outcome::Failed {
         failure: Failure::new(FailureKind::Error, "no"),
         retry: RetryHint::ByPolicy,
@@ -64,7 +73,7 @@ fn retried(json: &str) -> String {
         now: jiff::Timestamp::now(),
         luck: 0.5,
     };
-    match retry::settle(&RetryPolicy::default(), job, outcome, at) {
+    match retry::settle(&policy, job, outcome, at) {
         Settlement::Retry { job, .. } => job,
         other => panic!("not retried: {other:?}"),
     }
@@ -109,10 +118,10 @@ fn a_job_typed_by_hand_gets_dg_queues_defaults() {
         (
             job.payload.get(),
             job.attempts,
-            job.max_attempts,
-            job.timeout().as_secs()
+            RetryPolicy::default().attempts_of(&job),
+            job.timeout()
         ),
-        ("null", 0, 3, 30)
+        ("null", 0, 3, None)
     );
     assert!(!job.id.is_empty());
 }
@@ -170,6 +179,152 @@ fn what_is_no_job_is_refused_with_a_reason() {
         Job::decode(heavy.as_bytes()),
         Err(DecodeError::PayloadTooLarge { .. })
     ));
+}
+
+#[test]
+fn a_value_of_another_type_is_told_with_its_key_and_with_what_is_expected() {
+    let time = "expected a time as RFC 3339 has it, like \"2026-12-24T18:00:00Z\"";
+    for (json, why) in [
+        (r#""id":7"#, "key \"id\": invalid type: integer `7`, expected a string"),
+        (
+            r#""name":["a"]"#,
+            "key \"name\": invalid type: sequence, expected a string",
+        ),
+        (
+            r#""created_at":1764000000"#,
+            &*format!("key \"created_at\": invalid type: integer `1764000000`, {time}"),
+        ),
+        (
+            r#""available_at":{}"#,
+            &*format!("key \"available_at\": invalid type: map, {time}"),
+        ),
+        (
+            r#""timeout":"30s""#,
+            "key \"timeout\": invalid type: string \"30s\", expected a whole number of nanoseconds, like 30000000000 for 30 s",
+        ),
+        (
+            r#""delay":1.5"#,
+            "key \"delay\": invalid type: floating point `1.5`, expected a whole number of nanoseconds",
+        ),
+        (
+            r#""timeout":9223372036854775808"#,
+            "key \"timeout\": invalid value: integer `9223372036854775808`, expected a whole",
+        ),
+        (
+            r#""attempts":true"#,
+            "key \"attempts\": invalid type: boolean `true`, expected a whole number",
+        ),
+    ] {
+        let err = Job::decode(format!("{{\"name\":\"a\",{json}}}").as_bytes())
+            .expect_err(json)
+            .to_string();
+        assert!(err.starts_with(&format!("not a job: {why}")), "{err}");
+    }
+}
+
+#[test]
+fn an_entry_of_what_is_no_job_keeps_its_id_and_name_and_gives_the_bytes_back() {
+    for (bytes, id, name) in [
+        (&br#"{"id":7,"name":"mail","payload":[[]]}"#[..], Some("7"), "mail"),
+        (br#"{"name":"mail","id":"x","timeout":"30s"}"#, Some("x"), "mail"),
+        (br#"{"name":"mail","id":"x","payload":{"#, Some("x"), "mail"),
+        (br#"{"name":null,"id":{}}"#, None, "malformed"),
+        (b"mail", None, "malformed"),
+    ] {
+        let err = Job::decode(bytes).expect_err("no job");
+        let entry = wrap_malformed(bytes, "default", &err, jiff::Timestamp::now());
+        let job = Job::decode(entry.as_bytes()).expect("a job");
+        assert_eq!(job.name, name);
+        assert!(id.is_none_or(|id| id == job.id), "{}", job.id);
+        let (_, back) = FailedEntry::new(entry.into_bytes())
+            .revived(jiff::Timestamp::now())
+            .expect("the bytes");
+        assert_eq!(back, bytes);
+    }
+}
+
+#[test]
+fn no_job_costs_more_memory_than_a_little_beside_its_length() {
+    let refused = |json: String| Job::decode(json.as_bytes()).expect_err("too much").to_string();
+    let keys = |count: usize| (0..count).map(|n| format!(",\"k{n}\":0")).collect::<Vec<_>>().concat();
+    assert!(Job::decode(format!("{{\"name\":\"a\"{}}}", keys(MAX_EXTRA_KEYS)).as_bytes()).is_ok());
+    let most = format!("not a job: it has more than {MAX_EXTRA_KEYS} keys that are not a job's");
+    for count in [MAX_EXTRA_KEYS + 1, 1_000_000] {
+        let err = refused(format!("{{\"name\":\"a\"{}}}", keys(count)));
+        assert!(err.starts_with(&most), "{err}");
+    }
+    let err = refused(format!("{{\"name\":\"a\",\"{}\":0}}", "k".repeat(MAX_KEY_BYTES + 1)));
+    assert!(
+        err.starts_with("not a job: a key has 257 bytes, at most 256 are taken: \"kkk"),
+        "{err}"
+    );
+    let err = refused(format!(
+        "{{\"name\":\"a\",\"id\":\"{}\"}}",
+        "x".repeat(MAX_TEXT_BYTES + 1)
+    ));
+    assert!(
+        err.starts_with("not a job: key \"id\": 1025 bytes, at most 1024 are taken"),
+        "{err}"
+    );
+    let kept = "x".repeat(MAX_KEPT_BYTES / 2);
+    let err = refused(format!(r#"{{"name":"a","metadata":{{"a":"{kept}"}},"x":"{kept}"}}"#));
+    assert!(
+        err.starts_with("metadata and unknown keys are too large: 1258"),
+        "{err}"
+    );
+}
+
+#[test]
+fn nesting_as_deep_as_a_payload_is_long_is_kept_as_it_came() {
+    let deep = format!(
+        "{}{}",
+        "[".repeat(MAX_PAYLOAD_BYTES / 2),
+        "]".repeat(MAX_PAYLOAD_BYTES / 2)
+    );
+    let job = Job::decode(format!(r#"{{"name":"a","payload":{deep}}}"#).as_bytes()).expect("a job");
+    assert_eq!(job.payload.get(), deep);
+}
+
+/// The largest job there is: every part of it as long as it may be, and nothing that the next attempt could leave out.
+#[test]
+fn a_job_that_was_taken_once_can_always_be_retried() {
+    let text = |letter: &str| letter.repeat(MAX_TEXT_BYTES);
+    let quoted = |letter: &str| serde_json::to_string(&text(letter)).expect("json");
+    let payload = format!("\"{}\"", "p".repeat(MAX_PAYLOAD_BYTES - 2));
+    let keys: Vec<_> = (0..MAX_EXTRA_KEYS)
+        .map(|n| {
+            format!(
+                ",{}:0",
+                serde_json::to_string(&format!("{n:\0<MAX_KEY_BYTES$}")).expect("json")
+            )
+        })
+        .collect();
+    let keys = keys.concat();
+    let meta = "m".repeat(MAX_KEPT_BYTES - MAX_EXTRA_KEYS * (MAX_KEY_BYTES + 1) - 10);
+    let mut json = format!(
+        r#"{{"id":{},"name":{},"queue":{},"created_at":{},"completed_at":{},"payload":{payload},"metadata":{{"a":"{meta}"}}{keys}}}"#,
+        quoted("\u{1}"),
+        quoted("\u{2}"),
+        quoted("\u{3}"),
+        quoted("\u{4}"),
+        quoted("\u{5}"),
+    );
+    for _ in 0..3 {
+        let mut job = Job::decode(json.as_bytes()).expect("a job, every time");
+        job.max_attempts = 9;
+        let outcome = Outcome::Failed {
+            failure: Failure::new(FailureKind::Error, "\"".repeat(MAX_LINE_BYTES)),
+            retry: RetryHint::ByPolicy,
+        };
+        let at = Moment {
+            now: jiff::Timestamp::now(),
+            luck: 0.5,
+        };
+        match retry::settle(&RetryPolicy::default(), job, outcome, at) {
+            Settlement::Retry { job, .. } => json = job,
+            other => panic!("not retried: {other:?}"),
+        }
+    }
 }
 
 /// JSON text as any producer may write it, spaces and all.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use kiln::config::{Compiler, PluginSettings, SandboxSettings};
+use kiln::config::{Compiler, PluginSettings, Quarantine, SandboxSettings};
 use kiln::job::{Job, null};
 use kiln::outcome::Outcome;
 use kiln::plugins::{Plugins, Resolved, Watching, watch};
@@ -388,5 +388,43 @@ async fn a_plugin_that_never_loaded_says_why() -> anyhow::Result<()> {
         why.contains("bad.toml: line 2, column 1: unknown field `memory`"),
         "{why}"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_producer_can_have_a_plugin_set_aside() -> anyhow::Result<()> {
+    let limits = "timeout = \"300ms\"\nmax_memory = \"512KiB\"";
+    let folder = folder_of(&[("spin", limits), ("grow", limits)])?;
+    let settings = PluginSettings {
+        quarantine: Some(Quarantine {
+            share: 0.5,
+            window: Duration::from_mins(1),
+            least_attempts: 2,
+        }),
+        ..PluginSettings::default()
+    };
+    let plugins = open_plugins_with(folder.path(), settings).await?;
+    let ends = async |name: &str, timeout_ns: i64, payload_bytes: usize| {
+        let payload = serde_json::value::to_raw_value(&"x".repeat(payload_bytes))?;
+        let mut job = Job::new(name, "default", payload);
+        job.timeout_ns = timeout_ns;
+        for _ in 0..2 {
+            let Resolved::Plugin(plugin) = plugins.resolve(name) else {
+                panic!("set aside too early")
+            };
+            let attempt = plugin.handler.run(&job, "default", &Cancel::default()).await;
+            assert!(
+                matches!(attempt.outcome, Outcome::Failed { .. }),
+                "{:?}",
+                attempt.outcome
+            );
+            plugins.note(&plugin, &attempt);
+        }
+        anyhow::Ok(matches!(plugins.resolve(name), Resolved::Later(_)))
+    };
+    assert!(!ends("spin", 1, 0).await?, "the job asked for a nanosecond");
+    assert!(!ends("grow", 0, 100_000).await?, "a fifth of its memory is the payload");
+    assert!(ends("spin", 300_000_000, 0).await?, "as long as the plugin may take");
+    assert!(ends("grow", 0, 1_000).await?, "it is the handler that wants more");
     Ok(())
 }

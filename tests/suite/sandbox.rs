@@ -254,6 +254,21 @@ async fn the_shortest_time_limit_counts() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_job_that_names_no_timeout_has_its_manifests() -> anyhow::Result<()> {
+    let host = TestHost::with(&SandboxSettings::new(NonZeroU32::MIN))?;
+    let job = job_of("remaining", null());
+    for (manifest, seconds) in [(r#"timeout = "50s""#, 50_000), ("", 30_000)] {
+        let attempt = host.attempt(&host.load_with("remaining", manifest)?, &job).await;
+        let Outcome::Completed { result: Some(left_ms) } = attempt.outcome else {
+            panic!("{:?}", attempt.outcome);
+        };
+        let left_ms: u64 = left_ms.trim_matches('"').parse()?;
+        assert!((seconds - 10_000..=seconds).contains(&left_ms), "{manifest}: {left_ms}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn growing_beyond_the_limit_fails_as_memory() -> anyhow::Result<()> {
     let host = TestHost::new()?;
     let handler = host.load_with("grow", r#"max_memory = "4 MiB""#)?;

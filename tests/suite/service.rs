@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use kiln::config::{PluginSettings, SandboxSettings, Unknown};
 use kiln::job::Job;
 use kiln::outcome::FailureKind;
@@ -353,5 +354,60 @@ async fn a_service_on_two_queues_drains_both() -> anyhow::Result<()> {
         assert!(store.counts(queue).await?.is_empty());
     }
     assert_eq!(store.failed_len().await?, 0);
+    Ok(())
+}
+
+/// dg-queue scores a delayed job by whole seconds, so that it is due up to one before its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delayed_job_of_dg_queues_does_not_start_before_its_time() -> anyhow::Result<()> {
+    let folder = folder_of(&[("echo", "")])?;
+    for store in [Store::open(&memory()).await?, Store::open(&redis_settings()).await?] {
+        let made = Timestamp::now() - SignedDuration::from_secs(5);
+        let at = Timestamp::now() + SignedDuration::from_millis(900);
+        let job = format!(
+            r#"{{"id":"a","name":"echo","delay":5900000000,"available_at":"{at}","created_at":"{made}","updated_at":"{made}"}}"#
+        );
+        let score = at.as_second() * 1000;
+        let push = Push {
+            queue: default_queue(),
+            job,
+            due_ms: Some(score),
+        };
+        store.push(&[push]).await?;
+        burst(&store, folder.path()).await?;
+        assert!(Timestamp::now() >= at, "it ran early");
+        assert!(store.result("a").await?.is_some() && store.failed_len().await? == 0);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_takes_no_more_large_jobs_than_its_memory_for_jobs_holds() -> anyhow::Result<()> {
+    const MIB: usize = 1024 * 1024;
+    let folder = folder_of(&[("patient", "")])?;
+    let store = Store::open(&redis_settings()).await?;
+    let large = format!(r#"{{"name":"patient","x":"{}"}}"#, "x".repeat(11 * MIB));
+    push(&store, &[&large, &large, &large, &large]).await?;
+    let settings = ServiceSettings {
+        burst: false,
+        job_memory_bytes: 48 * MIB as u64,
+        ..settings()
+    };
+    let (serving, stop) = serve(settings, &store, folder.path()).await?;
+    eventually("two jobs in hand", async || {
+        let counts = store.counts(&default_queue()).await?;
+        assert!(counts.in_flight <= 2, "{counts:?}");
+        Ok((counts.in_flight == 2).then_some(()))
+    })
+    .await?;
+    // What fits beside them would come with the next fetch, which a small job brings about.
+    push(&store, &[r#"{"id":"small","name":"patient"}"#]).await?;
+    for _ in 0..20 {
+        let counts = store.counts(&default_queue()).await?;
+        assert_eq!((counts.in_flight, counts.ready), (2, 3));
+    }
+    stop.cancel();
+    serving.await??;
+    assert_eq!(store.counts(&default_queue()).await?.ready, 5, "all have gone back");
     Ok(())
 }

@@ -59,11 +59,11 @@ fuzz_target!(|bytes: &[u8]| {
 fn comes_through(bytes: &[u8], mut job: Job) {
     let before = keys(bytes);
     assert!(bytes.len() <= MAX_JOB_BYTES && job.payload.get().len() <= MAX_PAYLOAD_BYTES);
-    assert!(!job.name.is_empty() && !job.id.is_empty() && job.max_attempts > 0 && !job.timeout().is_zero());
+    assert!(!job.name.is_empty() && !job.id.is_empty() && job.timeout() != Some(Duration::ZERO));
     for (key, value) in before.iter().filter(|(key, _)| is_foreign(key) && *key != "payload") {
         assert_eq!(job.extra(key).map(RawValue::get), Some(value.get()), "{key}");
     }
-    let _ = (job.created_at_ms(), job.available_at());
+    let _ = (job.created_at_ms(), job.available_at(), job.is_early(|| NOW));
     assert_kept(&before, bytes.len(), &job.encode());
     assert_eq!(format!("{:?}", decoded(&job.encode())), format!("{job:?}"));
 
