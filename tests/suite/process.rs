@@ -31,7 +31,8 @@ impl Worker {
         Ok(Self::heard(Self::spawn(command, settings, folder, extra)?))
     }
 
-    fn heard(mut worker: Self) -> Self {
+    /// Reads its log from now on.
+    pub(crate) fn heard(mut worker: Self) -> Self {
         let stderr = worker.process.stderr.take().expect("piped");
         let said = Arc::clone(&worker.said);
         std::thread::spawn(move || {

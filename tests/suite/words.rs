@@ -1,7 +1,6 @@
 //! What producers, guests, plugin files and Redis' own keys hold, on every surface where somebody reads it.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
 use kiln::queue::{Store, StoreSettings};
@@ -223,30 +222,23 @@ async fn a_reader_of_the_log_that_stalls_stops_no_handler_and_hears_what_it_miss
     // A quarter of a megabyte each, together several times what is kept.
     let jobs = vec![r#"{"name":"loud"}"#; 100];
     push(&store, &jobs).await?;
-    let mut worker = Worker::deaf(&settings, folder.path(), &[])?;
+    let worker = Worker::deaf(&settings, folder.path(), &[])?;
     until_empty(&store).await?;
     assert_eq!(store.failed_len().await?, 0);
-    let mut log = worker.process.stderr.take().expect("piped");
-    let reading = std::thread::spawn(move || {
-        let mut said = String::new();
-        log.read_to_string(&mut said).map(|_| said)
-    });
+    let mut worker = Worker::heard(worker);
+    worker.until_said("lines were dropped").await?;
     worker.signal("-TERM")?;
     assert_eq!(worker.exit_code()?, Some(0));
-    let said = reading.join().expect("read")?;
-    let told = said
-        .lines()
-        .find(|line| line.contains("lines were dropped"))
-        .expect("told");
+    worker.until_said("worker stopped; nothing was interrupted").await?;
+    let told = worker.lines_with("lines were dropped").remove(0);
     let dropped: u64 = told.rsplit_once("lines=").expect("a count").1.parse()?;
-    let kept = said.lines().filter(|line| line.contains("xxxx")).count() as u64;
+    let kept = worker.lines_with("xxxx").len() as u64;
     // Each attempt may log so many lines of 8,000 bytes; those of others are few.
     let logged = 100 * (256 * 1024 / 8000);
     assert!(
         (logged..logged + 50).contains(&(kept + dropped)),
         "{kept} and {dropped} of {logged}"
     );
-    assert!(said.ends_with("worker stopped; nothing was interrupted\n"), "flushed");
     Ok(())
 }
 
@@ -299,7 +291,7 @@ async fn what_a_handler_prints_is_kept_with_the_attempt_and_what_returns_nothing
     let failed = store.failed(0, 9).await?;
     let stdout = failed[0].failure().expect("a failure").stdout;
     assert_eq!((failed.len(), stdout.as_deref()), (1, Some("step 1 of 2")));
-    let output: Vec<_> = said.lines().filter(|line| line.contains("step 1 of 2")).collect();
+    let output: Vec<_> = said.lines().filter(|line| line.contains("DEBUG output")).collect();
     assert_eq!(output.len(), 1, "what failed has it in its entry: {said}");
     assert!(
         output[0].contains("DEBUG output id=\"prints\"") && output[0].contains("stdout=\"step 1 of 2\""),
