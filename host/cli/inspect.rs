@@ -165,3 +165,33 @@ fn granted(offer: Offer, grants: &Grants) -> Vec<String> {
         _ => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_offered_empty_is_not_counted_among_what_every_handler_has() {
+        let import = |name: &str, offer| Import {
+            name: name.to_owned(),
+            offer,
+        };
+        let found = Inspection {
+            digest: String::new(),
+            exports: Vec::new(),
+            imports: vec![
+                import("wasi:clocks/wall-clock@0.2.0", Offer::Always),
+                import("wasi:sockets/tcp@0.2.0", Offer::Empty),
+                import("wasi:sockets/udp@0.2.0", Offer::Empty),
+            ],
+            problem: None,
+        };
+        let mut shown = Vec::new();
+        show_briefly(&mut shown, &found, &Manifest::default()).unwrap();
+        assert_eq!(
+            String::from_utf8(shown).unwrap(),
+            "imports   1 interface that every handler has, of wasi:clocks\n\
+             imports   2 interfaces that every handler may import, but empty, of wasi:sockets\nit loads\n"
+        );
+    }
+}

@@ -226,7 +226,7 @@ impl Batch {
                     pushed += batch.len() as u64;
                     bar.finish_and_clear();
                     return Err(Usage(format!(
-                        "{name}:{number}: {why}; {} before it {} pushed",
+                        "{name}:{number}: {why}; the {} before it {} pushed",
                         plural(pushed, "job", "jobs"),
                         if pushed == 1 { "was" } else { "were" }
                     ))
