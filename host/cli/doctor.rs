@@ -1,4 +1,4 @@
-//! `kiln doctor`: every limit in force, and what would bite a worker started with the same flags.
+//! `kiln doctor`: every setting and limit in force, and what would bite a worker started with the same flags.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -12,8 +12,9 @@ use serde_json::json;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::{NoSubscriber, with_default};
 
-use super::plugin::HostArgs;
+use super::settings::Setting;
 use super::store::StoreArgs;
+use super::worker::WorkerArgs;
 use super::{machine, out};
 use crate::config::{LIMITS, Limit, Limits, PluginSettings, SandboxSettings, Scope, Source};
 use crate::plugins::{Listed, Plugins};
@@ -27,10 +28,10 @@ const EXIT_BITES: u8 = 7;
 /// Files a worker has open beside those of its handlers' connections: the store, the folder, the log, its threads'.
 const OWN_FILES: u64 = 64;
 
-/// Check store, plugins, cache and machine, and show every limit in force
+/// Check store, plugins, cache and machine, and show every setting and limit in force
 ///
-/// Give it the flags and the environment of the worker it is to speak for. The exit code is 7 if something would bite that
-/// worker; notes are worth a thought and no more.
+/// Give it the flags, the environment and the file of settings of the worker it is to speak for. The exit code is 7 if
+/// something would bite that worker; notes are worth a thought and no more.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kiln doctor --plugins ./plugins --limit http_requests=10..100")]
 pub(super) struct DoctorArgs {
@@ -38,9 +39,13 @@ pub(super) struct DoctorArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    host: HostArgs,
-    #[command(flatten)]
-    store: StoreArgs,
+    worker: WorkerArgs,
+    /// Every setting, and where it comes from.
+    #[arg(skip)]
+    pub(super) settings: Vec<Setting>,
+    /// What is wrong with who may read the file of settings.
+    #[arg(skip)]
+    pub(super) exposed: Option<String>,
 }
 
 /// What was looked at, and what came of it.
@@ -62,9 +67,11 @@ enum Level {
 }
 
 pub(super) async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
-    let mut findings = check_store(&args.store).await;
-    let folder = args.host.plugins.clone();
-    let settings = args.host.settings()?;
+    let WorkerArgs { host, store, .. } = args.worker;
+    let mut findings = check_store(&store).await;
+    findings.extend(args.exposed.map(|text| finding("settings", Level::Bites, text)));
+    let folder = host.plugins.clone();
+    let settings = host.settings()?;
     // What is wrong is told below, in order; the log would only say it first.
     let plugins = match with_default(NoSubscriber::new(), || Sandbox::new(&settings)) {
         Ok(sandbox) => {
@@ -79,9 +86,9 @@ pub(super) async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     findings.push(check_files(&settings, &plugins));
     findings.push(check_memory(&settings.limits, settings.concurrency.get(), &plugins));
     if args.json {
-        print_json(&findings, &settings.limits, &plugins)?;
+        print_json(&findings, &args.settings, &settings.limits, &plugins)?;
     } else {
-        print(&findings, &settings.limits, &plugins)?;
+        print(&findings, &args.settings, &settings.limits, &plugins)?;
     }
     let bites = findings.iter().any(|finding| finding.level == Level::Bites);
     Ok(if bites {
@@ -256,7 +263,7 @@ fn check_memory(limits: &Limits, attempts: u32, plugins: &[Listed]) -> Finding {
     )
 }
 
-fn print(findings: &[Finding], limits: &Limits, plugins: &[Listed]) -> anyhow::Result<()> {
+fn print(findings: &[Finding], settings: &[Setting], limits: &Limits, plugins: &[Listed]) -> anyhow::Result<()> {
     let mut out = out();
     for Finding { about, level, text } in findings {
         let level = match level {
@@ -265,6 +272,11 @@ fn print(findings: &[Finding], limits: &Limits, plugins: &[Listed]) -> anyhow::R
             Level::Bites => "BITES",
         };
         writeln!(out, "{about:<9} {level:<6} {text}")?;
+    }
+    writeln!(out, "\n{:<20} {:<28} from", "setting", "value")?;
+    for Setting { name, value, from } in settings {
+        let value = text::line(value.as_deref().unwrap_or("-"), MAX_LINE_BYTES);
+        writeln!(out, "{name:<20} {value:<28} {}", text::line(from, MAX_LINE_BYTES))?;
     }
     writeln!(
         out,
@@ -310,7 +322,7 @@ fn of_plugins(plugins: &[Listed]) -> impl Iterator<Item = (&str, Limit, u64)> {
     })
 }
 
-fn print_json(findings: &[Finding], limits: &Limits, plugins: &[Listed]) -> anyhow::Result<()> {
+fn print_json(findings: &[Finding], settings: &[Setting], limits: &Limits, plugins: &[Listed]) -> anyhow::Result<()> {
     let rows = LIMITS.iter().map(|spec| {
         let bound = limits.bound(spec.limit);
         json!({
@@ -322,7 +334,7 @@ fn print_json(findings: &[Finding], limits: &Limits, plugins: &[Listed]) -> anyh
         json!({ "plugin": plugin, "name": limit.to_string(), "unit": limit.spec().unit.as_str(), "value": value })
     });
     let all = json!({
-        "findings": findings, "limits": rows.collect::<Vec<_>>(), "plugin_limits": own.collect::<Vec<_>>(),
+        "findings": findings, "settings": settings, "limits": rows.collect::<Vec<_>>(), "plugin_limits": own.collect::<Vec<_>>(),
     });
     writeln!(out(), "{all}")?;
     Ok(())

@@ -14,17 +14,19 @@ mod plugins;
 mod push;
 mod queues;
 mod run;
+mod settings;
 mod store;
 mod worker;
 
 use std::io::{StdoutLock, Write as _, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use jiff::Timestamp;
 
 use self::log::StandardError;
+use self::settings::SettingsFile;
 use crate::plugins::PluginError;
 use crate::queue::QueueError;
 use crate::sandbox::{LoadError, SandboxError};
@@ -34,7 +36,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   done
   1   failed for a reason that its message gives
-  2   wrong use: a flag, a value or a payload that makes no sense
+  2   wrong use: a flag, a setting, a value or a payload that makes no sense
   3   the store cannot be reached or used
   4   the plugin folder or a plugin cannot be used
   5   there is no such failed entry, or nothing to release
@@ -44,7 +46,8 @@ Exit codes:
       bench: stopped by a signal, its keys deleted
   10  run: the attempt ended as rejected; 11 error, 12 trap, 13 timeout, 14 memory, 15 denied
 
-A flag whose help names an environment variable can be given by it.";
+A flag whose help names an environment variable can be given by it. Those of kiln worker can also be given by a file of \
+settings (--config): lease = \"10s\". A flag goes over its variable, the variable over the file, the file over the default.";
 
 /// Background jobs from Redis, each run as a sandboxed WebAssembly component.
 ///
@@ -53,6 +56,16 @@ A flag whose help names an environment variable can be given by it.";
 #[derive(Debug, Parser)]
 #[command(name = "kiln", version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Cli {
+    /// A file of settings (TOML). Its keys are the flags of kiln worker; every command takes from it what it has a flag
+    /// for [default: none]
+    #[arg(
+        long,
+        global = true,
+        env = "KILN_CONFIG",
+        value_name = "FILE",
+        help_heading = "Settings"
+    )]
+    config: Option<PathBuf>,
     #[command(flatten)]
     log: log::LogArgs,
     #[command(subcommand)]
@@ -92,19 +105,7 @@ struct Missing(String);
 /// Parses the arguments, does what they say and tells how it went.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|err| err.exit());
-    let command = match cli.command {
-        Command::Compile(args) => return compile::compile(args),
-        command => command,
-    };
-    let done = cli.log.start().and_then(|()| {
-        let runtime = tokio::runtime::Runtime::new()?;
-        let done = runtime.block_on(dispatch(command));
-        // A signal handler's thread or a compilation still under way is nobody's concern any more.
-        runtime.shutdown_background();
-        done
-    });
-    let code = match done {
+    let code = match parse().and_then(run_command) {
         Ok(code) => code,
         Err(err) if is_broken_pipe(&err) => ExitCode::SUCCESS,
         Err(err) => {
@@ -114,6 +115,37 @@ pub fn main() -> ExitCode {
     };
     log::flush();
     code
+}
+
+/// The arguments, with what the file of settings says where neither they nor the environment do.
+fn parse() -> anyhow::Result<Cli> {
+    let mut matches = command().get_matches();
+    let file = match matches.get_one::<PathBuf>("config") {
+        Some(path) => Some(SettingsFile::read(path, &command())?),
+        None => None,
+    };
+    if let Some(file) = &file {
+        matches = file.defaults_in(command()).get_matches();
+    }
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|err| err.exit());
+    if let (Command::Doctor(args), Some((_, given))) = (&mut cli.command, matches.subcommand()) {
+        args.settings = settings::in_force(&command(), given, file.as_ref());
+        args.exposed = file.as_ref().and_then(SettingsFile::exposed);
+    }
+    Ok(cli)
+}
+
+fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
+    let command = match cli.command {
+        Command::Compile(args) => return Ok(compile::compile(args)),
+        command => command,
+    };
+    cli.log.start()?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let done = runtime.block_on(dispatch(command));
+    // A signal handler's thread or a compilation still under way is nobody's concern any more.
+    runtime.shutdown_background();
+    done
 }
 
 /// The grammar, without showing what the environment holds: it may be a secret, and help is pasted into tickets.

@@ -64,22 +64,10 @@ struct ConnectionArgs {
     #[arg(long, env = "KILN_TLS_CA", value_name = "FILE", hide_short_help = true)]
     tls_ca: Option<PathBuf>,
     /// This client's certificate and its chain (PEM)
-    #[arg(
-        long,
-        env = "KILN_TLS_CERT",
-        value_name = "FILE",
-        requires = "tls_key",
-        hide_short_help = true
-    )]
+    #[arg(long, env = "KILN_TLS_CERT", value_name = "FILE", hide_short_help = true)]
     tls_cert: Option<PathBuf>,
     /// This client's key (PEM)
-    #[arg(
-        long,
-        env = "KILN_TLS_KEY",
-        value_name = "FILE",
-        requires = "tls_cert",
-        hide_short_help = true
-    )]
+    #[arg(long, env = "KILN_TLS_KEY", value_name = "FILE", hide_short_help = true)]
     tls_key: Option<PathBuf>,
     /// Connections for commands, at most; commands share them
     #[arg(long, env = "KILN_POOL_SIZE", default_value_t = ConnectionSettings::default().pool_size, value_name = "N",

@@ -37,7 +37,7 @@ const EXIT_SECOND_SIGNAL: i32 = 130;
 #[command(after_help = "Example:\n  kiln worker --plugins ./plugins --queue critical=5 --queue default")]
 pub(super) struct WorkerArgs {
     #[command(flatten)]
-    host: HostArgs,
+    pub(super) host: HostArgs,
     /// A queue to serve, with its weight; repeat for more
     #[arg(long = "queue", env = "KILN_QUEUES", default_value = QUEUE_DEFAULT, value_parser = weighted_queue,
           value_delimiter = ',', value_name = "NAME[=WEIGHT]")]
@@ -79,7 +79,7 @@ pub(super) struct WorkerArgs {
     #[arg(long, env = "KILN_JOBS", value_name = "FILE")]
     jobs: Option<BatchFile>,
     #[command(flatten)]
-    store: StoreArgs,
+    pub(super) store: StoreArgs,
     /// Where the times of jobs are written down.
     #[arg(skip)]
     times: Option<Arc<Times>>,

@@ -281,7 +281,7 @@ fn certificates(secure: bool, settings: &ConnectionSettings) -> Result<Option<Tl
 }
 
 /// The URL as it may be shown: without a user, a password or parameters, however it is spelled.
-fn without_password(url: &str) -> String {
+pub(crate) fn without_password(url: &str) -> String {
     let url = url.split('?').next().unwrap_or_default();
     match url.rsplit_once('@') {
         Some((before, place)) => format!("{}://…@{place}", before.split(':').next().unwrap_or_default()),

@@ -106,6 +106,7 @@ use crate::text::is_hidden;
 
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use address::without_password;
 pub use address::{ConnectionSettings, URL_FORMS};
 pub(crate) use bare::{Bare, Work};
 pub use consumer::{Consumer, Heartbeat};

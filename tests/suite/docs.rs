@@ -1,19 +1,25 @@
 //! The documentation shows what was tried.
 
+use std::path::{Path, PathBuf};
+
 use kiln::config::{LIMITS, Scope};
 
-const AUTHORS: &str = include_str!("../../docs/authors.md");
-const MANIFEST: &str = include_str!("../../docs/manifest.md");
-const PROTOCOL: &str = include_str!("../../docs/protocol.md");
-const LIMITS_PAGE: &str = include_str!("../../docs/limits.md");
-
 /// The handler that needs no kit, as the authors' page shows it.
-pub(crate) fn handler_without_a_kit() -> &'static str {
-    blocks(AUTHORS, "rust")[1]
+pub(crate) fn handler_without_a_kit() -> String {
+    blocks(&page("docs/authors.md"), "rust")[1].to_owned()
+}
+
+/// A page, by its path from the repository's root. Read here and now: who mends a page need not compile the suite.
+fn page(path: impl AsRef<Path>) -> String {
+    std::fs::read_to_string(root().join(path)).expect("a page")
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// What stands between a fence of this language and the next.
-fn blocks(page: &'static str, language: &str) -> Vec<&'static str> {
+fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     let fence = format!("```{language}\n");
     page.split(&*fence)
         .skip(1)
@@ -23,15 +29,24 @@ fn blocks(page: &'static str, language: &str) -> Vec<&'static str> {
 
 #[test]
 fn the_first_handler_shown_is_the_one_that_is_built_and_tested() {
-    assert_eq!(
-        blocks(AUTHORS, "rust")[0],
-        include_str!("../../plugins/hello/src/lib.rs")
-    );
+    for path in ["README.md", "docs/authors.md"] {
+        assert_eq!(
+            blocks(&page(path), "rust")[0],
+            include_str!("../../plugins/hello/src/lib.rs")
+        );
+    }
+}
+
+#[test]
+fn the_readmes_manifest_is_one() {
+    let manifest: kiln::config::Manifest = toml::from_str(blocks(&page("README.md"), "toml")[0]).expect("a manifest");
+    assert_eq!(manifest.grants.http[0].to_string(), "GET https://api.example.com");
 }
 
 #[test]
 fn the_manifest_shown_is_read_as_it_says() {
-    let manifest: kiln::config::Manifest = toml::from_str(blocks(MANIFEST, "toml")[0]).expect("a manifest");
+    let manifest: kiln::config::Manifest =
+        toml::from_str(blocks(&page("docs/manifest.md"), "toml")[0]).expect("a manifest");
     assert_eq!(manifest.jobs.expect("jobs"), ["send-email", "send-sms"]);
     assert_eq!(
         manifest.retry,
@@ -47,14 +62,96 @@ fn the_manifest_shown_is_read_as_it_says() {
 }
 
 #[test]
+fn the_settings_shown_are_read() -> anyhow::Result<()> {
+    crate::settings::is_read(blocks(&page("docs/operators.md"), "toml")[0])
+}
+
+#[test]
+fn the_operators_page_lists_every_setting_with_its_default() -> anyhow::Result<()> {
+    let rows = crate::settings::defaults()?
+        .into_iter()
+        .map(|(name, default)| match default {
+            Some(default) => format!("| `{name}` | `{default}` |"),
+            None => format!("| `{name}` | – |"),
+        });
+    let operators = page("docs/operators.md");
+    let (_, table) = operators.split_once("| key | default |").expect("the table");
+    let listed = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let listed = listed.map(|line| line.splitn(4, '|').take(3).collect::<Vec<_>>().join("|") + "|");
+    assert_eq!(listed.collect::<Vec<_>>(), rows.collect::<Vec<_>>());
+    Ok(())
+}
+
+/// Every page of the documentation, by its path from the repository's root.
+fn pages() -> Vec<(PathBuf, String)> {
+    let chapters = std::fs::read_dir(root().join("docs")).expect("the chapters");
+    let chapters = chapters.map(|entry| Path::new("docs").join(entry.expect("a chapter").file_name()));
+    chapters
+        .chain(["README.md".into(), "CHANGELOG.md".into()])
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .map(|path| {
+            let text = page(&path);
+            (path, text)
+        })
+        .collect()
+}
+
+/// The name that code hosts and mdbook give the place of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase().replace(' ', "-");
+    kept.chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
+        .collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let pages = pages();
+    let anchors = |page: &Path| -> Vec<String> {
+        let found = pages
+            .iter()
+            .find(|(path, _)| path == page)
+            .map(|(_, text)| text.lines());
+        let headings = found.into_iter().flatten().filter(|line| line.starts_with('#'));
+        headings.map(|line| anchor(line.trim_start_matches('#'))).collect()
+    };
+    for (page, text) in &pages {
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.starts_with("https://")) {
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => page.clone(),
+                file => page.parent().expect("a folder").join(file),
+            };
+            assert!(root().join(&target).exists(), "{}: {link}", page.display());
+            let found = place.is_empty() || anchors(&target).iter().any(|anchor| anchor == place);
+            assert!(found, "{}: no heading for {link}", page.display());
+        }
+    }
+}
+
+#[test]
+fn the_book_has_every_page_and_leads_nowhere_else() {
+    let (pages, book) = (pages(), page("docs/SUMMARY.md"));
+    for (page, text) in pages.iter().filter(|(page, _)| page.starts_with("docs")) {
+        let name = page.file_name().expect("a name").to_str().expect("utf-8");
+        assert!(name == "SUMMARY.md" || book.contains(&format!("]({name})")), "{name}");
+        // The rendered book holds only its pages: what is outside would be a dead link there.
+        assert!(!text.contains("](../"), "{name} links out of the book");
+    }
+}
+
+#[test]
 fn the_protocol_lists_every_kind_of_failure() {
+    let protocol = page("docs/protocol.md");
     for kind in kiln::outcome::FailureKind::ALL {
-        assert!(PROTOCOL.contains(&format!("\n| `{kind}` |")), "{kind}");
+        assert!(protocol.contains(&format!("\n| `{kind}` |")), "{kind}");
     }
 }
 
 #[test]
 fn the_limits_page_lists_every_limit_with_its_default_and_its_ceiling() {
+    let limits = page("docs/limits.md");
     for spec in &LIMITS {
         let ceiling = match spec.scope {
             Scope::Plugin => spec.limit.show(spec.ceiling),
@@ -62,6 +159,6 @@ fn the_limits_page_lists_every_limit_with_its_default_and_its_ceiling() {
         };
         let default = spec.limit.show(spec.default);
         let row = format!("| `{}` | {default} | {ceiling} | {} |", spec.name, spec.about);
-        assert!(LIMITS_PAGE.contains(&row), "missing: {row}");
+        assert!(limits.contains(&row), "missing: {row}");
     }
 }

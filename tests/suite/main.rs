@@ -46,6 +46,7 @@ mod sandbox;
 mod secrets;
 mod servers;
 mod service;
+mod settings;
 mod support;
 mod topology;
 mod words;
