@@ -9,6 +9,7 @@ use std::fmt::{self, Write};
 use wasmtime::{FrameInfo, WasmBacktrace};
 
 use crate::config::{MAX_BACKTRACE_BYTES, MAX_BACKTRACE_FRAMES};
+use crate::text;
 
 /// Bytes of a mangled name that is demangled. Generic code comes to one or two thousand.
 const MAX_MANGLED_BYTES: usize = 4096;
@@ -109,8 +110,7 @@ struct Room {
 
 impl Write for Room {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
-            let c = if c.is_control() { '\u{fffd}' } else { c };
+        for c in text::line(text, self.max).chars() {
             if self.text.len() + c.len_utf8() > self.max {
                 return Err(fmt::Error);
             }
@@ -138,7 +138,7 @@ mod tests {
             ("_Z6handleRKSs", "_Z6handleRKSs"),
             ("$s", "$s"),
             ("main.handle", "main.handle"),
-            ("a\nb\u{1b}[2J", "a\u{fffd}b\u{fffd}[2J"),
+            ("a\nb\u{1b}[2J", "a\\nb\\u001b[2J"),
         ] {
             assert_eq!(demangled(name), shown);
         }

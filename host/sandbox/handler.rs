@@ -33,6 +33,7 @@ use crate::aside::aside;
 use crate::config::{Limits, Manifest, RetryPolicy};
 use crate::job::Job;
 use crate::outcome::Outcome;
+use crate::text;
 
 /// What job names resolve to. Holding one keeps its version of the plugin, whatever is loaded after it.
 pub struct Handler {
@@ -265,10 +266,12 @@ impl Handler {
         let facts = facts(&self.plugin, job.next_attempt(), deadline.limit(), cancel, &report);
         let outcome = verdict::host_panic(panic, &facts);
         if let Outcome::Failed { failure, .. } = &outcome {
-            let (id, name, plugin, digest) = (&job.id, &job.name, self.name(), self.short_digest());
+            let (id, name, queue) = (&*text::name(&job.id), &*text::name(&job.name), job.home());
+            let (plugin, digest) = (self.name(), self.short_digest());
             tracing::error!(
                 id,
                 name,
+                queue,
                 plugin,
                 digest,
                 why = failure.message,
