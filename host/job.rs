@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 pub(crate) use options::fraction;
-pub use options::{Backoff, Options, RetryWish};
+pub use options::{Backoff, Options, RetryWish, parse_duration};
 
 use crate::outcome::{Failure, FailureKind};
 use crate::text::{self, MAX_LINE_BYTES};

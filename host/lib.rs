@@ -11,8 +11,8 @@
 //! consumer.settle(delivery)    takes the delivery: it cannot be settled twice
 //! ```
 //!
-//! Dependencies run downwards only, each of these on none but those before it: [`text`], `file`, `aside`, `duration`, [`outcome`], [`job`],
-//! [`config`], [`retry`], then [`queue`] and [`sandbox`], which know nothing of each other, [`plugins`], [`worker`],
+//! Dependencies run downwards only, each of these on none but those before it: [`text`], `file`, `aside`, [`outcome`],
+//! [`job`], [`config`], [`retry`], then [`queue`] and [`sandbox`], which know nothing of each other, [`plugins`], [`worker`],
 //! [`service`], `bench`. [`project`], for the authors of handlers, depends on none of them. `cli` knows all. [`queue`] alone
 //! owns the redis crate, [`sandbox`] alone wasmtime, [`project`] alone wit-bindgen and wit-component, `cli` alone clap.
 //! `tests/suite/house.rs` holds all of this.
@@ -27,7 +27,6 @@ mod bench;
 #[doc(hidden)]
 pub mod cli;
 pub mod config;
-mod duration;
 mod file;
 pub mod job;
 pub mod outcome;

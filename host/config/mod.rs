@@ -24,8 +24,7 @@ pub use origin::Origin;
 pub use retry::RetryPolicy;
 pub use wishes::LimitWishes;
 
-pub use crate::duration::parse_duration;
-pub use crate::job::Backoff;
+pub use crate::job::{Backoff, parse_duration};
 
 /// Bytes of a used memory that are reset by writing instead of being given back to the system. It covers all of a small
 /// guest with the megabyte of stack that most compilers choose: to write all of that takes a third of the time that the

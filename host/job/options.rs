@@ -7,8 +7,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::duration::parse_duration;
-
 /// Most bytes of `metadata.kiln`. All that is known comes to a twentieth.
 const MAX_OPTIONS_BYTES: usize = 4 * 1024;
 
@@ -114,6 +112,17 @@ impl Wrong {
             BTreeMap::new()
         })
     }
+}
+
+/// Reads a duration as people write it: `100ms`, `30s`, `1h 30m`.
+///
+/// # Errors
+/// When the text is no duration, or a negative one.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a duration; write it like 100ms, 30s, 1h30m or 48h"))?;
+    Duration::try_from(span).map_err(|_| format!("{text:?} is negative"))
 }
 
 /// A share between 0 and 1.

@@ -13,18 +13,21 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("file", &[]),
+    ("aside", &[]),
     ("outcome", &[]),
     ("job", &["outcome"]),
     ("config", &["job"]),
     ("retry", &["job", "outcome", "config"]),
     ("queue", &["job", "outcome", "config"]),
-    ("sandbox", &["file", "job", "outcome", "config"]),
+    ("sandbox", &["file", "aside", "job", "outcome", "config"]),
     ("plugins", &["file", "job", "outcome", "config", "sandbox"]),
     (
         "worker",
-        &["job", "outcome", "config", "retry", "queue", "sandbox", "plugins"],
+        &[
+            "aside", "job", "outcome", "config", "retry", "queue", "sandbox", "plugins",
+        ],
     ),
-    ("service", &["config", "queue", "plugins", "worker"]),
+    ("service", &["job", "config", "queue", "plugins", "worker"]),
     ("bench", &["job", "queue", "sandbox", "worker"]),
     ("project", &[]),
     (
