@@ -35,6 +35,8 @@ pub enum RetryHint {
     ByPolicy,
     /// Not sooner than this from now.
     NotBefore(Duration),
+    /// The same, and the attempt does not count: the handler gave up because its host is shutting down.
+    NotBeforeUncounted(Duration),
     /// It cannot help.
     Never,
 }

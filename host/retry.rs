@@ -38,7 +38,10 @@ pub fn settle(policy: &RetryPolicy, mut job: Job, outcome: Outcome, at: Moment) 
         Outcome::Failed { failure, retry } => (failure, retry),
     };
     failure.attempt = job.next_attempt();
-    job.attempts = failure.attempt;
+    let counts = !matches!(retry, RetryHint::NotBeforeUncounted(_));
+    if counts {
+        job.attempts = failure.attempt;
+    }
     let (options, ignored) = Options::read(job.metadata.as_deref());
     if let Some(ignored) = ignored {
         failure.add(&ignored);
@@ -46,7 +49,7 @@ pub fn settle(policy: &RetryPolicy, mut job: Job, outcome: Outcome, at: Moment) 
     let policy = &policy.with(&options.retry);
     let started = at.now - SignedDuration::from_millis(i64::try_from(failure.duration_ms).unwrap_or(0));
     job.times.started_at = Some(started.to_string());
-    let last = job.attempts >= policy.attempts_of(&job);
+    let last = counts && job.attempts >= policy.attempts_of(&job);
     if last && job.max_attempts > policy.max_attempts {
         let (limit, asked) = (Limit::MaxAttempts, job.max_attempts);
         failure.add(&format!(
@@ -58,7 +61,7 @@ pub fn settle(policy: &RetryPolicy, mut job: Job, outcome: Outcome, at: Moment) 
         _ if last => None,
         RetryHint::Never => None,
         RetryHint::ByPolicy => Some(backoff(policy, job.attempts, at.luck)),
-        RetryHint::NotBefore(wait) => Some(wait.min(policy.max)),
+        RetryHint::NotBefore(wait) | RetryHint::NotBeforeUncounted(wait) => Some(wait.min(policy.max)),
     };
     match wait {
         Some(wait) => put_off(job, &failure, wait, at.now),

@@ -298,6 +298,7 @@ fn log_attempt(job: &Job, queue: &str, plugin: &Plugin, attempt: &Attempt) {
         }
         Outcome::Failed { failure, retry } => {
             let (kind, why, cpu_ms) = (failure.kind, failure.message.as_str(), failure.cpu_ms);
+            let counts = !matches!(retry, RetryHint::NotBeforeUncounted(_));
             let backtrace = failure.backtrace.as_deref().map(log_frames);
             let (stdout, stderr) = (
                 failure.stdout.as_deref().map(log_tail),
@@ -308,7 +309,7 @@ fn log_attempt(job: &Job, queue: &str, plugin: &Plugin, attempt: &Attempt) {
                     tracing::$level!(id, name, queue, plugin, %digest, %kind, attempt = number, duration_ms, cpu_ms, peak_memory_bytes, why, backtrace, stdout, stderr, $fate)
                 };
             }
-            if *retry == RetryHint::Never || number >= attempts {
+            if *retry == RetryHint::Never || (counts && number >= attempts) {
                 event!(warn, "job failed");
             } else {
                 event!(info, "attempt failed; the job will be retried");

@@ -136,7 +136,7 @@ fn fate(retry: RetryHint, policy: &RetryPolicy) -> String {
     match retry {
         RetryHint::Never => "a worker would put the job into the failed list".to_owned(),
         RetryHint::ByPolicy => "a worker would retry the job".to_owned(),
-        RetryHint::NotBefore(wait) => {
+        RetryHint::NotBefore(wait) | RetryHint::NotBeforeUncounted(wait) => {
             let wait = SignedDuration::try_from(wait.min(policy.max)).unwrap_or(SignedDuration::MAX);
             format!("a worker would retry the job after {wait:#}")
         }

@@ -63,4 +63,6 @@ pub struct Report {
     pub caused_by_job: bool,
     /// HTTP requests sent.
     pub http_requests: u32,
+    /// Whether the handler has heard that the host is shutting down.
+    pub heard_of_drain: bool,
 }

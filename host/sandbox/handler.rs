@@ -190,7 +190,7 @@ impl Handler {
         match AbortOnDropHandle::new(running).await {
             Ok(attempt) => attempt,
             Err(err) => match err.try_into_panic() {
-                Ok(panic) => self.panicked(&*panic, job, deadline, cancel),
+                Ok(panic) => self.panicked(&*panic, job, deadline),
                 // The threads are shut down.
                 Err(_) => Attempt::cancelled(),
             },
@@ -207,7 +207,7 @@ impl Handler {
         let running = AssertUnwindSafe(errand.run_anywhere(seat)).catch_unwind();
         running
             .await
-            .unwrap_or_else(|panic| self.panicked(&*panic, job, deadline, cancel))
+            .unwrap_or_else(|panic| self.panicked(&*panic, job, deadline))
     }
 
     /// All that an attempt needs; none if the host stops first.
@@ -258,12 +258,12 @@ impl Handler {
     }
 
     /// What becomes of an attempt in which the host itself fails.
-    fn panicked(&self, panic: &(dyn Any + Send), job: &Job, deadline: Deadline, cancel: &Cancel) -> Attempt {
+    fn panicked(&self, panic: &(dyn Any + Send), job: &Job, deadline: Deadline) -> Attempt {
         let report = Report {
             duration: deadline.elapsed(),
             ..Report::default()
         };
-        let facts = facts(&self.plugin, job.next_attempt(), deadline.limit(), cancel, &report);
+        let facts = facts(&self.plugin, job.next_attempt(), deadline.limit(), &report);
         let outcome = verdict::host_panic(panic, &facts);
         if let Outcome::Failed { failure, .. } = &outcome {
             let (id, name, queue) = (&*text::name(&job.id), &*text::name(&job.name), job.home());
@@ -350,7 +350,7 @@ impl Errand {
             }
             Err(err) => Err(err),
         };
-        let facts = facts(&self.plugin, self.job.attempt, deadline.limit(), cancel, &report);
+        let facts = facts(&self.plugin, self.job.attempt, deadline.limit(), &report);
         let result = returned.as_ref().ok().and_then(|answer| answer.as_ref().ok()?.as_ref());
         let result_bytes = result.map_or(0, String::len);
         let outcome = aside(result_bytes, || verdict::judge(returned, &facts));
@@ -388,12 +388,11 @@ impl Errand {
     }
 }
 
-fn facts<'a>(plugin: &'a Plugin, attempt: u32, limit: TimeLimit, cancel: &'a Cancel, report: &'a Report) -> Facts<'a> {
+fn facts<'a>(plugin: &'a Plugin, attempt: u32, limit: TimeLimit, report: &'a Report) -> Facts<'a> {
     Facts {
         plugin,
         attempt,
         limit,
-        cancel,
         report,
     }
 }

@@ -132,6 +132,7 @@ impl State {
             progress_percent: self.voice.percent,
             caused_by_job: false,
             http_requests: self.egress.sent(),
+            heard_of_drain: self.voice.heard_of_drain,
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use super::attempt::{Cancel, Report};
+use super::attempt::Report;
 use super::backtrace;
 use super::bindings::exports::kiln::job::handler::Failure as Answer;
 use super::deadline::{Interrupt, SetBy, TimeLimit};
@@ -34,8 +34,6 @@ pub(super) struct Facts<'a> {
     pub(super) attempt: u32,
     /// The time it had.
     pub(super) limit: TimeLimit,
-    /// What told whether the host was shutting down.
-    pub(super) cancel: &'a Cancel,
     pub(super) report: &'a Report,
 }
 
@@ -43,13 +41,17 @@ pub(super) struct Facts<'a> {
 pub(super) fn judge(returned: Returned, facts: &Facts<'_>) -> Outcome {
     match returned {
         Ok(Ok(result)) => completed(result, facts),
-        Ok(Err(Answer::Retry(_) | Answer::RetryAfter(_))) if facts.cancel.draining.is_cancelled() => Outcome::Cancelled,
+        Ok(Err(Answer::Retry(_))) if facts.report.heard_of_drain => Outcome::Cancelled,
         Ok(Err(Answer::Retry(message))) => facts.failed(FailureKind::Error, message, RetryHint::ByPolicy),
-        Ok(Err(Answer::RetryAfter((message, ms)))) => facts.failed(
-            FailureKind::Error,
-            message,
-            RetryHint::NotBefore(Duration::from_millis(ms)),
-        ),
+        Ok(Err(Answer::RetryAfter((message, ms)))) => {
+            let wait = Duration::from_millis(ms);
+            let retry = if facts.report.heard_of_drain {
+                RetryHint::NotBeforeUncounted(wait)
+            } else {
+                RetryHint::NotBefore(wait)
+            };
+            facts.failed(FailureKind::Error, message, retry)
+        }
         Ok(Err(Answer::Permanent(message))) => facts.failed(FailureKind::Rejected, message, RetryHint::Never),
         Err(err) => ended(&err, facts),
     }
@@ -272,7 +274,6 @@ mod tests {
             plugin: &plugin,
             attempt: 2,
             limit: TimeLimit::of(&job, &plugin.limits),
-            cancel: &Cancel::default(),
             report: &report,
         };
         let panic = std::panic::catch_unwind(|| panic!("index {} out of range", 7)).unwrap_err();
@@ -315,16 +316,11 @@ mod tests {
             let manifest = Manifest::parse(manifest).unwrap();
             let plugin = Plugin::new("h", String::new(), &manifest, &host).unwrap();
             let job = Job::decode(format!(r#"{{"name":"h"{job}}}"#).as_bytes()).unwrap();
-            let (limit, cancel, report) = (
-                TimeLimit::of(&job, &plugin.limits),
-                Cancel::default(),
-                Report::default(),
-            );
+            let (limit, report) = (TimeLimit::of(&job, &plugin.limits), Report::default());
             let facts = Facts {
                 plugin: &plugin,
                 attempt: 1,
                 limit,
-                cancel: &cancel,
                 report: &report,
             };
             (facts.too_late(), limit.is_short())

@@ -23,6 +23,8 @@ pub(super) struct Voice {
     log_bytes: u64,
     pub(super) reports: Count,
     pub(super) percent: Option<u8>,
+    /// It has asked whether the host is shutting down, and was told so.
+    pub(super) heard_of_drain: bool,
 }
 
 /// A job's id, name and queue, as they stand in every event: bounded, since each line repeats them, and in one piece, since
@@ -86,6 +88,7 @@ impl Voice {
             log_bytes: 0,
             reports,
             percent: None,
+            heard_of_drain: false,
         }
     }
 
@@ -151,7 +154,9 @@ impl context::Host for State {
     }
 
     fn is_cancelled(&mut self) -> bool {
-        self.cancel.draining.is_cancelled()
+        let draining = self.cancel.draining.is_cancelled();
+        self.voice.heard_of_drain |= draining;
+        draining
     }
 }
 

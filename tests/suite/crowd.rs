@@ -7,7 +7,7 @@ use anyhow::Context;
 use futures::future::join_all;
 use kiln::config::{EPOCH_TICK, Manifest};
 use kiln::job::{Job, null};
-use kiln::outcome::{FailureKind, Outcome};
+use kiln::outcome::{FailureKind, Outcome, RetryHint};
 use kiln::sandbox::{Attempt, Cancel};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -64,6 +64,24 @@ async fn a_retry_asked_for_while_draining_counts_nothing() -> anyhow::Result<()>
     assert!(matches!(attempt.outcome, Outcome::Cancelled), "{:?}", attempt.outcome);
     let attempt = handler.run(&job, "default", &cancel).await;
     assert_eq!(attempt.report.duration, Duration::ZERO, "nothing starts while draining");
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_a_handler_that_heard_of_the_drain_is_not_counted_and_every_wait_is_kept() -> anyhow::Result<()> {
+    let host = TestHost::new()?;
+    let cancel = Cancel::default();
+    cancel.draining.cancel();
+    let while_draining = async |name: &str| {
+        let handler = host.load(name)?;
+        let turn = handler.try_turn().expect("no limit");
+        let attempt = handler.attempt(turn, &job_of(name, null()), "default", &cancel).await;
+        anyhow::Ok(failed(attempt)?.1)
+    };
+    let wait = Duration::from_millis(1_500);
+    assert_eq!(while_draining("retry").await?, RetryHint::ByPolicy);
+    assert_eq!(while_draining("retry_after").await?, RetryHint::NotBefore(wait));
+    assert_eq!(while_draining("heed_after").await?, RetryHint::NotBeforeUncounted(wait));
     Ok(())
 }
 
