@@ -11,10 +11,11 @@
 //! consumer.settle(delivery)    takes the delivery: it cannot be settled twice
 //! ```
 //!
-//! Dependencies run downwards only, each of these on none but those before it: [`text`], `file`, `aside`, [`outcome`],
-//! [`job`], [`config`], [`retry`], then [`queue`] and [`sandbox`], which know nothing of each other, [`plugins`], [`worker`],
-//! [`service`], `bench`. [`project`], for the authors of handlers, depends on none of them. `cli` knows all. [`queue`] alone
-//! owns the redis crate, [`sandbox`] alone wasmtime, [`project`] alone wit-bindgen and wit-component, `cli` alone clap.
+//! Dependencies run downwards only, each of these on none but those before it: [`text`], `file`, `aside`, [`stop`],
+//! [`outcome`], [`job`], [`config`], [`retry`], then [`queue`] and [`sandbox`], which know nothing of each other,
+//! [`plugins`], [`worker`], [`service`], `bench`. [`project`], for the authors of handlers, depends on none of them. `cli`
+//! knows all. [`queue`] alone owns the redis crate, [`sandbox`] alone wasmtime, [`project`] alone wit-bindgen and
+//! wit-component, `cli` alone clap.
 //! `tests/suite/house.rs` holds all of this.
 
 #![cfg_attr(
@@ -36,5 +37,6 @@ pub mod queue;
 pub mod retry;
 pub mod sandbox;
 pub mod service;
+pub mod stop;
 pub mod text;
 pub mod worker;

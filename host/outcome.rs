@@ -195,8 +195,8 @@ pub enum Settlement {
     Retry {
         /// The job's JSON, the attempt counted.
         job: String,
-        /// Due at this time, in milliseconds since the Unix epoch.
-        due_ms: i64,
+        /// Due that long after the settlement, by the store's clock.
+        wait: Duration,
     },
     /// The job is over: its entry goes to the failed list.
     Fail {

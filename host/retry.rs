@@ -105,11 +105,9 @@ pub fn settle_lost(mut job: Job, at: Moment) -> Settlement {
 #[must_use]
 pub fn wait(mut job: Job, until: Timestamp, now: Timestamp) -> Settlement {
     job.times.updated_at = Some(now.to_string());
-    // Scores are in milliseconds, and this one must not be early again.
-    let part = until.subsec_nanosecond() % 1_000_000 > 0;
     Settlement::Retry {
         job: job.encode(),
-        due_ms: until.as_millisecond() + i64::from(part),
+        wait: Duration::try_from(until.duration_since(now)).unwrap_or_default(),
     }
 }
 
@@ -129,7 +127,7 @@ fn put_off(mut job: Job, failure: &Failure, wait: Duration, now: Timestamp) -> S
     job.put_off(failure.to_string(), now, due);
     Settlement::Retry {
         job: job.encode(),
-        due_ms: due.as_millisecond(),
+        wait,
     }
 }
 
@@ -172,9 +170,9 @@ mod tests {
         }
     }
 
-    fn due_ms(settlement: &Settlement) -> Option<i64> {
-        if let Settlement::Retry { due_ms, .. } = settlement {
-            Some(*due_ms)
+    fn wait_ms(settlement: &Settlement) -> Option<u128> {
+        if let Settlement::Retry { wait, .. } = settlement {
+            Some(wait.as_millis())
         } else {
             None
         }
@@ -183,12 +181,12 @@ mod tests {
     #[test]
     fn a_failed_attempt_is_counted_and_comes_back_by_policy() {
         let outcome = failed(FailureKind::Error, RetryHint::ByPolicy);
-        let Settlement::Retry { job, due_ms } = settle(&RetryPolicy::default(), job(), outcome, MIDDLE) else {
+        let Settlement::Retry { job, wait } = settle(&RetryPolicy::default(), job(), outcome, MIDDLE) else {
             panic!("it has an attempt left");
         };
         let job = Job::decode(job.as_bytes()).expect("a job");
         assert_eq!(
-            (job.attempts, job.error.as_deref(), due_ms),
+            (job.attempts, job.error.as_deref(), wait.as_millis()),
             (1, Some("error: no"), 30_000)
         );
     }
@@ -219,11 +217,11 @@ mod tests {
                 failed(FailureKind::Trap, RetryHint::ByPolicy),
                 MIDDLE,
             );
-            let Settlement::Retry { job, due_ms } = settlement else {
+            let Settlement::Retry { job, wait } = settlement else {
                 panic!("it has attempts left");
             };
             let error = Job::decode(job.as_bytes()).expect("a job").error.expect("an error");
-            (due_ms, error)
+            (wait.as_millis(), error)
         };
         let trap = || "trap: no".to_owned();
         assert_eq!(wait_ms(r#"{"a":1}"#), (30_000, trap()), "the plugin's");
@@ -360,10 +358,10 @@ mod tests {
         let (made, soon) = ("2026-11-22T17:59:55.9999Z", "2026-11-22T18:00:00.9999Z");
         let early = job(made, made, soon);
         let until = early.is_early(|| now).expect("three quarters of a second are left");
-        let Settlement::Retry { job: json, due_ms } = wait(early, until, now) else {
+        let Settlement::Retry { job: json, wait } = wait(early, until, now) else {
             panic!("it does not wait");
         };
-        assert_eq!(due_ms, until.as_millisecond() + 1);
+        assert_eq!(wait, Duration::from_micros(749_900));
         let put_back = Job::decode(json.as_bytes()).expect("a job");
         assert_eq!(
             (
@@ -410,8 +408,24 @@ mod tests {
         };
         for (asked_s, given_ms) in [(45, 45_000), (600, 60_000)] {
             let outcome = failed(FailureKind::Error, RetryHint::NotBefore(Duration::from_secs(asked_s)));
-            assert_eq!(due_ms(&settle(&policy, job(), outcome, MIDDLE)), Some(given_ms));
+            assert_eq!(wait_ms(&settle(&policy, job(), outcome, MIDDLE)), Some(given_ms));
         }
+    }
+
+    #[test]
+    fn a_handler_that_heard_of_the_drain_waits_as_long_as_it_says_and_nothing_is_counted() {
+        let mut last = job();
+        last.attempts = 1;
+        let outcome = failed(
+            FailureKind::Error,
+            RetryHint::NotBeforeUncounted(Duration::from_secs(30)),
+        );
+        let Settlement::Retry { job, wait } = settle(&RetryPolicy::default(), last, outcome, MIDDLE) else {
+            panic!("nothing is counted")
+        };
+        let job = Job::decode(job.as_bytes()).expect("a job");
+        assert_eq!((job.attempts, wait.as_secs()), (1, 30));
+        assert_eq!(job.times.available_at.as_deref(), Some("1970-01-01T00:00:30Z"));
     }
 
     #[test]
@@ -436,11 +450,11 @@ mod tests {
     #[test]
     fn a_held_job_waits_a_while_and_nothing_is_counted() {
         let why = Failure::new(FailureKind::UnknownJob, "nobody");
-        let Settlement::Retry { job, due_ms } = hold(job(), &why, Duration::from_secs(10), MIDDLE) else {
+        let Settlement::Retry { job, wait } = hold(job(), &why, Duration::from_secs(10), MIDDLE) else {
             panic!("not put off")
         };
         let job = Job::decode(job.as_bytes()).expect("a job");
-        assert_eq!((job.attempts, job.lost, due_ms), (0, 0, 10_000));
+        assert_eq!((job.attempts, job.lost, wait.as_millis()), (0, 0, 10_000));
         assert_eq!(job.error.as_deref(), Some("unknown-job: nobody"));
     }
 

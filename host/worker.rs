@@ -86,7 +86,7 @@ impl Worker {
                 }
                 settlement
             }
-            Err(err) => aside(bytes, || malformed(&delivery, &err)),
+            Err(err) => aside(bytes, || malformed(&delivery, &err, self.consumer.now())),
         };
         match settlement {
             Settlement::Requeue => drop(delivery),
@@ -101,19 +101,19 @@ impl Worker {
             Ok(job) => {
                 let (id, name) = (text::name(&job.id).into_owned(), text::name(&job.name).into_owned());
                 let lost = job.lost.saturating_add(1);
-                let settlement = aside(bytes, || retry::settle_lost(job, moment()));
+                let settlement = aside(bytes, || retry::settle_lost(job, self.moment()));
                 let fails = matches!(settlement, Settlement::Fail { .. });
                 tracing::warn!(id, name, queue = %delivery.queue(), lost, fails, "job lost its host");
                 settlement
             }
-            Err(err) => aside(bytes, || malformed(&delivery, &err)),
+            Err(err) => aside(bytes, || malformed(&delivery, &err, self.consumer.now())),
         };
         self.consumer.settle(delivery, settlement).await;
     }
 
     async fn attempt(&self, job: Job, delivery: &Delivery, times: Option<&mut JobTimes>) -> Settlement {
-        if let Some(until) = job.is_early(Timestamp::now) {
-            return retry::wait(job, until, Timestamp::now());
+        if let Some(until) = job.is_early(|| self.consumer.now()) {
+            return retry::wait(job, until, self.consumer.now());
         }
         let cancel = Cancel {
             draining: Arc::clone(&self.draining),
@@ -123,7 +123,7 @@ impl Worker {
         let (plugin, turn) = loop {
             let plugin = match self.plugins.resolve(&job.name) {
                 Resolved::Plugin(plugin) => plugin,
-                Resolved::Unloadable(why) => return unloadable(job, queue, &why),
+                Resolved::Unloadable(why) => return unloadable(job, queue, &why, self.moment()),
                 Resolved::Later(why) => return self.put_off(job, queue, &why),
                 Resolved::Unknown => return self.unhandled(job, queue),
             };
@@ -146,13 +146,13 @@ impl Worker {
         self.plugins.note(&plugin, &attempt);
         let bytes = job.given_bytes();
         aside(bytes, || {
-            retry::settle(plugin.handler.retry(), job, attempt.outcome, moment())
+            retry::settle(plugin.handler.retry(), job, attempt.outcome, self.moment())
         })
     }
 
     /// Waits until the plugin may run once more. Meanwhile the store knows that the job has not started.
     async fn turn(&self, handler: &Handler, delivery: &Delivery, cancel: &Cancel) -> Start {
-        if cancel.draining.is_cancelled() {
+        if cancel.draining.is_cancelled() || cancel.stop.is_cancelled() {
             return Start::Never;
         }
         if let Some(turn) = handler.try_turn() {
@@ -178,7 +178,7 @@ impl Worker {
         match self.unknown {
             Unknown::Fail => {
                 tracing::warn!(id, name, queue, "no plugin handles this job; it fails");
-                retry::give_up(job, &failure, Timestamp::now())
+                retry::give_up(job, &failure, self.consumer.now())
             }
             Unknown::Hold(wait) => {
                 if self.told.is_news(name) {
@@ -189,7 +189,7 @@ impl Worker {
                         "no plugin handles this job; it is held, as others of its name are"
                     );
                 }
-                retry::hold(job, &failure, wait, moment())
+                retry::hold(job, &failure, wait, self.moment())
             }
         }
     }
@@ -201,7 +201,14 @@ impl Worker {
             tracing::warn!(id, name, queue, why, "job is held, as others of its name are");
         }
         let failure = Failure::new(FailureKind::Unloadable, why);
-        retry::hold(job, &failure, HOLD_DEFAULT, moment())
+        retry::hold(job, &failure, HOLD_DEFAULT, self.moment())
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            now: self.consumer.now(),
+            luck: fastrand::f64(),
+        }
     }
 
     async fn unpark(&self, delivery: &Delivery) -> bool {
@@ -245,33 +252,21 @@ impl Told {
 }
 
 /// The fate of a job whose plugin is there and does not load. It counts as an attempt, or it would go round for ever.
-fn unloadable(job: Job, queue: &str, why: &str) -> Settlement {
+fn unloadable(job: Job, queue: &str, why: &str, at: Moment) -> Settlement {
     let (id, name) = (&*text::name(&job.id), &*text::name(&job.name));
     tracing::warn!(id, name, queue, why, "job cannot run");
     let failure = Failure::new(FailureKind::Unloadable, why);
     let retry = RetryHint::ByPolicy;
-    retry::settle(
-        &RetryPolicy::default(),
-        job,
-        Outcome::Failed { failure, retry },
-        moment(),
-    )
+    retry::settle(&RetryPolicy::default(), job, Outcome::Failed { failure, retry }, at)
 }
 
 /// The fate of bytes that are no job: a failed entry that holds them.
 #[must_use]
-pub fn malformed(delivery: &Delivery, err: &DecodeError) -> Settlement {
+pub fn malformed(delivery: &Delivery, err: &DecodeError, now: Timestamp) -> Settlement {
     let queue = delivery.queue().as_str();
     tracing::warn!(queue, %err, "malformed job");
     Settlement::Fail {
-        entry: wrap_malformed(delivery.bytes(), queue, err, Timestamp::now()),
-    }
-}
-
-fn moment() -> Moment {
-    Moment {
-        now: Timestamp::now(),
-        luck: fastrand::f64(),
+        entry: wrap_malformed(delivery.bytes(), queue, err, now),
     }
 }
 

@@ -148,7 +148,9 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
         let metadata: std::collections::BTreeMap<_, _> = args.meta.into_iter().collect();
         job.metadata = Some(serde_json::value::to_raw_value(&metadata)?);
     }
-    let now = Timestamp::now();
+    let store = store_args.open().await?;
+    // By the store's clock, which decides when it is due.
+    let now = store.now().await?;
     let due = args
         .delay
         .map(|delay| now.saturating_add(delay).unwrap_or(Timestamp::MAX))
@@ -157,7 +159,6 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
         job.delay_until(now, due);
     }
     let due_ms = due.map(Timestamp::as_millisecond);
-    let store = store_args.open().await?;
     let push = Push {
         queue: args.queue,
         job: job.encode(),
@@ -191,6 +192,7 @@ impl Batch {
     pub(super) async fn push(self, store: &Store, queue: &QueueName) -> anyhow::Result<u64> {
         let Self { name, reader, bar } = self;
         let mut reader = BufReader::with_capacity(1024 * 1024, bar.wrap_read(reader));
+        let ahead = store.now().await?.duration_since(Timestamp::now());
         let (mut pushed, mut number, mut line) = (0, 0_u64, Vec::new());
         let (mut batch, mut batch_bytes) = (Vec::with_capacity(BATCH_JOBS), 0);
         loop {
@@ -216,7 +218,7 @@ impl Batch {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            match batch_line(&line, queue) {
+            match batch_line(&line, queue, Timestamp::now() + ahead) {
                 Ok(push) => {
                     batch_bytes += push.job.len();
                     batch.push(push);
@@ -237,12 +239,12 @@ impl Batch {
     }
 }
 
-/// Reads one line of a batch: what it does not say is filled in, what it says is kept.
-fn batch_line(line: &[u8], queue: &QueueName) -> Result<Push, String> {
+/// Reads one line of a batch: what it does not say is filled in, what it says is kept. A delay counts from `now`, which is
+/// by the store's clock.
+fn batch_line(line: &[u8], queue: &QueueName, now: Timestamp) -> Result<Push, String> {
     let mut job = Job::decode(line.trim_ascii()).map_err(|err| err.to_string())?;
     let queue = job.queue.as_deref().map_or_else(|| Ok(queue.clone()), QueueName::new)?;
     job.queue.get_or_insert_with(|| queue.to_string());
-    let now = Timestamp::now();
     job.times.created_at.get_or_insert_with(|| now.to_string());
     job.times.updated_at.get_or_insert_with(|| now.to_string());
     let due = job.available_at().unwrap_or_else(|| {

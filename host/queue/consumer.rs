@@ -5,16 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
+use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::lease::{Lease, Moment};
+use super::clock::Clock;
+use super::lease::Lease;
 use super::outage::Outage;
 use super::settler::{MAX_UNSETTLED, MAX_UNSETTLED_KIB, Settled, room_kib, settle_in_batches};
 use super::table::Table;
-use super::{Claim, Delivery, MAX_BATCH, QueueError, QueueName, Store};
+use super::{Claim, Delivery, MAX_BATCH, QueueError, QueueName, Renewed, Store};
 use crate::outcome::Settlement;
+use crate::stop::Moment;
 use crate::text;
 
 /// Longest time between two looks at the clock that leases end by: the timers of a process stop while its machine
@@ -44,6 +47,7 @@ pub(super) struct Shared {
     pub(super) tables: Vec<Table>,
     length: Duration,
     pub(super) outage: Outage,
+    clock: Clock,
 }
 
 /// What a heartbeat found.
@@ -70,6 +74,7 @@ impl Consumer {
             tables: queues.iter().map(table).collect(),
             length: lease,
             outage: Outage::default(),
+            clock: Clock::default(),
         });
         let settler = |table| {
             let (settlements, receiver) = mpsc::channel(MAX_UNSETTLED);
@@ -101,6 +106,12 @@ impl Consumer {
     #[must_use]
     pub fn queues(&self) -> &[QueueName] {
         &self.queues
+    }
+
+    /// The time by the store's clock, as near as heartbeats tell it: what is written into jobs.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     /// Time between heartbeats: two may fail before the lease ends.
@@ -135,13 +146,14 @@ impl Consumer {
         Ok(taking.heard(tag, taken.jobs, &stop))
     }
 
-    /// Takes over what dead hosts held, some at a time. What had not started is ready again; each delivery is what may
+    /// Takes over what dead hosts held, some at a time: at once, or, if this host's own lease is young, once somebody has
+    /// found them dead for a while. What had not started is ready again; each delivery is what may
     /// have, and is now this host's to settle.
     ///
     /// # Errors
     /// When the store fails before anything could be taken over.
     pub async fn adopt(&self, queue: &QueueName) -> Result<Vec<Delivery>, QueueError> {
-        let Some((_, table)) = self.table(queue).filter(|(_, table)| table.lease.may_reap()) else {
+        let Some((_, table)) = self.table(queue) else {
             return Ok(Vec::new());
         };
         let hosts = self.shared.store.counts(queue).await?.hosts;
@@ -149,8 +161,8 @@ impl Consumer {
         for (dead, _) in dead.filter(|(host, _)| **host != self.shared.host) {
             let taking = table.take(&self.shared).await?;
             let tag = self.next_tag.fetch_add(MAX_BATCH as u64, Ordering::Relaxed);
-            let (stop, claim) = (table.lease.running(), self.shared.claim(queue));
-            let Some(taken) = self.shared.store.adopt(&claim, dead, tag).await? else {
+            let (stop, claim, patience) = (table.lease.running(), self.shared.claim(queue), table.lease.patience());
+            let Some(taken) = self.shared.store.adopt(&claim, dead, tag, patience).await? else {
                 taking.nothing();
                 return Ok(Vec::new());
             };
@@ -322,9 +334,10 @@ impl Shared {
     /// Puts one lease off. False: it had run out.
     pub(super) async fn renew(&self, lease: &Lease) -> Result<bool, QueueError> {
         let patience = self.length.max(Duration::from_secs(1)) / 4;
-        let (asked, claim) = (Moment::now(), self.claim(&lease.queue));
+        let (asked, asked_at, claim) = (Moment::now(), Timestamp::now(), self.claim(&lease.queue));
         let renewed = tokio::time::timeout(patience, self.store.renew(&claim)).await;
-        let kept = renewed.unwrap_or(Err(QueueError::Slow { patience }))?;
+        let Renewed { kept, at } = renewed.unwrap_or(Err(QueueError::Slow { patience }))?;
+        self.clock.heard(at, asked_at, Timestamp::now());
         if !kept && lease.ran_out() {
             tracing::error!(queue = %lease.queue, "the lease had run out: others may have taken over what ran here; stopped it");
         }

@@ -87,6 +87,11 @@ impl Keys {
         format!("{}:hosts:{host}", self.prefix)
     }
 
+    /// STRING: when a host found that the lease of another had run out, in ms, and took nothing over yet.
+    pub(super) fn found_dead(&self, queue: &str, host: &str) -> String {
+        self.beside(queue, &format!("founddead:{host}"))
+    }
+
     /// STRING: asks every host to serve with a plugin again that it has set aside.
     pub(super) fn release(&self, plugin: &str) -> String {
         format!("{}:release:{plugin}", self.prefix)
@@ -137,6 +142,7 @@ impl Keys {
                 .or_else(|| Some(queue.rsplit_once(":inflight:")?.0))
                 .or_else(|| Some(queue.rsplit_once(":parked:")?.0))
                 .or_else(|| Some(queue.rsplit_once(":lasttag:")?.0))
+                .or_else(|| Some(queue.rsplit_once(":founddead:")?.0))
                 .unwrap_or(queue),
         )
     }
@@ -180,6 +186,7 @@ mod tests {
                 keys.in_flight("a:b", "h"),
                 keys.parked("a:b", "h"),
                 keys.last_tag("a:b", "h"),
+                keys.found_dead("a:b", "h"),
                 keys.leases("a:b"),
             ] {
                 assert_eq!(keys.queue_of(&key), Some("a:b"), "{key}");

@@ -5,17 +5,17 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
 use tokio_util::sync::CancellationToken;
 
 use super::QueueName;
+use crate::stop::{Moment, Stop};
 
 /// How long a host may be silent before others take over what it holds. Recovery after a crash takes this long and no
 /// more; much less, and a pause of a busy machine would pass for a crash.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(10);
 
-/// How long a host waits before it takes anything over: at most half a lease, and long enough for any host that can to
-/// be back.
+/// How long a host must have been in touch, or another be known to be dead, before anything is taken over: at most half a
+/// lease, and long enough for any host that can to be back.
 const REAP_AFTER: Duration = Duration::from_secs(5);
 
 /// A claim on what this host holds of one queue.
@@ -34,24 +34,7 @@ struct State {
     since: Option<Moment>,
     ends: Moment,
     /// Ends what runs under the lease as it is now.
-    running: Arc<CancellationToken>,
-}
-
-/// A time of the machine's own clock, which goes on while the machine sleeps and is never set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(Duration);
-
-impl Moment {
-    pub(super) fn now() -> Self {
-        #[cfg(target_os = "linux")]
-        let time = clock_gettime(ClockId::Boottime);
-        #[cfg(not(target_os = "linux"))]
-        let time = clock_gettime(ClockId::Monotonic);
-        Self(Duration::new(
-            u64::try_from(time.tv_sec).unwrap_or(0),
-            u32::try_from(time.tv_nsec).unwrap_or(0),
-        ))
-    }
+    running: Arc<Stop>,
 }
 
 impl Lease {
@@ -59,7 +42,7 @@ impl Lease {
         let state = State {
             since: None,
             ends: Moment(Duration::ZERO),
-            running: Arc::new(every.child_token()),
+            running: Arc::new(Stop::within(&every)),
         };
         Self {
             queue,
@@ -70,7 +53,7 @@ impl Lease {
     }
 
     /// Cancelled when what was fetched now must stop.
-    pub(super) fn running(&self) -> Arc<CancellationToken> {
+    pub(super) fn running(&self) -> Arc<Stop> {
         Arc::clone(&self.state().running)
     }
 
@@ -79,6 +62,7 @@ impl Lease {
         let mut state = self.state();
         state.ends = state.ends.max(Moment(asked.0 + self.length));
         state.since.get_or_insert(asked);
+        state.running.put_off(self.stops(&state));
     }
 
     /// Redis says that it had run out: stops what runs under it. Whether anything did.
@@ -92,8 +76,7 @@ impl Lease {
         if state.since.is_none() {
             return Ok(self.length);
         }
-        let stops = state.ends.0.saturating_sub(self.margin());
-        match stops.checked_sub(Moment::now().0) {
+        match self.stops(&state).checked_sub(Moment::now().0) {
             Some(left) if !left.is_zero() => Ok(left),
             _ => {
                 self.stop(&mut state);
@@ -102,22 +85,26 @@ impl Lease {
         }
     }
 
-    /// Whether this host may take over what others held. One that has just been out of touch may not: the store was,
-    /// very likely, and the others need a moment to come back as well.
-    pub(super) fn may_reap(&self) -> bool {
-        let since = self.state().since;
-        since.is_some_and(|since| Moment::now().0.saturating_sub(since.0) >= REAP_AFTER.min(self.length / 2))
+    /// For how long a host must be known to be dead before this one takes over what it held. None for a host that has been
+    /// in touch for a while. One that has just joined, or has just been out of touch, cannot tell whether the store was away:
+    /// then the others need a moment to come back as well.
+    pub(super) fn patience(&self) -> Duration {
+        let (since, patience) = (self.state().since, REAP_AFTER.min(self.length / 2));
+        match since {
+            Some(since) if Moment::now().0.saturating_sub(since.0) >= patience => Duration::ZERO,
+            _ => patience,
+        }
     }
 
-    /// Time for interrupted guests to stop before the lease ends.
-    fn margin(&self) -> Duration {
-        self.length / 10
+    /// When what runs under it has to stop: interrupted guests have the last tenth to do so.
+    fn stops(&self, state: &State) -> Duration {
+        state.ends.0.saturating_sub(self.length / 10)
     }
 
     fn stop(&self, state: &mut State) -> bool {
         let ran = state.since.take().is_some();
         state.running.cancel();
-        state.running = Arc::new(self.every.child_token());
+        state.running = Arc::new(Stop::within(&self.every));
         ran
     }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::bell::SILENCE;
-use super::{Claim, Counts, HostState, MAX_BATCH, MAX_BATCH_BYTES, Push, QueueName, StoreSettings, Taken};
+use super::{Claim, Counts, HostState, MAX_BATCH, MAX_BATCH_BYTES, Push, QueueName, Renewed, StoreSettings, Taken};
 use crate::outcome::Settlement;
 
 /// Results kept; the oldest goes first. Redis lets them expire instead.
@@ -47,6 +47,8 @@ struct Queue {
     in_flight: HashMap<String, BTreeMap<u64, Vec<u8>>>,
     parked: HashMap<String, BTreeSet<u64>>,
     leases: HashMap<String, Instant>,
+    /// When a host found that the lease of another had run out, and took nothing over yet.
+    found_dead: HashMap<String, Instant>,
 }
 
 impl MemoryStore {
@@ -145,7 +147,10 @@ impl MemoryStore {
             match settlement {
                 Settlement::Ack { result } if self.keep_results => state.keep(result.clone()),
                 Settlement::Ack { .. } => {}
-                Settlement::Retry { job, due_ms } => state.add(claim.queue, Some(*due_ms), job.clone().into_bytes()),
+                Settlement::Retry { job, wait } => {
+                    let due = Timestamp::now().saturating_add(*wait).unwrap_or(Timestamp::MAX);
+                    state.add(claim.queue, Some(due.as_millisecond()), job.clone().into_bytes());
+                }
                 Settlement::Fail { entry } => state.failed.push_back(entry.clone().into_bytes()),
                 Settlement::Requeue => {
                     let queue = state.queue(claim.queue);
@@ -188,14 +193,17 @@ impl MemoryStore {
         moved
     }
 
-    pub(super) fn renew(&self, claim: &Claim<'_>) -> bool {
+    pub(super) fn renew(&self, claim: &Claim<'_>) -> Renewed {
         let now = Instant::now();
         let old = self
             .state()
             .queue(claim.queue)
             .leases
             .insert(claim.host.to_owned(), now + claim.lease);
-        old.is_some_and(|ends| ends > now)
+        Renewed {
+            kept: old.is_some_and(|ends| ends > now),
+            at: Timestamp::now(),
+        }
     }
 
     pub(super) fn leave(&self, claim: &Claim<'_>) {
@@ -206,13 +214,20 @@ impl MemoryStore {
         }
     }
 
-    pub(super) fn adopt(&self, claim: &Claim<'_>, dead: &str, tag: u64, count: usize) -> Option<Taken> {
+    pub(super) fn adopt(
+        &self,
+        claim: &Claim<'_>,
+        dead: &str,
+        tag: u64,
+        count: usize,
+        patience: Duration,
+    ) -> Option<Taken> {
         let mut state = self.state();
         let queue = state.queue(claim.queue);
         if !queue.lives(claim.host) {
             return None;
         }
-        if queue.lives(dead) {
+        if queue.lives(dead) || !queue.is_dead_for(dead, patience) {
             return Some(Taken::default());
         }
         let held = queue.in_flight.entry(dead.to_owned()).or_default();
@@ -232,6 +247,7 @@ impl MemoryStore {
             queue.in_flight.remove(dead);
             queue.parked.remove(dead);
             queue.leases.remove(dead);
+            queue.found_dead.remove(dead);
         }
         queue.hold(claim, tag, &taken.jobs);
         self.ready.notify_waiters();
@@ -366,6 +382,20 @@ impl State {
 impl Queue {
     fn lives(&self, host: &str) -> bool {
         self.leases.get(host).is_some_and(|ends| *ends > Instant::now())
+    }
+
+    /// Whether somebody found so long ago that the lease of this host, as it is now, had run out. Takes note if nobody did.
+    fn is_dead_for(&mut self, host: &str, patience: Duration) -> bool {
+        if patience.is_zero() {
+            return true;
+        }
+        let now = Instant::now();
+        let ended = self.leases.get(host).copied();
+        let found = self.found_dead.entry(host.to_owned()).or_insert(now);
+        if ended.is_some_and(|ended| *found < ended) {
+            *found = now;
+        }
+        now.duration_since(*found) >= patience
     }
 
     fn holds(&self, host: &str, tag: u64) -> bool {

@@ -42,7 +42,7 @@
 //! | retry: in flight → delayed | `settle` | refused | `ours` (under a good lease), `push_delayed`, `settle`. A crash in between leaves the job in both: it runs twice |
 //! | fail: in flight → failed | `settle` | refused | `ours`, `RPUSH`, `settle`. As for retry |
 //! | promote: delayed → ready | `promote` | moves what else is due | `claim_due` puts the job off by ten seconds, `RPUSH`, `drop_claimed`. A crash before the push delays it by those, one after it runs it twice |
-//! | adopt: in flight → in flight of another host, parked → ready | `adopt`, once the lease has run out | as for fetch | the same |
+//! | adopt: in flight → in flight of another host, parked → ready | `adopt`, once the lease has run out and the others had time to come back | as for fetch | the same |
 //! | give back: in flight → the front of ready | `settle` | refused | the same |
 //! | heartbeat, leave | `renew`, `leave` | nothing more happens | the same |
 //! | revive: failed → ready | `revive` | refused: the entry is gone | `LPOS`, `RPUSH`, `LREM`. A crash in between leaves it in both |
@@ -60,8 +60,17 @@
 //! its guests a tenth of the lease before the end, by a clock that was read before Redis was asked; so two hosts run one
 //! job at once only if one of them was stopped itself (`SIGSTOP`, a suspended machine), or if Redis' clock was set forward
 //! or that of a new master is ahead. When such a host comes back its
-//! first heartbeat or fetch tells it, and what it then settles is refused. A host whose own lease had run out waits before
-//! it adopts anything: very likely the store was away, and the others are about to come back.
+//! first heartbeat or fetch tells it, and what it then settles is refused. Before a job starts, and at every tick of its
+//! guest, the clock itself is looked at: after such a pause no timer has fired yet.
+//!
+//! That a lease has run out does not tell a host that died from one that is about to come back because the store was away,
+//! and so did its own. So a host takes over at once only if its own lease has been good for five seconds, or half a lease.
+//! One that is younger, or whose lease had run out, takes note in the store that it found the other dead, and takes over once
+//! anybody's note is that old: hosts that keep crashing recover what they hold all the same. A note counts only while the
+//! lease that it is about has not been put off since.
+//!
+//! A job that waits falls due by the store's clock: a settlement says how long it waits, and the store adds the time. What
+//! the job's JSON says of it (`available_at`, `failed_at`) is the host's own time, corrected by what its heartbeats measure.
 //!
 //! `tests/suite/model.rs` tries every order of these steps, crashes and lost answers included.
 //!
@@ -81,6 +90,7 @@ macro_rules! either {
 mod address;
 mod bare;
 mod bell;
+mod clock;
 mod consumer;
 mod dialer;
 mod error;
@@ -100,11 +110,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::job::{DecodeError, Job};
 use crate::outcome::Settlement;
+use crate::stop::Stop;
 use crate::text::is_hidden;
-
-use tokio_util::sync::CancellationToken;
 
 pub(crate) use address::without_password;
 pub use address::{ConnectionSettings, URL_FORMS};
@@ -144,6 +155,7 @@ impl QueueName {
             || name.contains(":inflight:")
             || name.contains(":parked:")
             || name.contains(":lasttag:")
+            || name.contains(":founddead:")
         {
             return wrong("contains what marks a key of another queue");
         }
@@ -173,7 +185,7 @@ pub struct Delivery {
     bytes: Vec<u8>,
     held: Arc<table::Held>,
     settled: bool,
-    stop: Arc<CancellationToken>,
+    stop: Arc<Stop>,
     told: Told,
 }
 
@@ -206,7 +218,7 @@ impl Delivery {
 
     /// Cancelled when this host must not run the job any longer: it is told to stop, or its lease is about to end.
     #[must_use]
-    pub fn stop(&self) -> Arc<CancellationToken> {
+    pub fn stop(&self) -> Arc<Stop> {
         Arc::clone(&self.stop)
     }
 
@@ -246,6 +258,15 @@ struct Taken {
     jobs: Vec<Vec<u8>>,
     /// Jobs of a dead host that had not started, and are ready again.
     went_back: usize,
+}
+
+/// What the store answers when a lease is put off.
+#[derive(Debug, Clone, Copy)]
+struct Renewed {
+    /// The lease was still good.
+    kept: bool,
+    /// When that was, by the store's clock.
+    at: Timestamp,
 }
 
 /// How many jobs of a queue are in which state, and who serves it.
@@ -444,12 +465,29 @@ impl Store {
         }
     }
 
-    async fn renew(&self, claim: &Claim<'_>) -> Result<bool, QueueError> {
+    /// The time by the store's own clock, which decides when what is delayed is due.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn now(&self) -> Result<Timestamp, QueueError> {
+        match &self.0 {
+            Backend::Redis(store) => store.now().await,
+            Backend::Memory(_) => Ok(Timestamp::now()),
+        }
+    }
+
+    async fn renew(&self, claim: &Claim<'_>) -> Result<Renewed, QueueError> {
         either!(self, store => store.renew(claim))
     }
 
-    async fn adopt(&self, claim: &Claim<'_>, dead: &str, tag: u64) -> Result<Option<Taken>, QueueError> {
-        either!(self, store => store.adopt(claim, dead, tag, MAX_BATCH))
+    async fn adopt(
+        &self,
+        claim: &Claim<'_>,
+        dead: &str,
+        tag: u64,
+        patience: Duration,
+    ) -> Result<Option<Taken>, QueueError> {
+        either!(self, store => store.adopt(claim, dead, tag, MAX_BATCH, patience))
     }
 
     async fn held(&self, claim: &Claim<'_>) -> Result<Vec<u64>, QueueError> {
@@ -471,8 +509,12 @@ struct Claim<'a> {
 
 impl Claim<'_> {
     fn lease_ms(&self) -> u64 {
-        u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
+        millis(self.lease)
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Milliseconds since the Unix epoch as the seconds of a delayed set's score.

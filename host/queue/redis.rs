@@ -14,6 +14,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, cmd};
+use jiff::Timestamp;
 
 pub(super) use bare::RedisBare;
 
@@ -22,7 +23,9 @@ use super::dialer::Dialer;
 use super::keys::Keys;
 use super::outage::is_outage;
 use super::pool::{Pool, Script};
-use super::{Claim, MAX_BATCH, MAX_BATCH_BYTES, Push, QueueError, QueueName, StoreSettings, Taken, score};
+use super::{
+    Claim, MAX_BATCH, MAX_BATCH_BYTES, Push, QueueError, QueueName, Renewed, StoreSettings, Taken, millis, score,
+};
 use crate::outcome::Settlement;
 
 /// Jobs sent in one command of a push: bounds what a large batch holds in memory twice.
@@ -31,7 +34,8 @@ const PUSH_JOBS: usize = 1_000;
 /// How long a promotion to another slot may take before another host may try it: far longer than it takes.
 const PROMOTION_CLAIM: Duration = Duration::from_secs(10);
 
-/// How long it is remembered under which tags a host has taken jobs: far longer than a message can be on its way.
+/// How long it is remembered under which tags a host has taken jobs, and when a dead one was found: far longer than a
+/// message can be on its way, or a host that keeps crashing waits before its next start.
 const LAST_TAG_MS: u64 = 3_600_000;
 
 macro_rules! scripts {
@@ -176,7 +180,7 @@ impl RedisStore {
             match settlement {
                 Settlement::Ack { .. } => {}
                 fate if elsewhere(fate) => refused += usize::from(!written.contains(tag)),
-                Settlement::Retry { job, due_ms } => _ = call.arg(tag).arg("retry").arg(job).arg(score(*due_ms)),
+                Settlement::Retry { job, wait } => _ = call.arg(tag).arg("retry").arg(job).arg(wait.as_secs_f64()),
                 Settlement::Fail { entry } => _ = call.arg(tag).arg("fail").arg(entry).arg(0),
                 Settlement::Requeue => _ = call.arg(tag).arg("requeue").arg("").arg(0),
             }
@@ -215,9 +219,10 @@ impl RedisStore {
         };
         for (tag, settlement) in moves.into_iter().filter(|(tag, _)| ours.contains(tag)) {
             match settlement {
-                Settlement::Retry { job, due_ms } => {
+                Settlement::Retry { job, wait } => {
                     let mut call = PUSH_DELAYED.keys(&[self.keys.delayed(claim.queue.as_str())]);
-                    self.pool.call::<()>(call.arg(job).arg(score(*due_ms))).await?;
+                    let from_now = format!("+{}", wait.as_secs_f64());
+                    self.pool.call::<()>(call.arg(job).arg(from_now)).await?;
                 }
                 Settlement::Fail { entry } => {
                     self.run::<()>(cmd("RPUSH").arg(self.keys.failed()).arg(entry)).await?;
@@ -287,10 +292,19 @@ impl RedisStore {
         Ok(jobs.len())
     }
 
-    pub(super) async fn renew(&self, claim: &Claim<'_>) -> Result<bool, QueueError> {
+    /// The time by Redis' own clock; in a Cluster by that of one of its servers.
+    pub(super) async fn now(&self) -> Result<Timestamp, QueueError> {
+        let (s, us): (i64, i64) = self.run(&cmd("TIME")).await?;
+        Ok(Timestamp::from_microsecond(s.saturating_mul(1_000_000).saturating_add(us)).unwrap_or(Timestamp::MAX))
+    }
+
+    pub(super) async fn renew(&self, claim: &Claim<'_>) -> Result<Renewed, QueueError> {
         self.pool.trim();
         let mut call = RENEW.keys(&[self.leases(claim)]);
-        self.pool.call(call.arg(claim.host).arg(claim.lease_ms())).await
+        call.arg(claim.host).arg(claim.lease_ms());
+        let (kept, now_ms): (bool, i64) = self.pool.call(&call).await?;
+        let at = Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::MAX);
+        Ok(Renewed { kept, at })
     }
 
     pub(super) async fn leave(&self, claim: &Claim<'_>) -> Result<(), QueueError> {
@@ -309,6 +323,7 @@ impl RedisStore {
         dead: &str,
         tag: u64,
         count: usize,
+        patience: Duration,
     ) -> Result<Option<Taken>, QueueError> {
         let queue = claim.queue.as_str();
         let mut call = ADOPT.keys(&[
@@ -318,6 +333,7 @@ impl RedisStore {
             self.ready(claim),
             self.keys.parked(queue, dead),
             self.last_tag(claim),
+            self.keys.found_dead(queue, dead),
         ]);
         call.arg(dead)
             .arg(claim.host)
@@ -325,7 +341,8 @@ impl RedisStore {
             .arg(tag)
             .arg(count)
             .arg(MAX_BATCH_BYTES)
-            .arg(LAST_TAG_MS);
+            .arg(LAST_TAG_MS)
+            .arg(millis(patience));
         let taken: Option<(usize, Vec<Vec<u8>>)> = self.pool.call(&call).await?;
         Ok(taken.map(|(went_back, jobs)| Taken { jobs, went_back }))
     }

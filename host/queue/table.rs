@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio_util::sync::CancellationToken;
-
 use super::consumer::Shared;
 use super::lease::Lease;
 use super::{Delivery, MAX_BATCH, QueueError, QueueName, Told};
 use crate::outcome::Settlement;
+use crate::stop::Stop;
 
 /// How often a table is compared with what is held, without any fault.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(30);
@@ -64,7 +63,7 @@ pub(super) struct Taking<'a> {
 
 impl Taking<'_> {
     /// The store has answered that these came under the tags from `tag` on.
-    pub(super) fn heard(mut self, tag: u64, jobs: Vec<Vec<u8>>, stop: &Arc<CancellationToken>) -> Vec<Delivery> {
+    pub(super) fn heard(mut self, tag: u64, jobs: Vec<Vec<u8>>, stop: &Arc<Stop>) -> Vec<Delivery> {
         let held = &self.table.held;
         held.tags().extend((tag..).take(jobs.len()));
         let deliver = |(tag, bytes)| Delivery {

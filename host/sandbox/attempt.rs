@@ -8,15 +8,16 @@ use tokio_util::sync::CancellationToken;
 use super::output::Output;
 use super::voice::Count;
 use crate::outcome::Outcome;
+use crate::stop::Stop;
 
 /// How the host ends attempts, in two stages. Clones share both, without the lock that a clone of a token takes: every
 /// attempt of a host has the same ones.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel {
-    /// The host is shutting down: handlers that ask are told so, and what they then ask to retry does not count.
+    /// The host is shutting down: handlers that ask are told so, and what those then ask to retry does not count.
     pub draining: Arc<CancellationToken>,
     /// The attempt is interrupted where it stands: the grace period is over, or the host's lease is.
-    pub stop: Arc<CancellationToken>,
+    pub stop: Arc<Stop>,
 }
 
 /// What an attempt came to, and what it took.

@@ -136,7 +136,9 @@ async fn look(world: &World) -> anyhow::Result<Queued> {
     queued.jobs = found
         .into_iter()
         // What is remembered of a host's last tag expires by itself.
-        .filter(|(key, _)| !queued.hosts.contains_key(key) && !key.contains(":lasttag:"))
+        .filter(|(key, _)| {
+            !queued.hosts.contains_key(key) && !key.contains(":lasttag:") && !key.contains(":founddead:")
+        })
         .collect();
     Ok(queued)
 }

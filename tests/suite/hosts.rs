@@ -6,6 +6,7 @@ use kiln::outcome::FailureKind;
 use kiln::queue::{Counts, Push, Store};
 
 use crate::process::Worker;
+use crate::queue::until_counts;
 use crate::servers::Server;
 use crate::service::{folder_of, push};
 use crate::support::{default_queue, eventually, redis_settings, settings_at};
@@ -174,6 +175,77 @@ async fn a_paused_host_drops_what_is_no_longer_its_own() -> anyhow::Result<()> {
     paused.signal("-TERM")?;
     assert_eq!(paused.exit_code()?, Some(0));
     assert_eq!(paused.lines_with("job completed").len(), 0);
+    Ok(())
+}
+
+/// Attempts, of hundreds, that may have found the lease good and not yet said that they begin.
+const ON_THEIR_WAY: usize = 8;
+
+/// Jobs that compute for some milliseconds each, so that most of those that a host holds have not begun.
+async fn push_backlog(store: &Store, count: usize) -> anyhow::Result<()> {
+    push(store, &vec![r#"{"name":"toil"}"#; count]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_took_over_during_a_pause_does_not_begin_after_it() -> anyhow::Result<()> {
+    const HELD: usize = 256;
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("toil", "")])?;
+    push_backlog(&store, HELD).await?;
+    let flags = ["--lease", "1s", "--concurrency", "256", "--log", "debug"];
+    let mut paused = Worker::start(&settings, folder.path(), &flags)?;
+    paused.until_said("percent=0").await?;
+    paused.signal("-STOP")?;
+    let heir = Worker::start(&settings, folder.path(), &flags)?;
+    heir.until_said("took over from a host that died").await?;
+    until_counts(&store, (0, 0, 0)).await?;
+    let began = paused.lines_with("percent=0").len();
+    assert!(began < HELD, "there is a backlog");
+    paused.signal("-CONT")?;
+    paused.until_said("the lease").await?;
+    paused.signal("-TERM")?;
+    assert_eq!(paused.exit_code()?, Some(0));
+    paused.until_said("worker stopped").await?;
+    let later = paused.lines_with("percent=0").len() - began;
+    assert!(later <= ON_THEIR_WAY, "{later} began");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_begins_once_an_outage_has_outlasted_the_lease() -> anyhow::Result<()> {
+    /// More than are done within a lease.
+    const HELD: usize = 4_000;
+    let mut redis = Server::start(&[])?;
+    let settings = settings_at(&redis.url());
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("toil", "")])?;
+    push_backlog(&store, HELD).await?;
+    let flags = [
+        "--lease",
+        "1s",
+        "--concurrency",
+        "4000",
+        "--grace",
+        "1s",
+        "--log",
+        "debug",
+    ];
+    let mut worker = Worker::start(&settings, folder.path(), &flags)?;
+    worker.until_said("percent=0").await?;
+    redis.kill();
+    worker.until_said("the lease could not be put off").await?;
+    worker.signal("-TERM")?;
+    assert_eq!(worker.exit_code()?, Some(3));
+    worker.until_said("the store did not take the last settlements").await?;
+    let lines = worker.lines();
+    let began = |lines: &[String]| lines.iter().filter(|line| line.contains("percent=0")).count();
+    let end = lines
+        .iter()
+        .position(|line| line.contains("the lease could not be put off"));
+    let (before, after) = lines.split_at(end.expect("it was said"));
+    assert!(began(before) > 0 && began(before) < HELD, "{}", began(before));
+    assert!(began(after) <= ON_THEIR_WAY, "{} began", began(after));
     Ok(())
 }
 

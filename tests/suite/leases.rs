@@ -1,12 +1,17 @@
 //! Who may run what, and who takes it over: leases, over every kind of store.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use kiln::config::Unknown;
 use kiln::outcome::Settlement;
 use kiln::queue::{Consumer, Delivery, Store};
+use kiln::worker::Worker;
+use tokio_util::sync::CancellationToken;
 
-use crate::queue::{ACK, LONG, counts, fetch, join, push_numbered, texts, until_counts};
+use crate::queue::{ACK, LONG, counts, fetch, join, push_numbered, ready, texts, until_counts};
+use crate::service::{folder_of, open_plugins};
 use crate::support::{default_queue, eventually};
 
 on_every_store! {
@@ -18,6 +23,9 @@ on_every_store! {
     a_live_hosts_jobs_are_left_alone
     a_host_that_leaves_settles_first_and_gives_its_lease_up
     a_dropped_delivery_goes_back_when_its_host_leaves
+    hosts_that_keep_crashing_take_over_what_one_of_them_found_dead
+    a_job_whose_lease_is_over_does_not_start
+    a_host_whose_own_lease_is_over_takes_nothing_over
 }
 
 /// Ends soon, where nobody puts it off.
@@ -29,6 +37,14 @@ const SHORT: Duration = Duration::from_millis(100);
 async fn adopt(heir: &Consumer) -> anyhow::Result<Vec<Delivery>> {
     heir.heartbeat().await?;
     Ok(heir.adopt(&default_queue()).await?)
+}
+
+async fn until_lapsed(store: &Store, host: &Consumer) -> anyhow::Result<()> {
+    eventually("the end of its lease", async || {
+        let left = store.counts(&default_queue()).await?.hosts[host.host()].lease_left_ms;
+        Ok((left < 0).then_some(()))
+    })
+    .await
 }
 
 async fn a_dead_hosts_jobs_go_to_one_other_host(store: Store) -> anyhow::Result<()> {
@@ -103,12 +119,8 @@ async fn a_host_without_a_lease_takes_nothing_before_it_has_heard_of_it(store: S
     push_numbered(&store, 2).await?;
     let host = join(&store, SHORT).await?;
     let delivery = eventually("a job", async || Ok(fetch(&host, 1).await?.pop())).await?;
-    let (stop, queue) = (delivery.stop(), default_queue());
-    eventually("the end of its lease", async || {
-        let left = store.counts(&queue).await?.hosts[host.host()].lease_left_ms;
-        Ok((left < 0).then_some(()))
-    })
-    .await?;
+    let stop = delivery.stop();
+    until_lapsed(&store, &host).await?;
     assert!(fetch(&host, 1).await?.is_empty());
     assert!(stop.is_cancelled(), "what ran under the old lease is told to stop");
     drop(delivery);
@@ -183,4 +195,70 @@ async fn a_dropped_delivery_goes_back_when_its_host_leaves(store: Store) -> anyh
     let other = join(&store, LONG).await?;
     assert_eq!(texts(&fetch(&other, 10).await?), pushed[1..], "in their order");
     Ok(())
+}
+
+async fn hosts_that_keep_crashing_take_over_what_one_of_them_found_dead(store: Store) -> anyhow::Result<()> {
+    push_numbered(&store, 1).await?;
+    let dead = join(&store, SHORT).await?;
+    let lost = eventually("a job", async || Ok(fetch(&dead, 1).await?.pop())).await?;
+    until_lapsed(&store, &dead).await?;
+    let began = Instant::now();
+    let adopted = loop {
+        let young = join(&store, 2 * LIVELY).await?;
+        if let Some(adopted) = young.adopt(&default_queue()).await?.pop() {
+            break adopted;
+        }
+        assert!(began.elapsed() < 30 * LIVELY, "nobody takes over");
+        // How long each of them lives.
+        tokio::time::sleep(SHORT).await;
+    };
+    assert_eq!(adopted.bytes(), lost.bytes());
+    assert!(began.elapsed() >= LIVELY, "the other had half a lease to come back");
+
+    // What is found out about a lease does not hold for one that was put off since.
+    push_numbered(&store, 1).await?;
+    let (away, queue) = (join(&store, SHORT).await?, default_queue());
+    let _held = eventually("a job", async || Ok(fetch(&away, 1).await?.pop())).await?;
+    until_lapsed(&store, &away).await?;
+    assert!(join(&store, LONG).await?.adopt(&queue).await?.is_empty());
+    away.heartbeat().await?;
+    until_lapsed(&store, &away).await?;
+    tokio::time::sleep(2 * LIVELY).await;
+    let young = join(&store, 4 * LIVELY).await?;
+    assert!(
+        young.adopt(&queue).await?.is_empty(),
+        "it was found before it came back"
+    );
+    Ok(())
+}
+
+async fn a_job_whose_lease_is_over_does_not_start(store: Store) -> anyhow::Result<()> {
+    let folder = folder_of(&[("echo", "")])?;
+    let plugins = open_plugins(folder.path()).await?;
+    store.push(&[ready(r#"{"id":"a","name":"echo","payload":1}"#)]).await?;
+    let host = Arc::new(join(&store, SHORT).await?);
+    let delivery = eventually("a job", async || Ok(fetch(&host, 1).await?.pop())).await?;
+    until_lapsed(&store, &host).await?;
+    // No timer has fired and no answer has come: the clock alone tells.
+    let draining = CancellationToken::new();
+    let worker = Worker::new(Arc::clone(&host), Arc::clone(&plugins), Unknown::default(), draining);
+    let line = async move { worker.process(delivery).await };
+    plugins.guests().spawn(line).await?;
+    host.tidy().await?;
+    assert_eq!((store.result("a").await?, counts(&store).await?), (None, (1, 0, 0)));
+    Ok(())
+}
+
+async fn a_host_whose_own_lease_is_over_takes_nothing_over(store: Store) -> anyhow::Result<()> {
+    push_numbered(&store, 1).await?;
+    let dead = join(&store, SHORT).await?;
+    let _lost = eventually("a job", async || Ok(fetch(&dead, 1).await?.pop())).await?;
+    let heir = join(&store, LIVELY).await?;
+    until_lapsed(&store, &heir).await?;
+    // It has been there for longer than a young host has to be patient, and has not heard that its lease is over.
+    assert!(heir.adopt(&default_queue()).await?.is_empty());
+    heir.heartbeat().await?;
+    let adopted = eventually("the job", async || Ok(adopt(&heir).await?.pop())).await?;
+    heir.settle(adopted, ACK).await;
+    until_counts(&store, (0, 0, 0)).await
 }

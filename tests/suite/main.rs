@@ -43,6 +43,7 @@ mod refusals;
 mod reload;
 mod reuse;
 mod sandbox;
+mod scripts;
 mod secrets;
 mod servers;
 mod service;

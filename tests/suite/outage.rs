@@ -1,11 +1,11 @@
 //! Redis away, restarting, read-only, full, slow or cut off in the middle: nothing is lost, and all goes on afterwards.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use kiln::outcome::Settlement;
-use kiln::queue::{Store, StoreSettings};
+use kiln::queue::{Consumer, Heartbeat, Store, StoreSettings};
 use kiln::service::{Drained, ServiceSettings};
 
 use crate::proxy::Proxy;
@@ -39,7 +39,7 @@ async fn settlements_wait_for_a_redis_that_is_away() -> anyhow::Result<()> {
             2 => Settlement::Requeue,
             _ => Settlement::Retry {
                 job: format!("[{n}]"),
-                due_ms: 1_000,
+                wait: Duration::ZERO,
             },
         };
         consumer.settle(delivery, fate).await;
@@ -71,7 +71,7 @@ async fn a_settlement_whose_answer_was_lost_is_carried_out_once() -> anyhow::Res
         Settlement::Fail { entry: "{}".to_owned() },
         Settlement::Retry {
             job: "{}".to_owned(),
-            due_ms: 1_000,
+            wait: Duration::ZERO,
         },
     ] {
         proxy.lose_replies();
@@ -100,6 +100,89 @@ async fn a_fetch_whose_answer_was_lost_keeps_the_order() -> anyhow::Result<()> {
     proxy.lose_replies();
     fetch(&consumer, 5).await.expect_err("its answer was lost");
     assert_eq!(texts(&fetch(&consumer, 9).await?), pushed);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_counts_from_the_question_and_not_from_the_answer() -> anyhow::Result<()> {
+    let (lease, way) = (Duration::from_secs(6), Duration::from_millis(500));
+    let redis = Server::start(&[])?;
+    let proxy = Proxy::start(redis.port())?;
+    let store = Store::open(&through(&proxy, &settings_at(&redis.url()))).await?;
+    push_numbered(&store, 2).await?;
+    let (beating, other) = (join(&store, lease).await?, join(&store, lease).await?);
+    let before = fetch(&beating, 1).await?.remove(0);
+    proxy.delay(way);
+    let asked = Instant::now();
+    let (kept, answer) = tokio::join!(beating.heartbeat(), fetch(&other, 1));
+    assert!(kept? == Heartbeat::Kept && asked.elapsed() >= 2 * way);
+    for stop in [before.stop(), answer?[0].stop()] {
+        eventually("the stop", async || Ok(stop.is_cancelled().then_some(()))).await?;
+        // A tenth before the end of the lease, and not as much later as the answer took.
+        let stopped = asked.elapsed();
+        assert!(stopped > lease / 2 && stopped < lease * 9 / 10 + way, "{stopped:?}");
+    }
+    Ok(())
+}
+
+/// How many scripts a server has run.
+async fn scripts_run(redis: &Server) -> anyhow::Result<u64> {
+    let stats: String = redis.tell(&["INFO", "commandstats"]).await?;
+    let calls = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+    let calls = calls.and_then(|calls| calls.split(',').next());
+    Ok(calls.context("a script was run")?.parse()?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_comes_back_while_another_looks_is_left_alone() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let direct = settings_at(&redis.url());
+    let proxy = Proxy::start(redis.port())?;
+    let (store, outside) = (
+        Store::open(&through(&proxy, &direct)).await?,
+        Store::open(&direct).await?,
+    );
+    let queue = default_queue();
+    let lapsed = async |host: &Consumer| {
+        eventually("the end of its lease", async || {
+            let left = outside.counts(&queue).await?.hosts[host.host()].lease_left_ms;
+            Ok((left < 0).then_some(()))
+        })
+        .await
+    };
+    push_numbered(&outside, 2).await?;
+    // Once this one is taken over from, the heir need not be patient.
+    let dead = join(&outside, Duration::from_millis(100)).await?;
+    let _lost = eventually("a job", async || Ok(fetch(&dead, 1).await?.pop())).await?;
+    let heir = join(&store, Duration::from_secs(4)).await?;
+    let _adopted = eventually("the dead host's job", async || {
+        heir.heartbeat().await?;
+        Ok(heir.adopt(&queue).await?.pop())
+    })
+    .await?;
+
+    let back = join(&outside, Duration::from_secs(1)).await?;
+    let held = eventually("a job", async || Ok(fetch(&back, 1).await?.pop())).await?;
+    lapsed(&back).await?;
+    heir.heartbeat().await?;
+    proxy.delay(Duration::from_millis(500));
+    let before = scripts_run(&redis).await?;
+    let mut adopting = std::pin::pin!(heir.adopt(&queue));
+    let adopted = loop {
+        tokio::select! {
+            adopted = &mut adopting => break adopted?,
+            ran = scripts_run(&redis) => if ran? > before {
+                // It has looked, and the answer is on its way.
+                back.heartbeat().await?;
+            }
+        }
+    };
+    assert!(adopted.is_empty(), "{adopted:?}");
+    let hosts = outside.counts(&queue).await?.hosts;
+    assert_eq!(hosts[back.host()].in_flight, 1);
+    drop(held);
     Ok(())
 }
 

@@ -78,6 +78,11 @@ impl Worker {
         said.iter().filter(|line| line.contains(what)).cloned().collect()
     }
 
+    /// Every line so far, in order.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.said.lock().unwrap().clone()
+    }
+
     pub(crate) async fn until_said(&self, what: &str) -> anyhow::Result<()> {
         eventually(what, async || Ok((!self.lines_with(what).is_empty()).then_some(()))).await
     }

@@ -1,10 +1,12 @@
 //! Every transition of a job's state (the table in `host/queue/mod.rs`), over every kind of store.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use kiln::outcome::{Failure, FailureKind, Settlement};
+use kiln::config::{Backoff, RetryPolicy};
+use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
 use kiln::queue::{Consumer, Delivery, Push, Retention, Store};
+use kiln::retry::{self, Moment};
 
 use crate::support::{default_queue, eventually};
 
@@ -14,6 +16,7 @@ on_every_store! {
     equal_jobs_are_delayed_side_by_side
     due_jobs_are_promoted_once_by_any_number_of_hosts
     a_job_due_later_stays_delayed
+    a_retry_is_due_by_the_stores_clock_whatever_its_hosts_says
     a_requeued_job_is_next_and_unchanged
     a_failed_job_can_be_read_put_back_and_deleted
     malformed_bytes_come_back_as_they_were
@@ -122,7 +125,7 @@ async fn equal_jobs_are_delayed_side_by_side(store: Store) -> anyhow::Result<()>
                 delivery,
                 Settlement::Retry {
                     job: job.to_owned(),
-                    due_ms: 3_000,
+                    wait: Duration::ZERO,
                 },
             )
             .await;
@@ -184,6 +187,39 @@ async fn a_job_due_later_stays_delayed(store: Store) -> anyhow::Result<()> {
     eventually("a due job", async || Ok(consumer.wait_due().await?.pop())).await?;
     assert!(jiff::Timestamp::now().as_millisecond() >= soon, "told too early");
     assert_eq!(store.promote(&default_queue()).await?, 1);
+    Ok(())
+}
+
+async fn a_retry_is_due_by_the_stores_clock_whatever_its_hosts_says(store: Store) -> anyhow::Result<()> {
+    let consumer = join(&store, LONG).await?;
+    let base = Duration::from_millis(400);
+    let policy = RetryPolicy {
+        policy: Backoff::Fixed,
+        base,
+        jitter: 0.0,
+        ..RetryPolicy::default()
+    };
+    for ahead_s in [-120, 120] {
+        push_numbered(&store, 1).await?;
+        let delivery = fetch(&consumer, 1).await?.remove(0);
+        let outcome = Outcome::Failed {
+            failure: Failure::new(FailureKind::Error, "no"),
+            retry: RetryHint::ByPolicy,
+        };
+        let now = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(ahead_s);
+        let at = Moment { now, luck: 0.5 };
+        let settlement = retry::settle(&policy, delivery.decode()?, outcome, at);
+        let settled = Instant::now();
+        consumer.settle(delivery, settlement).await;
+        until_counts(&store, (0, 1, 0)).await?;
+        eventually("a promoted job", async || {
+            Ok((store.promote(&default_queue()).await? == 1).then_some(()))
+        })
+        .await?;
+        assert!(settled.elapsed() >= base, "a clock that is {ahead_s} s ahead");
+        consumer.settle(fetch(&consumer, 1).await?.remove(0), ACK).await;
+        until_counts(&store, (0, 0, 0)).await?;
+    }
     Ok(())
 }
 
@@ -254,7 +290,7 @@ async fn malformed_bytes_come_back_as_they_were(store: Store) -> anyhow::Result<
     store.push(&[ready("no \"job\"\n")]).await?;
     let delivery = fetch(&consumer, 1).await?.remove(0);
     let err = delivery.decode().expect_err("no job");
-    let entry = kiln::worker::malformed(&delivery, &err);
+    let entry = kiln::worker::malformed(&delivery, &err, jiff::Timestamp::now());
     consumer.settle(delivery, entry).await;
     eventually("a failed entry", async || {
         Ok((store.failed_len().await? == 1).then_some(()))

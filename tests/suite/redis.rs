@@ -1,5 +1,7 @@
 //! What only a store on Redis meets: lost replies, large jobs, keys of the wrong type, no memory, foreign producers.
 
+use std::time::Duration;
+
 use crate::queue::{ACK, LONG, counts, due, fail_one, fetch, join, push_numbered, ready, texts, until_counts};
 use crate::servers::Server;
 use crate::support::{default_queue, eventually, redis_settings, settings_at, shared_redis};
@@ -61,16 +63,27 @@ async fn a_producers_rpush_is_all_it_takes_and_dg_queues_keys_are_used() -> anyh
     let consumer = join(&store, LONG).await?;
     let delivery = fetch(&consumer, 1).await?.remove(0);
     let job = r#"{"name":"hello","attempts":1}"#.to_owned();
-    let settlement = Settlement::Retry {
-        job: job.clone(),
-        due_ms: 1_500,
+    let wait = Duration::from_millis(1_500);
+    let settlement = Settlement::Retry { job: job.clone(), wait };
+    let time_s = async || -> anyhow::Result<f64> {
+        let (s, us): (f64, f64) = redis.tell(&["TIME"]).await?;
+        Ok(s + us / 1e6)
     };
+    let before_s = time_s().await?;
     consumer.settle(delivery, settlement).await;
     until_counts(&store, (0, 1, 0)).await?;
+    let after_s = time_s().await?;
     let zrange = ["ZRANGE", &key("queues:default:delayed"), "0", "-1", "WITHSCORES"];
     let delayed: Vec<(String, f64)> = redis.tell(&zrange).await?;
-    assert_eq!(delayed, [(job, 1.5)]);
-    store.promote(&default_queue()).await?;
+    let [(member, due_s)] = &delayed[..] else {
+        panic!("{delayed:?}")
+    };
+    assert_eq!(member, &job);
+    assert!((before_s..=after_s).contains(&(due_s - wait.as_secs_f64())), "{due_s}");
+    eventually("a due job", async || {
+        Ok((store.promote(&default_queue()).await? == 1).then_some(()))
+    })
+    .await?;
     fail_one(&store, &consumer).await?;
     let failed: Vec<String> = redis.tell(&["LRANGE", &key("failed"), "0", "-1"]).await?;
     let entry = Job::decode(failed[0].as_bytes())?;
@@ -136,7 +149,7 @@ async fn a_redis_without_memory_still_keeps_leases_and_takes_settlements() -> an
             2 => Settlement::Requeue,
             _ => Settlement::Retry {
                 job: format!("[{n}]"),
-                due_ms: 1_000,
+                wait: Duration::ZERO,
             },
         };
         consumer.settle(delivery, fate).await;

@@ -1,10 +1,13 @@
 -- in flight → in flight elsewhere, or ready again. Takes up to `count` jobs over from a host whose lease has run out:
 -- those that had not started go back to the front of their queue; the others come into the table of the host that asks,
 -- which then settles them as its own. The last one takes the dead host's lease away. Only a host with a good lease
--- takes anything over. Asked twice for the same tags, however late, it takes nothing more and gives what is still under
+-- takes anything over, and one that must be patient only from a host that somebody found dead so long ago; if nobody did,
+-- it takes note. Asked twice for the same tags, however late, it takes nothing more and gives what is still under
 -- them.
--- keys: leases, in-flight of the dead host, in-flight of the host, ready, parked of the dead host, last tag of the host
--- args: dead host, host, lease in ms, first tag, count, bytes that are enough, how long the last tag is remembered in ms
+-- keys: leases, in-flight of the dead host, in-flight of the host, ready, parked of the dead host, last tag of the host,
+-- when the dead host was found
+-- args: dead host, host, lease in ms, first tag, count, bytes that are enough, how long the last tag and the finding are
+-- remembered in ms, patience in ms
 -- returns: how many went back, the jobs taken over in the order of their tags; nil if the host's lease has run out
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -15,6 +18,18 @@ end
 local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if lease and tonumber(lease) > now then
   return {0, {}}
+end
+if tonumber(ARGV[8]) > 0 then
+  local found = tonumber(redis.call('GET', KEYS[7]) or 0)
+  if found < tonumber(lease or 1) then
+    -- Nobody did, or it has come back since. (Out of memory, a script may write once it has: see below.)
+    redis.call('ZREM', KEYS[1], '')
+    redis.call('SET', KEYS[7], string.format('%.0f', now), 'PX', ARGV[7])
+    return {0, {}}
+  end
+  if now - found < tonumber(ARGV[8]) then
+    return {0, {}}
+  end
 end
 redis.call('LLEN', KEYS[4]) -- A key of the wrong type fails here, before anything has moved.
 local function own_tag(i)

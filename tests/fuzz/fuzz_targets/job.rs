@@ -86,8 +86,7 @@ fn comes_through(bytes: &[u8], mut job: Job) {
 
 fn settled(before: &Keys, len: usize, attempts: u32, settlement: Settlement) {
     match settlement {
-        Settlement::Retry { job, due_ms } => {
-            assert!(due_ms >= NOW.as_millisecond(), "due in the past: {due_ms}");
+        Settlement::Retry { job, .. } => {
             assert_kept(before, len, &job);
             assert_eq!(decoded(&job).attempts, attempts);
         }
