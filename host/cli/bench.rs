@@ -138,6 +138,7 @@ pub(super) async fn bench(mut args: BenchArgs) -> anyhow::Result<ExitCode> {
     let concurrency = args.concurrency.unwrap_or_else(default_concurrency);
     // The worker does as much by itself.
     machine::raise_open_files();
+    machine::give_back_large_blocks();
     let measured = args
         .plugin
         .as_ref()
