@@ -1,0 +1,93 @@
+//! What the scripts in `host/queue/scripts` hold to that no host can be brought to ask of them at will: questions asked
+//! twice, small bounds, keys of the wrong type.
+
+use crate::servers::Server;
+use crate::support::shared_redis;
+
+const ADOPT: &str = include_str!("../../host/queue/scripts/adopt.lua");
+
+/// The keys of a queue of its own: a dead host, which holds two jobs, and an heir, whose lease has twenty seconds left.
+struct Estate<'a> {
+    redis: &'a Server,
+    keys: [String; 7],
+}
+
+impl Estate<'_> {
+    async fn new() -> anyhow::Result<Self> {
+        let redis = shared_redis();
+        let id = fastrand::u64(..);
+        let names = ["leases", "dead", "heir", "ready", "parked", "last", "found"];
+        let estate = Self {
+            redis,
+            keys: names.map(|name| format!("{{test-{id:016x}}}:{name}")),
+        };
+        let [leases, dead, ..] = &estate.keys;
+        let soon = (estate.now_ms().await? + 20_000).to_string();
+        let _: u64 = redis.tell(&["ZADD", leases, "1", "dead", &soon, "heir"]).await?;
+        let _: u64 = redis.tell(&["HSET", dead, "1", "first-job", "2", "second-job"]).await?;
+        Ok(estate)
+    }
+
+    async fn now_ms(&self) -> anyhow::Result<u64> {
+        let (s, us): (u64, u64) = self.redis.tell(&["TIME"]).await?;
+        Ok(s * 1_000 + us / 1_000)
+    }
+
+    /// How many jobs went back, and those taken over.
+    async fn adopt(&self, count: &str, enough_bytes: &str) -> anyhow::Result<(usize, Vec<String>)> {
+        let keys = self.keys.each_ref().map(String::as_str);
+        let head = ["EVAL", ADOPT, "7"];
+        let args = ["dead", "heir", "60000", "10", count, enough_bytes, "60000", "0"];
+        self.redis.tell(&[&head[..], &keys[..], &args[..]].concat()).await
+    }
+
+    async fn len(&self, command: &str, key: usize) -> anyhow::Result<u64> {
+        self.redis.tell(&[command, &self.keys[key]]).await
+    }
+}
+
+#[tokio::test]
+async fn an_adoption_that_is_asked_for_twice_takes_nothing_more() -> anyhow::Result<()> {
+    let estate = Estate::new().await?;
+    let first = estate.adopt("1", "1000").await?;
+    assert_eq!((first.0, first.1.len()), (0, 1));
+    assert_eq!(estate.adopt("1", "1000").await?, first);
+    assert_eq!((estate.len("HLEN", 1).await?, estate.len("HLEN", 2).await?), (1, 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_adoption_takes_no_more_bytes_than_are_enough_and_puts_the_lease_off() -> anyhow::Result<()> {
+    let estate = Estate::new().await?;
+    assert_eq!(estate.adopt("256", "5").await?.1.len(), 1);
+    let ends_ms: f64 = estate.redis.tell(&["ZSCORE", &estate.keys[0], "heir"]).await?;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "exact for every date of the next 280,000 years"
+    )]
+    let left_ms = ends_ms - estate.now_ms().await? as f64;
+    assert!(left_ms > 30_000.0, "{left_ms}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_adoption_forgets_what_was_parked_as_it_goes_back() -> anyhow::Result<()> {
+    let estate = Estate::new().await?;
+    let _: u64 = estate.redis.tell(&["SADD", &estate.keys[4], "1", "2"]).await?;
+    assert_eq!(estate.adopt("1", "1000").await?.0, 1);
+    let counts = [(1, "HLEN"), (3, "LLEN"), (4, "SCARD")];
+    for (key, command) in counts {
+        assert_eq!(estate.len(command, key).await?, 1, "{}", estate.keys[key]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_adoption_that_cannot_give_back_moves_nothing() -> anyhow::Result<()> {
+    let estate = Estate::new().await?;
+    let _: u64 = estate.redis.tell(&["SADD", &estate.keys[4], "1", "2"]).await?;
+    let _: () = estate.redis.tell(&["SET", &estate.keys[3], "no list"]).await?;
+    estate.adopt("256", "1000").await.expect_err("a key of the wrong type");
+    assert_eq!((estate.len("HLEN", 1).await?, estate.len("SCARD", 4).await?), (2, 2));
+    Ok(())
+}
