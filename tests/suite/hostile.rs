@@ -451,7 +451,7 @@ async fn what_a_guest_says_is_bounded_however_much_it_is() -> anyhow::Result<()>
     for output in [report.stdout, report.stderr] {
         assert_eq!(
             (output.text.len(), output.dropped_bytes),
-            (16 * 1024, 20_000_000 - 16 * 1024)
+            (16 * 1024, 10_000_000 - 16 * 1024)
         );
     }
     Ok(())

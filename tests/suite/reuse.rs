@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::egress::{grant, head, patient};
 use crate::guests::{component_of, guests_folder};
-use crate::sandbox::{TestHost, job_of, json, result};
+use crate::sandbox::{TestHost, job_of, json, result, settings_with};
 use crate::support::PATIENCE;
 
 async fn attempt(handler: &Handler, payload: &str) -> Attempt {
@@ -79,7 +79,7 @@ async fn an_instance_that_starts_large_serves_several_attempts_too() -> anyhow::
 /// Each attempt has its own time, its own output and its own id in the log, in whatever instance.
 #[tokio::test]
 async fn every_attempt_has_a_report_of_its_own() -> anyhow::Result<()> {
-    let host = TestHost::new()?;
+    let host = TestHost::with(&settings_with(PATIENCE))?;
     let handler = host.load_with("chatty", "reuse = 9")?;
     let job = job_of("chatty", kiln::job::null());
     let mut reports = Vec::new();
