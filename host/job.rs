@@ -7,6 +7,7 @@
 mod codec;
 mod options;
 
+use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -50,6 +51,12 @@ pub const MAX_KEY_BYTES: usize = 256;
 
 /// How long before its time a job of dg-queue's may become ready: a second by rounding, and another by clocks that differ.
 const MAX_EARLY: Duration = Duration::from_secs(2);
+
+/// Bytes that the failed entry keeps of what is too large to be kept whole: enough to see who pushed what.
+pub const KEPT_BYTES: usize = 64 * 1024;
+
+/// What is no longer than this is kept as a text wherever it is one.
+const SHORT_BYTES: usize = 1024;
 
 /// The name of the failed entry that wraps bytes which are no job, where theirs cannot be read.
 pub const MALFORMED_NAME: &str = "malformed";
@@ -112,6 +119,14 @@ pub enum DecodeError {
     TooLarge {
         /// Length found, in bytes.
         len: usize,
+    },
+    /// Longer than the store takes.
+    #[error("the store does not take its {len} bytes: {why}")]
+    Refused {
+        /// Length, in bytes.
+        len: usize,
+        /// What the store says.
+        why: String,
     },
     /// Its payload is longer than [`MAX_PAYLOAD_BYTES`].
     #[error("payload is too large: {len} bytes, at most {MAX_PAYLOAD_BYTES} are taken")]
@@ -314,34 +329,79 @@ impl Job {
 }
 
 /// Makes the failed entry for bytes that are no job: itself a valid job, with the original bytes as its payload, and with
-/// their id and name where these can be read.
+/// their id and name where these can be read. Of `len` bytes that are not all here it keeps the beginning, and says so.
 #[must_use]
-pub fn wrap_malformed(bytes: &[u8], queue: &str, error: &DecodeError, now: Timestamp) -> String {
-    let payload = match std::str::from_utf8(bytes) {
-        Ok(text) => raw(&serde_json::json!({ "text": text })),
-        Err(_) => raw(&serde_json::json!({ "base64": BASE64.encode(bytes) })),
+pub fn wrap_malformed(bytes: &[u8], len: usize, queue: &str, error: &DecodeError, now: Timestamp) -> String {
+    let mut why = error.to_string();
+    let kept = if bytes.len() < len {
+        let mut kept = &bytes[..bytes.len().min(KEPT_BYTES)];
+        // A character that was cut in two would make a text unreadable.
+        if let Err(err) = std::str::from_utf8(kept)
+            && err.error_len().is_none()
+        {
+            kept = &kept[..err.valid_up_to()];
+        }
+        why = format!("{why}; only the first {} bytes are kept", kept.len());
+        kept
+    } else {
+        bytes
     };
-    let label = codec::Label::of(bytes);
+    let whole = kept.len() == len;
+    let payload = raw(&Wrapped::new(kept, (!whole).then_some(len)));
+    let label = codec::Label::of(kept);
     let mut job = Job::new(label.name.as_deref().unwrap_or(MALFORMED_NAME), queue, payload);
     job.id = label.id.unwrap_or(job.id);
-    job.into_failed_entry(&Failure::new(FailureKind::Malformed, error.to_string()), now)
+    job.into_failed_entry(&Failure::new(FailureKind::Malformed, why), now)
 }
 
-/// Gives back the bytes that [`wrap_malformed`] wrapped, if `job` is such a wrapper.
+/// What a failed entry wraps.
+pub(crate) enum Original {
+    /// All the bytes.
+    Whole(Vec<u8>),
+    /// Only the beginning of them is left.
+    Cut,
+}
+
+/// Gives back what [`wrap_malformed`] wrapped, if `job` is such a wrapper.
 #[must_use]
-pub(crate) fn unwrap_malformed(job: &Job) -> Option<Vec<u8>> {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "lowercase")]
-    enum Original {
-        Text(String),
-        Base64(String),
-    }
+pub(crate) fn unwrap_malformed(job: &Job) -> Option<Original> {
     if job.failure()?.kind != FailureKind::Malformed {
         return None;
     }
     match serde_json::from_str(job.payload.get()).ok()? {
-        Original::Text(text) => Some(text.into_bytes()),
-        Original::Base64(text) => BASE64.decode(text).ok(),
+        Wrapped { length: Some(_), .. } => Some(Original::Cut),
+        Wrapped { text: Some(text), .. } => Some(Original::Whole(text.into_owned().into_bytes())),
+        Wrapped { base64, .. } => BASE64.decode(base64?).ok().map(Original::Whole),
+    }
+}
+
+/// The payload of a wrapper: bytes as the shorter of two texts, and how many they were if some are missing.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wrapped<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    length: Option<usize>,
+}
+
+impl<'a> Wrapped<'a> {
+    fn new(bytes: &'a [u8], length: Option<usize>) -> Self {
+        // Control characters grow sixfold as JSON. A long text that grows more than base64 does is none that anybody reads.
+        let growth = |byte: &u8| match byte {
+            b'"' | b'\\' | b'\t' | b'\n' | b'\r' | 8 | 12 => 1,
+            0..0x20 => 5,
+            _ => 0,
+        };
+        let grows = bytes.iter().map(growth).sum::<usize>() > bytes.len() / 3 + SHORT_BYTES;
+        let text = std::str::from_utf8(bytes).ok().filter(|_| !grows);
+        Self {
+            text: text.map(Cow::Borrowed),
+            base64: text.is_none().then(|| BASE64.encode(bytes)),
+            length,
+        }
     }
 }
 

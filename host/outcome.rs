@@ -206,3 +206,15 @@ pub enum Settlement {
     /// The job goes back to the front of its queue as it was, nothing counted.
     Requeue,
 }
+
+impl Settlement {
+    /// Bytes that it brings to the store.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Ack { result } => result.as_ref().map_or(0, |(id, json)| id.len() + json.len()),
+            Self::Retry { job, .. } => job.len(),
+            Self::Fail { entry } => entry.len(),
+            Self::Requeue => 0,
+        }
+    }
+}

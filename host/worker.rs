@@ -75,6 +75,9 @@ impl Worker {
 
     /// Runs one job and has its fate carried out.
     pub async fn process(&self, mut delivery: Delivery) {
+        if delivery.is_incomplete() && !self.consumer.complete(&mut delivery).await {
+            return;
+        }
         let bytes = delivery.bytes().len();
         let settlement = match aside(bytes, || delivery.decode()) {
             Ok(job) => {
@@ -95,7 +98,10 @@ impl Worker {
     }
 
     /// Decides about a delivery that was taken over from a host that died, without running it.
-    pub async fn recover(&self, delivery: Delivery) {
+    pub async fn recover(&self, mut delivery: Delivery) {
+        if delivery.is_incomplete() && !self.consumer.complete(&mut delivery).await {
+            return;
+        }
         let bytes = delivery.bytes().len();
         let settlement = match aside(bytes, || delivery.decode()) {
             Ok(job) => {
@@ -264,9 +270,10 @@ fn unloadable(job: Job, queue: &str, why: &str, at: Moment) -> Settlement {
 #[must_use]
 pub fn malformed(delivery: &Delivery, err: &DecodeError, now: Timestamp) -> Settlement {
     let queue = delivery.queue().as_str();
-    tracing::warn!(queue, %err, "malformed job");
+    let bytes = delivery.pushed_bytes();
+    tracing::warn!(queue, bytes, %err, "malformed job");
     Settlement::Fail {
-        entry: wrap_malformed(delivery.bytes(), queue, err, now),
+        entry: wrap_malformed(delivery.bytes(), bytes, queue, err, now),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `kiln failed`: the failed list.
 
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,11 +13,12 @@ use serde_json::value::RawValue;
 use super::store::{StoreArgs, duration};
 use super::{Missing, Usage, moment, out, plural, tell};
 use crate::outcome::{Failure, FailureKind};
-use crate::queue::{FailedEntry, QueueError, Store};
+use crate::queue::{FailedEntry, Fate, QueueError, Store};
 use crate::text::{self, MAX_LINE_BYTES};
 
-/// Entries read from the list at once.
-const PAGE: u64 = 500;
+/// Entries read from the list at once, at most. To take some out of the middle of a long list, Redis goes through half of it,
+/// once a page; to take a thousand out keeps it for some hundredths of a second.
+const PAGE: u64 = 2_000;
 
 /// The failed list: what is in it, and what to do about it
 #[derive(Debug, Args)]
@@ -152,12 +154,12 @@ pub(super) async fn failed(args: FailedArgs) -> anyhow::Result<ExitCode> {
         Command::Show { store, id, json } => show(&store.open().await?, &id, json).await?,
         Command::Retry { store, chosen } => {
             let store = store.open().await?;
-            let act = async |entry| store.retry_failed(entry).await;
+            let act = async |entries| store.retry_failed(entries).await;
             each_chosen(&store, chosen, ["job", "jobs"], "put back", act).await?;
         }
         Command::Delete { store, chosen } => {
             let store = store.open().await?;
-            let act = async |entry| store.delete_failed(entry).await;
+            let act = async |entries| store.delete_failed(entries).await;
             each_chosen(&store, chosen, ["entry", "entries"], "deleted", act).await?;
         }
         Command::Purge { store, yes } => purge(&store.open().await?, yes).await?,
@@ -169,11 +171,14 @@ async fn list(store: &Store, filter: &Filter, limit: usize, json: bool) -> anyho
     let now = Timestamp::now();
     let mut out = out();
     let (mut start, mut shown) = (0, 0);
+    let mut count = PAGE.min(limit as u64);
     while shown < limit {
-        let page = store.failed(start, PAGE).await?;
+        let page = store.failed(start, count).await?;
         if page.is_empty() {
             break;
         }
+        // Not all that was read is shown.
+        count = PAGE.min(2 * count);
         start += page.len() as u64;
         for entry in page.iter().filter(|entry| filter.holds(entry, now)).take(limit - shown) {
             shown += 1;
@@ -220,7 +225,7 @@ async fn show(store: &Store, id: &str, json: bool) -> anyhow::Result<()> {
             return Err(Missing(format!("no failed job with id {id}")).into());
         }
         start += page.len() as u64;
-        let Some(entry) = page.iter().find(|entry| has_id(entry, id)) else {
+        let Some(entry) = page.iter().find(|entry| self::id(entry) == Some(id)) else {
             continue;
         };
         let mut out = out();
@@ -291,39 +296,73 @@ fn indented(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Does something to each chosen entry that was in the list at the start, and says for how many it could be done.
+/// Does something to each chosen entry that was in the list at the start, a page at a time, and says for how many it could
+/// be done.
 async fn each_chosen(
     store: &Store,
     chosen: Chosen,
     [one, more]: [&str; 2],
     what: &str,
-    act: impl AsyncFn(FailedEntry) -> Result<bool, QueueError>,
+    act: impl AsyncFn(Vec<FailedEntry>) -> Result<Vec<Fate>, QueueError>,
 ) -> anyhow::Result<()> {
     let (ids, filter) = chosen.split();
     let now = Timestamp::now();
+    let is_chosen = |entry: &FailedEntry| {
+        if ids.is_empty() {
+            filter.holds(entry, now)
+        } else {
+            id(entry).is_some_and(|id| ids.iter().any(|chosen| chosen == id))
+        }
+    };
     let mut left = store.failed_len().await?;
     let (mut start, mut done) = (0, 0);
     let mut missing = ids.clone();
+    let mut before = None;
     while left > 0 {
-        let page = store.failed(start, PAGE.min(left)).await?;
+        // With the one before them: where it is not, others have taken entries out, and what was not seen has moved up.
+        let overlap = u64::from(before.is_some());
+        let mut page = store.failed(start - overlap, PAGE.min(left) + overlap).await?;
+        if before.is_some() && page.first().map(|entry| hash(entry.bytes())) != before {
+            let back = PAGE.min(start);
+            (start, left, before) = (start - back, left + back, None);
+            continue;
+        }
+        if before.take().is_some() {
+            page.remove(0);
+            if page.is_empty() {
+                // One that is large leaves no room for others.
+                continue;
+            }
+        }
         if page.is_empty() {
             break;
         }
-        left -= page.len() as u64;
-        for entry in page {
-            let id = entry.job().ok().map(|job| job.id.clone());
-            let wanted = if ids.is_empty() {
-                filter.holds(&entry, now)
-            } else {
-                id.as_ref().is_some_and(|id| ids.contains(id))
-            };
-            // What is not taken out stays before what comes next.
-            if wanted && act(entry).await? {
+        left = left.saturating_sub(page.len() as u64);
+        let hashes: Vec<_> = page.iter().map(|entry| hash(entry.bytes())).collect();
+        let (mut picked, mut stays) = (Vec::new(), vec![true; page.len()]);
+        let mut entries = Vec::new();
+        for (at, entry) in page.into_iter().enumerate().filter(|(_, entry)| is_chosen(entry)) {
+            picked.push((at, id(&entry).map(ToOwned::to_owned)));
+            entries.push(entry);
+        }
+        let fates = if entries.is_empty() {
+            Vec::new()
+        } else {
+            act(entries).await?
+        };
+        for ((at, id), fate) in picked.into_iter().zip(fates) {
+            stays[at] = fate == Fate::Stays;
+            if fate == Fate::Taken {
                 done += 1;
                 missing.retain(|missing| Some(missing) != id.as_ref());
-            } else {
-                start += 1;
             }
+        }
+        let kept = stays
+            .iter()
+            .zip(hashes)
+            .filter_map(|(stays, hash)| stays.then_some(hash));
+        for hash in kept {
+            (start, before) = (start + 1, Some(hash));
         }
     }
     writeln!(out(), "{} {what}", plural(done, one, more))?;
@@ -352,8 +391,14 @@ async fn purge(store: &Store, yes: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn has_id(entry: &FailedEntry, id: &str) -> bool {
-    entry.job().is_ok_and(|job| job.id == id)
+fn id(entry: &FailedEntry) -> Option<&str> {
+    entry.job().ok().map(|job| job.id.as_str())
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn kind(text: &str) -> Result<FailureKind, String> {

@@ -70,7 +70,9 @@ impl LogArgs {
     pub(super) fn start(&self) -> anyhow::Result<()> {
         // A bare level is meant for what Kiln and its handlers say; the engine's own steps drown that.
         let filter = match self.log.parse::<LevelFilter>() {
-            Ok(level) => format!("warn,kiln={level},guest={level}"),
+            // The client of Redis tells of every attempt to reach a node: thousands of lines in one outage, which Kiln tells
+            // of itself, once.
+            Ok(level) => format!("warn,redis=off,kiln={level},guest={level}"),
             Err(_) => self.log.clone(),
         };
         let filter = EnvFilter::builder()

@@ -119,7 +119,9 @@ impl Bell {
         for answer in join_all(asked).await {
             match answer {
                 Ok(number) => found.push(Some(number)),
-                // Neither a node of a Cluster that is gone nor a key of the wrong type must make other queues wait.
+                // It tells when it is replaced by one of the right type.
+                Err(err) if err.code() == Some("WRONGTYPE") => found.push(None),
+                // Neither a node of a Cluster that is gone nor a key that may not be read must make other queues wait.
                 Err(err) if self.dialer.is_cluster() || !is_outage(&err) => {
                     complete = false;
                     found.push(None);

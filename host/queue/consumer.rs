@@ -14,8 +14,8 @@ use super::clock::Clock;
 use super::lease::Lease;
 use super::outage::Outage;
 use super::settler::{MAX_UNSETTLED, MAX_UNSETTLED_KIB, Settled, room_kib, settle_in_batches};
-use super::table::Table;
-use super::{Claim, Delivery, MAX_BATCH, QueueError, QueueName, Renewed, Store};
+use super::table::{MIN_PIECE_BYTES, Table};
+use super::{Claim, Delivery, MAX_BATCH, MAX_BATCH_BYTES, QueueError, QueueName, Renewed, Store};
 use crate::outcome::Settlement;
 use crate::stop::Moment;
 use crate::text;
@@ -23,6 +23,12 @@ use crate::text;
 /// Longest time between two looks at the clock that leases end by: the timers of a process stop while its machine
 /// sleeps, that clock does not.
 const GUARD_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Bytes of the first of the pieces that a large job comes in; those that follow grow while they come in time.
+const FIRST_PIECE_BYTES: usize = 1024 * 1024;
+
+/// Wait before a piece that did not come is asked for again.
+const PIECE_RETRY: Duration = Duration::from_millis(200);
 
 /// One host's claim on queues, from start to [`Consumer::close`].
 #[derive(Debug)]
@@ -32,7 +38,8 @@ pub struct Consumer {
     /// One for each table: a queue whose settlements the store refuses must not keep those of others waiting.
     settlements: Vec<mpsc::Sender<Settled>>,
     settlers: Mutex<Vec<JoinHandle<()>>>,
-    room: Arc<Semaphore>,
+    /// One for each table, in KiB.
+    room: Vec<Arc<Semaphore>>,
     closing: CancellationToken,
     /// Ends every attempt.
     stop: CancellationToken,
@@ -46,6 +53,8 @@ pub(super) struct Shared {
     /// One for each queue.
     pub(super) tables: Vec<Table>,
     length: Duration,
+    /// The room that each queue has for settlements.
+    pub(super) room_kib: u32,
     pub(super) outage: Outage,
     clock: Clock,
 }
@@ -73,6 +82,7 @@ impl Consumer {
             host: host_name(),
             tables: queues.iter().map(table).collect(),
             length: lease,
+            room_kib: (MAX_UNSETTLED_KIB / u32::try_from(queues.len().max(1)).unwrap_or(u32::MAX)).max(1),
             outage: Outage::default(),
             clock: Clock::default(),
         });
@@ -81,13 +91,17 @@ impl Consumer {
             let settling = settle_in_batches(Arc::clone(&shared), table, receiver, closing.clone());
             (settlements, tokio::spawn(settling))
         };
+        let room = queues
+            .iter()
+            .map(|_| Arc::new(Semaphore::new(shared.room_kib as usize)))
+            .collect();
         let (settlements, settlers) = (0..queues.len()).map(settler).unzip();
         let consumer = Self {
             shared,
             queues,
             settlements,
             settlers: Mutex::new(settlers),
-            room: Arc::new(Semaphore::new(MAX_UNSETTLED_KIB as usize)),
+            room,
             closing,
             stop,
             next_tag: AtomicU64::new(1),
@@ -129,14 +143,28 @@ impl Consumer {
         let Some((_, table)) = self.table(queue) else {
             return Ok(Vec::new());
         };
+        if table.is_behind() {
+            let queue = queue.clone();
+            return Err(QueueError::Behind { queue });
+        }
         let taking = table.take(&self.shared).await?;
         let count = count.min(MAX_BATCH);
         let tag = self.next_tag.fetch_add(count as u64, Ordering::Relaxed);
         let (asked, stop) = (Moment::now(), table.lease.running());
-        let Some(taken) = self.shared.store.fetch(&self.shared.claim(queue), tag, count).await? else {
-            taking.nothing();
-            self.shared.renew(&table.lease).await?;
-            return Ok(Vec::new());
+        let wish = taking.wish(count);
+        let taken = match self.shared.store.fetch(&self.shared.claim(queue), tag, wish).await {
+            Ok(Some(taken)) => taken,
+            Ok(None) => {
+                taking.nothing();
+                self.shared.renew(&table.lease).await?;
+                return Ok(Vec::new());
+            }
+            Err(err) => {
+                if err.is_timeout() {
+                    taking.too_slow();
+                }
+                return Err(err);
+            }
         };
         if !taken.jobs.is_empty() {
             table.lease.put_off(asked);
@@ -153,7 +181,7 @@ impl Consumer {
     /// # Errors
     /// When the store fails before anything could be taken over.
     pub async fn adopt(&self, queue: &QueueName) -> Result<Vec<Delivery>, QueueError> {
-        let Some((_, table)) = self.table(queue) else {
+        let Some((_, table)) = self.table(queue).filter(|(_, table)| !table.is_behind()) else {
             return Ok(Vec::new());
         };
         let hosts = self.shared.store.counts(queue).await?.hosts;
@@ -183,7 +211,15 @@ impl Consumer {
     /// # Errors
     /// When the store fails.
     pub async fn wait_ready(&self) -> Result<(), QueueError> {
-        self.shared.store.wait_ready(&self.queues).await
+        self.wait_ready_on(&self.queues).await
+    }
+
+    /// The same for some of the queues.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn wait_ready_on(&self, queues: &[QueueName]) -> Result<(), QueueError> {
+        self.shared.store.wait_ready(queues).await
     }
 
     /// The queues that have a due job, as soon as one may have, at the latest after a few seconds.
@@ -191,7 +227,45 @@ impl Consumer {
     /// # Errors
     /// When the store fails.
     pub async fn wait_due(&self) -> Result<Vec<QueueName>, QueueError> {
-        self.shared.store.wait_due(&self.queues).await
+        self.wait_due_on(&self.queues).await
+    }
+
+    /// The same for some of the queues.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn wait_due_on(&self, queues: &[QueueName]) -> Result<Vec<QueueName>, QueueError> {
+        self.shared.store.wait_due(queues).await
+    }
+
+    /// Brings the rest of a job that is too large to come at once, a piece at a time: however slow the connection, it comes
+    /// as long as each piece does. False: this host must not run the job any longer.
+    pub async fn complete(&self, delivery: &mut Delivery) -> bool {
+        let (claim, stop) = (self.shared.claim(&delivery.queue), delivery.stop());
+        let (mut piece, mut most) = (FIRST_PIECE_BYTES, MAX_BATCH_BYTES);
+        while delivery.is_incomplete() {
+            let (came, bytes) = (delivery.job.bytes.len(), delivery.job.len);
+            let asked = self.shared.store.piece(&claim, delivery.tag, came, piece);
+            match stop.run_until_cancelled(asked).await {
+                None | Some(Ok(None)) => return false,
+                Some(Ok(Some(more))) => {
+                    delivery.job.bytes.extend(more);
+                    piece = (piece * 2).min(most);
+                }
+                Some(Err(err)) => {
+                    if err.is_timeout() {
+                        let queue = &delivery.queue;
+                        tracing::warn!(%queue, bytes, came, piece, "a large job is slow to come; asking for smaller pieces");
+                        most = (piece / 2).max(MIN_PIECE_BYTES);
+                        piece = (piece / 4).max(MIN_PIECE_BYTES);
+                    } else {
+                        self.note(&err);
+                    }
+                    stop.run_until_cancelled(self.wait_out(PIECE_RETRY)).await;
+                }
+            }
+        }
+        true
     }
 
     /// Tells the store that a delivery has not started: if this host dies, its job goes back as it was.
@@ -216,13 +290,15 @@ impl Consumer {
 
     /// Hands a delivery's fate over to be carried out. Waits only while the store is too far behind.
     pub async fn settle(&self, delivery: Delivery, settlement: Settlement) {
-        let room = Arc::clone(&self.room).acquire_many_owned(room_kib(&settlement)).await;
         let Some((place, _)) = self.table(&delivery.queue) else {
             return;
         };
+        let kib = room_kib(&settlement).min(self.shared.room_kib);
+        let room = Arc::clone(&self.room[place]).acquire_many_owned(kib).await;
         let settled = Settled {
             delivery,
             settlement,
+            alone: false,
             _room: room.ok(),
         };
         if self.settlements[place].send(settled).await.is_err() {

@@ -246,6 +246,15 @@ pub(super) enum Connection {
     Cluster(ClusterConnection),
 }
 
+impl Connection {
+    /// Has what this clone of it sends from now on be waited for that long.
+    pub(super) fn wait_longer(&mut self, patience: Duration) {
+        if let Self::Server(connection) = self {
+            connection.set_response_timeout(patience);
+        }
+    }
+}
+
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {

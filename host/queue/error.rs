@@ -41,6 +41,12 @@ pub enum QueueError {
         /// On which queue.
         queue: QueueName,
     },
+    /// So many settlements of the queue are refused that nothing more is taken from it.
+    #[error("the store refuses settlements of {queue}; taking nothing more from it until it takes them")]
+    Behind {
+        /// Which queue.
+        queue: QueueName,
+    },
     /// Nothing came back in the time a lease allows for.
     #[error("redis: no answer within {} ms", patience.as_millis())]
     Slow {
@@ -53,11 +59,34 @@ pub enum QueueError {
 }
 
 impl QueueError {
+    /// Whether no answer came in time.
+    pub(super) fn is_timeout(&self) -> bool {
+        match self {
+            Self::Slow { .. } => true,
+            Self::Redis(err) => err.is_timeout(),
+            _ => false,
+        }
+    }
+
+    /// Whether the connection ended before there was an answer.
+    pub(super) fn is_broken_connection(&self) -> bool {
+        matches!(self, Self::Redis(err) if err.is_io_error() && !err.is_timeout())
+    }
+
+    /// Whether the store refuses what was sent for its length, whatever state it is in.
+    pub(super) fn is_about_content(&self) -> bool {
+        let Self::Redis(err) = self else { return false };
+        let said = err.detail().unwrap_or_default();
+        ["Protocol error", "exceeds maximum allowed size"]
+            .iter()
+            .any(|refusal| said.contains(refusal))
+    }
+
     /// Whether it says that the store as a whole cannot be used for now, as opposed to one command.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Url { .. } | Self::Lapsed { .. } => false,
+            Self::Url { .. } | Self::Lapsed { .. } | Self::Behind { .. } => false,
             Self::Unreachable { .. } | Self::Refused { .. } | Self::Slow { .. } => true,
             Self::Redis(err) => is_outage(err),
         }

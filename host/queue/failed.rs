@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Backend, QUEUE_DEFAULT, QueueError, QueueName, Store};
-use crate::job::{DecodeError, Job, unwrap_malformed};
+use super::{Arrived, Backend, QUEUE_DEFAULT, QueueError, QueueName, Store};
+use crate::job::{DecodeError, Job, MAX_JOB_BYTES, Original, unwrap_malformed};
 use crate::outcome::Failure;
 
 /// Failed entries looked at, and dropped, in one step.
 const RETAIN_BATCH: u64 = 16;
+
+/// Longest entry, in bytes, that is read whole. Kiln writes none that is longer.
+pub(super) const MAX_ENTRY_BYTES: usize = 2 * MAX_JOB_BYTES;
 
 /// What an operator wants kept of the failed list. By default all of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,22 +34,52 @@ impl Retention {
 /// One entry of the failed list, as Kiln or dg-queue wrote it.
 #[derive(Debug)]
 pub struct FailedEntry {
-    bytes: Vec<u8>,
+    /// Where in the list it was found.
+    place: u64,
+    entry: Arrived,
     job: Result<Job, DecodeError>,
+}
+
+/// An entry that is to be taken out of the list.
+#[derive(Debug)]
+pub(super) struct Pick {
+    pub(super) place: u64,
+    pub(super) entry: Arrived,
+    /// The queue that its job goes to, and the job.
+    pub(super) job: Option<(QueueName, Vec<u8>)>,
+}
+
+/// What became of an entry that was to be taken out of the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It was taken out.
+    Taken,
+    /// Somebody else had.
+    Gone,
+    /// It is still there: it holds no job that could be put back.
+    Stays,
 }
 
 impl FailedEntry {
     /// Reads an entry, whoever wrote it.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
-        let job = Job::decode_any(&bytes);
-        Self { bytes, job }
+        Self::found(0, bytes.into())
     }
 
-    /// The entry as it stands in the list.
+    fn found(place: u64, entry: Arrived) -> Self {
+        let job = if entry.is_partial() {
+            Err(DecodeError::TooLarge { len: entry.len })
+        } else {
+            Job::decode_any(&entry.bytes)
+        };
+        Self { place, entry, job }
+    }
+
+    /// The entry as it stands in the list; of one that is too large to be read, the beginning.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.entry.bytes
     }
 
     /// The job, unless somebody put into the list what is none.
@@ -77,11 +110,14 @@ impl FailedEntry {
         let mut job = self.job.ok()?;
         job.found_on = job.failure().and_then(|failure| failure.queue);
         let queue = QueueName::new(job.home().unwrap_or(QUEUE_DEFAULT)).ok()?;
-        if let Some(original) = unwrap_malformed(&job) {
-            return Some((queue, original));
+        match unwrap_malformed(&job) {
+            Some(Original::Whole(bytes)) => Some((queue, bytes)),
+            Some(Original::Cut) => None,
+            None => {
+                job.reset(now);
+                Some((queue, job.encode().into_bytes()))
+            }
         }
-        job.reset(now);
-        Some((queue, job.encode().into_bytes()))
     }
 }
 
@@ -94,21 +130,58 @@ impl Store {
         either!(self, store => store.failed_len())
     }
 
-    /// Up to `count` entries from position `start`, the oldest first.
+    /// Up to `count` entries from position `start`, the oldest first: at least one if there is any, and beyond that no more
+    /// than fit into one message.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn failed(&self, start: u64, count: u64) -> Result<Vec<FailedEntry>, QueueError> {
-        let entries: Vec<Vec<u8>> = either!(self, store => store.failed(start, count))?;
-        Ok(entries.into_iter().map(FailedEntry::new).collect())
+        let entries: Vec<Arrived> = either!(self, store => store.failed(start, count))?;
+        let found = (start..).zip(entries);
+        Ok(found.map(|(place, entry)| FailedEntry::found(place, entry)).collect())
     }
 
-    /// Deletes an entry. False: somebody else did.
+    /// Deletes entries that were read together, and tells of each what became of it.
     ///
     /// # Errors
-    /// When the store fails.
-    pub async fn delete_failed(&self, entry: FailedEntry) -> Result<bool, QueueError> {
-        either!(self, store => store.delete_failed(&entry.bytes))
+    /// When the store fails; some may be deleted then.
+    pub async fn delete_failed(&self, entries: Vec<FailedEntry>) -> Result<Vec<Fate>, QueueError> {
+        let pick = |entry: FailedEntry| Pick {
+            place: entry.place,
+            entry: entry.entry,
+            job: None,
+        };
+        self.take_failed(entries.into_iter().map(|entry| Ok(pick(entry))).collect())
+            .await
+    }
+
+    /// Puts the jobs of entries that were read together back into their queues, with all their attempts before them, and
+    /// tells of each what became of it.
+    ///
+    /// # Errors
+    /// When the store fails; some may be put back then.
+    pub async fn retry_failed(&self, entries: Vec<FailedEntry>) -> Result<Vec<Fate>, QueueError> {
+        let now = Timestamp::now();
+        let picks = entries.into_iter().map(|entry| {
+            let (place, bytes, len) = (entry.place, entry.entry.bytes.clone(), entry.entry.len);
+            let job = Some(entry.revived(now).ok_or(Fate::Stays)?);
+            let entry = Arrived { bytes, len };
+            Ok(Pick { place, entry, job })
+        });
+        self.take_failed(picks.collect()).await
+    }
+
+    async fn take_failed(&self, picks: Vec<Result<Pick, Fate>>) -> Result<Vec<Fate>, QueueError> {
+        let mut fates: Vec<_> = picks.iter().map(|pick| pick.as_ref().err().copied()).collect();
+        let picks: Vec<Pick> = picks.into_iter().flatten().collect();
+        if !picks.is_empty() {
+            let taken: Vec<bool> = either!(self, store => store.take_failed(&picks))?;
+            let undecided = fates.iter_mut().filter(|fate| fate.is_none());
+            for (fate, taken) in undecided.zip(taken) {
+                *fate = Some(if taken { Fate::Taken } else { Fate::Gone });
+            }
+        }
+        Ok(fates.into_iter().map(|fate| fate.unwrap_or(Fate::Gone)).collect())
     }
 
     /// Deletes the oldest entries, `count` of them, and returns how many there were.
@@ -150,19 +223,6 @@ impl Store {
         let Some(last) = drops.checked_sub(1).map(|last| &entries[last]) else {
             return Ok(0);
         };
-        either!(self, store => store.retain_failed(drops as u64, &last.bytes))
-    }
-
-    /// Puts an entry's job back into its queue with all its attempts before it. False: the entry was gone, or holds no
-    /// job that could be put back.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn retry_failed(&self, entry: FailedEntry) -> Result<bool, QueueError> {
-        let bytes = entry.bytes.clone();
-        let Some((queue, job)) = entry.revived(Timestamp::now()) else {
-            return Ok(false);
-        };
-        either!(self, store => store.revive(&queue, &bytes, job))
+        either!(self, store => store.retain_failed(drops as u64, &last.entry))
     }
 }

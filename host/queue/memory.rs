@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::bell::SILENCE;
-use super::{Claim, Counts, HostState, MAX_BATCH, MAX_BATCH_BYTES, Push, QueueName, Renewed, StoreSettings, Taken};
+use super::failed::Pick;
+use super::{
+    Arrived, Claim, Counts, HostState, MAX_BATCH, MAX_BATCH_BYTES, Push, QueueName, Renewed, StoreSettings, Taken, Wish,
+};
 use crate::outcome::Settlement;
 
 /// Results kept; the oldest goes first. Redis lets them expire instead.
@@ -70,21 +73,31 @@ impl MemoryStore {
         self.delayed.notify_waiters();
     }
 
-    pub(super) fn fetch(&self, claim: &Claim<'_>, tag: u64, count: usize) -> Option<Taken> {
+    pub(super) fn fetch(&self, claim: &Claim<'_>, tag: u64, wish: Wish) -> Option<Taken> {
         let mut state = self.state();
         let queue = state.queue(claim.queue);
         if !queue.lives(claim.host) {
             return None;
         }
         let mut size = 0;
-        let fits = queue.ready.iter().take(count).take_while(|job| {
+        let fits = queue.ready.iter().take(wish.jobs).take_while(|job| {
             size += job.len();
-            size <= MAX_BATCH_BYTES
+            size <= wish.bytes
         });
         let count = fits.count().max(1).min(queue.ready.len());
         let jobs: Vec<_> = queue.ready.drain(..count).collect();
-        queue.hold(claim, tag, &jobs);
-        Some(Taken { jobs, went_back: 0 })
+        let told = jobs.iter().map(|job| told(job)).collect();
+        queue.hold(claim, tag, jobs);
+        Some(Taken {
+            jobs: told,
+            went_back: 0,
+        })
+    }
+
+    pub(super) fn piece(&self, claim: &Claim<'_>, tag: u64, skip: usize, bytes: usize) -> Option<Vec<u8>> {
+        let mut state = self.state();
+        let job = state.queue(claim.queue).in_flight.get(claim.host)?.get(&tag)?;
+        Some(job.iter().skip(skip).take(bytes).copied().collect())
     }
 
     pub(super) async fn wait_ready(&self, queues: &[QueueName]) {
@@ -232,7 +245,7 @@ impl MemoryStore {
         }
         let held = queue.in_flight.entry(dead.to_owned()).or_default();
         let parked = queue.parked.entry(dead.to_owned()).or_default();
-        let mut taken = Taken::default();
+        let (mut jobs, mut taken) = (Vec::new(), Taken::default());
         // The last fetched first, so that what goes back to the front does so in its order.
         for _ in 0..count {
             let Some((tag, job)) = held.pop_last() else { break };
@@ -240,7 +253,8 @@ impl MemoryStore {
                 queue.ready.push_front(job);
                 taken.went_back += 1;
             } else {
-                taken.jobs.push(job);
+                taken.jobs.push(told(&job));
+                jobs.push(job);
             }
         }
         if held.is_empty() {
@@ -249,7 +263,7 @@ impl MemoryStore {
             queue.leases.remove(dead);
             queue.found_dead.remove(dead);
         }
-        queue.hold(claim, tag, &taken.jobs);
+        queue.hold(claim, tag, jobs);
         self.ready.notify_waiters();
         Some(taken)
     }
@@ -295,19 +309,15 @@ impl MemoryStore {
         self.state().failed.len() as u64
     }
 
-    pub(super) fn failed(&self, start: u64, count: u64) -> Vec<Vec<u8>> {
+    pub(super) fn failed(&self, start: u64, count: u64) -> Vec<Arrived> {
         let usize_of = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         self.state()
             .failed
             .iter()
             .skip(usize_of(start))
             .take(usize_of(count))
-            .cloned()
+            .map(|entry| Arrived::from(entry.clone()))
             .collect()
-    }
-
-    pub(super) fn delete_failed(&self, entry: &[u8]) -> bool {
-        self.state().delete_failed(entry)
     }
 
     pub(super) fn purge_failed(&self, count: u64) -> u64 {
@@ -320,10 +330,10 @@ impl MemoryStore {
         self.state().dropped
     }
 
-    pub(super) fn retain_failed(&self, count: u64, last: &[u8]) -> u64 {
+    pub(super) fn retain_failed(&self, count: u64, last: &Arrived) -> u64 {
         let mut state = self.state();
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        if count == 0 || state.failed.get(count - 1).is_none_or(|entry| entry != last) {
+        if count == 0 || state.failed.get(count - 1).is_none_or(|entry| *entry != last.bytes) {
             return 0;
         }
         state.failed.drain(..count);
@@ -331,14 +341,22 @@ impl MemoryStore {
         count as u64
     }
 
-    pub(super) fn revive(&self, queue: &QueueName, entry: &[u8], job: Vec<u8>) -> bool {
+    pub(super) fn take_failed(&self, picks: &[Pick]) -> Vec<bool> {
         let mut state = self.state();
-        let deleted = state.delete_failed(entry);
-        if deleted {
-            state.add(queue, None, job);
-            self.ready.notify_waiters();
+        // The last first, so that the places of the others stay.
+        let mut taken: Vec<_> = picks
+            .iter()
+            .rev()
+            .map(|pick| state.take_failed(&pick.entry, pick.place))
+            .collect();
+        taken.reverse();
+        for (pick, _) in picks.iter().zip(&taken).filter(|(_, taken)| **taken) {
+            if let Some((queue, job)) = &pick.job {
+                state.add(queue, None, job.clone());
+            }
         }
-        deleted
+        self.ready.notify_waiters();
+        taken
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -373,9 +391,19 @@ impl State {
         }
     }
 
-    fn delete_failed(&mut self, entry: &[u8]) -> bool {
-        let place = self.failed.iter().position(|failed| failed == entry);
+    fn take_failed(&mut self, entry: &Arrived, place: u64) -> bool {
+        let is_it = |place: &usize| self.failed.get(*place).is_some_and(|failed| *failed == entry.bytes);
+        let place = usize::try_from(place).ok().filter(is_it);
+        let place = place.or_else(|| self.failed.iter().position(|failed| *failed == entry.bytes));
         place.and_then(|place| self.failed.remove(place)).is_some()
+    }
+}
+
+/// What is told of a job that is moved: as much of it as one message from Redis would bring.
+fn told(job: &[u8]) -> Arrived {
+    Arrived {
+        bytes: job[..job.len().min(MAX_BATCH_BYTES)].to_vec(),
+        len: job.len(),
     }
 }
 
@@ -408,12 +436,12 @@ impl Queue {
         }
     }
 
-    fn hold(&mut self, claim: &Claim<'_>, tag: u64, jobs: &[Vec<u8>]) {
+    fn hold(&mut self, claim: &Claim<'_>, tag: u64, jobs: Vec<Vec<u8>>) {
         if !jobs.is_empty() {
             self.in_flight
                 .entry(claim.host.to_owned())
                 .or_default()
-                .extend((tag..).zip(jobs.iter().cloned()));
+                .extend((tag..).zip(jobs));
             self.leases.insert(claim.host.to_owned(), Instant::now() + claim.lease);
         }
     }

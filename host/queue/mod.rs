@@ -37,22 +37,30 @@
 //! | push | `RPUSH`, `push_delayed` | a second job | the same |
 //! | fetch: ready → in flight | `fetch`, only under a good lease, which it puts off | takes nothing more: no tag is used twice. What the host never heard of goes back by *give back* | the same |
 //! | park, unpark | `park`, `unpark` | nothing more happens. What is not known to be parked counts as started | the same |
-//! | ack: in flight → done | `settle` | refused: the tag is gone | the same |
+//! | ack: in flight → done | `settle` | refused: the tag is gone. Only whoever holds the delivery has its result kept | with a result: `ours` (under a good lease), `SET`, `settle` |
 //! | requeue: in flight → the front of ready | `settle` | refused | the same |
 //! | retry: in flight → delayed | `settle` | refused | `ours` (under a good lease), `push_delayed`, `settle`. A crash in between leaves the job in both: it runs twice |
 //! | fail: in flight → failed | `settle` | refused | `ours`, `RPUSH`, `settle`. As for retry |
-//! | promote: delayed → ready | `promote` | moves what else is due | `claim_due` puts the job off by ten seconds, `RPUSH`, `drop_claimed`. A crash before the push delays it by those, one after it runs it twice |
+//! | promote: delayed → ready | `promote` | moves what else is due | `claim_due` puts the job off by ten seconds, `RPUSH`, `drop_claimed`. A crash before the push delays it by those, one after it runs it twice. One too large for any host: `claim_due`, `RPUSH` to failed, `ZREMRANGEBYSCORE` |
 //! | adopt: in flight → in flight of another host, parked → ready | `adopt`, once the lease has run out and the others had time to come back | as for fetch | the same |
 //! | give back: in flight → the front of ready | `settle` | refused | the same |
 //! | heartbeat, leave | `renew`, `leave` | nothing more happens | the same |
-//! | revive: failed → ready | `revive` | refused: the entry is gone | `LPOS`, `RPUSH`, `LREM`. A crash in between leaves it in both |
-//! | delete, purge, retain: failed → gone | `LREM`, `purge`, `retain` | refused; a purge drops more | the same |
+//! | revive: failed → ready | `take_failed` | refused: the entry is gone | `take_failed` (looks), `RPUSH`, `take_failed`. A crash in between leaves it in both |
+//! | delete, purge, retain: failed → gone | `take_failed`, `purge`, `retain` | refused; a purge drops more | the same |
 //!
 //! A *retry* also puts a job back that became ready before its own time, since its producer had rounded the score down.
 //!
 //! *Give back* compares the host's table with what its process holds: after each fault, when a delivery was given up, and
 //! now and then. *Adopt* makes what a dead host had started this host's own; it is then settled as lost, by an ordinary
 //! retry or fail. Only if the answer to an adoption is lost are its jobs given back uncounted.
+//!
+//! # What is large
+//!
+//! No reply carries more than [`MAX_BATCH_BYTES`]. A job beyond that is told of by its beginning and its length, and read on
+//! by `piece`, each piece with a time-out of its own. One beyond [`MAX_TAKEN_BYTES`] is never read whole: it moves like any
+//! other, and its failed entry holds the beginning.
+//!
+//! A settlement that the store refuses is held, is offered again, and keeps none waiting that goes elsewhere.
 //!
 //! # Who may run a job
 //!
@@ -112,7 +120,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::job::{DecodeError, Job};
+use crate::job::{DecodeError, Job, MAX_JOB_BYTES};
 use crate::outcome::Settlement;
 use crate::stop::Stop;
 use crate::text::is_hidden;
@@ -122,15 +130,19 @@ pub use address::{ConnectionSettings, URL_FORMS};
 pub(crate) use bare::{Bare, Work};
 pub use consumer::{Consumer, Heartbeat};
 pub use error::QueueError;
-pub use failed::{FailedEntry, Retention};
+pub use failed::{FailedEntry, Fate, Retention};
 pub use lease::LEASE_DEFAULT;
 
 /// Most jobs that one fetch, promotion or adoption moves: bounds how long a script holds Redis up.
 pub const MAX_BATCH: usize = 256;
 
-/// Bytes of jobs that one message to or from the store carries, beyond the first of them: bounds how long it keeps the
-/// others on its connection waiting, above all heartbeats.
+/// Bytes of jobs that one message from the store carries, and one to it beyond the first of them: bounds how long it keeps
+/// the others on its connection waiting, above all heartbeats. A larger job comes in pieces.
 pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// Largest job, in bytes, that is brought to a host whole. More than is decoded: what a retry has added must not cost a job
+/// its bytes. Of one beyond it, the failed entry holds the beginning.
+pub const MAX_TAKEN_BYTES: usize = MAX_JOB_BYTES + MAX_JOB_BYTES / 8;
 
 /// A name for a queue that makes valid, unambiguous keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -182,7 +194,7 @@ impl fmt::Display for QueueName {
 pub struct Delivery {
     tag: u64,
     queue: QueueName,
-    bytes: Vec<u8>,
+    job: Arrived,
     held: Arc<table::Held>,
     settled: bool,
     stop: Arc<Stop>,
@@ -203,9 +215,12 @@ impl Delivery {
     /// Reads the job.
     ///
     /// # Errors
-    /// When the bytes are no job.
+    /// When the bytes are no job, or are not all here.
     pub fn decode(&self) -> Result<Job, DecodeError> {
-        let mut job = Job::decode(&self.bytes)?;
+        if self.job.is_partial() {
+            return Err(DecodeError::TooLarge { len: self.job.len });
+        }
+        let mut job = Job::decode(&self.job.bytes)?;
         job.found_on = Some(self.queue.to_string());
         Ok(job)
     }
@@ -224,13 +239,25 @@ impl Delivery {
 
     /// Lets go of the bytes, once a job is made of them: the store has its own copy, should the job go back.
     pub fn drop_bytes(&mut self) {
-        self.bytes = Vec::new();
+        self.job = Arrived::from(Vec::new());
     }
 
-    /// The bytes as they were pushed, unless they were dropped.
+    /// The bytes as they were pushed, as far as they have come, unless they were dropped.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.job.bytes
+    }
+
+    /// How many bytes were pushed.
+    #[must_use]
+    pub fn pushed_bytes(&self) -> usize {
+        self.job.len
+    }
+
+    /// Whether there are more bytes to come, by [`Consumer::complete`], before the job can be decoded.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        self.job.is_partial() && self.job.len <= MAX_TAKEN_BYTES
     }
 
     /// Has `tell` called as soon as the store has answered the delivery's settlement; not at all if it is given back
@@ -255,7 +282,7 @@ pub struct Push {
 #[derive(Debug, Default)]
 struct Taken {
     /// In the order of their tags.
-    jobs: Vec<Vec<u8>>,
+    jobs: Vec<Arrived>,
     /// Jobs of a dead host that had not started, and are ready again.
     went_back: usize,
 }
@@ -267,6 +294,27 @@ struct Renewed {
     kept: bool,
     /// When that was, by the store's clock.
     at: Timestamp,
+}
+
+/// The bytes of a job, as far as they have come.
+#[derive(Debug)]
+struct Arrived {
+    bytes: Vec<u8>,
+    /// How many there are.
+    len: usize,
+}
+
+impl Arrived {
+    fn is_partial(&self) -> bool {
+        self.bytes.len() < self.len
+    }
+}
+
+impl From<Vec<u8>> for Arrived {
+    fn from(bytes: Vec<u8>) -> Self {
+        let len = bytes.len();
+        Self { bytes, len }
+    }
 }
 
 /// How many jobs of a queue are in which state, and who serves it.
@@ -420,8 +468,19 @@ impl Store {
         }
     }
 
-    async fn fetch(&self, claim: &Claim<'_>, tag: u64, count: usize) -> Result<Option<Taken>, QueueError> {
-        either!(self, store => store.fetch(claim, tag, count))
+    async fn fetch(&self, claim: &Claim<'_>, tag: u64, wish: Wish) -> Result<Option<Taken>, QueueError> {
+        either!(self, store => store.fetch(claim, tag, wish))
+    }
+
+    /// Up to so many bytes of a job in flight; none if it is no longer the host's.
+    async fn piece(
+        &self,
+        claim: &Claim<'_>,
+        tag: u64,
+        skip: usize,
+        bytes: usize,
+    ) -> Result<Option<Vec<u8>>, QueueError> {
+        either!(self, store => store.piece(claim, tag, skip, bytes))
     }
 
     async fn park(&self, claim: &Claim<'_>, tag: u64) -> Result<(), QueueError> {
@@ -497,6 +556,15 @@ impl Store {
     async fn leave(&self, claim: &Claim<'_>) -> Result<(), QueueError> {
         either!(self, store => store.leave(claim))
     }
+}
+
+/// How much a fetch is to bring.
+#[derive(Debug, Clone, Copy)]
+struct Wish {
+    jobs: usize,
+    bytes: usize,
+    /// The length of the largest job lately met on the queue: the next may be as large.
+    largest: usize,
 }
 
 /// What a host says of itself with every move: who it is, which queue it means, how long its lease is to last.

@@ -23,6 +23,10 @@ use super::outage::spoils;
 /// How long a connection beyond those that stay open may be unused.
 const IDLE_MAX: Duration = Duration::from_mins(1);
 
+/// What a connection carries at least, in bytes a second: what is sent has as long on its way, beside the time an answer may
+/// take. Outside a Cluster; there the client has one time for all.
+const SLOWEST_BYTES_PER_S: usize = 64 * 1024;
+
 pub(super) struct Pool {
     dialer: Arc<Dialer>,
     /// Where connections are made and driven, whoever asks for one: not on a guest thread.
@@ -71,8 +75,17 @@ impl Pool {
 
     /// Sends one command.
     pub(super) async fn run<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, QueueError> {
+        self.run_with(cmd, 0).await
+    }
+
+    /// The same for a command that carries so many bytes: its answer has the longer.
+    async fn run_with<T: FromRedisValue>(&self, cmd: &Cmd, bytes: usize) -> Result<T, QueueError> {
         let slot = Busy::new(self.pick());
         let (dialling, mut connection) = self.connection(&slot).await?;
+        let sending_s = bytes / SLOWEST_BYTES_PER_S;
+        if sending_s > 0 {
+            connection.wait_longer(self.dialer.settings.read_timeout + Duration::from_secs(sending_s as u64));
+        }
         let answer = cmd.query_async(&mut connection).await;
         slot.judge(&answer, &dialling);
         Ok(answer?)
@@ -133,8 +146,13 @@ impl Pool {
 
     /// Calls a script. Redis that does not know it is told it.
     pub(super) async fn call<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, QueueError> {
-        match self.run(&call.cmd).await {
-            Err(QueueError::Redis(err)) if is_unknown_script(&err) => self.run(&call.in_full()).await,
+        self.call_with(call, 0).await
+    }
+
+    /// The same for a call that carries so many bytes: its answer has the longer.
+    pub(super) async fn call_with<T: FromRedisValue>(&self, call: &Call<'_>, bytes: usize) -> Result<T, QueueError> {
+        match self.run_with(&call.cmd, bytes).await {
+            Err(QueueError::Redis(err)) if is_unknown_script(&err) => self.run_with(&call.in_full(), bytes).await,
             answer => answer,
         }
     }
@@ -146,39 +164,6 @@ impl Pool {
                 *lock(&slot.dialling) = None;
             }
         }
-    }
-
-    /// Sends commands to one server, and behind them a script's call, in one message: the call is carried out after them,
-    /// whatever became of them. Tells of the first of them that the server refused, and what the call gives.
-    pub(super) async fn call_after<T: FromRedisValue>(
-        &self,
-        cmds: Vec<Cmd>,
-        call: &Call<'_>,
-    ) -> Result<(RedisResult<()>, T), QueueError> {
-        if cmds.is_empty() {
-            return Ok((Ok(()), self.call(call).await?));
-        }
-        let mut pipeline = Pipeline::with_capacity(cmds.len() + 1);
-        pipeline.ignore_errors();
-        for cmd in cmds {
-            pipeline.add_command(cmd);
-        }
-        pipeline.add_command(call.cmd.clone());
-        let slot = Busy::new(self.pick());
-        let (dialling, mut connection) = self.connection(&slot).await?;
-        let answers: RedisResult<Vec<RedisResult<Value>>> = pipeline.query_async(&mut connection).await;
-        slot.judge(&answers, &dialling);
-        let mut answers = answers?;
-        let called = answers.pop().unwrap_or(Ok(Value::Nil));
-        let done = answers.into_iter().collect::<RedisResult<Vec<_>>>().map(drop);
-        let given = match called {
-            Err(err) if is_unknown_script(&err) => self.run(&call.in_full()).await?,
-            called => {
-                slot.judge(&called, &dialling);
-                T::from_redis_value(called?).map_err(RedisError::from)?
-            }
-        };
-        Ok((done, given))
     }
 
     /// The first connection that has nothing to do, or one to be made, or the least busy.

@@ -10,10 +10,11 @@ mod report;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use ::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, cmd};
+use ::redis::{Cmd, ErrorKind, FromRedisValue, ParsingError, RedisError, ServerErrorKind, Value, cmd};
 use jiff::Timestamp;
 
 pub(super) use bare::RedisBare;
@@ -24,8 +25,10 @@ use super::keys::Keys;
 use super::outage::is_outage;
 use super::pool::{Pool, Script};
 use super::{
-    Claim, MAX_BATCH, MAX_BATCH_BYTES, Push, QueueError, QueueName, Renewed, StoreSettings, Taken, millis, score,
+    Arrived, Claim, MAX_BATCH, MAX_BATCH_BYTES, MAX_TAKEN_BYTES, Push, QueueError, QueueName, Renewed, StoreSettings,
+    Taken, Wish, millis, score,
 };
+use crate::job::{DecodeError, KEPT_BYTES, wrap_malformed};
 use crate::outcome::Settlement;
 
 /// Jobs sent in one command of a push: bounds what a large batch holds in memory twice.
@@ -49,17 +52,19 @@ scripts! {
     CLAIM_DUE = "claim_due.lua"
     COUNTS = "counts.lua"
     DROP_CLAIMED = "drop_claimed.lua"
+    FAILED_PAGE = "failed_page.lua"
     FETCH = "fetch.lua"
     LEAVE = "leave.lua"
     OURS = "ours.lua"
     PARK = "park.lua"
+    PIECE = "piece.lua"
     PROMOTE = "promote.lua"
     PURGE = "purge.lua"
     PUSH_DELAYED = "push_delayed.lua"
     RENEW = "renew.lua"
     RETAIN = "retain.lua"
-    REVIVE = "revive.lua"
     SETTLE = "settle.lua"
+    TAKE_FAILED = "take_failed.lua"
     UNPARK = "unpark.lua"
 }
 
@@ -70,6 +75,28 @@ pub(super) struct RedisStore {
     /// Not all keys of a queue are in one slot.
     split: bool,
     result_ttl: Duration,
+    unkept: Unkept,
+}
+
+/// Results that were not kept, of late.
+#[derive(Default)]
+struct Unkept(AtomicU64);
+
+impl Unkept {
+    /// Takes note of a batch with results: how many of them were not kept, and why. Says so when that begins, and how many
+    /// they were when it is over.
+    fn note(&self, lost: u64, why: &str) {
+        if lost > 0 {
+            if self.0.fetch_add(lost, Ordering::Relaxed) == 0 {
+                tracing::warn!(why, "results are not kept");
+            }
+            return;
+        }
+        if self.0.load(Ordering::Relaxed) > 0 {
+            let lost = self.0.swap(0, Ordering::Relaxed);
+            tracing::warn!(lost, "results are kept again");
+        }
+    }
 }
 
 impl fmt::Debug for RedisStore {
@@ -90,6 +117,7 @@ impl RedisStore {
             bell: Bell::new(dialer),
             keys,
             result_ttl: settings.result_ttl,
+            unkept: Unkept::default(),
         })
     }
 
@@ -119,17 +147,29 @@ impl RedisStore {
         Ok(())
     }
 
-    pub(super) async fn fetch(&self, claim: &Claim<'_>, tag: u64, count: usize) -> Result<Option<Taken>, QueueError> {
+    pub(super) async fn fetch(&self, claim: &Claim<'_>, tag: u64, wish: Wish) -> Result<Option<Taken>, QueueError> {
         let last_tag = self.last_tag(claim);
         let mut call = FETCH.keys(&[self.ready(claim), self.in_flight(claim), self.leases(claim), last_tag]);
         call.arg(claim.host)
             .arg(claim.lease_ms())
             .arg(tag)
-            .arg(count)
-            .arg(MAX_BATCH_BYTES)
-            .arg(LAST_TAG_MS);
-        let jobs: Option<Vec<Vec<u8>>> = self.pool.call(&call).await?;
+            .arg(wish.jobs)
+            .arg(wish.bytes)
+            .arg(LAST_TAG_MS)
+            .arg(wish.largest);
+        let jobs: Option<Vec<Arrived>> = self.pool.call(&call).await?;
         Ok(jobs.map(|jobs| Taken { jobs, went_back: 0 }))
+    }
+
+    pub(super) async fn piece(
+        &self,
+        claim: &Claim<'_>,
+        tag: u64,
+        skip: usize,
+        bytes: usize,
+    ) -> Result<Option<Vec<u8>>, QueueError> {
+        let mut call = PIECE.keys(&[self.in_flight(claim)]);
+        self.pool.call(call.arg(tag).arg(skip).arg(bytes)).await
     }
 
     pub(super) async fn wait_ready(&self, queues: &[QueueName]) -> Result<(), QueueError> {
@@ -152,21 +192,40 @@ impl RedisStore {
         written: &mut HashSet<u64>,
     ) -> Result<usize, QueueError> {
         let mut results = self.results(batch);
-        if self.pool.is_cluster() {
-            // Each belongs to a server of its own.
-            let kept = self.pool.run_all(std::mem::take(&mut results)).await;
-            note_results(kept)?;
-        }
         if self.split {
-            self.write_destinations(claim, batch, written).await?;
+            self.write_elsewhere(claim, batch, std::mem::take(&mut results), written)
+                .await?;
         }
-        let (delayed, failed) = (self.keys.delayed(claim.queue.as_str()), self.keys.failed());
-        let (in_flight, parked, ready) = (self.in_flight(claim), self.parked(claim), self.ready(claim));
-        let mut call = if self.split {
-            SETTLE.keys(&[in_flight, parked, ready])
-        } else {
-            SETTLE.keys(&[in_flight, parked, ready, delayed, failed])
-        };
+        match self.settle_here(claim, batch, written, &results).await {
+            // A user who may not write results can still acknowledge.
+            Err(QueueError::Redis(err)) if !results.is_empty() && err.code() == Some("NOPERM") => {
+                let refused = self.settle_here(claim, batch, written, &[]).await?;
+                self.unkept.note(results.len() as u64, &err.to_string());
+                Ok(refused)
+            }
+            settled => settled,
+        }
+    }
+
+    /// The one script of a settlement; where slots differ, its last step.
+    async fn settle_here(
+        &self,
+        claim: &Claim<'_>,
+        batch: &[(u64, &Settlement)],
+        written: &HashSet<u64>,
+        results: &[(u64, &str, &str)],
+    ) -> Result<usize, QueueError> {
+        let mut keys = vec![self.in_flight(claim), self.parked(claim), self.ready(claim)];
+        if !self.split {
+            // A key that nothing goes to is not named: the user may be kept from it.
+            let named = |used: bool, key: String| if used { key } else { self.in_flight(claim) };
+            let retries = batch.iter().any(|(_, fate)| matches!(fate, Settlement::Retry { .. }));
+            let fails = batch.iter().any(|(_, fate)| matches!(fate, Settlement::Fail { .. }));
+            keys.push(named(retries, self.keys.delayed(claim.queue.as_str())));
+            keys.push(named(fails, self.keys.failed()));
+            keys.extend(results.iter().map(|(_, id, _)| self.keys.result(id)));
+        }
+        let mut call = SETTLE.keys(&keys);
         let elsewhere =
             |fate: &Settlement| self.split && matches!(fate, Settlement::Retry { .. } | Settlement::Fail { .. });
         // What is not known to be at its destination stays where it is.
@@ -174,7 +233,13 @@ impl RedisStore {
             matches!(fate, Settlement::Ack { .. }) || (elsewhere(fate) && written.contains(tag))
         };
         let acks: Vec<u64> = batch.iter().filter(leaves).map(|(tag, _)| *tag).collect();
-        call.arg(acks.len()).arg(acks);
+        call.arg(acks.len())
+            .arg(results.len())
+            .arg(self.result_ttl_ms())
+            .arg(acks);
+        for (tag, _, json) in results {
+            call.arg(tag).arg(json);
+        }
         let mut refused = 0;
         for (tag, settlement) in batch {
             match settlement {
@@ -185,17 +250,20 @@ impl RedisStore {
                 Settlement::Requeue => _ = call.arg(tag).arg("requeue").arg("").arg(0),
             }
         }
-        // An acknowledged job has its result: that is kept just before.
-        let (kept, not_ours) = self.pool.call_after::<usize>(results, &call).await?;
-        note_results(kept.map_err(QueueError::from))?;
+        let bytes = batch.iter().map(|(_, fate)| fate.bytes()).sum();
+        let (not_ours, lost, why): (usize, u64, String) = self.pool.call_with(&call, bytes).await?;
+        if !results.is_empty() {
+            self.unkept.note(lost, &why);
+        }
         Ok(refused + not_ours)
     }
 
-    /// The first two steps of moves to other slots.
-    async fn write_destinations(
+    /// The first two steps of moves to other slots, and of keeping results there: only whoever holds a delivery may.
+    async fn write_elsewhere(
         &self,
         claim: &Claim<'_>,
         batch: &[(u64, &Settlement)],
+        results: Vec<(u64, &str, &str)>,
         written: &mut HashSet<u64>,
     ) -> Result<(), QueueError> {
         let moves: Vec<_> = batch
@@ -204,12 +272,16 @@ impl RedisStore {
                 matches!(fate, Settlement::Retry { .. } | Settlement::Fail { .. }) && !written.contains(tag)
             })
             .collect();
-        if moves.is_empty() {
+        if moves.is_empty() && results.is_empty() {
             return Ok(());
         }
         let mut call = OURS.keys(&[self.in_flight(claim), self.leases(claim)]);
         call.arg(claim.host);
-        for (tag, _) in &moves {
+        for tag in moves
+            .iter()
+            .map(|(tag, _)| tag)
+            .chain(results.iter().map(|(tag, ..)| tag))
+        {
             call.arg(tag);
         }
         let ours: Option<HashSet<u64>> = self.pool.call(&call).await?;
@@ -217,6 +289,9 @@ impl RedisStore {
             let queue = claim.queue.clone();
             return Err(QueueError::Lapsed { queue });
         };
+        // An acknowledged job has its result: that is kept before.
+        self.keep_elsewhere(results.into_iter().filter(|(tag, ..)| ours.contains(tag)))
+            .await?;
         for (tag, settlement) in moves.into_iter().filter(|(tag, _)| ours.contains(tag)) {
             match settlement {
                 Settlement::Retry { job, wait } => {
@@ -234,22 +309,46 @@ impl RedisStore {
         Ok(())
     }
 
-    /// What keeps the batch's results.
-    fn results(&self, batch: &[(u64, &Settlement)]) -> Vec<Cmd> {
-        let ttl_ms = u64::try_from(self.result_ttl.as_millis()).unwrap_or(u64::MAX);
-        if ttl_ms == 0 {
+    /// Keeps results, each in a slot of its own.
+    async fn keep_elsewhere(&self, results: impl Iterator<Item = (u64, &str, &str)>) -> Result<(), QueueError> {
+        let sets: Vec<_> = results
+            .map(|(_, id, json)| {
+                let mut set = cmd("SET");
+                set.arg(self.keys.result(id))
+                    .arg(json)
+                    .arg("PX")
+                    .arg(self.result_ttl_ms());
+                set
+            })
+            .collect();
+        if sets.is_empty() {
+            return Ok(());
+        }
+        let all = sets.len() as u64;
+        match self.pool.run_all(sets).await {
+            Ok(()) => self.unkept.note(0, ""),
+            Err(QueueError::Redis(err)) if costs_only_results(&err) => self.unkept.note(all, &err.to_string()),
+            Err(err) => return Err(err),
+        }
+        Ok(())
+    }
+
+    /// The batch's results: tag, the job's id, JSON text. None if they are not wanted.
+    fn results<'b>(&self, batch: &[(u64, &'b Settlement)]) -> Vec<(u64, &'b str, &'b str)> {
+        if self.result_ttl_ms() == 0 {
             return Vec::new();
         }
-        let results = batch.iter().filter_map(|(_, settlement)| match settlement {
-            Settlement::Ack { result } => result.as_ref(),
+        let result = |(tag, settlement): &(u64, &'b Settlement)| match settlement {
+            Settlement::Ack {
+                result: Some((id, json)),
+            } => Some((*tag, id.as_str(), json.as_str())),
             _ => None,
-        });
-        let keep = |(id, json): &(String, String)| {
-            let mut set = cmd("SET");
-            set.arg(self.keys.result(id)).arg(json).arg("PX").arg(ttl_ms);
-            set
         };
-        results.map(keep).collect()
+        batch.iter().filter_map(result).collect()
+    }
+
+    fn result_ttl_ms(&self) -> u64 {
+        u64::try_from(self.result_ttl.as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(super) async fn park(&self, claim: &Claim<'_>, tag: u64) -> Result<(), QueueError> {
@@ -270,7 +369,7 @@ impl RedisStore {
     pub(super) async fn promote(&self, queue: &QueueName) -> Result<usize, QueueError> {
         let (delayed, ready) = (self.keys.delayed(queue.as_str()), self.keys.ready(queue.as_str()));
         if self.split {
-            return self.promote_across(&delayed, &ready).await;
+            return self.promote_across(queue, &delayed, &ready).await;
         }
         self.pool
             .call(PROMOTE.keys(&[delayed, ready]).arg(MAX_BATCH).arg(MAX_BATCH_BYTES))
@@ -278,11 +377,21 @@ impl RedisStore {
     }
 
     /// The same to another slot, in three steps.
-    async fn promote_across(&self, delayed: &String, ready: &str) -> Result<usize, QueueError> {
+    async fn promote_across(&self, queue: &QueueName, delayed: &String, ready: &str) -> Result<usize, QueueError> {
         let delayed = std::slice::from_ref(delayed);
         let mut call = CLAIM_DUE.keys(delayed);
         call.arg(MAX_BATCH).arg(MAX_BATCH_BYTES).arg(PROMOTION_CLAIM.as_secs());
-        let (claim, jobs): (String, Vec<Vec<u8>>) = self.pool.call(&call).await?;
+        call.arg(MAX_TAKEN_BYTES).arg(KEPT_BYTES);
+        let Claimed { claim, jobs, too_large } = self.pool.call(&call).await?;
+        if let Some(Arrived { bytes, len }) = too_large {
+            let err = DecodeError::TooLarge { len };
+            tracing::warn!(%queue, bytes = len, %err, "malformed job");
+            let entry = wrap_malformed(&bytes, len, queue.as_str(), &err, Timestamp::now());
+            self.run::<()>(cmd("RPUSH").arg(self.keys.failed()).arg(entry)).await?;
+            self.run::<()>(cmd("ZREMRANGEBYSCORE").arg(delayed).arg(&claim).arg(&claim))
+                .await?;
+            return Ok(1);
+        }
         if !jobs.is_empty() {
             self.run::<()>(cmd("RPUSH").arg(ready).arg(&jobs)).await?;
             self.pool
@@ -343,7 +452,7 @@ impl RedisStore {
             .arg(MAX_BATCH_BYTES)
             .arg(LAST_TAG_MS)
             .arg(millis(patience));
-        let taken: Option<(usize, Vec<Vec<u8>>)> = self.pool.call(&call).await?;
+        let taken: Option<(usize, Vec<Arrived>)> = self.pool.call(&call).await?;
         Ok(taken.map(|(went_back, jobs)| Taken { jobs, went_back }))
     }
 
@@ -376,16 +485,41 @@ impl RedisStore {
     }
 }
 
-/// A Redis out of memory takes no results, but it does take acknowledgements, and those make room. What a Cluster has moved
-/// can be kept the next time: by then it is known where.
-fn note_results(kept: Result<(), QueueError>) -> Result<(), QueueError> {
-    use ServerErrorKind::{Ask, Moved};
-    let has_moved = |err: &RedisError| matches!(err.kind(), ErrorKind::Server(Moved | Ask));
-    match kept {
-        Err(QueueError::Redis(err)) if err.code() == Some("OOM") || !(is_outage(&err) || has_moved(&err)) => {
-            tracing::warn!(%err, "results were not kept");
-            Ok(())
-        }
-        kept => kept,
+/// What a promotion to another slot has claimed.
+struct Claimed {
+    claim: String,
+    jobs: Vec<Vec<u8>>,
+    /// One that is not brought to any host. It is claimed alone.
+    too_large: Option<Arrived>,
+}
+
+impl FromRedisValue for Claimed {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let mut parts = Vec::<Value>::from_redis_value(value)?.into_iter();
+        let mut part = || parts.next().unwrap_or(Value::Nil);
+        Ok(Self {
+            claim: FromRedisValue::from_redis_value(part())?,
+            jobs: FromRedisValue::from_redis_value(part())?,
+            too_large: FromRedisValue::from_redis_value(part())?,
+        })
     }
+}
+
+/// Its bytes, or the first of them and how many there are.
+impl FromRedisValue for Arrived {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        if let Value::BulkString(bytes) = value {
+            return Ok(bytes.into());
+        }
+        let (bytes, len) = FromRedisValue::from_redis_value(value)?;
+        Ok(Self { bytes, len })
+    }
+}
+
+/// Whether an error need not keep a job from being acknowledged. A Redis out of memory takes no results, but it does take
+/// acknowledgements, and those make room. What a Cluster has moved can be kept the next time: by then it is known where.
+fn costs_only_results(err: &RedisError) -> bool {
+    use ServerErrorKind::{Ask, Moved};
+    let has_moved = matches!(err.kind(), ErrorKind::Server(Moved | Ask));
+    err.code() == Some("OOM") || !(is_outage(err) || has_moved)
 }

@@ -1,21 +1,29 @@
-//! Carries settlements out, as many in one round trip as have gathered, and again until the store takes them.
+//! Carries settlements out, as many in one round trip as have gathered, and again until the store takes them. One that it
+//! does not take keeps no other from its end.
 
 use std::collections::HashSet;
+use std::mem::discriminant;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::consumer::Shared;
-use super::lease::Lease;
+use super::outage::Outage;
+use super::table::Table;
 use super::{Delivery, MAX_BATCH, MAX_BATCH_BYTES, QueueError};
+use crate::job::{DecodeError, KEPT_BYTES, wrap_malformed};
 use crate::outcome::Settlement;
+use crate::text::{self, MAX_LINE_BYTES};
 
 /// Settlements held while the store cannot take them. Beyond that attempts wait, so nothing grows.
 pub(super) const MAX_UNSETTLED: usize = 1024;
 
-/// KiB of settlements held. One that alone is larger is held alone.
+/// KiB of settlements held, in equal parts for each queue. One that alone is larger is held alone.
 pub(super) const MAX_UNSETTLED_KIB: u32 = 64 * 1024;
 
 /// How long a batch of several waits for more: under load they come at once, and a message for many costs little more than
@@ -28,6 +36,13 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 /// Longest wait before a batch is offered again.
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
+/// Bytes that every store takes in one message: Redis can be told to take no more than this.
+const ANY_STORE_TAKES_BYTES: usize = 1024 * 1024;
+
+/// How often a large batch may break its connection, while the store can be used otherwise, before that counts as a
+/// refusal for now.
+const MAX_BROKEN: u32 = 5;
+
 /// Refusals of a batch between two log lines about it: about half a minute.
 const RETRIES_LOGGED: u32 = 16;
 
@@ -35,23 +50,14 @@ const RETRIES_LOGGED: u32 = 16;
 pub(super) struct Settled {
     pub(super) delivery: Delivery,
     pub(super) settlement: Settlement,
+    /// The store refuses it for what it is: others need not wait with it.
+    pub(super) alone: bool,
     pub(super) _room: Option<OwnedSemaphorePermit>,
 }
 
 /// The room that a settlement takes.
 pub(super) fn room_kib(settlement: &Settlement) -> u32 {
-    u32::try_from(bytes(settlement) / 1024)
-        .unwrap_or(u32::MAX)
-        .clamp(1, MAX_UNSETTLED_KIB)
-}
-
-fn bytes(settlement: &Settlement) -> usize {
-    match settlement {
-        Settlement::Ack { result } => result.as_ref().map_or(0, |(id, json)| id.len() + json.len()),
-        Settlement::Retry { job, .. } => job.len(),
-        Settlement::Fail { entry } => entry.len(),
-        Settlement::Requeue => 0,
-    }
+    u32::try_from(settlement.bytes() / 1024).unwrap_or(u32::MAX).max(1)
 }
 
 /// Settles what was taken from one queue, until it is told to close and no settlement is left.
@@ -61,7 +67,13 @@ pub(super) async fn settle_in_batches(
     mut settlements: mpsc::Receiver<Settled>,
     closing: CancellationToken,
 ) {
-    let mut gathered = Vec::with_capacity(MAX_BATCH);
+    let mut settler = Settler {
+        shared: &shared,
+        table: &shared.tables[table],
+        written: HashSet::new(),
+        held: Held::default(),
+    };
+    let (mut gathered, mut all_came) = (Vec::with_capacity(MAX_BATCH), false);
     loop {
         let received = tokio::select! {
             biased;
@@ -69,11 +81,14 @@ pub(super) async fn settle_in_batches(
                 settlements.close();
                 continue;
             }
-            received = settlements.recv_many(&mut gathered, MAX_BATCH) => received,
+            () = settler.held.due(&shared.outage), if !settler.held.settlements.is_empty() => {
+                settler.offer_held().await;
+                continue;
+            }
+            received = settlements.recv_many(&mut gathered, MAX_BATCH), if !all_came => received,
+            else => return,
         };
-        if received == 0 {
-            return;
-        }
+        all_came = received == 0;
         if received > 1 && received < MAX_BATCH {
             tokio::time::sleep(GATHERING).await;
             while gathered.len() < MAX_BATCH
@@ -82,57 +97,220 @@ pub(super) async fn settle_in_batches(
                 gathered.push(settled);
             }
         }
-        while !gathered.is_empty() {
-            let mut batch: Vec<_> = gathered.drain(..fitting(&gathered)).collect();
-            settle_for_sure(&shared, &shared.tables[table].lease, &batch).await;
-            for settled in &mut batch {
-                settled.delivery.settled = true;
-            }
-        }
+        // Those that would be refused like others before them wait with these.
+        let held = gathered.extract_if(.., |settled| settler.held.holds(&settled.settlement));
+        let held: Vec<_> = held.collect();
+        settler.held.settlements.extend(held);
+        settler.settle(&mut gathered).await;
+        settler.tell_how_far_behind();
     }
 }
 
 /// How many of a batch, at least one, go to the store in one message.
 fn fitting(batch: &[Settled]) -> usize {
     let mut size = 0;
-    let fits = batch.iter().take_while(|settled| {
-        size += bytes(&settled.settlement);
+    let fits = batch.iter().take(MAX_BATCH).take_while(|settled| {
+        size += settled.settlement.bytes();
         size <= MAX_BATCH_BYTES
     });
     fits.count().max(1)
 }
 
-/// Offers a batch until the store takes it. To offer it twice is harmless: each delivery is settled once or refused.
-async fn settle_for_sure(shared: &Shared, lease: &Lease, batch: &[Settled]) {
-    let by_tag: Vec<_> = batch
-        .iter()
-        .map(|settled| (settled.delivery.tag, &settled.settlement))
-        .collect();
-    let (queue, jobs) = (&lease.queue, batch.len());
-    let (mut wait, mut failures) = (RETRY_MIN, 0_u32);
-    let mut written = HashSet::new();
-    let refused = loop {
-        match shared.store.settle(&shared.claim(queue), &by_tag, &mut written).await {
-            Ok(refused) => break refused,
-            Err(QueueError::Lapsed { .. }) => {
-                // Whatever this finds, asking anew is all there is to do.
-                let _ = shared.renew(lease).await;
-                failures += 1;
-            }
-            Err(err) => {
-                if !shared.outage.note(&err) && failures.is_multiple_of(RETRIES_LOGGED) {
-                    tracing::error!(%queue, jobs, %err, "the store refuses settlements; offering them again");
+/// Settles what was taken from one queue.
+struct Settler<'a> {
+    shared: &'a Shared,
+    table: &'a Table,
+    /// Tags of what has reached its destination in another slot, and is still in the table.
+    written: HashSet<u64>,
+    held: Held,
+}
+
+/// Settlements that the store refuses because of the state it is in: the list they go to is of the wrong type, or closed
+/// to this host. They are offered again and again, and those that go elsewhere do not wait for them.
+#[derive(Default)]
+struct Held {
+    settlements: Vec<Settled>,
+    /// When they are offered again.
+    again: Option<Instant>,
+    wait: Duration,
+    refusals: u32,
+}
+
+impl Held {
+    fn holds(&self, settlement: &Settlement) -> bool {
+        let goes = discriminant(settlement);
+        self.settlements
+            .iter()
+            .any(|held| !held.alone && discriminant(&held.settlement) == goes)
+    }
+
+    /// Returns when they are to be offered again, or as soon as an outage is over.
+    async fn due(&self, outage: &Outage) {
+        let left = self.again.map(|again| again.saturating_duration_since(Instant::now()));
+        outage.wait(left.unwrap_or_default()).await;
+    }
+}
+
+/// Why the store does not take a batch.
+enum Refusal {
+    /// One of it is more than the store takes from anybody.
+    Content(QueueError),
+    /// One of it seems to be, since its connection breaks again and again.
+    Broken(QueueError),
+    /// It would not take others that go to the same place either.
+    State(QueueError),
+}
+
+impl Settler<'_> {
+    /// Carries a batch out, divided where the store does not take it whole. What it refuses for now is held.
+    async fn settle(&mut self, batch: &mut Vec<Settled>) {
+        let mut parts = Vec::new();
+        while !batch.is_empty() {
+            parts.push(batch.drain(..fitting(batch)).collect::<Vec<_>>());
+        }
+        parts.reverse();
+        while let Some(mut part) = parts.pop() {
+            let refusal = match self.offer(&part).await {
+                Ok(()) => {
+                    self.finish(part);
+                    continue;
                 }
-                failures += 1;
+                Err(refusal) => refusal,
+            };
+            let first = discriminant(&part[0].settlement);
+            if part.iter().any(|settled| discriminant(&settled.settlement) != first) {
+                let others = part
+                    .extract_if(.., |settled| discriminant(&settled.settlement) != first)
+                    .collect();
+                parts.extend([others, part]);
+                continue;
+            }
+            match refusal {
+                Refusal::Content(_) | Refusal::Broken(_) if part.len() > 1 => {
+                    let half = part.split_off(part.len() / 2);
+                    parts.extend([half, part]);
+                }
+                Refusal::Content(err) if abridge(&mut part[0], &err) => parts.push(part),
+                Refusal::Content(err) | Refusal::Broken(err) => {
+                    part[0].alone = true;
+                    self.hold(part, &err);
+                }
+                Refusal::State(err) => self.hold(part, &err),
             }
         }
-        shared.outage.wait(wait).await;
-        wait = (wait * 2).min(RETRY_MAX);
-    };
-    if failures > 0 {
-        // Some may have been carried out the first time, and only the answer was lost: `refused` does not tell.
-        tracing::info!(%queue, jobs, "settlements delivered after a failure of the store");
-    } else if refused > 0 {
-        tracing::warn!(%queue, jobs = refused, "settlements refused: these jobs were no longer this host's");
     }
+
+    /// Offers a batch until the store takes it, or refuses it for what it is. To offer it twice is harmless: each delivery
+    /// is settled once or refused.
+    async fn offer(&mut self, batch: &[Settled]) -> Result<(), Refusal> {
+        let by_tag: Vec<_> = batch
+            .iter()
+            .map(|settled| (settled.delivery.tag, &settled.settlement))
+            .collect();
+        let size: usize = batch.iter().map(|settled| settled.settlement.bytes()).sum();
+        let (shared, lease) = (self.shared, &self.table.lease);
+        let (queue, jobs) = (&lease.queue, batch.len());
+        let (mut wait, mut failures, mut broken) = (RETRY_MIN, 0_u32, 0);
+        let refused = loop {
+            match shared
+                .store
+                .settle(&shared.claim(queue), &by_tag, &mut self.written)
+                .await
+            {
+                Ok(refused) => break refused,
+                Err(QueueError::Lapsed { .. }) => {
+                    // Whatever this finds, asking anew is all there is to do.
+                    let _ = shared.renew(lease).await;
+                }
+                Err(err) if err.is_about_content() => return Err(Refusal::Content(err)),
+                Err(err) if !shared.outage.note(&err) => return Err(Refusal::State(err)),
+                // A store that will not read so much at once closes the connection, and seldom is heard to say why.
+                Err(err) if size > ANY_STORE_TAKES_BYTES && err.is_broken_connection() => {
+                    broken += u32::from(shared.renew(lease).await.is_ok());
+                    if broken >= MAX_BROKEN {
+                        return Err(Refusal::Broken(err));
+                    }
+                }
+                Err(_) => {}
+            }
+            failures += 1;
+            shared.outage.wait(wait).await;
+            wait = (wait * 2).min(RETRY_MAX);
+        };
+        if failures > 0 {
+            // Some may have been carried out the first time, and only the answer was lost: `refused` does not tell.
+            tracing::info!(%queue, jobs, "settlements delivered after a failure of the store");
+        } else if refused > 0 {
+            tracing::warn!(%queue, jobs = refused, "settlements refused: these jobs were no longer this host's");
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, settled: Vec<Settled>) {
+        for mut settled in settled {
+            self.written.remove(&settled.delivery.tag);
+            settled.delivery.settled = true;
+        }
+    }
+
+    fn hold(&mut self, refused: Vec<Settled>, err: &QueueError) {
+        let held = &mut self.held;
+        held.settlements.extend(refused);
+        if held.refusals.is_multiple_of(RETRIES_LOGGED) {
+            let (queue, jobs) = (self.table.queue(), held.settlements.len());
+            tracing::error!(%queue, jobs, %err, "the store refuses settlements; holding them and offering them again");
+        }
+        held.refusals += 1;
+        held.wait = (held.wait * 2).clamp(RETRY_MIN, RETRY_MAX);
+        held.again = Some(Instant::now() + held.wait);
+    }
+
+    /// Offers the held settlements again: of those that go to one place a few, and the others if these were taken.
+    async fn offer_held(&mut self) {
+        let mut held = std::mem::take(&mut self.held.settlements);
+        let jobs = held.len();
+        while !held.is_empty() {
+            let mut some: Vec<_> = held.drain(..fitting(&held)).collect();
+            self.settle(&mut some).await;
+            let again = held.extract_if(.., |settled| self.held.holds(&settled.settlement));
+            let again: Vec<_> = again.collect();
+            self.held.settlements.extend(again);
+        }
+        if self.held.settlements.is_empty() {
+            self.held = Held::default();
+            tracing::info!(queue = %self.table.queue(), jobs, "the store takes settlements again");
+        }
+        self.tell_how_far_behind();
+    }
+
+    /// Nothing more is fetched while much is held: what is fetched could not be settled either, and would keep others' jobs
+    /// from running.
+    fn tell_how_far_behind(&self) {
+        let held = &self.held.settlements;
+        let kib: u32 = held.iter().map(|settled| room_kib(&settled.settlement)).sum();
+        let behind = held.len() >= MAX_UNSETTLED / 2 || kib >= self.shared.room_kib / 2;
+        self.table.behind.store(behind, Ordering::Relaxed);
+    }
+}
+
+/// Replaces what no store takes by what every store does, and says so. False: it is no larger than any store takes.
+fn abridge(settled: &mut Settled, err: &QueueError) -> bool {
+    let (queue, len) = (settled.delivery.queue(), settled.settlement.bytes());
+    if len <= ANY_STORE_TAKES_BYTES {
+        return false;
+    }
+    tracing::error!(%queue, bytes = len, %err, "the store will not take this settlement; keeping the beginning of it");
+    settled.settlement = match &settled.settlement {
+        Settlement::Retry { job: json, .. } | Settlement::Fail { entry: json } => {
+            let why = DecodeError::Refused {
+                len,
+                why: text::line(&err.to_string(), MAX_LINE_BYTES).into_owned(),
+            };
+            let kept = &json.as_bytes()[..KEPT_BYTES.min(len)];
+            let entry = wrap_malformed(kept, len, queue.as_str(), &why, Timestamp::now());
+            Settlement::Fail { entry }
+        }
+        Settlement::Ack { .. } | Settlement::Requeue => Settlement::Ack { result: None },
+    };
+    true
 }

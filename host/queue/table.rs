@@ -10,9 +10,13 @@ use std::time::{Duration, Instant};
 
 use super::consumer::Shared;
 use super::lease::Lease;
-use super::{Delivery, MAX_BATCH, QueueError, QueueName, Told};
+use super::{Arrived, Delivery, MAX_BATCH, MAX_BATCH_BYTES, QueueError, QueueName, Told, Wish};
 use crate::outcome::Settlement;
 use crate::stop::Stop;
+
+/// Fewest bytes that a fetch, or one of the pieces of a large job, is to bring: a connection that cannot carry these in the
+/// time an answer may take is of no use for jobs.
+pub(super) const MIN_PIECE_BYTES: usize = 64 * 1024;
 
 /// How often a table is compared with what is held, without any fault.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(30);
@@ -20,6 +24,8 @@ const COMPARE_INTERVAL: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) lease: Lease,
+    /// The store refuses so many settlements that no more should be taken.
+    pub(super) behind: AtomicBool,
     held: Arc<Held>,
     /// Held by whoever moves jobs into the table, until they are held here too.
     taking: tokio::sync::Mutex<State>,
@@ -31,6 +37,10 @@ struct State {
     suspect: bool,
     /// When the table was last compared.
     compared: Instant,
+    /// Bytes that one fetch may bring. Fewer after one that took too long, then more again.
+    bytes: usize,
+    /// The length of the largest job met lately. Halves with each fetch that met none so large.
+    largest: usize,
 }
 
 /// The tags of the deliveries that this process has.
@@ -62,14 +72,30 @@ pub(super) struct Taking<'a> {
 }
 
 impl Taking<'_> {
+    /// How much a fetch of so many jobs should ask for.
+    pub(super) fn wish(&self, jobs: usize) -> Wish {
+        let (bytes, largest) = (self.state.bytes, self.state.largest);
+        Wish { jobs, bytes, largest }
+    }
+
+    /// A fetch has taken too long: the next asks for less.
+    pub(super) fn too_slow(mut self) {
+        let bytes = self.state.bytes;
+        self.state.bytes = (bytes / 4).max(MIN_PIECE_BYTES);
+        tracing::warn!(queue = %self.table.queue(), bytes, "a fetch took too long; asking for fewer bytes at once");
+    }
+
     /// The store has answered that these came under the tags from `tag` on.
-    pub(super) fn heard(mut self, tag: u64, jobs: Vec<Vec<u8>>, stop: &Arc<Stop>) -> Vec<Delivery> {
+    pub(super) fn heard(mut self, tag: u64, jobs: Vec<Arrived>, stop: &Arc<Stop>) -> Vec<Delivery> {
+        let largest = jobs.iter().map(|job| job.len).max();
+        self.state.largest = (self.state.largest / 2).max(largest.unwrap_or(1)).max(1);
+        self.state.bytes = (self.state.bytes * 2).min(MAX_BATCH_BYTES);
         let held = &self.table.held;
         held.tags().extend((tag..).take(jobs.len()));
-        let deliver = |(tag, bytes)| Delivery {
+        let deliver = |(tag, job)| Delivery {
             tag,
             queue: self.table.queue().clone(),
-            bytes,
+            job,
             held: Arc::clone(held),
             settled: false,
             stop: Arc::clone(stop),
@@ -91,9 +117,12 @@ impl Table {
         let state = State {
             suspect: false,
             compared: Instant::now(),
+            bytes: MAX_BATCH_BYTES,
+            largest: 1,
         };
         Self {
             lease,
+            behind: AtomicBool::new(false),
             held: Arc::default(),
             taking: tokio::sync::Mutex::new(state),
         }
@@ -101,6 +130,10 @@ impl Table {
 
     pub(super) fn queue(&self) -> &QueueName {
         &self.lease.queue
+    }
+
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed)
     }
 
     /// Waits for its turn, and compares the table first if that is due. If it fails or is dropped, it is due again.

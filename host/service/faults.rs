@@ -1,12 +1,18 @@
-//! What a loop does about a store that fails.
+//! What a loop does about a store that fails, and about a queue that does.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::queue::{Consumer, QueueError};
+use tokio::time::Instant;
+
+use crate::queue::{Consumer, QueueError, QueueName};
 
 /// Wait before a loop asks the store again after a fault; doubles up to [`FAULT_WAIT_MAX`].
 const FAULT_WAIT_MIN: Duration = Duration::from_millis(100);
 const FAULT_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Longer than any wait for news of queues lasts.
+const FAR_AWAY: Duration = Duration::from_hours(1);
 
 /// A loop's dealings with a store that fails: told once, tried again with growing waits.
 pub(super) struct Faults<'a> {
@@ -44,5 +50,69 @@ impl<'a> Faults<'a> {
             tracing::info!(during = self.of, "the store takes it again");
         }
         *self = Self::new(self.consumer, self.of);
+    }
+}
+
+/// A loop's dealings with queues that fail while the store can be used: each is told of once, rests for a while, and keeps
+/// no other waiting.
+pub(super) struct Resting<'a> {
+    consumer: &'a Consumer,
+    of: &'static str,
+    queues: HashMap<QueueName, Rest>,
+}
+
+struct Rest {
+    until: Instant,
+    next: Duration,
+}
+
+impl<'a> Resting<'a> {
+    pub(super) fn new(consumer: &'a Consumer, of: &'static str) -> Self {
+        Self {
+            consumer,
+            of,
+            queues: HashMap::new(),
+        }
+    }
+
+    /// Takes note of what became of an attempt on a queue. An outage is no fault of the queue's and is given back.
+    pub(super) fn note<T>(&mut self, queue: &QueueName, done: Result<T, QueueError>) -> Result<Option<T>, QueueError> {
+        let during = self.of;
+        let err = match done {
+            Ok(done) => {
+                if self.queues.remove(queue).is_some() {
+                    tracing::info!(during, %queue, "the queue can be worked on again");
+                }
+                return Ok(Some(done));
+            }
+            Err(err) if err.is_outage() => return Err(err),
+            Err(err) => err,
+        };
+        let wait = self.queues.get(queue).map_or(FAULT_WAIT_MIN, |rest| rest.next);
+        let rest = Rest {
+            until: Instant::now() + wait,
+            next: (wait * 2).min(FAULT_WAIT_MAX),
+        };
+        if self.queues.insert(queue.clone(), rest).is_none() {
+            tracing::error!(during, %queue, %err, "the queue cannot be worked on; trying again, and going on with others");
+        }
+        Ok(None)
+    }
+
+    /// The queues that do not rest now.
+    pub(super) fn awake(&self) -> Vec<QueueName> {
+        let queues = self.consumer.queues().iter();
+        queues.filter(|queue| !self.rests(queue)).cloned().collect()
+    }
+
+    pub(super) fn rests(&self, queue: &QueueName) -> bool {
+        self.queues.get(queue).is_some_and(|rest| rest.until > Instant::now())
+    }
+
+    /// When the first of those that rest is to be tried again; far away if none rests.
+    pub(super) fn next(&self) -> Instant {
+        let now = Instant::now();
+        let until = self.queues.values().map(|rest| rest.until).filter(|until| *until > now);
+        until.min().unwrap_or(now + FAR_AWAY)
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 
 use super::ServiceSettings;
-use super::faults::Faults;
+use super::faults::{Faults, Resting};
 use super::room::{Free, Room, Taken};
 use crate::queue::{Consumer, Delivery, MAX_BATCH, QueueError, QueueName};
 use crate::worker::Worker;
@@ -24,10 +25,12 @@ pub(super) async fn fetch(
     let permits = Arc::new(Semaphore::new(permits));
     let room = Room::new(settings.job_memory_bytes);
     let (mut fetching, mut waiting) = (Faults::new(consumer, "fetch"), Faults::new(consumer, "wait"));
+    let mut resting = Resting::new(consumer, "fetch");
     loop {
         let mut free = acquire(&permits).await;
         let order = order(settings);
-        let (deliveries, failed) = fetch_in_order(&order, consumer, free.num_permits(), room.free().await).await;
+        let room = room.free().await;
+        let (deliveries, failed) = fetch_in_order(&order, consumer, free.num_permits(), room, &mut resting).await;
         match failed {
             None => fetching.over(),
             Some(err) if deliveries.is_empty() => {
@@ -49,9 +52,11 @@ pub(super) async fn fetch(
         }
         drop(free);
         if idle {
-            match consumer.wait_ready().await {
-                Ok(()) => waiting.over(),
-                Err(err) => waiting.wait(&err).await,
+            let awake = resting.awake();
+            match timeout_at(resting.next(), consumer.wait_ready_on(&awake)).await {
+                Ok(Err(err)) => waiting.wait(&err).await,
+                Ok(Ok(())) => waiting.over(),
+                Err(_) => {}
             }
         }
     }
@@ -91,22 +96,26 @@ fn order(settings: &ServiceSettings) -> Vec<&QueueName> {
 }
 
 /// Fetches up to `count` jobs from the first queue, then from the others as far as they fill up: none idles while
-/// another has jobs and there is room. What can be fetched is, whatever is wrong with one of them.
+/// another has jobs and there is room. What can be fetched is, whatever is wrong with one of them. Tells of an outage.
 async fn fetch_in_order(
     order: &[&QueueName],
     consumer: &Consumer,
     count: usize,
     mut room: Free<'_>,
+    resting: &mut Resting<'_>,
 ) -> (Vec<(Delivery, Taken)>, Option<QueueError>) {
     let (mut deliveries, mut failed) = (Vec::new(), None);
     for queue in order {
+        if resting.rests(queue) {
+            continue;
+        }
         let missing = count - deliveries.len();
         if missing == 0 || !room.fits_another() {
             break;
         }
-        match consumer.fetch(queue, missing).await {
-            Ok(fetched) => deliveries.extend(fetched.into_iter().map(|delivery| {
-                let taken = room.take(delivery.bytes().len());
+        match resting.note(queue, consumer.fetch(queue, missing).await) {
+            Ok(fetched) => deliveries.extend(fetched.into_iter().flatten().map(|delivery| {
+                let taken = room.take(delivery.pushed_bytes());
                 (delivery, taken)
             })),
             Err(err) => failed = failed.or(Some(err)),

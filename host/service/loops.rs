@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::faults::Faults;
+use super::faults::{Faults, Resting};
 use crate::plugins::Plugins;
 use crate::queue::{Consumer, QueueError, QueueName, Retention, Store};
 use crate::worker::Worker;
@@ -33,10 +33,18 @@ const BURST_INTERVAL: Duration = Duration::from_millis(50);
 /// its jobs in both places.
 pub(super) async fn promote(store: Store, consumer: Arc<Consumer>, stop: CancellationToken) {
     let mut faults = Faults::new(&consumer, "promote");
-    while let Some(due) = stop.run_until_cancelled(consumer.wait_due()).await {
+    let mut resting = Resting::new(&consumer, "promote");
+    loop {
+        let awake = resting.awake();
+        let due = timeout_at(resting.next(), consumer.wait_due_on(&awake));
+        let Some(due) = stop.run_until_cancelled(due).await else {
+            return;
+        };
         let promoted = match due {
-            Ok(due) => promote_due(&store, &due).await,
-            Err(err) => Err(err),
+            Ok(Ok(due)) => promote_due(&store, &due, &mut resting).await,
+            Ok(Err(err)) => Err(err),
+            // One that rested may be tried again.
+            Err(_) => continue,
         };
         match promoted {
             Ok(()) => faults.over(),
@@ -46,11 +54,11 @@ pub(super) async fn promote(store: Store, consumer: Arc<Consumer>, stop: Cancell
     }
 }
 
-async fn promote_due(store: &Store, due: &[QueueName]) -> Result<(), QueueError> {
+async fn promote_due(store: &Store, due: &[QueueName], resting: &mut Resting<'_>) -> Result<(), QueueError> {
     let mut done = Ok(());
     for queue in due {
         // One that cannot be served must not keep the others from it.
-        done = promote_all(store, queue).await.and(done);
+        done = resting.note(queue, promote_all(store, queue).await).map(drop).and(done);
     }
     done
 }

@@ -232,7 +232,7 @@ fn an_entry_of_what_is_no_job_keeps_its_id_and_name_and_gives_the_bytes_back() {
         (b"mail", None, "malformed"),
     ] {
         let err = Job::decode(bytes).expect_err("no job");
-        let entry = wrap_malformed(bytes, "default", &err, jiff::Timestamp::now());
+        let entry = wrap_malformed(bytes, bytes.len(), "default", &err, jiff::Timestamp::now());
         let job = Job::decode(entry.as_bytes()).expect("a job");
         assert_eq!(job.name, name);
         assert!(id.is_none_or(|id| id == job.id), "{}", job.id);

@@ -370,3 +370,35 @@ async fn a_cluster_that_does_not_serve_every_slot_is_named_so() -> anyhow::Resul
     );
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_takes_longer_than_an_answer_may_comes_and_is_settled_all_the_same() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let direct = settings_at(&redis.url());
+    let proxy = Proxy::start(redis.port())?;
+    let mut slow = through(&proxy, &direct);
+    slow.connection.read_timeout = Duration::from_secs(1);
+    let store = Store::open(&slow).await?;
+    let folder = folder_of(&[("echo", ""), ("trap", "")])?;
+    let filler = "x".repeat(2 * 1024 * 1024);
+    let large = format!(r#"{{"id":"large","name":"trap","max_attempts":1,"payload":["{filler}"]}}"#);
+    // 64 KiB in 50 ms: nearly two seconds for the job, and for its failed entry.
+    proxy.delay(Duration::from_millis(50));
+    let slow_service = ServiceSettings {
+        burst: false,
+        ..settings()
+    };
+    let (serving, stop) = serve(slow_service, &store, folder.path()).await?;
+    let outside = Store::open(&direct).await?;
+    push(&outside, &[&large, r#"{"id":"small","name":"echo","payload":1}"#]).await?;
+    eventually("the next job's result", async || Ok(outside.result("small").await?)).await?;
+    eventually("the job's end", async || {
+        Ok(outside.counts(&default_queue()).await?.is_empty().then_some(()))
+    })
+    .await?;
+    let entry = outside.failed(0, 1).await?.remove(0);
+    assert_eq!(entry.job().expect("a job").payload.get().len(), filler.len() + 4);
+    stop.cancel();
+    assert_eq!(serving.await??, Drained::Clean);
+    Ok(())
+}

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use kiln::config::{Backoff, RetryPolicy};
+use kiln::job::KEPT_BYTES;
 use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
-use kiln::queue::{Consumer, Delivery, Push, Retention, Store};
+use kiln::queue::{Consumer, Delivery, FailedEntry, Fate, MAX_BATCH_BYTES, MAX_TAKEN_BYTES, Push, Retention, Store};
 use kiln::retry::{self, Moment};
 
 use crate::support::{default_queue, eventually};
@@ -20,10 +21,14 @@ on_every_store! {
     a_requeued_job_is_next_and_unchanged
     a_failed_job_can_be_read_put_back_and_deleted
     malformed_bytes_come_back_as_they_were
+    what_is_too_large_to_be_brought_ends_as_a_small_failed_entry
+    a_job_larger_than_a_message_comes_whole
     waiting_ends_with_a_push_and_takes_nothing
     a_completed_jobs_result_is_kept
     a_failed_job_goes_back_to_the_queue_it_was_found_on
     the_failed_list_keeps_what_is_asked_and_counts_what_it_drops
+    entries_leave_the_failed_list_whatever_has_become_of_those_before_them
+    a_result_is_kept_only_for_the_host_that_holds_the_job
 }
 
 /// Long enough not to end during a test.
@@ -265,7 +270,7 @@ async fn a_failed_job_can_be_read_put_back_and_deleted(store: Store) -> anyhow::
     assert_eq!(entry.failure().expect("a failure").kind, FailureKind::Rejected);
     assert_eq!(entry.job().expect("a job").error.as_deref(), Some("rejected: no"));
 
-    assert!(store.retry_failed(entry).await?);
+    assert_eq!(store.retry_failed(vec![entry]).await?, [Fate::Taken]);
     assert_eq!((store.failed_len().await?, counts(&store).await?), (0, (1, 0, 0)));
     let delivery = fetch(&consumer, 1).await?.remove(0);
     let job = delivery.decode()?;
@@ -279,8 +284,8 @@ async fn a_failed_job_can_be_read_put_back_and_deleted(store: Store) -> anyhow::
 
     fail_one(&store, &consumer).await?;
     let (first, second) = (store.failed(0, 1).await?.remove(0), store.failed(0, 1).await?.remove(0));
-    assert!(store.delete_failed(first).await?);
-    assert!(!store.delete_failed(second).await?, "it is gone");
+    assert_eq!(store.delete_failed(vec![first]).await?, [Fate::Taken]);
+    assert_eq!(store.delete_failed(vec![second]).await?, [Fate::Gone]);
     assert_eq!(store.failed_len().await?, 0);
     Ok(())
 }
@@ -288,19 +293,75 @@ async fn a_failed_job_can_be_read_put_back_and_deleted(store: Store) -> anyhow::
 async fn malformed_bytes_come_back_as_they_were(store: Store) -> anyhow::Result<()> {
     let consumer = join(&store, LONG).await?;
     store.push(&[ready("no \"job\"\n")]).await?;
-    let delivery = fetch(&consumer, 1).await?.remove(0);
-    let err = delivery.decode().expect_err("no job");
-    let entry = kiln::worker::malformed(&delivery, &err, jiff::Timestamp::now());
-    consumer.settle(delivery, entry).await;
+    fail_malformed(&consumer, fetch(&consumer, 1).await?.remove(0)).await;
     eventually("a failed entry", async || {
         Ok((store.failed_len().await? == 1).then_some(()))
     })
     .await?;
     let entry = store.failed(0, 1).await?.remove(0);
     assert_eq!(entry.failure().expect("a failure").kind, FailureKind::Malformed);
-    assert!(store.retry_failed(entry).await?);
+    assert_eq!(store.retry_failed(vec![entry]).await?, [Fate::Taken]);
     assert_eq!(texts(&fetch(&consumer, 1).await?), ["no \"job\"\n"]);
     Ok(())
+}
+
+/// Decides about a delivery as a worker does that is handed no job.
+async fn fail_malformed(consumer: &Consumer, delivery: Delivery) {
+    let err = delivery.decode().expect_err("no job");
+    let entry = kiln::worker::malformed(&delivery, &err, jiff::Timestamp::now());
+    consumer.settle(delivery, entry).await;
+}
+
+async fn what_is_too_large_to_be_brought_ends_as_a_small_failed_entry(store: Store) -> anyhow::Result<()> {
+    let consumer = join(&store, LONG).await?;
+    // Grows sixfold where it is quoted.
+    let large = "\u{1}".repeat(MAX_TAKEN_BYTES + 1);
+    store.push(&[due(&large, 1_000)]).await?;
+    assert_eq!(store.promote(&default_queue()).await?, 1);
+    store.push(&[ready("\u{2}"), ready(r#"{"name":"next"}"#)]).await?;
+    while !counts(&store).await?.eq(&(0, 0, 0)) {
+        for delivery in fetch(&consumer, 3).await? {
+            assert!(delivery.bytes().len() <= MAX_BATCH_BYTES && !delivery.is_incomplete());
+            match delivery.decode() {
+                Ok(_) => consumer.settle(delivery, ACK).await,
+                Err(_) => fail_malformed(&consumer, delivery).await,
+            }
+        }
+    }
+    let mut entries = store.failed(0, 10).await?;
+    let small = entries.pop().expect("two entries");
+    let entry = entries.pop().expect("two entries");
+    assert!(entry.bytes().len() < 2 * KEPT_BYTES, "{}", entry.bytes().len());
+    let failure = entry.failure().expect("a failure");
+    let said = format!("job is too large: {} bytes", large.len());
+    assert!(failure.message.starts_with(&said), "{}", failure.message);
+    assert!(failure.message.ends_with("only the first 65536 bytes are kept"));
+    assert_eq!(
+        store.retry_failed(vec![entry, small]).await?,
+        [Fate::Stays, Fate::Taken],
+        "what is left of the large one is no job"
+    );
+    assert_eq!(texts(&fetch(&consumer, 1).await?), ["\u{2}"]);
+    Ok(())
+}
+
+async fn a_job_larger_than_a_message_comes_whole(store: Store) -> anyhow::Result<()> {
+    let job = |id: u8| {
+        let filler = char::from(b'a' + id).to_string().repeat(2 * MAX_BATCH_BYTES - 1_000);
+        format!(r#"{{"id":"{id}","name":"hello","payload":"{filler}"}}"#)
+    };
+    store.push(&[ready(&job(0)), ready(&job(1))]).await?;
+    let consumer = join(&store, LONG).await?;
+    for id in [0, 1] {
+        let mut delivery = fetch(&consumer, 10).await?.remove(0);
+        if delivery.is_incomplete() {
+            delivery.decode().expect_err("half a job");
+            assert!(consumer.complete(&mut delivery).await);
+        }
+        assert!(texts(std::slice::from_ref(&delivery)) == [job(id)]);
+        consumer.settle(delivery, ACK).await;
+    }
+    until_counts(&store, (0, 0, 0)).await
 }
 
 async fn waiting_ends_with_a_push_and_takes_nothing(store: Store) -> anyhow::Result<()> {
@@ -348,7 +409,8 @@ async fn a_failed_job_goes_back_to_the_queue_it_was_found_on(store: Store) -> an
     ] {
         store.push(&[ready(job)]).await?;
         fail_one(&store, &consumer).await?;
-        assert!(store.retry_failed(store.failed(0, 1).await?.remove(0)).await?, "{job}");
+        let entries = store.failed(0, 1).await?;
+        assert_eq!(store.retry_failed(entries).await?, [Fate::Taken], "{job}");
         until_counts(&store, (1, 0, 0)).await?;
         let delivery = fetch(&consumer, 1).await?.remove(0);
         consumer.settle(delivery, ACK).await;
@@ -390,5 +452,63 @@ async fn the_failed_list_keeps_what_is_asked_and_counts_what_it_drops(store: Sto
     );
     assert_eq!(retain(Some(0), None).await?, 3);
     assert_eq!((store.failed_len().await?, store.failed_dropped().await?), (0, 8));
+    Ok(())
+}
+
+async fn entries_leave_the_failed_list_whatever_has_become_of_those_before_them(store: Store) -> anyhow::Result<()> {
+    let consumer = join(&store, LONG).await?;
+    let ids: Vec<_> = (0..90).map(|n| (n / 3).to_string()).collect();
+    push_numbered(&store, ids.len()).await?;
+    for (delivery, id) in fetch(&consumer, ids.len()).await?.into_iter().zip(&ids) {
+        // Each three times, and equal.
+        let entry = format!(r#"{{"id":"{id}","name":"hello"}}"#);
+        consumer.settle(delivery, Settlement::Fail { entry }).await;
+    }
+    until_counts(&store, (0, 0, 0)).await?;
+    // Of the first half every second, of the second half all.
+    let chosen = |id: &String| id.parse::<u32>().is_ok_and(|id| id >= 15 || id % 2 == 1);
+    let id = |entry: &FailedEntry| entry.job().expect("a job").id.clone();
+    let seen = async || -> anyhow::Result<Vec<FailedEntry>> {
+        let seen = store.failed(0, 100).await?;
+        Ok(seen.into_iter().filter(|entry| chosen(&id(entry))).collect())
+    };
+    let (first, second, others) = (seen().await?, seen().await?, seen().await?);
+    let middle = store.failed(30, 3).await?;
+    assert_eq!(store.purge_failed(3).await?, 3, "somebody drops the oldest");
+    assert_eq!(store.delete_failed(middle).await?, [Fate::Taken; 3]);
+    assert_eq!(store.retry_failed(first).await?, [Fate::Taken; 66]);
+    assert_eq!(store.delete_failed(second).await?, [Fate::Gone; 66]);
+    assert_eq!(store.retry_failed(others).await?, [Fate::Gone; 66]);
+    let left: Vec<_> = store.failed(0, 100).await?.iter().map(id).collect();
+    let kept = |id: &&String| !chosen(id) && !["0", "10"].contains(&id.as_str());
+    assert!(
+        left.iter().eq(ids.iter().filter(kept)),
+        "the others stay, in their order: {left:?}"
+    );
+    until_counts(&store, (66, 0, 0)).await?;
+    let back = fetch(&consumer, 66).await?;
+    let back = back.iter().map(|job| job.decode().expect("a job").id);
+    assert!(back.eq(ids.iter().filter(|id| chosen(id)).cloned()), "in their order");
+    Ok(())
+}
+
+async fn a_result_is_kept_only_for_the_host_that_holds_the_job(store: Store) -> anyhow::Result<()> {
+    let result = |json: &str| Settlement::Ack {
+        result: Some(("0".to_owned(), json.to_owned())),
+    };
+    let slow = join(&store, Duration::from_millis(500)).await?;
+    push_numbered(&store, 1).await?;
+    let late = fetch(&slow, 1).await?.remove(0);
+    let heir = join(&store, Duration::from_secs(2)).await?;
+    let taken_over = eventually("a job to take over", async || {
+        heir.heartbeat().await?;
+        Ok(heir.adopt(&default_queue()).await?.pop())
+    })
+    .await?;
+    heir.settle(taken_over, result("\"the heir's\"")).await;
+    until_counts(&store, (0, 0, 0)).await?;
+    slow.settle(late, result("\"late\"")).await;
+    slow.finish().await?;
+    assert_eq!(store.result("0").await?.as_deref(), Some("\"the heir's\""));
     Ok(())
 }

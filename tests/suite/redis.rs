@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use crate::queue::{ACK, LONG, counts, due, fail_one, fetch, join, push_numbered, ready, texts, until_counts};
 use crate::servers::Server;
 use crate::support::{default_queue, eventually, redis_settings, settings_at, shared_redis};
-use kiln::job::Job;
+use kiln::job::{Job, MAX_JOB_BYTES};
 use kiln::outcome::Settlement;
-use kiln::queue::{Heartbeat, MAX_BATCH_BYTES, Store, StoreSettings};
+use kiln::queue::{Fate, Heartbeat, MAX_BATCH_BYTES, QueueError, Store, StoreSettings};
 
 // On one thread, on which no answer can come while the call is being made.
 #[tokio::test]
@@ -195,4 +197,152 @@ async fn a_store_that_cannot_be_is_refused_in_one_line_without_its_password() {
             "{url}: {err}"
         );
     }
+}
+
+/// How a settlement of each kind ends while the failed list cannot be written, and once it can.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_that_is_refused_keeps_no_other_from_its_end() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let settings = settings_at(&redis.url());
+    let store = Store::open(&settings).await?;
+    let failed = format!("{}:failed", settings.prefix);
+    let _: () = redis.tell(&["SET", &failed, "wrong"]).await?;
+    push_numbered(&store, 9).await?;
+    let consumer = join(&store, LONG).await?;
+    for (n, delivery) in fetch(&consumer, 9).await?.into_iter().enumerate() {
+        let fate = match n % 3 {
+            0 => Settlement::Fail { entry: "{}".to_owned() },
+            1 => Settlement::Retry {
+                job: format!("[{n}]"),
+                wait: LONG,
+            },
+            _ => ACK,
+        };
+        consumer.settle(delivery, fate).await;
+    }
+    until_counts(&store, (0, 3, 3)).await?;
+    // Also what comes later, while those are held.
+    until_refused(&redis).await?;
+    push_numbered(&store, 1).await?;
+    for delivery in fetch(&consumer, 1).await? {
+        consumer.settle(delivery, ACK).await;
+    }
+    until_counts(&store, (0, 3, 3)).await?;
+    let _: u64 = redis.tell(&["DEL", &failed]).await?;
+    until_counts(&store, (0, 3, 0)).await?;
+    assert_eq!(store.failed_len().await?, 3);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_more_is_taken_from_a_queue_that_holds_too_many_refused_settlements() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let settings = settings_at(&redis.url());
+    let store = Store::open(&settings).await?;
+    let failed = format!("{}:failed", settings.prefix);
+    let _: () = redis.tell(&["SET", &failed, "wrong"]).await?;
+    push_numbered(&store, 700).await?;
+    let consumer = join(&store, LONG).await?;
+    let behind = eventually("a refusal to take more", async || {
+        match consumer.fetch(&default_queue(), 100).await {
+            Ok(deliveries) => {
+                for delivery in deliveries {
+                    consumer
+                        .settle(delivery, Settlement::Fail { entry: "{}".to_owned() })
+                        .await;
+                }
+                Ok(None)
+            }
+            Err(err) => Ok(Some(err)),
+        }
+    })
+    .await?;
+    assert!(matches!(behind, QueueError::Behind { .. }), "{behind}");
+    let _: u64 = redis.tell(&["DEL", &failed]).await?;
+    eventually("all to have failed", async || {
+        for delivery in consumer.fetch(&default_queue(), 100).await.unwrap_or_default() {
+            consumer
+                .settle(delivery, Settlement::Fail { entry: "{}".to_owned() })
+                .await;
+        }
+        Ok((store.failed_len().await? == 700).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_list_of_large_entries_is_read_a_few_at_a_time() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let (store, redis) = (Store::open(&settings).await?, shared_redis());
+    let failed = format!("{}:failed", settings.prefix);
+    let huge = "x".repeat(2 * MAX_JOB_BYTES + 1);
+    let large = "y".repeat(MAX_BATCH_BYTES / 2 + 1);
+    for entry in [huge.as_str(), "{}", &large, &large, "{}"] {
+        let _: u64 = redis.tell(&["RPUSH", &failed, entry]).await?;
+    }
+    let first = store.failed(0, 10).await?;
+    assert_eq!((first.len(), first[0].bytes().len()), (1, MAX_BATCH_BYTES));
+    assert_eq!(store.failed(1, 10).await?.len(), 2);
+    assert_eq!(store.failed(3, 10).await?.len(), 2);
+    assert_eq!(store.delete_failed(first).await?, [Fate::Taken]);
+    assert_eq!(store.failed_len().await?, 4);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_reads_few_large_jobs_that_do_not_fit() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let store = Store::open(&settings_at(&redis.url())).await?;
+    let consumer = join(&store, LONG).await?;
+    push_numbered(&store, 40).await?;
+    let large = ready(&"x".repeat(MAX_BATCH_BYTES / 2));
+    for _ in 0..32 {
+        store.push(std::slice::from_ref(&large)).await?;
+    }
+    let memory = async |field: &str| -> anyhow::Result<usize> {
+        let info: String = redis.tell(&["INFO", "memory"]).await?;
+        let value = info
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        Ok(value.context("a field")?.trim().parse()?)
+    };
+    let before = memory("used_memory").await?.max(memory("used_memory_peak").await?);
+    assert!(fetch(&consumer, 256).await?.len() >= 40);
+    let read = memory("used_memory_peak").await? - before;
+    // All of them are 128 MiB; eight of them 32.
+    assert!(read < 5 * MAX_BATCH_BYTES, "{read} bytes were read at once");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_may_write_neither_results_nor_failures_still_acknowledges() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let mut settings = settings_at(&redis.url());
+    let outside = Store::open(&settings).await?;
+    let (plain, wrapped) = (
+        format!("~{}:queues:*", settings.prefix),
+        format!("~{{{}:*", settings.prefix),
+    );
+    redis
+        .set_user("kiln", &["on", ">secret", &plain, &wrapped, "+@all"])
+        .await?;
+    settings.connection.user = Some("kiln".to_owned());
+    settings.connection.password = Some("secret".to_owned());
+    let store = Store::open(&settings).await?;
+    push_numbered(&outside, 3).await?;
+    let consumer = join(&store, LONG).await?;
+    let result = Some(("1".to_owned(), "1".to_owned()));
+    let fates = [
+        Settlement::Fail { entry: "{}".to_owned() },
+        Settlement::Ack { result },
+        ACK,
+    ];
+    for (delivery, fate) in fetch(&consumer, 3).await?.into_iter().zip(fates) {
+        consumer.settle(delivery, fate).await;
+    }
+    until_counts(&outside, (0, 0, 1)).await?;
+    redis.set_user("kiln", &["~*"]).await?;
+    until_counts(&outside, (0, 0, 0)).await?;
+    assert_eq!((outside.failed_len().await?, outside.result("1").await?), (1, None));
+    Ok(())
 }

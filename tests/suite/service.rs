@@ -18,7 +18,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::guests::guest;
-use crate::support::{default_queue, eventually, plugins, redis_settings};
+use crate::queue::{due, ready};
+use crate::support::{default_queue, eventually, plugins, redis_settings, shared_redis};
 
 const CONCURRENCY: NonZeroU32 = NonZeroU32::new(16).unwrap();
 
@@ -409,5 +410,50 @@ async fn a_host_takes_no_more_large_jobs_than_its_memory_for_jobs_holds() -> any
     stop.cancel();
     serving.await??;
     assert_eq!(store.counts(&default_queue()).await?.ready, 5, "all have gone back");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_whose_keys_are_of_the_wrong_type_slow_no_other() -> anyhow::Result<()> {
+    let folder = folder_of(&[("echo", "")])?;
+    let on_redis = redis_settings();
+    let (store, redis) = (Store::open(&on_redis).await?, shared_redis());
+    let key = |suffix: &str| format!("{}:queues:{suffix}", on_redis.prefix);
+    for wrong in ["wrong-list", "wrong-set:delayed", "wrong-target"] {
+        let _: () = redis.tell(&["SET", &key(wrong), "wrong"]).await?;
+    }
+    let _: u64 = redis.tell(&["ZADD", &key("wrong-target:delayed"), "1", "{}"]).await?;
+    let names = ["default", "wrong-list", "wrong-set", "wrong-target"];
+    let settings = ServiceSettings {
+        queues: names
+            .map(|name| (QueueName::new(name).unwrap(), NonZeroU32::MIN))
+            .to_vec(),
+        burst: false,
+        ..settings()
+    };
+    let (serving, stop) = serve(settings, &store, folder.path()).await?;
+    // One after the other, half of them delayed: to wait for the others' faults would take most of a second each.
+    let in_a_row = async {
+        for n in 0..60 {
+            let job = format!(r#"{{"id":"{n}","name":"echo","payload":{n}}}"#);
+            store
+                .push(&[if n % 2 == 0 { ready(&job) } else { due(&job, 1_000) }])
+                .await?;
+            eventually("a result", async || Ok(store.result(&n.to_string()).await?)).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(20), in_a_row).await??;
+    let _: u64 = redis.tell(&["DEL", &key("wrong-list")]).await?;
+    let _: u64 = redis
+        .tell(&[
+            "RPUSH",
+            &key("wrong-list"),
+            r#"{"id":"mended","name":"echo","payload":1}"#,
+        ])
+        .await?;
+    eventually("the mended queue's result", async || Ok(store.result("mended").await?)).await?;
+    stop.cancel();
+    assert_eq!(serving.await??, Drained::Clean);
     Ok(())
 }

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ::redis::cmd;
+use uuid::Uuid;
 
-use super::super::{Counts, HostState, QueueError, QueueName};
-use super::{COUNTS, PURGE, RETAIN, REVIVE, RedisStore};
+use super::super::failed::{MAX_ENTRY_BYTES, Pick};
+use super::super::{Arrived, Counts, HostState, MAX_BATCH_BYTES, QueueError, QueueName};
+use super::{COUNTS, FAILED_PAGE, PURGE, RETAIN, RedisStore, TAKE_FAILED};
 
 /// Keys looked at in one step of a scan.
 const SCAN_STEP: usize = 1_000;
@@ -127,40 +129,65 @@ impl RedisStore {
         Ok(dropped.unwrap_or(0))
     }
 
-    pub(in super::super) async fn failed(&self, start: u64, count: u64) -> Result<Vec<Vec<u8>>, QueueError> {
-        let end = start.saturating_add(count).saturating_sub(1);
-        self.run(cmd("LRANGE").arg(self.keys.failed()).arg(start).arg(end))
-            .await
-    }
-
-    pub(in super::super) async fn delete_failed(&self, entry: &[u8]) -> Result<bool, QueueError> {
-        self.run(cmd("LREM").arg(self.keys.failed()).arg(1).arg(entry)).await
+    pub(in super::super) async fn failed(&self, start: u64, count: u64) -> Result<Vec<Arrived>, QueueError> {
+        let mut call = FAILED_PAGE.keys(&[self.keys.failed()]);
+        call.arg(start).arg(count).arg(MAX_BATCH_BYTES).arg(MAX_ENTRY_BYTES);
+        self.pool.call(&call).await
     }
 
     pub(in super::super) async fn purge_failed(&self, count: u64) -> Result<u64, QueueError> {
         self.pool.call(PURGE.keys(&[self.keys.failed()]).arg(count)).await
     }
 
-    pub(in super::super) async fn retain_failed(&self, count: u64, last: &[u8]) -> Result<u64, QueueError> {
+    pub(in super::super) async fn retain_failed(&self, count: u64, last: &Arrived) -> Result<u64, QueueError> {
         let mut call = RETAIN.keys(&[self.keys.failed(), self.keys.dropped()]);
-        self.pool.call(call.arg(count).arg(last)).await
+        self.pool.call(call.arg(count).arg(&last.bytes).arg(last.len)).await
     }
 
-    pub(in super::super) async fn revive(
-        &self,
-        queue: &QueueName,
-        entry: &[u8],
-        job: Vec<u8>,
-    ) -> Result<bool, QueueError> {
-        let (failed, ready) = (self.keys.failed(), self.keys.ready(queue.as_str()));
-        if !self.split {
-            return self.pool.call(REVIVE.keys(&[failed, ready]).arg(entry).arg(job)).await;
+    /// Takes entries out of the failed list, and tells of each whether it was still there.
+    pub(in super::super) async fn take_failed(&self, picks: &[Pick]) -> Result<Vec<bool>, QueueError> {
+        let all: Vec<_> = picks.iter().collect();
+        if !self.split || picks.iter().all(|pick| pick.job.is_none()) {
+            return self.take("take", &all).await;
         }
-        let place: Option<u64> = self.run(cmd("LPOS").arg(&failed).arg(entry)).await?;
-        if place.is_none() {
-            return Ok(false);
+        let there = self.take("look", &all).await?;
+        let (mut jobs, mut found) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
+        for pick in all
+            .into_iter()
+            .zip(&there)
+            .filter_map(|(pick, there)| there.then_some(pick))
+        {
+            found.push(pick);
+            if let Some((queue, job)) = &pick.job {
+                jobs.entry(queue).or_default().push(job);
+            }
         }
-        self.run::<()>(cmd("RPUSH").arg(ready).arg(job)).await?;
-        self.delete_failed(entry).await
+        for (queue, jobs) in jobs {
+            self.run::<()>(cmd("RPUSH").arg(self.keys.ready(queue.as_str())).arg(jobs))
+                .await?;
+        }
+        if !found.is_empty() {
+            self.take("take", &found).await?;
+        }
+        Ok(there)
+    }
+
+    async fn take(&self, how: &str, picks: &[&Pick]) -> Result<Vec<bool>, QueueError> {
+        let queues = picks.iter().filter_map(|pick| Some(&pick.job.as_ref()?.0));
+        let queues: BTreeSet<_> = queues.filter(|_| !self.split).collect();
+        let ready = queues.iter().map(|queue| self.keys.ready(queue.as_str()));
+        let keys: Vec<_> = std::iter::once(self.keys.failed()).chain(ready).collect();
+        let mut call = TAKE_FAILED.keys(&keys);
+        call.arg(how).arg(Uuid::new_v4().to_string());
+        for Pick { place, entry, job } in picks {
+            call.arg(place).arg(entry.len).arg(&entry.bytes);
+            match job.as_ref().filter(|_| !self.split) {
+                Some((queue, job)) => call
+                    .arg(1 + queues.iter().take_while(|other| **other != queue).count())
+                    .arg(job),
+                None => call.arg(0).arg(""),
+            };
+        }
+        self.pool.call(&call).await
     }
 }

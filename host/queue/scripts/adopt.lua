@@ -8,7 +8,8 @@
 -- when the dead host was found
 -- args: dead host, host, lease in ms, first tag, count, bytes that are enough, how long the last tag and the finding are
 -- remembered in ms, patience in ms
--- returns: how many went back, the jobs taken over in the order of their tags; nil if the host's lease has run out
+-- returns: how many went back, the jobs taken over in the order of their tags, each its bytes or, if those are more than
+--   enough, {first bytes, length}; nil if the host's lease has run out
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local own = redis.call('ZSCORE', KEYS[1], ARGV[2])
@@ -35,11 +36,16 @@ redis.call('LLEN', KEYS[4]) -- A key of the wrong type fails here, before anythi
 local function own_tag(i)
   return string.format('%.0f', ARGV[4] + i - 1)
 end
+local bytes = tonumber(ARGV[6])
+local function told(job)
+  return #job > bytes and {string.sub(job, 1, bytes), #job} or job
+end
 redis.call('HLEN', KEYS[3])
 if tonumber(ARGV[4]) <= tonumber(redis.call('GET', KEYS[6]) or 0) then
   local jobs = {}
   for i = 1, tonumber(ARGV[5]) do
-    jobs[i] = redis.call('HGET', KEYS[3], own_tag(i)) or nil
+    local job = redis.call('HGET', KEYS[3], own_tag(i))
+    jobs[i] = job and told(job) or nil
   end
   return {0, jobs}
 end
@@ -56,7 +62,7 @@ local back, jobs, size = 0, {}, 0
 -- Out of memory, Redis lets a script write that has written already: this changes nothing, and always may.
 redis.call('ZREM', KEYS[1], '')
 for _, tag in ipairs(tags) do
-  if size > tonumber(ARGV[6]) then
+  if size > bytes then
     break
   end
   local job = redis.call('HGET', KEYS[2], tag)
@@ -67,7 +73,7 @@ for _, tag in ipairs(tags) do
     back = back + 1
   else
     redis.call('HSET', KEYS[3], own_tag(#jobs + 1), job)
-    jobs[#jobs + 1] = job
+    jobs[#jobs + 1] = told(job)
   end
   redis.call('HDEL', KEYS[2], tag)
   left = left - 1

@@ -1,15 +1,30 @@
 -- delayed → delayed, claimed: the first step of a promotion to another slot. Puts due jobs off for a while, so that no
--- other host promotes them meanwhile; if this one dies, they fall due again by themselves.
--- keys: delayed   args: count, bytes that are enough, for how many seconds
--- returns: the score that marks them as claimed, the jobs
+-- other host promotes them meanwhile; if this one dies, they fall due again by themselves. One that is too large to be
+-- brought to a host is claimed alone, and told of in part.
+-- keys: delayed   args: count, bytes that are enough, for how many seconds, the largest that is brought, bytes told of others
+-- returns: the score that marks them as claimed, the jobs, and if there is one, that one's {first bytes, length}
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
-local claim = string.format('%.17g', now + ARGV[3])
-local jobs, size = {}, 0
+local function score(claimed)
+  return string.format('%.17g', claimed + ARGV[3])
+end
+local claim, jobs, size = score(now), {}, 0
 while #jobs < tonumber(ARGV[1]) and size <= tonumber(ARGV[2]) do
   local job = redis.call('ZRANGE', KEYS[1], '-inf', string.format('%.6f', now), 'BYSCORE', 'LIMIT', 0, 1)[1]
   if not job then
     break
+  end
+  if #job > tonumber(ARGV[4]) then
+    if #jobs > 0 then
+      break
+    end
+    -- It is removed by its score, so that nobody has to send it back: nothing else may have that.
+    local claimed = now
+    while redis.call('ZCOUNT', KEYS[1], score(claimed), score(claimed)) > 0 do
+      claimed = claimed + 0.001
+    end
+    redis.call('ZADD', KEYS[1], score(claimed), job)
+    return {score(claimed), {}, {string.sub(job, 1, ARGV[5]), #job}}
   end
   redis.call('ZADD', KEYS[1], claim, job)
   jobs[#jobs + 1] = job

@@ -1,21 +1,41 @@
 -- in flight → done, delayed, failed or ready again. Settles a batch of the host's deliveries, each exactly if it is
--- still in the host's table: one that another host has taken over is no longer this host's to settle.
--- keys: in-flight of the host, parked of the host, ready, and where all keys are in one slot: delayed, failed
--- args: number of acks, their tags, then for each other delivery: tag, fate (retry, fail or requeue), bytes, wait in s
--- returns: how many were refused
-local acks = tonumber(ARGV[1])
-if #ARGV > acks + 1 then
-  redis.call('LLEN', KEYS[3]) -- A key of the wrong type fails here, before anything has moved.
-  if KEYS[4] then
-    redis.call('ZCARD', KEYS[4])
-    redis.call('LLEN', KEYS[5])
+-- still in the host's table: one that another host has taken over is no longer this host's to settle, nor is its result.
+-- keys: in-flight of the host, parked of the host, ready, and where all keys are in one slot: delayed, failed (either only
+--   if something goes there), those of results
+-- args: number of acks, number of results, how long those are kept in ms, the tags of the acks, for each result: its tag
+--   and text, then for each other delivery: tag, fate (retry, fail or requeue), bytes, wait in s
+-- returns: how many deliveries were refused, how many results were not kept, and why the first of them was not
+local acks, results = tonumber(ARGV[1]), tonumber(ARGV[2])
+local others = 4 + acks + 2 * results
+-- A key of the wrong type fails here, before anything has moved; one that nothing goes to does not matter.
+local goes = {}
+for i = others + 1, #ARGV, 4 do
+  goes[ARGV[i]] = true
+end
+if goes.requeue then
+  redis.call('LLEN', KEYS[3])
+end
+if goes.retry then
+  redis.call('ZCARD', KEYS[4])
+end
+if goes.fail then
+  redis.call('LLEN', KEYS[5])
+end
+local lost, why = 0, ''
+for i = 1, results do
+  local at = 2 + acks + 2 * i
+  if redis.call('HEXISTS', KEYS[1], ARGV[at]) == 1 then
+    local kept = redis.pcall('SET', KEYS[#KEYS - results + i], ARGV[at + 1], 'PX', ARGV[3])
+    if kept.err then
+      lost, why = lost + 1, why == '' and kept.err or why
+    end
   end
 end
 local refused = acks
 if acks > 0 then
-  refused = acks - redis.call('HDEL', KEYS[1], unpack(ARGV, 2, acks + 1))
+  refused = acks - redis.call('HDEL', KEYS[1], unpack(ARGV, 4, acks + 3))
 end
-for i = acks + 2, #ARGV, 4 do
+for i = others, #ARGV, 4 do
   local tag, fate, bytes, wait = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local job = fate == 'requeue' and redis.call('HGET', KEYS[1], tag)
   if job then
@@ -37,4 +57,4 @@ for i = acks + 2, #ARGV, 4 do
     redis.call('LPUSH', KEYS[3], job)
   end
 end
-return refused
+return {refused, lost, why}

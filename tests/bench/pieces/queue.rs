@@ -31,9 +31,23 @@ pub(crate) fn queue(c: &mut Criterion) {
                 b.iter_custom(|times| runtime.block_on(consumer.rounds(times, jobs)).settle);
             });
         }
+        if store == "redis" {
+            group.throughput(Throughput::Elements(SMALL as u64));
+            group.sample_size(10);
+            group.bench_function("fetch/mixed", |b| {
+                b.iter_custom(|times| runtime.block_on(consumer.mixed(times)));
+            });
+        }
         group.finish();
     }
 }
+
+/// Small jobs, with large ones behind them that do not fit into the message any more.
+const SMALL: usize = 63;
+const LARGE: usize = 32;
+
+/// Bytes of a large one.
+const LARGE_BYTES: usize = 4 * 1024 * 1024;
 
 struct Host {
     store: Store,
@@ -92,6 +106,32 @@ impl Host {
             }
             all.notified().await;
             took.settle += began.elapsed();
+        }
+        took
+    }
+    /// Has the small jobs fetched so often that large ones follow. Redis does nothing else meanwhile.
+    async fn mixed(&self, times: u64) -> Duration {
+        let push = |job: String| Push {
+            queue: default_queue(),
+            job,
+            due_ms: None,
+        };
+        let (small, large) = (push(self.job.clone()), push("x".repeat(LARGE_BYTES)));
+        let mut took = Duration::ZERO;
+        for _ in 0..times {
+            self.store.push(&vec![small.clone(); SMALL]).await.unwrap();
+            for _ in 0..LARGE {
+                self.store.push(std::slice::from_ref(&large)).await.unwrap();
+            }
+            let began = Instant::now();
+            let mut fetched = self.consumer.fetch(&default_queue(), MAX_BATCH).await.unwrap();
+            took += began.elapsed();
+            while !fetched.is_empty() {
+                for delivery in fetched {
+                    self.consumer.settle(delivery, Settlement::Ack { result: None }).await;
+                }
+                fetched = self.consumer.fetch(&default_queue(), MAX_BATCH).await.unwrap();
+            }
         }
         took
     }

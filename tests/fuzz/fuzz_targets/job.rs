@@ -107,7 +107,7 @@ fn settled(before: &Keys, len: usize, attempts: u32, settlement: Settlement) {
 
 fn comes_back(bytes: &[u8], err: &DecodeError) {
     line::assert_one(&err.to_string());
-    let entry = FailedEntry::new(wrap_malformed(bytes, QUEUE_DEFAULT, err, NOW).into_bytes());
+    let entry = FailedEntry::new(wrap_malformed(bytes, bytes.len(), QUEUE_DEFAULT, err, NOW).into_bytes());
     assert!(entry.bytes().len() <= ESCAPED * bytes.len() + GROWTH);
     let failure = entry.failure().expect("a failure");
     assert_eq!(failure.kind, FailureKind::Malformed);
