@@ -1,7 +1,6 @@
 //! `kiln compile`: what the other commands start to have a plugin compiled within bounds. Not for people.
 
 use std::io::{Write as _, stdin, stdout};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,12 +11,9 @@ use super::tell;
 use crate::config::CompileLimits;
 use crate::sandbox::{CompileOrder, Compiled, compile as compile_component};
 
-/// Compile the component on standard input into the cache
+/// Compile the component on standard input, and write its code to standard output
 #[derive(Debug, Args)]
 pub(super) struct CompileArgs {
-    /// The cache
-    #[arg(long, value_name = "DIR")]
-    cache_dir: PathBuf,
     /// Seconds of CPU time it may take
     #[arg(long, value_name = "SECONDS")]
     max_time: u64,
@@ -30,9 +26,8 @@ pub(super) struct CompileArgs {
 }
 
 /// Runs before any thread is started: what bounds this process is to bound all of them.
-pub(super) fn compile(args: CompileArgs) -> ExitCode {
+pub(super) fn compile(args: &CompileArgs) -> ExitCode {
     let order = CompileOrder {
-        cache_dir: args.cache_dir,
         limits: CompileLimits {
             time: Duration::from_secs(args.max_time),
             memory: ByteSize::b(args.max_memory),
@@ -41,11 +36,19 @@ pub(super) fn compile(args: CompileArgs) -> ExitCode {
     };
     match compile_component(&order, stdin().lock()) {
         Ok(compiled) => {
-            if let Compiled::Invalid(why) = &compiled {
+            let written = match &compiled {
+                Compiled::Done(code) => stdout().write_all(code).and_then(|()| stdout().flush()),
                 // The exit code says the most of it.
-                writeln!(stdout(), "{why}").ok();
+                Compiled::Invalid(why) => writeln!(stdout(), "{why}").or(Ok(())),
+                Compiled::OutOfMemory => Ok(()),
+            };
+            match written {
+                Ok(()) => compiled.exit_code().into(),
+                Err(err) => {
+                    tell(&format!("cannot hand over the code: {err}"));
+                    ExitCode::FAILURE
+                }
             }
-            compiled.exit_code().into()
         }
         Err(err) => {
             tell(&format!("cannot bound itself: {err}"));

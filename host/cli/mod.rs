@@ -137,7 +137,7 @@ fn parse() -> anyhow::Result<Cli> {
 
 fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
     let command = match cli.command {
-        Command::Compile(args) => return Ok(compile::compile(args)),
+        Command::Compile(args) => return Ok(compile::compile(&args)),
         command => command,
     };
     cli.log.start()?;
@@ -169,7 +169,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Queues(args) => queues::queues(args).await,
         Command::Failed(args) => failed::failed(args).await,
         Command::Bench(args) => bench::bench(args).await,
-        Command::Compile(args) => Ok(compile::compile(args)),
+        Command::Compile(args) => Ok(compile::compile(&args)),
     }
 }
 

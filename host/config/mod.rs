@@ -48,6 +48,12 @@ pub const MAX_LOOKUPS_OF_PLUGIN: usize = 8;
 /// Bytes of a secret. A certificate chain with its key fits in.
 pub const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
+/// Bytes of code that one component may compile to. Python's runtime with its libraries comes to 35 MiB.
+pub const MAX_COMPILED_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Bytes of compiled components that are kept between starts.
+pub const MAX_CACHE_BYTES: u64 = 1024 * 1024 * 1024;
+
 /// Frames kept of a trap's backtrace.
 pub const MAX_BACKTRACE_FRAMES: usize = 32;
 
@@ -127,11 +133,17 @@ pub const HOLD_REMOVED_DEFAULT: Duration = Duration::from_secs(5);
 /// How long a start waits for plugins to be compiled: one that takes minutes must not keep the others from serving.
 pub const START_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a plugin compiles before it makes way for those that wait, in processor time. Python's runtime, the largest known
+/// one, takes no longer on an idle machine.
+pub const FIRST_COMPILE_TURN: Duration = Duration::from_secs(5);
+
 /// How the plugin folder is dealt with.
 #[derive(Debug, Clone)]
 pub struct PluginSettings {
     /// How long a start waits for plugins to be compiled; the jobs of those that take longer wait for them.
     pub patience: Duration,
+    /// How long a plugin compiles, in processor time, before it makes way for those that wait.
+    pub first_turn: Duration,
     /// How long a plugin serves on whose file is gone.
     pub hold_removed: Duration,
     /// When a version is set aside; none: never.
@@ -142,6 +154,7 @@ impl Default for PluginSettings {
     fn default() -> Self {
         Self {
             patience: START_PATIENCE,
+            first_turn: FIRST_COMPILE_TURN,
             hold_removed: HOLD_REMOVED_DEFAULT,
             quarantine: None,
         }

@@ -5,12 +5,12 @@ use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::files::{Content, Files, claimed, manifest_path};
 use super::{Plugin, PluginError};
 use crate::config::Manifest;
-use crate::sandbox::{Handler, Sandbox};
+use crate::sandbox::{Handler, LoadError, Sandbox};
 use crate::text::is_hidden;
 
 /// Tells, without reading a file, that it is most likely the one seen before.
@@ -131,10 +131,30 @@ pub(super) enum Loaded {
     },
 }
 
+impl Loaded {
+    /// Whether it is to be loaded again, with all the time that compiling it may take.
+    pub(super) fn takes_long(&self) -> bool {
+        let Self::Fault { why, .. } = self else { return false };
+        matches!(
+            why,
+            PluginError::Load {
+                source: LoadError::TakesLong,
+                ..
+            }
+        )
+    }
+}
+
 impl Source {
     /// Reads it; compiles and links it, unless only its manifest is new. `good` is the last version of it that loaded,
-    /// `last` what was in it when it was last read.
-    pub(super) fn load(self, sandbox: &Sandbox, good: Option<&Plugin>, last: Option<&Content>) -> Loaded {
+    /// `last` what was in it when it was last read, `turn` the most time that compiling it may take for now.
+    pub(super) fn load(
+        &self,
+        sandbox: &Sandbox,
+        good: Option<&Plugin>,
+        last: Option<&Content>,
+        turn: Option<Duration>,
+    ) -> Loaded {
         let started = Instant::now();
         let read = self
             .stays_inside()
@@ -151,7 +171,7 @@ impl Source {
         let old = good.map(|good| &good.handler);
         let handler = match old.filter(|old| old.digest() == files.content.wasm) {
             Some(old) => sandbox.reconfigure(old, &manifest),
-            None => sandbox.load(&self.stem, &files.bytes, &manifest),
+            None => sandbox.load_within(&self.stem, &files.bytes, &manifest, turn),
         };
         match handler {
             Ok(handler) => {

@@ -35,7 +35,7 @@ use crate::config::PluginSettings;
 use crate::sandbox::{Attempt, Handler, LoadError, Sandbox};
 use crate::text;
 use entry::Entry;
-use folder::{Fingerprint, Scan, Source};
+use folder::{Fingerprint, Loaded, Scan, Source};
 use table::{Losers, Table, table};
 
 pub use files::{read_manifest, read_plugin};
@@ -43,9 +43,6 @@ pub use plugin::Plugin;
 pub use report::{HostReport, PluginReport, VersionReport};
 pub use stats::{LastError, Running};
 pub use watch::{Watching, watch};
-
-/// Plugins that are loaded at once. More than one, so that one that takes long to compile does not keep others waiting.
-const LOADS_AT_ONCE: usize = 2;
 
 /// What a job name stands for at this moment.
 #[derive(Debug, Clone)]
@@ -110,8 +107,11 @@ pub struct Plugins {
     entries: Mutex<BTreeMap<String, Entry>>,
     /// Whether entries are published yet. Until all files were looked at, it would be chance who gets a name.
     open: AtomicBool,
-    /// Permits to load.
-    loads: Semaphore,
+    /// The permit to load within a first turn, in the order in which it is asked for. What takes longer makes way: so a
+    /// plugin that compiles within a turn waits for no more than one turn of each that came before.
+    first_turn: Semaphore,
+    /// The permit to load for as long as it takes.
+    long_turn: Semaphore,
     /// Held while the folder is compared with the entries.
     looking: tokio::sync::Mutex<Looking>,
 }
@@ -186,7 +186,8 @@ impl Plugins {
             losers: Mutex::default(),
             entries: Mutex::default(),
             open: AtomicBool::new(false),
-            loads: Semaphore::new(LOADS_AT_ONCE),
+            first_turn: Semaphore::new(1),
+            long_turn: Semaphore::new(1),
             looking: tokio::sync::Mutex::default(),
         });
         if !folder.is_dir() {
@@ -344,10 +345,21 @@ impl Plugins {
         }
         let plugins = Arc::clone(self);
         loads.spawn(async move {
-            let _turn = plugins.loads.acquire().await;
-            let sandbox = Arc::clone(&plugins.sandbox);
-            let loading = spawn_blocking(move || source.load(&sandbox, good.as_deref(), content.as_ref()));
-            let loaded = loading.await.map_err(|panic| format!("the compiler failed: {panic}"));
+            let source = Arc::new(source);
+            let loading = |turn| {
+                let (sandbox, source) = (Arc::clone(&plugins.sandbox), Arc::clone(&source));
+                let (good, content) = (good.clone(), content.clone());
+                spawn_blocking(move || source.load(&sandbox, good.as_deref(), content.as_ref(), turn))
+            };
+            let mut loaded = {
+                let _turn = plugins.first_turn.acquire().await;
+                loading(Some(plugins.settings.first_turn)).await
+            };
+            if loaded.as_ref().is_ok_and(Loaded::takes_long) {
+                let _turn = plugins.long_turn.acquire().await;
+                loaded = loading(None).await;
+            }
+            let loaded = loaded.map_err(|panic| format!("the compiler failed: {panic}"));
             // It may have been taken away meanwhile.
             if let Some(entry) = plugins.entries().get_mut(&stem) {
                 entry.end(&stem, loaded, plugins.settings.quarantine.is_some());

@@ -1,20 +1,18 @@
-//! Compiles one component into the cache: what `kiln compile` does, in a process of its own and within bounds.
+//! Compiles one component: what `kiln compile` does, in a process of its own and within bounds.
 //!
 //! The process bounds itself before it looks at a byte, so that whoever started it only has to wait. What a component
 //! can do here is take time and memory, or find a fault in the compiler: it does not run.
 
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use wasmtime::OutOfMemory;
-use wasmtime::component::Component;
 
+use super::engine;
 use super::refusal::causes;
-use super::{cache, engine};
 use crate::config::{COMPILE_NICENESS, COMPILE_WAIT_FACTOR, CompileLimits};
 
 /// How the compiling process says that the component is wrong; its standard output says how.
@@ -29,11 +27,9 @@ pub(super) const EXIT_LATE: u8 = 67;
 /// CPU time between the signal that tells the process of its end, and the one that ends it.
 const CPU_GRACE: Duration = Duration::from_secs(5);
 
-/// What is compiled into which cache, and how.
+/// How a component is compiled.
 #[derive(Debug)]
 pub struct CompileOrder {
-    /// The cache, which has to be there.
-    pub cache_dir: PathBuf,
     /// What it may take.
     pub limits: CompileLimits,
     /// Whether memories will come from a pool: their layout is part of the code.
@@ -43,8 +39,8 @@ pub struct CompileOrder {
 /// How it went.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Compiled {
-    /// The component compiles, and is in the cache if that takes it.
-    Done,
+    /// The component compiles, to this code.
+    Done(Vec<u8>),
     /// The component is wrong. Says how.
     Invalid(String),
     /// It takes more memory than it may.
@@ -56,7 +52,7 @@ impl Compiled {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Done => 0,
+            Self::Done(_) => 0,
             Self::Invalid(_) => EXIT_INVALID,
             Self::OutOfMemory => EXIT_MEMORY,
         }
@@ -71,19 +67,8 @@ pub fn compile(order: &CompileOrder, mut source: impl Read) -> io::Result<Compil
     bound(&order.limits)?;
     let mut bytes = Vec::new();
     source.read_to_end(&mut bytes)?;
-    let before = threads();
-    // Without it the bytes are known to compile, and that is what counts.
-    let cache = cache::open(&order.cache_dir).ok().map(|opened| opened.cache);
-    let tidying: Vec<_> = threads().into_iter().filter(|id| !before.contains(id)).collect();
-    let compiled = engine::compiling(order.pooled, cache)
-        .and_then(|engine| Component::from_binary(&engine, &bytes).map(drop))
-        .map_or_else(|err| refused(&err), |()| Compiled::Done);
-    // The cache throws out what is old on a thread of its own, once an hour after a write. If that ended with the
-    // process, the cache would grow for ever.
-    while threads().iter().any(|id| tidying.contains(id)) {
-        thread::sleep(Duration::from_millis(1));
-    }
-    Ok(compiled)
+    let compiled = engine::compiling(order.pooled).and_then(|engine| engine.precompile_component(&bytes));
+    Ok(compiled.map_or_else(|err| refused(&err), Compiled::Done))
 }
 
 fn refused(err: &wasmtime::Error) -> Compiled {
@@ -127,13 +112,4 @@ fn limit(resource: Resource, wanted: u64, grace: u64) -> io::Result<()> {
         maximum: Some(wanted.saturating_add(grace).min(ceiling)),
     };
     Ok(setrlimit(resource, limit)?)
-}
-
-/// The threads of this process, where the system tells.
-fn threads() -> Vec<std::ffi::OsString> {
-    let tasks = std::fs::read_dir(Path::new("/proc/self/task"));
-    tasks.map_or_else(
-        |_| Vec::new(),
-        |tasks| tasks.flatten().map(|task| task.file_name()).collect(),
-    )
 }

@@ -4,13 +4,13 @@
 //! pool reserves 4 GiB of addresses for every slot; where the system does not give so many, memories are made one by one.
 //!
 //! Absent on purpose: threads and shared memories (a guest's time could not be bounded), pagemap scan (on 48.0.8 it
-//! misses swapped pages: one job could see another's memory), precompiled files (native code from outside).
+//! misses swapped pages: one job could see another's memory), precompiled files (native code from outside), the engine's own
+//! cache (where it finds nothing, it compiles at once, in this process and without bounds).
 
 use std::num::NonZeroUsize;
 
 use wasmtime::{
-    Cache, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
-    WasmFeatures,
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails, WasmFeatures,
 };
 
 use crate::config::{KEEP_RESIDENT_BYTES, Limit, Limits, MAX_BACKTRACE_FRAMES};
@@ -43,11 +43,11 @@ pub(super) struct Built {
 
 /// Builds the engine with a pool of which so many slots can be in use at any time, or without one where address space is
 /// short.
-pub(super) fn build(in_use: u32, threads: u32, limits: &Limits, cache: Option<Cache>) -> wasmtime::Result<Built> {
+pub(super) fn build(in_use: u32, threads: u32, limits: &Limits) -> wasmtime::Result<Built> {
     // A batch that one thread is just giving back is neither in use nor free for another. A small pool has no batches.
     let batch = if in_use > RESET_BATCH { RESET_BATCH } else { 1 };
     let slots = in_use.saturating_add(threads.saturating_mul(batch - 1));
-    let mut config = config(limits, cache);
+    let mut config = config(limits);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, batch, limits)));
     let reason = match Engine::new(&config) {
         Ok(engine) => return Ok(Built { engine, unpooled: None }),
@@ -67,9 +67,9 @@ pub(super) fn build(in_use: u32, threads: u32, limits: &Limits, cache: Option<Ca
 }
 
 /// Builds an engine that compiles as that of [`build`] does, with or without a pool, and runs nothing.
-pub(super) fn compiling(pooled: bool, cache: Option<Cache>) -> wasmtime::Result<Engine> {
+pub(super) fn compiling(pooled: bool) -> wasmtime::Result<Engine> {
     // No limit is part of the code.
-    let mut config = config(&Limits::default(), cache);
+    let mut config = config(&Limits::default());
     if !pooled {
         save_addresses(&mut config);
     }
@@ -84,7 +84,7 @@ fn save_addresses(config: &mut Config) {
         .memory_guard_size(64 * 1024);
 }
 
-fn config(limits: &Limits, cache: Option<Cache>) -> Config {
+fn config(limits: &Limits) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -96,8 +96,7 @@ fn config(limits: &Limits, cache: Option<Cache>) -> Config {
         .shared_memory(false)
         // Names of functions, from the name section. DWARF would have the host parse whatever a guest claims to be it.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .wasm_backtrace_max_frames(NonZeroUsize::new(MAX_BACKTRACE_FRAMES))
-        .cache(cache);
+        .wasm_backtrace_max_frames(NonZeroUsize::new(MAX_BACKTRACE_FRAMES));
     config
 }
 

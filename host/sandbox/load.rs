@@ -1,11 +1,13 @@
 //! From the bytes of a plugin to a component that can run here, or to one line saying what is wrong with it.
 
+use std::time::Duration;
+
 use bytesize::ByteSize;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker, types};
 
 use super::bindings::JobHandlerPre;
-use super::compiler::Outside;
+use super::code::Code;
 use super::diff;
 use super::engine;
 use super::imports::{self, HANDLER, Import};
@@ -30,19 +32,25 @@ pub(super) struct Examined {
     pub(super) exports: Vec<String>,
 }
 
-/// Compiles a component, or takes it from the cache. Bytes that are unknown go to `outside` first.
+/// Compiles a component, or takes it from the cache, and looks at it. `turn` is the most time that compiling it may take for
+/// now.
 pub(super) fn examine(
     engine: &Engine,
-    outside: Option<&Outside>,
+    code: &Code,
     bytes: &[u8],
     digest: &str,
     limits: &Limits,
+    turn: Option<Duration>,
 ) -> Result<Examined, LoadError> {
     check_format(bytes, limits)?;
-    if let Some(outside) = outside {
-        outside.compile(bytes, digest, &CompileLimits::from(limits))?;
-    }
-    let component = Component::from_binary(engine, bytes).map_err(|err| LoadError::Invalid(causes(&err)))?;
+    let whole = CompileLimits::from(limits);
+    let time = whole.time.min(turn.unwrap_or(whole.time));
+    let component = match code.of(engine, bytes, digest, &CompileLimits { time, ..whole }) {
+        Err(LoadError::CompileTime { .. } | LoadError::CompileWait { .. }) if time < whole.time => {
+            return Err(LoadError::TakesLong);
+        }
+        component => component?,
+    };
     let ty = component.component_type();
     for (what, found) in [
         ("imports", ty.imports(engine).len()),

@@ -17,6 +17,7 @@ mod attempt;
 mod backtrace;
 mod bindings;
 mod cache;
+mod code;
 mod compile;
 mod compiler;
 mod cpu;
@@ -46,6 +47,7 @@ mod warm;
 use std::io;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::nice;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -63,7 +65,8 @@ pub use refusal::LoadError;
 pub use voice::Count;
 
 use crate::config::{Limit, Limits, Manifest, SandboxSettings};
-use cache::Opened;
+use cache::Cache;
+use code::Code;
 use compiler::Outside;
 use holdings::Commons;
 use load::{Examined, Loaded};
@@ -89,8 +92,8 @@ pub struct Sandbox {
     settings: SandboxSettings,
     unpooled: Option<String>,
     uncached: Option<String>,
-    /// Compiles what is not known to compile within bounds.
-    outside: Option<Outside>,
+    /// What components are compiled by, or taken from.
+    code: Code,
 }
 
 /// What running attempts share.
@@ -122,9 +125,6 @@ pub enum SandboxError {
     /// The program that is to compile plugins cannot be found.
     #[error("no compiler: {0}")]
     Compiler(io::Error),
-    /// There is no place for compiled plugins.
-    #[error("no usable cache folder, and no temporary one in its place: {0}; name one with --cache-dir")]
-    Scratch(io::Error),
     /// The system refuses threads.
     #[error("guest threads do not start: {0}")]
     Threads(#[from] io::Error),
@@ -151,11 +151,9 @@ impl Sandbox {
     pub fn new(settings: &SandboxSettings) -> Result<Self, SandboxError> {
         let limits = &settings.limits;
         let slots = settings.concurrency.get().saturating_add(settings.spare_slots);
-        let (opened, uncached) = open_cache(settings)?;
-        let cache = opened.as_ref().map(|opened| opened.cache.clone());
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let givers = u32::try_from(2 * cores).unwrap_or(u32::MAX);
-        let built = engine::build(slots, givers, limits, cache).map_err(SandboxError::Engine)?;
+        let built = engine::build(slots, givers, limits).map_err(SandboxError::Engine)?;
         let linker = link::linker(&built.engine).map_err(SandboxError::Engine)?;
         let world = diff::world(&built.engine).map_err(SandboxError::Engine)?;
         let (guests, heavy) = (
@@ -167,9 +165,10 @@ impl Sandbox {
             .thread_name("kiln-io")
             .enable_all()
             .build()?;
-        let outside = settings.compiler.clone().zip(opened);
-        let outside =
-            outside.map(|(compiler, cache)| Outside::new(compiler, cache, &built.engine, built.unpooled.is_none()));
+        let (cache, uncached) = open_cache(settings, &built.engine);
+        let pooled = built.unpooled.is_none();
+        let outside = settings.compiler.clone();
+        let outside = outside.map(|compiler| Outside { compiler, pooled });
         let inner = Inner {
             ticker: Ticker::start(&built.engine)?,
             engine: built.engine,
@@ -191,7 +190,7 @@ impl Sandbox {
             settings: settings.clone(),
             unpooled: built.unpooled,
             uncached,
-            outside,
+            code: Code { cache, outside },
         })
     }
 
@@ -201,8 +200,22 @@ impl Sandbox {
     /// # Errors
     /// When the bytes are no component that can run here, or not within what the manifest allows. The plugin's fault.
     pub fn load(&self, name: &str, bytes: &[u8], manifest: &Manifest) -> Result<Handler, LoadError> {
+        self.load_within(name, bytes, manifest, None)
+    }
+
+    /// The same, if compiling takes no more than so much processor time: of whole seconds, and of all cores.
+    ///
+    /// # Errors
+    /// As [`Sandbox::load`]; [`LoadError::TakesLong`] where it takes more, and may.
+    pub fn load_within(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        manifest: &Manifest,
+        turn: Option<Duration>,
+    ) -> Result<Handler, LoadError> {
         let plugin = Plugin::new(name, digest(bytes), manifest, &self.settings)?;
-        let found = self.examine(bytes, &plugin.digest, &plugin.limits)?;
+        let found = self.examine(bytes, &plugin.digest, &plugin.limits, turn)?;
         let loaded = self.link(&found, &plugin.limits)?;
         Ok(Handler::new(
             Arc::clone(&self.inner),
@@ -237,7 +250,7 @@ impl Sandbox {
         let digest = digest(bytes);
         let limits = self.settings.limits.with(&manifest.wishes());
         // A manifest that asks for too much is told of at the end; what it is about can be told all the same.
-        let found = self.examine(bytes, &digest, limits.as_ref().unwrap_or(&self.settings.limits))?;
+        let found = self.examine(bytes, &digest, limits.as_ref().unwrap_or(&self.settings.limits), None)?;
         let linked = limits
             .map_err(LoadError::from)
             .and_then(|limits| self.link(&found, &limits));
@@ -265,8 +278,14 @@ impl Sandbox {
         Ok(loaded)
     }
 
-    fn examine(&self, bytes: &[u8], digest: &str, limits: &Limits) -> Result<Examined, LoadError> {
-        load::examine(&self.inner.engine, self.outside.as_ref(), bytes, digest, limits)
+    fn examine(
+        &self,
+        bytes: &[u8],
+        digest: &str,
+        limits: &Limits,
+        turn: Option<Duration>,
+    ) -> Result<Examined, LoadError> {
+        load::examine(&self.inner.engine, &self.code, bytes, digest, limits, turn)
     }
 
     /// The threads on which guests run, in turns. What is spawned there may wait as long as it likes, and compute no
@@ -295,20 +314,18 @@ impl Sandbox {
     }
 }
 
-/// The cache, and why it is not the one that is asked for.
-fn open_cache(settings: &SandboxSettings) -> Result<(Option<Opened>, Option<String>), SandboxError> {
-    let (opened, uncached) = match settings.cache_dir.as_deref().map(|dir| (dir, cache::open(dir))) {
-        None => (None, None),
-        Some((_, Ok(opened))) => (Some(opened), None),
-        Some((dir, Err(err))) => {
+/// The cache, and why there is none although one is asked for.
+fn open_cache(settings: &SandboxSettings, engine: &Engine) -> (Option<Cache>, Option<String>) {
+    let Some(dir) = settings.cache_dir.as_deref() else {
+        return (None, None);
+    };
+    match Cache::open(dir, engine) {
+        Ok(cache) => (Some(cache), None),
+        Err(err) => {
             tracing::warn!(dir = %dir.display(), %err, "compiled components are not cached");
             (None, Some(err.to_string()))
         }
-    };
-    // What another process compiles has to come here somehow.
-    let needed = opened.is_none() && settings.compiler.is_some();
-    let scratch = needed.then(cache::scratch).transpose().map_err(SandboxError::Scratch)?;
-    Ok((opened.or(scratch), uncached))
+    }
 }
 
 fn permits(count: u32) -> Arc<Semaphore> {

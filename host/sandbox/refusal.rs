@@ -55,6 +55,15 @@ pub enum LoadError {
         /// What it may take.
         limit: ByteSize,
     },
+    /// It compiles to more code than is taken.
+    #[error("compiles to more than {limit} of code, which is the most that this host takes")]
+    CodeTooLarge {
+        /// What it may come to.
+        limit: ByteSize,
+    },
+    /// It takes longer to compile than its first turn: it is to be loaded again, with all the time that it may have.
+    #[error("takes longer to compile than its first turn")]
+    TakesLong,
     /// The compiling process ended otherwise.
     #[error("the compiler {0}")]
     Compiler(String),

@@ -2,12 +2,19 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::fs::{File, Permissions};
+use std::io;
 use std::num::NonZeroU32;
-use std::path::Path;
-use std::time::SystemTime;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use anyhow::Context;
 use bytesize::ByteSize;
-use kiln::config::{Compiler, Limit, Limits, Manifest, SandboxSettings, Source};
+use kiln::config::{Compiler, Limit, Limits, Manifest, PluginSettings, SandboxSettings, Source};
+use kiln::plugins::{Plugins, Resolved};
 use kiln::sandbox::Sandbox;
 
 use crate::guests::guest;
@@ -61,27 +68,28 @@ fn bomb() -> anyhow::Result<Vec<u8>> {
     Ok(wat::parse_str(wat)?)
 }
 
-/// The processes that were told of this folder.
-fn processes_with(folder: &Path) -> anyhow::Result<usize> {
-    let folder = folder.to_str().expect("utf-8");
+/// A number of bytes that no other test has its compilers bounded by, and those by which it can be known.
+fn marked() -> u64 {
+    (3 << 30) + fastrand::u64(..1 << 30)
+}
+
+/// The processes that were told this.
+fn processes_with(mark: u64) -> anyhow::Result<usize> {
+    let mark = mark.to_string();
     let processes = std::fs::read_dir("/proc")?.flatten();
     let told = processes.filter(|process| {
-        std::fs::read(process.path().join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(folder))
+        std::fs::read(process.path().join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&mark))
     });
     Ok(told.count())
 }
 
 /// The components in a cache, and when each was written.
-fn cached(cache_dir: &Path) -> anyhow::Result<Vec<(OsString, SystemTime)>> {
+fn cached(cache_dir: &Path) -> anyhow::Result<Vec<(PathBuf, SystemTime)>> {
     let mut found = Vec::new();
-    for compiler in std::fs::read_dir(cache_dir.join("compiled/modules"))? {
-        for entry in std::fs::read_dir(compiler?.path())? {
-            let path = entry?.path();
-            if path.extension().is_none() {
-                let written = path.metadata()?.modified()?;
-                found.push((path.into_os_string(), written));
-            }
-        }
+    for entry in std::fs::read_dir(cache_dir.join("compiled"))? {
+        let path = entry?.path();
+        let written = path.metadata()?.modified()?;
+        found.push((path, written));
     }
     Ok(found)
 }
@@ -89,13 +97,14 @@ fn cached(cache_dir: &Path) -> anyhow::Result<Vec<(OsString, SystemTime)>> {
 #[tokio::test]
 async fn what_takes_too_long_to_compile_is_refused_and_leaves_no_process() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let limits = limits(Limit::CompileTime, 1_000);
+    let (mut limits, mark) = (limits(Limit::CompileTime, 1_000), marked());
+    limits.set(Limit::CompileMemory, mark, mark, Source::Host);
     let settings = kiln_compiler(dir.path(), limits);
     assert_eq!(
         refusal(&settings, &bomb()?)?,
         "compiling took more processor time than it may; the limit compile_time is 1s"
     );
-    assert_eq!(processes_with(dir.path())?, 0);
+    assert_eq!(processes_with(mark)?, 0);
     Ok(())
 }
 
@@ -121,12 +130,7 @@ async fn what_another_process_compiled_is_taken_from_the_cache_and_compiled_once
     };
     load(&kiln_compiler(dir.path(), Limits::default()))?;
     let first = cached(dir.path())?;
-    // The other is that of Kiln's own world, which components are compared with.
-    assert_eq!(
-        first.len(),
-        2,
-        "had this process compiled it under another key, there would be three"
-    );
+    assert_eq!(first.len(), 1);
     let no_compiler = with_compiler(dir.path(), "/nowhere", &[], Limits::default());
     load(&no_compiler)?;
     assert_eq!(cached(dir.path())?, first);
@@ -134,6 +138,97 @@ async fn what_another_process_compiled_is_taken_from_the_cache_and_compiled_once
         refusal(&no_compiler, &guest("echo")?)?,
         "the compiler does not start: No such file or directory (os error 2)"
     );
+    Ok(())
+}
+
+/// The other way to get the code would be to compile it here, where nothing bounds that.
+#[tokio::test]
+async fn without_a_cache_every_load_takes_a_process_and_none_is_made_here() -> anyhow::Result<()> {
+    let nowhere = Path::new("/dev/null/cache");
+    let bytes = guest("ok")?;
+    for _ in 0..2 {
+        Sandbox::new(&kiln_compiler(nowhere, Limits::default()))?.load("ok", &bytes, &Manifest::default())?;
+    }
+    assert_eq!(
+        refusal(&with_compiler(nowhere, "/nowhere", &[], Limits::default()), &bytes)?,
+        "the compiler does not start: No such file or directory (os error 2)"
+    );
+    Ok(())
+}
+
+/// Does something to an entry of the cache.
+type Damage<'a> = &'a dyn Fn(&Path) -> io::Result<()>;
+
+#[tokio::test]
+async fn what_is_no_whole_entry_of_ours_is_compiled_anew_and_replaced() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let sandbox = Sandbox::new(&kiln_compiler(dir.path(), Limits::default()))?;
+    let bytes = guest("ok")?;
+    sandbox.load("ok", &bytes, &Manifest::default())?;
+    let entry = cached(dir.path())?.remove(0).0;
+    let whole = std::fs::read(&entry)?;
+    let mut rotten = whole.clone();
+    *rotten.last_mut().context("code")? ^= 1;
+    let damage: [(&str, Damage<'_>); 6] = [
+        ("cut short", &|entry| std::fs::write(entry, &whole[..whole.len() / 2])),
+        ("empty", &|entry| std::fs::write(entry, "")),
+        ("rotten", &|entry| std::fs::write(entry, &rotten)),
+        ("a pipe", &|entry| Command::new("mkfifo").arg(entry).status().map(drop)),
+        ("a link", &|entry| std::os::unix::fs::symlink("/dev/zero", entry)),
+        ("for all to write", &|entry| {
+            std::fs::write(entry, &whole)?;
+            std::fs::set_permissions(entry, Permissions::from_mode(0o666))
+        }),
+    ];
+    for (what, damage) in damage {
+        std::fs::remove_file(&entry)?;
+        damage(&entry)?;
+        sandbox.load("ok", &bytes, &Manifest::default())?;
+        let found = std::fs::symlink_metadata(&entry)?;
+        assert!(found.is_file() && found.mode() & 0o777 == 0o600, "{what}: {found:?}");
+        assert_eq!(std::fs::read(&entry)?, whole, "{what}");
+    }
+    // Where it cannot be replaced it loads all the same.
+    std::fs::remove_file(&entry)?;
+    std::fs::create_dir_all(entry.join("in the way"))?;
+    sandbox.load("ok", &bytes, &Manifest::default())?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_process_that_died_left_half_written_is_removed_at_the_next_start() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let compiled = dir.path().join("compiled");
+    std::fs::create_dir(&compiled)?;
+    let [old, new] = [".new-old", ".new-new"].map(|name| compiled.join(name));
+    std::fs::write(&new, "half")?;
+    File::create(&old)?.set_modified(SystemTime::now() - Duration::from_hours(1))?;
+    Sandbox::new(&kiln_compiler(dir.path(), Limits::default()))?;
+    assert!(!old.exists());
+    assert!(new.exists(), "another process may be writing it");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_compiles_quickly_waits_for_the_first_turns_of_what_does_not_and_no_longer() -> anyhow::Result<()> {
+    let (folder, cache) = (folder_of(&[("ok", "")])?, tempfile::tempdir()?);
+    for name in ["a-bomb.wasm", "another-bomb.wasm"] {
+        std::fs::write(folder.path().join(name), bomb()?)?;
+    }
+    let limits = limits(Limit::CompileTime, 6_000);
+    let sandbox = Arc::new(Sandbox::new(&kiln_compiler(cache.path(), limits))?);
+    let settings = PluginSettings {
+        patience: Duration::ZERO,
+        first_turn: Duration::from_secs(1),
+        ..PluginSettings::default()
+    };
+    let plugins = Plugins::open(sandbox, folder.path(), settings).await?;
+    eventually("the plugin serves", async || {
+        Ok(matches!(plugins.resolve("ok"), Resolved::Plugin(_)).then_some(()))
+    })
+    .await?;
+    let through = plugins.list().iter().filter(|plugin| plugin.fault.is_some()).count();
+    assert_eq!(through, 0, "bombs that have had all their time");
     Ok(())
 }
 
@@ -146,7 +241,7 @@ async fn what_else_is_in_the_cache_folder_stays_when_the_cache_is_tidied() -> an
         std::fs::create_dir_all(folder)?;
     }
     Sandbox::new(&kiln_compiler(dir.path(), Limits::default()))?.load("ok", &guest("ok")?, &Manifest::default())?;
-    eventually("the cache is tidied", async || Ok((!litter.exists()).then_some(()))).await?;
+    assert!(!litter.exists());
     assert!(theirs.exists());
     Ok(())
 }
@@ -188,7 +283,7 @@ async fn a_compiler_that_dies_is_told_with_its_last_words() -> anyhow::Result<()
 fn a_worker_that_meets_a_bomb_goes_on_serving() -> anyhow::Result<()> {
     let folder = folder_of(&[("ok", "")])?;
     std::fs::write(folder.path().join("bomb.wasm"), bomb()?)?;
-    let jobs = folder.path().join("jobs.ndjson");
+    let (jobs, mark) = (folder.path().join("jobs.ndjson"), marked());
     std::fs::write(
         &jobs,
         "{\"name\":\"ok\"}\n{\"name\":\"bomb\",\"max_attempts\":1}\n{\"name\":\"ok\"}\n",
@@ -202,7 +297,7 @@ fn a_worker_that_meets_a_bomb_goes_on_serving() -> anyhow::Result<()> {
             "--log",
             "kiln=debug",
             "--limit",
-            "compile_time=1s",
+            &format!("compile_time=1s,compile_memory={mark}B"),
         ])
         .arg("--cache-dir")
         .arg(folder.path().join("cache"))
@@ -221,7 +316,7 @@ fn a_worker_that_meets_a_bomb_goes_on_serving() -> anyhow::Result<()> {
         stderr.contains("bomb.wasm: compiling took more processor time than it may; the limit compile_time is 1s"),
         "{stderr}"
     );
-    assert_eq!(processes_with(folder.path())?, 0);
+    assert_eq!(processes_with(mark)?, 0);
     Ok(())
 }
 
