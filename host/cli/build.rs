@@ -9,11 +9,12 @@ use std::time::Instant;
 use bytesize::ByteSize;
 use clap::Args;
 
+use super::new::language;
 use super::plugin::SandboxArgs;
 use super::{inspect, out, shown, tell, told};
 use crate::plugins::read_manifest;
-use crate::project::{BUILD, Changes, Project, ProjectError};
-use crate::sandbox::Sandbox;
+use crate::project::{BUILD, Changes, Language, Project, ProjectError, Put};
+use crate::sandbox::{LoadError, Sandbox};
 use crate::text;
 
 /// Build a handler from its source
@@ -21,7 +22,8 @@ use crate::text;
 /// Tells the language by what lies in the folder (Cargo.toml, package.json, pyproject.toml, go.mod, *.c), runs that
 /// language's own tools, and puts NAME.wasm and its manifest where you say. Bindings and components for C and Go are made
 /// here, so that these need no more than a compiler. What is missing is named, with how to install it; nothing is
-/// installed. A component that would not load is not put anywhere.
+/// installed. A component that would not load is not put anywhere. The values of secrets that its manifest grants are not
+/// needed: its worker has them. A manifest that an operator has changed there stays.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kiln build --into plugins --watch    edit; the next job runs the new code")]
 pub(super) struct BuildArgs {
@@ -37,6 +39,9 @@ pub(super) struct BuildArgs {
     /// Make the component of this core module, which another toolchain has built, instead of running one
     #[arg(long, value_name = "FILE")]
     core: Option<PathBuf>,
+    /// The language, where the tools of several would take the folder for theirs [default: told by what lies in it]
+    #[arg(long, value_parser = language(), value_name = "LANGUAGE", conflicts_with = "core")]
+    lang: Option<Language>,
     /// The world to build for, of those in the project's folder wit [default: script-handler for JavaScript and
     /// TypeScript, else job-handler]
     #[arg(long)]
@@ -50,7 +55,7 @@ impl BuildArgs {
         let world = self.world.as_deref();
         match self.core {
             Some(_) => Project::open_for_core(&self.dir, world),
-            None => Project::open(&self.dir, world),
+            None => Project::open(&self.dir, self.lang, world),
         }
     }
 
@@ -84,8 +89,8 @@ fn once(args: &BuildArgs, sandbox: &Sandbox) -> anyhow::Result<ExitCode> {
         Some(core) => project.componentize(core)?,
         None => project.build()?,
     };
-    let took = started.elapsed();
     let manifest = read_manifest(&project.manifest().with_extension("wasm"))?;
+    // Compiles it, which may take as long as making it.
     let found = sandbox.inspect(&component, &manifest)?;
     let language = project.language().map(|language| language.to_string());
     let core = args.core.as_deref().map(shown);
@@ -97,13 +102,19 @@ fn once(args: &BuildArgs, sandbox: &Sandbox) -> anyhow::Result<ExitCode> {
         text::name(project.name()),
         ByteSize(component.len() as u64),
         source,
-        took.as_secs_f64()
+        started.elapsed().as_secs_f64()
     )?;
     inspect::show_briefly(&mut out, &found, &manifest)?;
-    if found.problem.is_some() {
+    // The values of secrets are the worker's; the machine that builds need not have them.
+    if !matches!(found.problem, None | Some(LoadError::Secret { .. })) {
         return Ok(ExitCode::from(inspect::EXIT_UNLOADABLE));
     }
-    let path = project.put(&component, &args.folder(&project))?;
+    let Put { path, kept } = project.put(&component, &args.folder(&project))?;
+    if let Some(kept) = kept {
+        let (own, kept) = (shown(&project.manifest()), shown(&kept));
+        let why = "which is not the project's; to take that";
+        writeln!(out, "kept      {kept}, {why}: cp {own} {kept}")?;
+    }
     writeln!(out, "written   {}", shown(&path))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -13,7 +13,7 @@ use super::plugin::SandboxArgs;
 use super::{out, plural, shown};
 use crate::config::{Grants, Manifest, SecretGrant};
 use crate::plugins::{PluginError, read_plugin};
-use crate::sandbox::{Import, Inspection, Offer};
+use crate::sandbox::{Import, Inspection, LoadError, Offer};
 
 /// The exit code for a component that would not load.
 pub(super) const EXIT_UNLOADABLE: u8 = 4;
@@ -106,6 +106,12 @@ pub(super) fn show_briefly(out: &mut impl Write, found: &Inspection, manifest: &
     let (empty, given): (Vec<_>, Vec<_>) = given.into_iter().partition(|import| import.offer == Offer::Empty);
     show_packages(out, &given, "that every handler has")?;
     show_packages(out, &empty, "that every handler may import, but empty")?;
+    if let Some(LoadError::Secret { .. }) = found.problem {
+        let secrets = manifest.grants.secrets.keys();
+        let names: Vec<_> = secrets.map(|name| format!("KILN_SECRET_{name}")).collect();
+        let names = names.join(", ");
+        return writeln!(out, "it loads where a worker has {names}, or files in its --secrets");
+    }
     show_problem(out, found)
 }
 

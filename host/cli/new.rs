@@ -27,7 +27,7 @@ pub(super) struct NewArgs {
     parent: PathBuf,
 }
 
-fn language() -> impl TypedValueParser<Value = Language> {
+pub(super) fn language() -> impl TypedValueParser<Value = Language> {
     // Only names that parse get this far.
     PossibleValuesParser::new(Language::ALL.map(Language::id)).try_map(|id| id.parse::<Language>())
 }

@@ -35,6 +35,14 @@ pub enum ProjectError {
         .0.display()
     )]
     NoLanguage(PathBuf),
+    /// The tools of several languages would take a folder for theirs.
+    #[error("{} holds {}: say with --lang which of them to build", dir.display(), found.join(" and "))]
+    Ambiguous {
+        /// The folder.
+        dir: PathBuf,
+        /// The files that tell, each with its language.
+        found: Vec<String>,
+    },
     /// A file that says how to build does not say so.
     #[error("{}: {why}", path.display())]
     Description {

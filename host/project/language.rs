@@ -68,28 +68,46 @@ impl Language {
         }
     }
 
-    /// The language of a folder, by the file that its own tools go by.
+    /// The language of a folder, by the file that its own tools go by. Files of C say so only where nothing else does:
+    /// there are some in many a project of another language.
     pub(super) fn of(dir: &Path) -> Result<Self, ProjectError> {
-        let has = |name: &str| dir.join(name).is_file();
-        if has("Cargo.toml") {
-            return Ok(Self::Rust);
+        let mut found = Vec::new();
+        for (file, language) in [
+            ("Cargo.toml", Self::Rust),
+            ("package.json", Self::JavaScript),
+            ("pyproject.toml", Self::Python),
+            ("go.mod", Self::Go),
+        ] {
+            if dir.join(file).is_file() {
+                found.push((file, language));
+            }
         }
-        if has("package.json") {
-            let main = super::script::main(dir)?;
-            let typed = has_end(Path::new(&main), "ts") || has_end(Path::new(&main), "mts");
-            return Ok(if typed { Self::TypeScript } else { Self::JavaScript });
+        match found.as_slice() {
+            [] => {
+                let entries = fs::read_dir(dir).map_err(ProjectError::file(dir))?;
+                let is_c = entries.flatten().any(|entry| has_end(&entry.path(), "c"));
+                let nothing = || ProjectError::NoLanguage(dir.to_owned());
+                is_c.then_some(Self::C).ok_or_else(nothing)
+            }
+            [(_, language)] => language.or_typed(dir),
+            _ => Err(ProjectError::Ambiguous {
+                dir: dir.to_owned(),
+                found: found
+                    .iter()
+                    .map(|(file, language)| format!("{file} (--lang {})", language.id()))
+                    .collect(),
+            }),
         }
-        if has("pyproject.toml") {
-            return Ok(Self::Python);
+    }
+
+    /// Which of the two that share a package.json it is.
+    pub(super) fn or_typed(self, dir: &Path) -> Result<Self, ProjectError> {
+        if !matches!(self, Self::JavaScript | Self::TypeScript) {
+            return Ok(self);
         }
-        if has("go.mod") {
-            return Ok(Self::Go);
-        }
-        let entries = fs::read_dir(dir).map_err(ProjectError::file(dir))?;
-        if entries.flatten().any(|entry| has_end(&entry.path(), "c")) {
-            return Ok(Self::C);
-        }
-        Err(ProjectError::NoLanguage(dir.to_owned()))
+        let main = super::script::main(dir)?;
+        let typed = has_end(Path::new(&main), "ts") || has_end(Path::new(&main), "mts");
+        Ok(if typed { Self::TypeScript } else { Self::JavaScript })
     }
 }
 

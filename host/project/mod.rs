@@ -49,14 +49,18 @@ pub struct Project {
 }
 
 impl Project {
-    /// The project in a folder, to be built for a world of its contract: that of its language, if none is named.
+    /// The project in a folder, to be built for a world of its contract: that of its language, if none is named. The
+    /// language is told by what lies there, if none is named.
     ///
     /// # Errors
     /// When its language or its name cannot be told.
-    pub fn open(dir: &Path, world: Option<&str>) -> Result<Self, ProjectError> {
+    pub fn open(dir: &Path, language: Option<Language>, world: Option<&str>) -> Result<Self, ProjectError> {
         // The toolchains run in it, and are handed paths to what lies in it.
         let dir = fs::canonicalize(dir).map_err(ProjectError::file(dir))?;
-        let language = Language::of(&dir)?;
+        let language = match language {
+            Some(language) => language.or_typed(&dir)?,
+            None => Language::of(&dir)?,
+        };
         let name = match language {
             Language::Rust => rust::name(&dir),
             Language::JavaScript | Language::TypeScript => script::name(&dir),
@@ -145,27 +149,40 @@ impl Project {
         self.dir.join(format!("{}.toml", self.name))
     }
 
-    /// Puts a component into a folder, and the manifest beside it where the project has one. Returns the component's
-    /// path.
+    /// Puts a component into a folder, and the manifest beside it where the project has one. A manifest that is there
+    /// already stays, unless an earlier call put it there: it is the operator's.
     ///
     /// A host that watches the folder never sees half a file, nor a new component under an older manifest of the project.
     ///
     /// # Errors
     /// When the folder cannot be written to.
-    pub fn put(&self, component: &[u8], folder: &Path) -> Result<PathBuf, ProjectError> {
+    pub fn put(&self, component: &[u8], folder: &Path) -> Result<Put, ProjectError> {
         fs::create_dir_all(folder).map_err(ProjectError::file(folder))?;
         let folder = fs::canonicalize(folder).map_err(ProjectError::file(folder))?;
         let manifest = self.manifest();
-        match fs::read(&manifest) {
+        let kept = match read_if_there(&manifest)? {
             // It is there already.
-            Ok(_) if folder == self.dir => {}
-            Ok(bytes) => place(&bytes, &folder.join(format!("{}.toml", self.name)))?,
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}
-            Err(err) => return Err(ProjectError::file(&manifest)(err)),
-        }
+            Some(_) if folder == self.dir => None,
+            Some(bytes) => self.put_manifest(&bytes, &folder)?,
+            None => None,
+        };
         let path = folder.join(format!("{}.wasm", self.name));
         place(component, &path)?;
-        Ok(path)
+        Ok(Put { path, kept })
+    }
+
+    /// Returns the manifest that is there, if that is another and somebody else's.
+    fn put_manifest(&self, bytes: &[u8], folder: &Path) -> Result<Option<PathBuf>, ProjectError> {
+        let path = folder.join(format!("{}.toml", self.name));
+        let last = self.work()?.join("manifest.toml");
+        let there = read_if_there(&path)?;
+        let is_ours = there.is_none() || there == read_if_there(&last)?;
+        if !is_ours && there.as_deref() != Some(bytes) {
+            return Ok(Some(path));
+        }
+        place(bytes, &path)?;
+        place(bytes, &last)?;
+        Ok(None)
     }
 
     /// Whether this is a file that is not whole yet, and has not its name.
@@ -179,6 +196,23 @@ impl Project {
         let work = self.dir.join(BUILD).join("work");
         fs::create_dir_all(&work).map_err(ProjectError::file(&work))?;
         Ok(work)
+    }
+}
+
+/// What was put into a folder.
+#[derive(Debug)]
+pub struct Put {
+    /// The component.
+    pub path: PathBuf,
+    /// A manifest that stayed, though the project has another.
+    pub kept: Option<PathBuf>,
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ProjectError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(ProjectError::file(path)(err)),
     }
 }
 

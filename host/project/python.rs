@@ -1,5 +1,7 @@
 //! Builds Python: componentize-py links the handler and the packages it imports with `CPython`.
 
+mod complaint;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +45,9 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
     if let Some(stage) = stage(project)? {
         tool = tool.arg("--python-path").arg(stage);
     }
-    tool.arg("--output").arg(&component).run()?;
+    tool.arg("--output")
+        .arg(&component)
+        .run_explained(|said| complaint::of_building(said, &project.dir))?;
     fs::read(&component).map_err(ProjectError::file(&component))
 }
 

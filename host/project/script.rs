@@ -1,4 +1,7 @@
-//! Builds JavaScript and TypeScript: esbuild makes one file of it, componentize-qjs links that with `QuickJS`.
+//! Builds JavaScript and TypeScript: tsc checks types, esbuild makes one file of it, componentize-qjs links that with
+//! `QuickJS`.
+
+mod complaint;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::tool::Tool;
-use super::{Project, ProjectError, wit};
+use super::{Language, Project, ProjectError, wit};
 
 /// The interface that a handler exports, as JavaScript calls it.
 const EXPORT: &str = "handler";
@@ -44,7 +47,11 @@ pub(super) fn main(dir: &Path) -> Result<String, ProjectError> {
 
 pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
     let contract = wit::Contract::read(&project.dir, &project.world)?;
+    if project.language == Some(Language::TypeScript) {
+        check_types(project)?;
+    }
     let bundle = bundle(project)?;
+    let text = fs::read_to_string(&bundle).map_err(ProjectError::file(&bundle))?;
     let component = project.work()?.join("component.wasm");
     tool(project, "componentize-qjs")?
         .arg("--wit")
@@ -54,8 +61,22 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
         .arg(&bundle)
         .arg("--output")
         .arg(&component)
-        .run()?;
+        .run_explained(|said| complaint::of_loading(said, &text))?;
     fs::read(&component).map_err(ProjectError::file(&component))
+}
+
+/// Has the project's own compiler look at the types, which esbuild only cuts off.
+fn check_types(project: &Project) -> Result<(), ProjectError> {
+    let (Some(tsc), true) = (program(project, "tsc"), project.dir.join("tsconfig.json").is_file()) else {
+        tracing::warn!("types are not checked: that takes a tsconfig.json, and `npm install --save-dev typescript`");
+        return Ok(());
+    };
+    // What did not change since the last build is not looked at again.
+    let state = project.work()?.join("types.tsbuildinfo");
+    Tool::at(&tsc, &project.dir)
+        .args(["--noEmit", "--pretty", "false", "--incremental", "--tsBuildInfoFile"])
+        .arg(state)
+        .run_explained(str::to_owned)
 }
 
 /// Makes one file of the handler and all that it imports.
@@ -77,7 +98,7 @@ fn bundle(project: &Project) -> Result<PathBuf, ProjectError> {
         .args(["--sourcemap=external", "--sources-content=false"])
         .arg(format!("--outfile={}", bundle.display()))
         .arg(format!("--metafile={}", meta.display()))
-        .run()?;
+        .run_explained(complaint::of_bundling)?;
     if !exports(&meta)?.iter().any(|name| name == EXPORT) {
         let why = format!("exports no `{EXPORT}`; the contract asks for `export const {EXPORT} = …`");
         return Err(ProjectError::description(&project.dir.join(main), &why));
@@ -105,13 +126,15 @@ fn exports(meta: &Path) -> Result<Vec<String>, ProjectError> {
     Ok(told.outputs.into_values().flat_map(|output| output.exports).collect())
 }
 
-/// A program that the project's own packages bring.
+/// A program that the project's own packages bring, if they do.
+fn program(project: &Project, name: &str) -> Option<PathBuf> {
+    let folders = project.dir.ancestors();
+    let mut programs = folders.map(|dir| dir.join("node_modules/.bin").join(name));
+    programs.find(|program| program.is_file())
+}
+
 fn tool(project: &Project, name: &str) -> Result<Tool, ProjectError> {
-    let mut folders = project
-        .dir
-        .ancestors()
-        .map(|dir| dir.join("node_modules/.bin").join(name));
-    let Some(program) = folders.find(|program| program.is_file()) else {
+    let Some(program) = program(project, name) else {
         which::which("npm").map_err(|_| ProjectError::missing("npm", "install Node.js: https://nodejs.org"))?;
         let install = format!("run `npm install` in {}", project.dir.display());
         return Err(ProjectError::missing(name, install));

@@ -1,12 +1,15 @@
 //! Programs of a language's toolchain: found, run, and what they said handed on.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::ProjectError;
+
+/// What a tool's complaint may take of the screen that an author looks at.
+const SCREEN_LINES: usize = 24;
 
 /// One call of a program. What it says goes to standard error: standard output is for the command's own answer.
 pub(super) struct Tool {
@@ -62,6 +65,25 @@ impl Tool {
         }
     }
 
+    /// Runs it and hands on what it said; if it failed, what `explain` makes of that.
+    pub(super) fn run_explained(mut self, explain: impl FnOnce(&str) -> String) -> Result<(), ProjectError> {
+        let done = self.command.output().map_err(|source| ProjectError::Start {
+            program: self.program.clone(),
+            source,
+        })?;
+        let said = [done.stdout, done.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        if done.status.success() {
+            let _ = io::stderr().write_all(said.as_bytes());
+            return Ok(());
+        }
+        let _ = io::stderr().write_all(on_a_screen(&explain(&said)).as_bytes());
+        Err(ProjectError::Failed {
+            program: self.program,
+            status: done.status,
+        })
+    }
+
     /// Runs it for what it writes to standard output.
     pub(super) fn read(mut self) -> Result<String, ProjectError> {
         let done = self.command.stderr(Stdio::inherit()).output();
@@ -76,5 +98,34 @@ impl Tool {
                 source,
             }),
         }
+    }
+}
+
+/// The first and the last lines of a text of many.
+fn on_a_screen(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    let Some(left_out) = lines.len().checked_sub(SCREEN_LINES).filter(|more| *more > 0) else {
+        return text.to_owned();
+    };
+    let (start, rest) = lines.split_at(SCREEN_LINES / 3);
+    let end = &rest[left_out..];
+    format!("{}\n… {left_out} lines more …\n{}\n", start.join("\n"), end.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_complaint_keeps_its_beginning_and_its_end() {
+        let text = |lines: usize| "tea\n".repeat(lines - 1) + "end\n";
+        assert_eq!(on_a_screen(&text(SCREEN_LINES)), text(SCREEN_LINES));
+        let shown = on_a_screen(&text(100));
+        assert_eq!(shown.lines().count(), SCREEN_LINES + 1);
+        assert!(
+            shown.starts_with("tea\ntea\n") && shown.ends_with("tea\nend\n"),
+            "{shown}"
+        );
+        assert!(shown.contains("\n… 76 lines more …\n"), "{shown}");
     }
 }

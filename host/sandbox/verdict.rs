@@ -173,7 +173,7 @@ fn fault(err: &wasmtime::Error, facts: &Facts<'_>) -> (FailureKind, String) {
             .unwrap_or_else(|| err.root_cause().to_string()),
         Some(Trap::MemoryOutOfBounds) => {
             format!(
-                "{}: a wild pointer, or more stack than it is linked with",
+                "{}: a wild pointer, or more stack than it is linked with (docs/languages.md: Stack)",
                 plain(Trap::MemoryOutOfBounds)
             )
         }

@@ -46,6 +46,7 @@ in_every_language! {
     a_payload_comes_and_goes_byte_for_byte
     every_answer_arrives_as_it_was_given
     a_payload_that_does_not_fit_fails_for_good_and_names_the_field
+    json_nested_too_deeply_fails_for_good
     text_and_numbers_are_read_and_written_right
     the_job_is_told_whole
     the_context_serves_logs_progress_config_and_environment
@@ -53,6 +54,25 @@ in_every_language! {
     a_crash_is_a_trap_in_the_words_of_its_language
     a_handler_that_sleeps_is_stopped_in_time
     a_thousand_attempts_leave_nothing_behind
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_has_its_codecs_while_a_job_runs() -> anyhow::Result<()> {
+    let guest = guest("python");
+    for (codec, hex, text) in [
+        ("cp437", "8190", "üÉ"),
+        ("cp1250", "bee6", "ľć"),
+        ("idna", "786e2d2d346361", "ä"),
+        ("koi8_r", "d4", "т"),
+        ("utf_32_be", "000000e4", "ä"),
+        ("shift_jis", "8365", "テ"),
+    ] {
+        let found = guest.result(&json!({"do": "decode", "codec": codec, "hex": hex})).await;
+        assert_eq!(found?, json!({ "text": text }), "{codec}");
+    }
+    let found = guest.result(&json!({"do": "zip", "name": "tea.txt"})).await?;
+    assert_eq!(found, json!({"names": ["tea.txt"]}));
+    Ok(())
 }
 
 /// A language's handler, loaded once for all tests.
@@ -230,6 +250,42 @@ async fn a_payload_that_does_not_fit_fails_for_good_and_names_the_field(guest: &
     }
     let (failure, retry) = guest.failure(&json!({"do": "dance"})).await?;
     assert_eq!((failure.message.as_str(), retry), ("unknown: dance", RetryHint::Never));
+    Ok(())
+}
+
+async fn json_nested_too_deeply_fails_for_good(guest: &Guest) -> anyhow::Result<()> {
+    for levels in [200, 1_000, 50_000] {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[\"\\\"]\",", "]")] {
+            let deep = format!("{}1{}", open.repeat(levels), close.repeat(levels));
+            let attempt = guest
+                .run(&format!(r#"{{"do":"typed","text":{deep},"count":1}}"#))
+                .await?;
+            let Outcome::Failed { failure, retry } = attempt.outcome else {
+                panic!("{levels} levels of {open}: not failed")
+            };
+            assert_eq!(
+                (failure.kind, retry),
+                (FailureKind::Rejected, RetryHint::Never),
+                "{levels} levels of {open}: {failure:?}"
+            );
+            assert!(failure.message.starts_with("payload: "), "{failure:?}");
+
+            let mut job = job(r#"{"do":"describe"}"#)?;
+            job.metadata = Some(RawValue::from_string(format!(r#"{{"deep":{deep}}}"#))?);
+            match guest.attempt(&job).await.outcome {
+                Outcome::Failed { failure, .. } => assert_eq!(failure.kind, FailureKind::Rejected, "{failure:?}"),
+                // It need not be read.
+                Outcome::Completed { .. } => assert_eq!(guest.language, "c"),
+                Outcome::Cancelled => panic!("nobody stopped it"),
+            }
+        }
+    }
+    // Brackets in a text, and beside one another, are no levels.
+    let brackets = "[{\"\\".repeat(5_000);
+    let found = guest
+        .result(&json!({"do": "typed", "text": brackets, "count": 1, "more": vec![json!([]); 5_000]}))
+        .await?;
+    assert_eq!(found["text"], json!(brackets));
     Ok(())
 }
 

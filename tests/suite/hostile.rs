@@ -62,11 +62,11 @@ const CORPUS: &[(&str, End)] = &[
     ("no_integer", Fails(Trap, "invalid conversion to integer")),
     ("out_of_bounds", Fails(
             Trap,
-            "out of bounds memory access: a wild pointer, or more stack than it is linked with",
+            "out of bounds memory access: a wild pointer, or more stack than it is linked with (docs/languages.md: Stack)",
         )),
     ("data_beyond", Fails(
             Trap,
-            "out of bounds memory access: a wild pointer, or more stack than it is linked with",
+            "out of bounds memory access: a wild pointer, or more stack than it is linked with (docs/languages.md: Stack)",
         )),
     ("data_overlaps", Completes),
     ("null_call", Fails(Trap, "uninitialized element")),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
+use kiln::project::{Language, Project};
 use serde_json::{Value, json};
 
 use crate::process::Worker;
@@ -262,15 +263,264 @@ fn a_projects_name_is_a_files_or_refused() -> anyhow::Result<()> {
             parent.path().join("package.json"),
             json!({"name": name, "main": "handler.js"}).to_string(),
         )?;
-        match (kiln::project::Project::open(parent.path(), None), fate) {
+        match (Project::open(parent.path(), None, None), fate) {
             (Ok(project), Ok(wanted)) => {
-                let path = project.put(b"component", parent.path())?;
+                let path = project.put(b"component", parent.path())?.path;
                 assert_eq!(path.file_name(), Some(format!("{wanted}.wasm").as_ref()));
             }
             (Err(err), Err(why)) => assert!(err.to_string().contains(why), "{err}"),
             (found, _) => anyhow::bail!("{name}: {found:?}"),
         }
     }
+    Ok(())
+}
+
+#[test]
+fn a_manifest_that_an_operator_has_changed_stays() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), "c")?;
+    let plugins = parent.path().join("plugins");
+    let put = |text: &str| {
+        std::fs::write(folder.join("order-total.toml"), text)?;
+        let put = Project::open(&folder, None, None)?.put(b"component", &plugins)?;
+        let found = std::fs::read_to_string(plugins.join("order-total.toml"))?;
+        anyhow::Ok((found, put.kept.is_some()))
+    };
+    for text in ["timeout = \"1s\"", "timeout = \"2s\""] {
+        assert_eq!(put(text)?, (text.to_owned(), false), "it goes along, again and again");
+    }
+    let operators = "timeout = \"9s\"";
+    std::fs::write(plugins.join("order-total.toml"), operators)?;
+    assert_eq!(put("timeout = \"3s\"")?, (operators.to_owned(), true));
+    // To take the project's is to copy it; from then on it goes along again.
+    std::fs::copy(folder.join("order-total.toml"), plugins.join("order-total.toml"))?;
+    assert_eq!(put("timeout = \"3s\"")?, ("timeout = \"3s\"".to_owned(), false));
+    assert_eq!(put("timeout = \"4s\"")?, ("timeout = \"4s\"".to_owned(), false));
+    Ok(())
+}
+
+#[test]
+fn a_build_needs_no_values_of_secrets_and_tells_of_a_manifest_that_stays() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), "c")?;
+    let manifest = folder.join("order-total.toml");
+    let origin = "origin = \"https://a.example\"\n";
+    std::fs::write(
+        &manifest,
+        format!("[[grants.http]]\n{origin}[grants.secrets.API_KEY]\n{origin}"),
+    )?;
+    let plugins = parent.path().join("plugins");
+    std::fs::create_dir(&plugins)?;
+    std::fs::write(plugins.join("order-total.toml"), "concurrency = 1\n")?;
+    let (code, told) = said(build(&folder).arg("--into").arg(&plugins))?;
+    assert_eq!(code, 0, "{told}");
+    assert!(
+        told.contains("it loads where a worker has KILN_SECRET_API_KEY"),
+        "{told}"
+    );
+    assert!(
+        told.contains("order-total.toml, which is not the project's; to take that: cp "),
+        "{told}"
+    );
+    assert!(plugins.join("order-total.wasm").is_file(), "{told}");
+    assert_eq!(
+        std::fs::read_to_string(plugins.join("order-total.toml"))?,
+        "concurrency = 1\n"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_folder_of_two_languages_is_built_as_it_is_told() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), "go")?;
+    let package = json!({"name": "order-total", "main": "handler.ts"});
+    std::fs::write(folder.join("package.json"), package.to_string())?;
+    let (code, told) = said(&mut build(&folder))?;
+    assert_eq!(code, 1, "{told}");
+    let files = "package.json (--lang js) and go.mod (--lang go): say with --lang which of them to build";
+    assert!(told.contains(files), "{told}");
+    for (asked, language) in [
+        (Language::JavaScript, Language::TypeScript),
+        (Language::Go, Language::Go),
+    ] {
+        assert_eq!(Project::open(&folder, Some(asked), None)?.language(), Some(language));
+    }
+    let (code, told) = said(build(&folder).args(["--lang", "go"]))?;
+    assert_eq!(code, 0, "{told}");
+    Ok(())
+}
+
+/// What fits on a screen.
+const SCREEN_LINES: usize = 30;
+
+/// A build that fails: what it said, which fits on a screen.
+fn complaint(folder: &Path) -> anyhow::Result<String> {
+    let (code, told) = said(&mut build(folder))?;
+    assert_eq!(code, 1, "{told}");
+    assert!(told.lines().count() <= SCREEN_LINES, "{told}");
+    Ok(told)
+}
+
+#[test]
+fn what_does_not_compile_is_told_on_one_screen() -> anyhow::Result<()> {
+    for (language, file) in [
+        ("rust", "src/lib.rs"),
+        ("js", "handler.js"),
+        ("ts", "handler.ts"),
+        ("python", "handler.py"),
+        ("go", "main.go"),
+        ("c", "handler.c"),
+    ] {
+        let parent = tempfile::tempdir()?;
+        let folder = project(parent.path(), language)?;
+        if language == "rust" {
+            // What cargo says while it compiles dependencies is no complaint.
+            said(&mut build(&folder))?;
+        }
+        let source = folder.join(file);
+        let text = std::fs::read_to_string(&source)?;
+        let line = text.lines().count() + 1;
+        std::fs::write(&source, text + ")(\n")?;
+        let told = complaint(&folder)?;
+        let name = file.rsplit('/').next().unwrap_or_default();
+        let place = told.contains(name) && told.contains(&line.to_string());
+        assert!(place, "{language}, line {line}: {told}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_package_lacks_is_told_with_the_packages_name() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), "js")?;
+    let source = folder.join("handler.js");
+    let text = std::fs::read_to_string(&source)?;
+    std::fs::write(&source, format!("import \"./lib/use.js\";\n{text}"))?;
+    let package = folder.join("lib/node_modules/sign");
+    std::fs::create_dir_all(&package)?;
+    std::fs::write(folder.join("lib/use.js"), "import \"sign\";\n")?;
+    let index = package.join("index.js");
+
+    std::fs::write(&index, "export const { createHash } = require(\"crypto\");\n")?;
+    let told = complaint(&folder)?;
+    let place = "the package sign (lib/node_modules/sign/index.js:1:";
+    assert!(
+        told.contains(place) && told.contains("needs the module \"crypto\" of Node.js"),
+        "{told}"
+    );
+    assert!(!told.contains("--platform") && !told.contains("node:"), "{told}");
+
+    std::fs::write(&index, "export const pot = new Teapot();\n")?;
+    let told = complaint(&folder)?;
+    let who = "the package sign (lib/node_modules/sign/index.js) needs Teapot, which QuickJS does not have";
+    assert!(told.contains(who), "{told}");
+    Ok(())
+}
+
+#[test]
+fn types_that_the_engine_lacks_do_not_build() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), "ts")?;
+    let source = folder.join("handler.ts");
+    let text = std::fs::read_to_string(&source)?;
+    for (line, why) in [
+        ("fetch(\"x\");", "Cannot find name 'fetch'"),
+        ("new URL(\"x\");", "Cannot find name 'URL'"),
+        ("setInterval(() => {}, 1);", "Cannot find name 'setInterval'"),
+        (
+            "new Intl.NumberFormat().format(1);",
+            "does not exist on type 'QuickJSHasNoIntl'",
+        ),
+        (
+            "const n: number = \"x\";",
+            "Type 'string' is not assignable to type 'number'",
+        ),
+    ] {
+        std::fs::write(&source, format!("{text}\n{line}\n"))?;
+        let told = complaint(&folder)?;
+        assert!(told.contains("handler.ts(") && told.contains(why), "{line}: {told}");
+    }
+    let there = "setTimeout((n: number) => console.log(n, performance.now(), process.env.X), 5, 1);\n\
+                 export const wait = () => new Promise((wake) => setTimeout(wake, 5));\n\
+                 export const id = () => crypto.randomUUID() + crypto.getRandomValues(new Uint8Array(4));";
+    std::fs::write(&source, format!("{text}\n{there}\n"))?;
+    let (code, told) = said(&mut build(&folder))?;
+    assert_eq!(code, 0, "{told}");
+    Ok(())
+}
+
+/// In a world that has another interface `types`, so that the generated names of the contract's change.
+#[test]
+fn a_python_package_with_compiled_extensions_is_named() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), "python")?;
+    let shop = folder.join("wit/deps/shop");
+    std::fs::create_dir_all(&shop)?;
+    std::fs::write(
+        shop.join("shop.wit"),
+        "package example:shop@0.1.0;\ninterface types { pour: func() -> u32; }\n",
+    )?;
+    let world = folder.join("wit/job.wit");
+    let text = std::fs::read_to_string(&world)?;
+    let with_shop = text.replace(
+        "    import context;\n",
+        "    import context;\n    import example:shop/types@0.1.0;\n",
+    );
+    assert_ne!(text, with_shop);
+    std::fs::write(&world, with_shop)?;
+
+    let ledger = folder.join("ledger");
+    std::fs::create_dir(&ledger)?;
+    std::fs::write(ledger.join("__init__.py"), "from . import _sums\n")?;
+    std::fs::write(ledger.join("_sums.cpython-314-x86_64-linux-gnu.so"), "")?;
+    let source = folder.join("handler.py");
+    let text = std::fs::read_to_string(&source)?;
+    std::fs::write(&source, format!("{text}\nimport ledger\n"))?;
+    let told = complaint(&folder)?;
+    assert!(
+        told.contains("ledger has compiled extensions, which a component cannot load: ")
+            && told.contains("_sums.cpython-314-x86_64-linux-gnu.so\nit is imported from handler.py, line "),
+        "{told}"
+    );
+    assert!(!told.contains("Traceback"), "{told}");
+    Ok(())
+}
+
+#[test]
+fn a_rust_handler_has_room_on_its_stack_and_is_told_where_there_is_more() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), "rust")?;
+    let handler = "\
+use std::hint::black_box;
+
+use kiln_handler::{Failure, Job, handler};
+
+handler!(fill);
+
+fn fill(job: Job<usize>) -> Result<u8, Failure> {
+    Ok(match job.payload {
+        100 => on_the_stack::<{ 100 << 10 }>(),
+        _ => on_the_stack::<{ 200 << 10 }>(),
+    })
+}
+
+#[inline(never)]
+fn on_the_stack<const BYTES: usize>() -> u8 {
+    black_box([1_u8; BYTES])[BYTES / 2]
+}
+";
+    std::fs::write(folder.join("src/lib.rs"), handler)?;
+    let (code, told) = said(&mut build(&folder))?;
+    assert_eq!(code, 0, "{told}");
+    let (code, result, said) = run(&folder, &json!(100))?;
+    assert_eq!((code, result.trim()), (Some(0), "1"), "{said}");
+    let (code, _, said) = run(&folder, &json!(200))?;
+    assert_eq!(code, Some(12), "{said}");
+    assert!(
+        said.contains("more stack than it is linked with (docs/languages.md: Stack)"),
+        "{said}"
+    );
     Ok(())
 }
 

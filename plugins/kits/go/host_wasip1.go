@@ -94,6 +94,11 @@ func handle(id, idSize, name, nameSize, queue, queueSize, payload, payloadSize, 
 	if run == nil {
 		panic("main returned and has not called kiln.Handle")
 	}
+	// Where an instance serves several jobs, the next one's strings take this one's place. The answer is read before.
+	defer func() { arena.next = arena.start }()
+	if isTooDeep(memory(metadata, metadataSize)) {
+		return unsafe.Pointer(answered(nil, Permanent(fmt.Errorf("metadata: %w", ErrTooDeep))))
+	}
 	job := &Job{
 		ID:          lifted(id, idSize),
 		Name:        lifted(name, nameSize),
@@ -106,8 +111,6 @@ func handle(id, idSize, name, nameSize, queue, queueSize, payload, payloadSize, 
 	if createdAtMs != 0 {
 		job.CreatedAt = time.UnixMilli(int64(createdAtMs))
 	}
-	// Where an instance serves several jobs, the next one's strings take this one's place. The answer is read before.
-	defer func() { arena.next = arena.start }()
 	return unsafe.Pointer(answered(run(newAttempt(), job)))
 }
 

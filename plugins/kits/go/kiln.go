@@ -52,9 +52,8 @@ func Handle[P, R any](handler Handler[P, R]) {
 // Run makes one attempt at a job: it decodes the payload, calls the handler and encodes what that returns. For tests.
 func Run[P, R any](ctx context.Context, job *Job, handler Handler[P, R]) (json.RawMessage, error) {
 	var payload P
-	if err := decode(job.Payload, &payload); err != nil {
-		// What does not fit will not fit the next time either.
-		return nil, Permanent(fmt.Errorf("payload: %w", err))
+	if err := job.Decode(&payload); err != nil {
+		return nil, err
 	}
 	result, err := handler(ctx, job, payload)
 	if err != nil {
@@ -63,10 +62,50 @@ func Run[P, R any](ctx context.Context, job *Job, handler Handler[P, R]) (json.R
 	return encode(result)
 }
 
+// To decode what is nested some thousand levels deep takes more stack than a handler has, which is a crash.
+const maxDepth = 128
+
+// ErrTooDeep is what is wrong with JSON that is nested more than 128 levels deep, as it is in the kits of all languages.
+var ErrTooDeep = fmt.Errorf("nested more than %d levels deep", maxDepth)
+
+// isTooDeep tells whether a JSON text is nested deeper than that.
+func isTooDeep(text []byte) bool {
+	depth, inString, escaped := 0, false, false
+	for _, char := range text {
+		switch {
+		case escaped:
+			escaped = false
+		case inString:
+			escaped, inString = char == '\\', char != '"'
+		case char == '"':
+			inString = true
+		case char == '[' || char == '{':
+			if depth++; depth > maxDepth {
+				return true
+			}
+		case char == ']' || char == '}':
+			depth--
+		}
+	}
+	return false
+}
+
+// Decode decodes the payload, for handlers whose payloads are of several kinds. It fails as a payload that does not fit
+// the handler's type does: permanently, because what does not fit will not fit the next time either.
+func (j *Job) Decode(payload any) error {
+	if err := decode(j.Payload, payload); err != nil {
+		return Permanent(fmt.Errorf("payload: %w", err))
+	}
+	return nil
+}
+
 func decode(text json.RawMessage, payload any) error {
 	if raw, ok := payload.(*json.RawMessage); ok {
 		*raw = text
 		return nil
+	}
+	if isTooDeep(text) {
+		return ErrTooDeep
 	}
 	err := json.Unmarshal(text, payload)
 	var mismatch *json.UnmarshalTypeError

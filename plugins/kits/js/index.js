@@ -3,6 +3,7 @@
 
 import * as host from "#host";
 import { format } from "./format.js";
+import { fromJson } from "./json.js";
 
 export class Failure extends Error {
     get name() {
@@ -28,7 +29,7 @@ class RawJson {
 export const rawJson = (text) => new RawJson(text);
 
 export function handle(run, { payload: parse = (value) => value } = {}) {
-    const attempt = (record) => run(read(record.payload, parse), jobOf(record));
+    const attempt = (record) => run(read("payload", record.payload, parse), jobOf(record));
     return {
         attempt,
         // What the component exports.
@@ -42,13 +43,13 @@ export function handle(run, { payload: parse = (value) => value } = {}) {
     };
 }
 
-function read(text, parse) {
+/** What does not fit this time will not fit the next time either. */
+function read(what, text, parse) {
     try {
-        return parse(JSON.parse(text));
+        return parse(fromJson(text));
     } catch (err) {
-        // What does not fit this time will not fit the next time either.
         if (err instanceof Failure) throw err;
-        throw new Permanent(`payload: ${err instanceof Error ? err.message : err}`, { cause: err });
+        throw new Permanent(`${what}: ${err instanceof Error ? err.message : err}`, { cause: err });
     }
 }
 
@@ -61,7 +62,7 @@ function jobOf(record) {
         attempt: record.attempt,
         maxAttempts: record.maxAttempts,
         createdAt: record.createdAtMs ? new Date(Number(record.createdAtMs)) : undefined,
-        metadata: JSON.parse(record.metadata),
+        metadata: read("metadata", record.metadata, (value) => value),
     };
 }
 

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from . import host
-from .payload import Mismatch, Raw, dump, reader
+from .payload import Mismatch, Raw, dump, load, reader
 
 __all__ = [
     "Job",
@@ -113,7 +113,7 @@ def handler(handle: Handle) -> Handle:
 
 def _reader(kind: Any) -> Callable[[str], Any]:
     read_value = reader(kind)
-    return lambda text: _fitting(lambda: read_value(json.loads(text)))
+    return lambda text: _fitting("payload", lambda: read_value(load(text)))
 
 
 def convert(value: Any, kind: Any) -> Any:
@@ -122,10 +122,15 @@ def convert(value: Any, kind: Any) -> Any:
     Fails as a payload that does not fit the handler's annotation does.
     """
     read_value = reader(kind)
-    return _fitting(lambda: read_value(value))
+    return _fitting("payload", lambda: read_value(value))
 
 
-def _fitting(read: Callable[[], Any]) -> Any:
+def _metadata(text: str) -> Any:
+    """A job's metadata, from its JSON text."""
+    return _fitting("metadata", lambda: load(text))
+
+
+def _fitting(what: str, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except Mismatch as mismatch:
@@ -134,7 +139,7 @@ def _fitting(read: Callable[[], Any]) -> Any:
         why = "nested too deeply"
     except ValueError as error:  # from json: a number of more digits than Python reads
         why = str(error)
-    raise Permanent(f"payload: {why}")
+    raise Permanent(f"{what}: {why}")
 
 
 def attempt(job: Job) -> str | None:

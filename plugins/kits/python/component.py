@@ -3,7 +3,6 @@
 All of this is loaded while the component is built, and becomes part of the image that every attempt starts from.
 """
 
-import json
 import logging
 import os
 import re
@@ -13,7 +12,12 @@ from datetime import datetime, timedelta, timezone
 from types import TracebackType
 
 from componentize_py_types import Err
-from wit_world.imports import types
+
+try:
+    from wit_world.imports import types
+except ImportError:
+    # In a world that imports another interface of that name, such as wasi:http, each is called after its package, too.
+    from wit_world.imports import kiln_job_types as types
 
 import kiln
 from kiln import host, image
@@ -54,7 +58,7 @@ def _job(job: types.Job) -> kiln.Job:
         attempt=job.attempt,
         max_attempts=job.max_attempts,
         created_at=created_at if job.created_at_ms else None,
-        metadata=json.loads(job.metadata),
+        metadata=kiln._metadata(job.metadata),
     )
 
 

@@ -3,9 +3,11 @@ import, and of what source lines it has no copy, tracebacks show none.
 """
 
 import dis
+import encodings
 import gc
 import importlib
 import linecache
+import pkgutil
 import re
 import sys
 from collections.abc import Iterator
@@ -14,7 +16,6 @@ from types import CodeType, ModuleType
 
 # What the interpreter itself loads when it first needs it.
 import _strptime  # noqa: F401
-from encodings import ascii, cp1252, iso8859_15, latin_1, utf_8_sig, utf_16, utf_16_be, utf_16_le  # noqa: F401
 
 from . import host
 
@@ -29,12 +30,23 @@ _NOT_FOR_COMPONENTS = {"argparse", "doctest", "multiprocessing", "pdb", "pydoc",
 
 def complete() -> None:
     """To be called when the author's modules are loaded."""
+    _import_codecs()
     _import_what_functions_import()
     _remember_sources()
     sys.meta_path.append(_TooLate)
     # What is here stays: collections need not look at it, nor touch the memory that it is in.
     gc.collect()
     gc.freeze()
+
+
+def _import_codecs() -> None:
+    """Imports every codec: which of them a zip archive, an e-mail or a host name asks for is not known before."""
+    for codec in pkgutil.iter_modules(encodings.__path__):
+        try:
+            importlib.import_module(f"encodings.{codec.name}")
+        except ImportError:
+            # Of another system, or in need of a C module that is not there.
+            pass
 
 
 def _import_what_functions_import() -> None:

@@ -2,11 +2,17 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 Reader = Callable[[Any], Any]
+
+MAX_DEPTH = 128
+"""As in the kits of all languages. Python's parser calls itself for each level, and a stack overflow is a crash."""
+
+_NO_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[^][{}]+', re.DOTALL)
 
 
 class Raw(str):
@@ -26,6 +32,22 @@ class Mismatch(Exception):
 
     def __str__(self) -> str:
         return f"{self.path.removeprefix('.')}: {self.args[0]}" if self.path else self.args[0]
+
+
+def load(text: str) -> Any:
+    """JSON that anybody may have pushed. Raises Mismatch where it is nested too deeply, and ValueError as json does."""
+    # So few brackets that all may lie in one another: most payloads are looked at no further.
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+        raise Mismatch(f"nested more than {MAX_DEPTH} levels deep")
+    return json.loads(text)
+
+
+def _depth(text: str) -> int:
+    deepest = depth = 0
+    for bracket in _NO_BRACKET.sub("", text):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def reader(kind: Any, known: dict[Any, Reader] | None = None) -> Reader:

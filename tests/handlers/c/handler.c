@@ -107,6 +107,7 @@ static kiln_answer bulk(int64_t size) {
 kiln_answer handle(const kiln_job *job) {
     kiln_document document;
     kiln_json payload = kiln_json_open(&document, job->payload);
+    if (document.error) return kiln_permanent("payload: %s", document.error);
     kiln_json member = {0};
     if (payload.kind == KILN_JSON_OBJECT) member = kiln_json_get(payload, "do");
     if (member.kind == KILN_JSON_NONE) return kiln_ok(job->payload.data);

@@ -29,7 +29,11 @@ var count int
 
 func conform(ctx context.Context, job *kiln.Job, payload json.RawMessage) (any, error) {
 	var fields map[string]any
-	if err := json.Unmarshal(payload, &fields); err != nil || fields["do"] == nil {
+	err := job.Decode(&fields)
+	if errors.Is(err, kiln.ErrTooDeep) {
+		return nil, err
+	}
+	if err != nil || fields["do"] == nil {
 		return payload, nil
 	}
 	if fields["do"] == "typed" {

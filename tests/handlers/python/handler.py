@@ -1,9 +1,11 @@
 """Does what its payload says, as the conformance handlers of all languages do: `{"do": "echo"}`."""
 
+import io
 import logging
 import os
 import random
 import time
+import zipfile
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -49,6 +51,10 @@ def handle(payload: object, job: kiln.Job) -> object:
             return count_up()
         case {"do": "nap", "ms": ms}:
             return time.sleep(ms / 1000)
+        case {"do": "decode", "codec": codec, "hex": hex}:
+            return {"text": bytes.fromhex(hex).decode(codec)}
+        case {"do": "zip", "name": name}:
+            return {"names": zipped(name)}
         case {"do": "bulk", "size": size}:
             return {"text": "x" * size}
         case {"do": act} if act != "echo":
@@ -91,6 +97,13 @@ class Measured:
 
 def measure(typed: Typed) -> Measured:
     return Measured(typed.text, length=len(typed.text), count=typed.count + 1)
+
+
+def zipped(name: str) -> list[str]:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as writing:
+        writing.writestr(name, "x")
+    return zipfile.ZipFile(archive).namelist()
 
 
 def count_up() -> dict:

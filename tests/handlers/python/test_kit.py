@@ -102,7 +102,7 @@ class Payloads(unittest.TestCase):
         self.assertEqual(kiln.attempt(kiln.Job(payload=text)), text)
 
     def test_python_has_limits_of_its_own(self) -> None:
-        for text, expected in [("[" * 100_000 + "]" * 100_000, "nested too deeply"), ("1" * 5000, "Exceeds the limit")]:
+        for text, expected in [("[" * 100_000 + "]" * 100_000, "nested more than 128 levels deep"), ("1" * 5000, "Exceeds the limit")]:
             with self.assertRaisesRegex(kiln.Permanent, f"^payload: {expected}"):
                 attempt(lambda payload: None, kiln.Raw(text))
 
