@@ -12,7 +12,7 @@ Reader = Callable[[Any], Any]
 MAX_DEPTH = 128
 """As in the kits of all languages. Python's parser calls itself for each level, and a stack overflow is a crash."""
 
-_NO_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[^][{}]+', re.DOTALL)
+_NO_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[^][{}"]+', re.DOTALL)
 
 
 class Raw(str):
