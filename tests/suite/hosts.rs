@@ -1,6 +1,7 @@
 //! Workers as processes of their own: what they log, how they stop, and what they survive.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use kiln::outcome::FailureKind;
 use kiln::queue::{Counts, Push, Store};
@@ -204,6 +205,8 @@ async fn what_others_took_over_during_a_pause_does_not_begin_after_it() -> anyho
     assert!(began < HELD, "there is a backlog");
     paused.signal("-CONT")?;
     paused.until_said("the lease").await?;
+    // No wait for anything: in this time hundreds would begin.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     paused.signal("-TERM")?;
     assert_eq!(paused.exit_code()?, Some(0));
     paused.until_said("worker stopped").await?;
@@ -235,6 +238,8 @@ async fn nothing_begins_once_an_outage_has_outlasted_the_lease() -> anyhow::Resu
     worker.until_said("percent=0").await?;
     redis.kill();
     worker.until_said("the lease could not be put off").await?;
+    // No wait for anything: in this time hundreds would begin.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     worker.signal("-TERM")?;
     assert_eq!(worker.exit_code()?, Some(3));
     worker.until_said("the store did not take the last settlements").await?;

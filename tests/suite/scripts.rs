@@ -4,6 +4,7 @@
 use crate::servers::Server;
 use crate::support::shared_redis;
 
+const FETCH: &str = include_str!("../../host/queue/scripts/fetch.lua");
 const ADOPT: &str = include_str!("../../host/queue/scripts/adopt.lua");
 
 /// The keys of a queue of its own: a dead host, which holds two jobs, and an heir, whose lease has twenty seconds left.
@@ -33,6 +34,13 @@ impl Estate<'_> {
         Ok(s * 1_000 + us / 1_000)
     }
 
+    /// What the heir's lease has left; it had twenty seconds, and a move gives it a minute.
+    async fn lease_left_ms(&self) -> anyhow::Result<f64> {
+        let ends_ms: f64 = self.redis.tell(&["ZSCORE", &self.keys[0], "heir"]).await?;
+        let (s, us): (f64, f64) = self.redis.tell(&["TIME"]).await?;
+        Ok(ends_ms - s * 1e3 - us / 1e3)
+    }
+
     /// How many jobs went back, and those taken over.
     async fn adopt(&self, count: &str, enough_bytes: &str) -> anyhow::Result<(usize, Vec<String>)> {
         let keys = self.keys.each_ref().map(String::as_str);
@@ -57,15 +65,49 @@ async fn an_adoption_that_is_asked_for_twice_takes_nothing_more() -> anyhow::Res
 }
 
 #[tokio::test]
+async fn a_fetch_that_is_asked_for_twice_takes_nothing_more() -> anyhow::Result<()> {
+    let estate = Estate::new().await?;
+    let [leases, _, heir, ready, _, last, _] = &estate.keys;
+    let _: u64 = estate.redis.tell(&["RPUSH", ready, "first-job", "second-job"]).await?;
+    let fetch = [
+        "EVAL", FETCH, "4", ready, heir, leases, last, "heir", "60000", "10", "1", "1000", "60000",
+    ];
+    for _ in 0..2 {
+        let fetched: Vec<String> = estate.redis.tell(&fetch).await?;
+        assert_eq!(fetched, ["first-job"]);
+    }
+    assert_eq!((estate.len("LLEN", 3).await?, estate.len("HLEN", 2).await?), (1, 1));
+    let left_ms = estate.lease_left_ms().await?;
+    assert!(left_ms > 30_000.0, "{left_ms}");
+    // Nor does it once they are settled: what was asked for is over.
+    let _: u64 = estate.redis.tell(&["HDEL", heir, "10"]).await?;
+    let fetched: Vec<String> = estate.redis.tell(&fetch).await?;
+    assert!(fetched.is_empty(), "{fetched:?}");
+    assert_eq!(estate.len("LLEN", 3).await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dead_hosts_lease_stays_until_nothing_is_left_under_it_and_then_nothing_of_it_is() -> anyhow::Result<()> {
+    let estate = Estate::new().await?;
+    // One of these was settled meanwhile.
+    let _: u64 = estate.redis.tell(&["SADD", &estate.keys[4], "1", "2", "3"]).await?;
+    for (left, leases) in [(1, 2), (0, 1)] {
+        assert_eq!(estate.adopt("1", "1000").await?.0, 1);
+        assert_eq!(
+            (estate.len("HLEN", 1).await?, estate.len("ZCARD", 0).await?),
+            (left, leases)
+        );
+    }
+    assert_eq!(estate.len("EXISTS", 4).await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_adoption_takes_no_more_bytes_than_are_enough_and_puts_the_lease_off() -> anyhow::Result<()> {
     let estate = Estate::new().await?;
     assert_eq!(estate.adopt("256", "5").await?.1.len(), 1);
-    let ends_ms: f64 = estate.redis.tell(&["ZSCORE", &estate.keys[0], "heir"]).await?;
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "exact for every date of the next 280,000 years"
-    )]
-    let left_ms = ends_ms - estate.now_ms().await? as f64;
+    let left_ms = estate.lease_left_ms().await?;
     assert!(left_ms > 30_000.0, "{left_ms}");
     Ok(())
 }
