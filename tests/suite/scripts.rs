@@ -5,6 +5,7 @@ use crate::servers::Server;
 use crate::support::shared_redis;
 
 const FETCH: &str = include_str!("../../host/queue/scripts/fetch.lua");
+const OURS: &str = include_str!("../../host/queue/scripts/ours.lua");
 const ADOPT: &str = include_str!("../../host/queue/scripts/adopt.lua");
 
 /// The keys of a queue of its own: a dead host, which holds two jobs, and an heir, whose lease has twenty seconds left.
@@ -42,7 +43,11 @@ impl Estate<'_> {
     }
 
     /// How many jobs went back, and those taken over.
-    async fn adopt(&self, count: &str, enough_bytes: &str) -> anyhow::Result<(usize, Vec<String>)> {
+    async fn adopt<T: redis::FromRedisValue>(
+        &self,
+        count: &str,
+        enough_bytes: &str,
+    ) -> anyhow::Result<(usize, Vec<T>)> {
         let keys = self.keys.each_ref().map(String::as_str);
         let head = ["EVAL", ADOPT, "7"];
         let args = ["dead", "heir", "60000", "10", count, enough_bytes, "60000", "0"];
@@ -57,9 +62,9 @@ impl Estate<'_> {
 #[tokio::test]
 async fn an_adoption_that_is_asked_for_twice_takes_nothing_more() -> anyhow::Result<()> {
     let estate = Estate::new().await?;
-    let first = estate.adopt("1", "1000").await?;
+    let first = estate.adopt::<String>("1", "1000").await?;
     assert_eq!((first.0, first.1.len()), (0, 1));
-    assert_eq!(estate.adopt("1", "1000").await?, first);
+    assert_eq!(estate.adopt::<String>("1", "1000").await?, first);
     assert_eq!((estate.len("HLEN", 1).await?, estate.len("HLEN", 2).await?), (1, 1));
     Ok(())
 }
@@ -70,7 +75,7 @@ async fn a_fetch_that_is_asked_for_twice_takes_nothing_more() -> anyhow::Result<
     let [leases, _, heir, ready, _, last, _] = &estate.keys;
     let _: u64 = estate.redis.tell(&["RPUSH", ready, "first-job", "second-job"]).await?;
     let fetch = [
-        "EVAL", FETCH, "4", ready, heir, leases, last, "heir", "60000", "10", "1", "1000", "60000",
+        "EVAL", FETCH, "4", ready, heir, leases, last, "heir", "60000", "10", "1", "1000", "60000", "9",
     ];
     for _ in 0..2 {
         let fetched: Vec<String> = estate.redis.tell(&fetch).await?;
@@ -93,7 +98,7 @@ async fn a_dead_hosts_lease_stays_until_nothing_is_left_under_it_and_then_nothin
     // One of these was settled meanwhile.
     let _: u64 = estate.redis.tell(&["SADD", &estate.keys[4], "1", "2", "3"]).await?;
     for (left, leases) in [(1, 2), (0, 1)] {
-        assert_eq!(estate.adopt("1", "1000").await?.0, 1);
+        assert_eq!(estate.adopt::<String>("1", "1000").await?.0, 1);
         assert_eq!(
             (estate.len("HLEN", 1).await?, estate.len("ZCARD", 0).await?),
             (left, leases)
@@ -106,7 +111,7 @@ async fn a_dead_hosts_lease_stays_until_nothing_is_left_under_it_and_then_nothin
 #[tokio::test]
 async fn an_adoption_takes_no_more_bytes_than_are_enough_and_puts_the_lease_off() -> anyhow::Result<()> {
     let estate = Estate::new().await?;
-    assert_eq!(estate.adopt("256", "5").await?.1.len(), 1);
+    assert_eq!(estate.adopt::<redis::Value>("256", "5").await?.1.len(), 1);
     let left_ms = estate.lease_left_ms().await?;
     assert!(left_ms > 30_000.0, "{left_ms}");
     Ok(())
@@ -116,7 +121,7 @@ async fn an_adoption_takes_no_more_bytes_than_are_enough_and_puts_the_lease_off(
 async fn an_adoption_forgets_what_was_parked_as_it_goes_back() -> anyhow::Result<()> {
     let estate = Estate::new().await?;
     let _: u64 = estate.redis.tell(&["SADD", &estate.keys[4], "1", "2"]).await?;
-    assert_eq!(estate.adopt("1", "1000").await?.0, 1);
+    assert_eq!(estate.adopt::<String>("1", "1000").await?.0, 1);
     let counts = [(1, "HLEN"), (3, "LLEN"), (4, "SCARD")];
     for (key, command) in counts {
         assert_eq!(estate.len(command, key).await?, 1, "{}", estate.keys[key]);
@@ -129,7 +134,25 @@ async fn an_adoption_that_cannot_give_back_moves_nothing() -> anyhow::Result<()>
     let estate = Estate::new().await?;
     let _: u64 = estate.redis.tell(&["SADD", &estate.keys[4], "1", "2"]).await?;
     let _: () = estate.redis.tell(&["SET", &estate.keys[3], "no list"]).await?;
-    estate.adopt("256", "1000").await.expect_err("a key of the wrong type");
+    estate
+        .adopt::<String>("256", "1000")
+        .await
+        .expect_err("a key of the wrong type");
     assert_eq!((estate.len("HLEN", 1).await?, estate.len("SCARD", 4).await?), (2, 2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_whose_lease_is_over_is_told_so_before_it_writes_into_another_slot() -> anyhow::Result<()> {
+    let estate = Estate::new().await?;
+    let [leases, dead, ..] = &estate.keys;
+    let ours = async |host: &str| -> anyhow::Result<Option<Vec<String>>> {
+        estate
+            .redis
+            .tell(&["EVAL", OURS, "2", dead, leases, host, "1", "7"])
+            .await
+    };
+    assert_eq!((ours("dead").await?, ours("nobody").await?), (None, None));
+    assert_eq!(ours("heir").await?, Some(vec!["1".to_owned()]));
     Ok(())
 }
