@@ -73,7 +73,7 @@ pub(crate) fn test(root: &Path, env: &Environment) -> Result<()> {
     Ok(())
 }
 
-fn shell<'a>(dir: &'a Path, env: &Environment) -> Shell<'a> {
+pub(crate) fn shell<'a>(dir: &'a Path, env: &Environment) -> Shell<'a> {
     env.iter()
         .fold(Shell::in_dir(dir), |sh, (name, value)| sh.env(name, value.clone()))
 }

@@ -27,6 +27,7 @@ usage: cargo xtask COMMAND
   fuzz [TARGET [INPUT]] [--seconds N]
                   fuzz the job decoder, manifests and plugins, or one of them: job, manifest, plugin; 60 seconds each.
                   With INPUT, run that alone
+  docs            make the book of docs/, into target/book
   count [STORE]   count the instructions that a job takes, with callgrind; on a store in memory, or on redis://…";
 
 fn main() -> ExitCode {
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
             Some(options) => fuzz::fuzz(root(), &options),
             None => return usage(),
         },
+        ("docs", []) => handlers::environment(root()).and_then(|env| book(&env)),
         ("count", []) => count("memory:"),
         ("count", [store]) => count(store),
         _ => return usage(),
@@ -99,7 +101,14 @@ fn test(args: &[String]) -> Result<()> {
     let targets = ["test", "--workspace", "--lib", "--bins", "--tests", "--examples"];
     sh.run("cargo", targets.into_iter().chain(args.iter().map(String::as_str)))?;
     say("testing the examples in the documentation");
-    sh.run("cargo", ["test", "--workspace", "--doc"])
+    sh.run("cargo", ["test", "--workspace", "--doc"])?;
+    book(&env)
+}
+
+/// Makes the book of `docs/`, into `target/book`.
+fn book(env: &handlers::Environment) -> Result<()> {
+    say("making the book");
+    handlers::shell(root(), env).run("mdbook", ["build", "docs"])
 }
 
 /// The checkout, wherever cargo was called from.
