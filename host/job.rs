@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
+use sha2::{Digest, Sha256};
 
 pub(crate) use options::fraction;
 pub use options::{Backoff, Options, RetryWish, parse_duration};
@@ -332,9 +333,34 @@ impl Job {
 /// their id and name where these can be read. Of `len` bytes that are not all here it keeps the beginning, and says so.
 #[must_use]
 pub fn wrap_malformed(bytes: &[u8], len: usize, queue: &str, error: &DecodeError, now: Timestamp) -> String {
-    let mut why = error.to_string();
-    let kept = if bytes.len() < len {
-        let mut kept = &bytes[..bytes.len().min(KEPT_BYTES)];
+    let whole = bytes.len() == len;
+    wrap(
+        bytes,
+        (!whole).then_some(Missing {
+            length: len,
+            sha256: None,
+        }),
+        queue,
+        error,
+        now,
+    )
+}
+
+/// Makes the failed entry for bytes that are here and may not be kept: of these it has the beginning, and what tells them
+/// from others.
+#[must_use]
+pub(crate) fn wrap_refused(bytes: &[u8], queue: &str, error: &DecodeError, now: Timestamp) -> String {
+    let missing = Missing {
+        length: bytes.len(),
+        sha256: Some(format!("{:x}", Sha256::digest(bytes))),
+    };
+    wrap(bytes, Some(missing), queue, error, now)
+}
+
+fn wrap(bytes: &[u8], missing: Option<Missing>, queue: &str, error: &DecodeError, now: Timestamp) -> String {
+    let (mut why, mut kept) = (error.to_string(), bytes);
+    if missing.is_some() {
+        kept = &bytes[..bytes.len().min(KEPT_BYTES)];
         // A character that was cut in two would make a text unreadable.
         if let Err(err) = std::str::from_utf8(kept)
             && err.error_len().is_none()
@@ -342,12 +368,8 @@ pub fn wrap_malformed(bytes: &[u8], len: usize, queue: &str, error: &DecodeError
             kept = &kept[..err.valid_up_to()];
         }
         why = format!("{why}; only the first {} bytes are kept", kept.len());
-        kept
-    } else {
-        bytes
-    };
-    let whole = kept.len() == len;
-    let payload = raw(&Wrapped::new(kept, (!whole).then_some(len)));
+    }
+    let payload = raw(&Wrapped::new(kept, missing));
     let label = codec::Label::of(kept);
     let mut job = Job::new(label.name.as_deref().unwrap_or(MALFORMED_NAME), queue, payload);
     job.id = label.id.unwrap_or(job.id);
@@ -375,7 +397,15 @@ pub(crate) fn unwrap_malformed(job: &Job) -> Option<Original> {
     }
 }
 
-/// The payload of a wrapper: bytes as the shorter of two texts, and how many they were if some are missing.
+/// Bytes of which a wrapper has only the beginning.
+struct Missing {
+    /// How many there were.
+    length: usize,
+    /// Of all of them, if the host had them.
+    sha256: Option<String>,
+}
+
+/// The payload of a wrapper: bytes as the shorter of two texts, and which they were if some are missing.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wrapped<'a> {
@@ -385,10 +415,12 @@ struct Wrapped<'a> {
     base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     length: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
 }
 
 impl<'a> Wrapped<'a> {
-    fn new(bytes: &'a [u8], length: Option<usize>) -> Self {
+    fn new(bytes: &'a [u8], missing: Option<Missing>) -> Self {
         // Control characters grow sixfold as JSON. A long text that grows more than base64 does is none that anybody reads.
         let growth = |byte: &u8| match byte {
             b'"' | b'\\' | b'\t' | b'\n' | b'\r' | 8 | 12 => 1,
@@ -400,7 +432,8 @@ impl<'a> Wrapped<'a> {
         Self {
             text: text.map(Cow::Borrowed),
             base64: text.is_none().then(|| BASE64.encode(bytes)),
-            length,
+            length: missing.as_ref().map(|missing| missing.length),
+            sha256: missing.and_then(|missing| missing.sha256),
         }
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct Shared {
     host: String,
     /// One for each queue.
     pub(super) tables: Vec<Table>,
-    length: Duration,
+    pub(super) length: Duration,
     /// The room that each queue has for settlements.
     pub(super) room_kib: u32,
     pub(super) outage: Outage,
@@ -298,7 +298,7 @@ impl Consumer {
         let settled = Settled {
             delivery,
             settlement,
-            alone: false,
+            breaks: None,
             _room: room.ok(),
         };
         if self.settlements[place].send(settled).await.is_err() {
@@ -326,19 +326,38 @@ impl Consumer {
         self.stop.cancel();
     }
 
-    /// Puts the leases off. One that cannot be reached in time does not hold up the others.
+    /// Puts the leases off.
     ///
     /// # Errors
-    /// When the store fails for any of them.
+    /// When the store cannot be used, or refuses all of them.
     pub async fn heartbeat(&self) -> Result<Heartbeat, QueueError> {
-        let beats = self.shared.tables.iter().map(|table| self.shared.renew(&table.lease));
-        let kept = join_all(beats).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        self.shared.outage.beat();
-        Ok(if kept.into_iter().all(|kept| kept) {
-            Heartbeat::Kept
-        } else {
-            Heartbeat::Lapsed
-        })
+        let (mut all, mut failed) = (None, None);
+        for beat in self.heartbeats().await {
+            match beat {
+                Ok(beat) => all = all.filter(|all| *all == Heartbeat::Lapsed).or(Some(beat)),
+                Err(err) if err.is_outage() => return Err(err),
+                Err(err) => failed = failed.or(Some(err)),
+            }
+        }
+        match (all, failed) {
+            (None, Some(err)) => Err(err),
+            (all, _) => Ok(all.unwrap_or(Heartbeat::Kept)),
+        }
+    }
+
+    /// Puts the leases off, and tells of each, in the order of the queues. One that cannot be reached in time does not hold
+    /// up the others, nor does one that the store refuses.
+    pub async fn heartbeats(&self) -> Vec<Result<Heartbeat, QueueError>> {
+        let beats = self.shared.tables.iter().map(|table| async move {
+            let kept = self.shared.renew(&table.lease).await?;
+            Ok(if kept { Heartbeat::Kept } else { Heartbeat::Lapsed })
+        });
+        let beats = join_all(beats).await;
+        let is_outage = |beat: &Result<_, QueueError>| beat.as_ref().is_err_and(QueueError::is_outage);
+        if !beats.iter().any(is_outage) {
+            self.shared.outage.beat();
+        }
+        beats
     }
 
     /// Stops what runs under a lease that is about to end without having been put off, and returns when to look again.
@@ -391,13 +410,13 @@ impl Consumer {
     /// Leaves: finishes, and gives the leases up.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails for any of them.
     pub async fn close(&self) -> Result<(), QueueError> {
-        self.finish().await?;
+        let mut done = self.finish().await;
         for queue in &self.queues {
-            self.shared.store.leave(&self.shared.claim(queue)).await?;
+            done = done.and(self.shared.store.leave(&self.shared.claim(queue)).await);
         }
-        Ok(())
+        done
     }
 
     fn table(&self, queue: &QueueName) -> Option<(usize, &Table)> {

@@ -60,7 +60,8 @@
 //! by `piece`, each piece with a time-out of its own. One beyond [`MAX_TAKEN_BYTES`] is never read whole: it moves like any
 //! other, and its failed entry holds the beginning.
 //!
-//! A settlement that the store refuses is held, is offered again, and keeps none waiting that goes elsewhere.
+//! A settlement that the store refuses is held, is offered again, and keeps none waiting that goes elsewhere. One that it
+//! refuses for its length, or that breaks its connection for long enough, ends as a failed entry with the beginning of it.
 //!
 //! # Who may run a job
 //!
@@ -106,6 +107,7 @@ mod failed;
 mod keys;
 mod lease;
 mod memory;
+mod moves;
 mod outage;
 mod pool;
 mod redis;
@@ -132,6 +134,7 @@ pub use consumer::{Consumer, Heartbeat};
 pub use error::QueueError;
 pub use failed::{FailedEntry, Fate, Retention};
 pub use lease::LEASE_DEFAULT;
+use moves::{Arrived, Claim, Renewed, Taken, Wish};
 
 /// Most jobs that one fetch, promotion or adoption moves: bounds how long a script holds Redis up.
 pub const MAX_BATCH: usize = 256;
@@ -276,45 +279,6 @@ pub struct Push {
     pub job: String,
     /// Not before this time, in milliseconds since the Unix epoch.
     pub due_ms: Option<i64>,
-}
-
-/// What a fetch or an adoption moved into a host's table.
-#[derive(Debug, Default)]
-struct Taken {
-    /// In the order of their tags.
-    jobs: Vec<Arrived>,
-    /// Jobs of a dead host that had not started, and are ready again.
-    went_back: usize,
-}
-
-/// What the store answers when a lease is put off.
-#[derive(Debug, Clone, Copy)]
-struct Renewed {
-    /// The lease was still good.
-    kept: bool,
-    /// When that was, by the store's clock.
-    at: Timestamp,
-}
-
-/// The bytes of a job, as far as they have come.
-#[derive(Debug)]
-struct Arrived {
-    bytes: Vec<u8>,
-    /// How many there are.
-    len: usize,
-}
-
-impl Arrived {
-    fn is_partial(&self) -> bool {
-        self.bytes.len() < self.len
-    }
-}
-
-impl From<Vec<u8>> for Arrived {
-    fn from(bytes: Vec<u8>) -> Self {
-        let len = bytes.len();
-        Self { bytes, len }
-    }
 }
 
 /// How many jobs of a queue are in which state, and who serves it.
@@ -555,29 +519,6 @@ impl Store {
 
     async fn leave(&self, claim: &Claim<'_>) -> Result<(), QueueError> {
         either!(self, store => store.leave(claim))
-    }
-}
-
-/// How much a fetch is to bring.
-#[derive(Debug, Clone, Copy)]
-struct Wish {
-    jobs: usize,
-    bytes: usize,
-    /// The length of the largest job lately met on the queue: the next may be as large.
-    largest: usize,
-}
-
-/// What a host says of itself with every move: who it is, which queue it means, how long its lease is to last.
-#[derive(Debug, Clone, Copy)]
-struct Claim<'a> {
-    host: &'a str,
-    queue: &'a QueueName,
-    lease: Duration,
-}
-
-impl Claim<'_> {
-    fn lease_ms(&self) -> u64 {
-        millis(self.lease)
     }
 }
 

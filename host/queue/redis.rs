@@ -7,10 +7,10 @@
 mod bare;
 mod look;
 mod report;
+mod unkept;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use ::redis::{Cmd, ErrorKind, FromRedisValue, ParsingError, RedisError, ServerEr
 use jiff::Timestamp;
 
 pub(super) use bare::RedisBare;
+use unkept::Unkept;
 
 use super::bell::Bell;
 use super::dialer::Dialer;
@@ -76,27 +77,6 @@ pub(super) struct RedisStore {
     split: bool,
     result_ttl: Duration,
     unkept: Unkept,
-}
-
-/// Results that were not kept, of late.
-#[derive(Default)]
-struct Unkept(AtomicU64);
-
-impl Unkept {
-    /// Takes note of a batch with results: how many of them were not kept, and why. Says so when that begins, and how many
-    /// they were when it is over.
-    fn note(&self, lost: u64, why: &str) {
-        if lost > 0 {
-            if self.0.fetch_add(lost, Ordering::Relaxed) == 0 {
-                tracing::warn!(why, "results are not kept");
-            }
-            return;
-        }
-        if self.0.load(Ordering::Relaxed) > 0 {
-            let lost = self.0.swap(0, Ordering::Relaxed);
-            tracing::warn!(lost, "results are kept again");
-        }
-    }
 }
 
 impl fmt::Debug for RedisStore {

@@ -16,7 +16,7 @@ use super::consumer::Shared;
 use super::outage::Outage;
 use super::table::Table;
 use super::{Delivery, MAX_BATCH, MAX_BATCH_BYTES, QueueError};
-use crate::job::{DecodeError, KEPT_BYTES, wrap_malformed};
+use crate::job::{DecodeError, wrap_refused};
 use crate::outcome::Settlement;
 use crate::text::{self, MAX_LINE_BYTES};
 
@@ -36,12 +36,18 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 /// Longest wait before a batch is offered again.
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
-/// Bytes that every store takes in one message: Redis can be told to take no more than this.
-const ANY_STORE_TAKES_BYTES: usize = 1024 * 1024;
+/// Bytes of settlements that every store takes in one message: Redis can be told to take no more than twice this, all that
+/// belongs to the message included.
+const ANY_STORE_TAKES_BYTES: usize = 512 * 1024;
 
 /// How often a large batch may break its connection, while the store can be used otherwise, before that counts as a
 /// refusal for now.
 const MAX_BROKEN: u32 = 5;
+
+/// How often a settlement alone may break its connection before that counts as a refusal for good, if it has gone on for
+/// so many leases as well: far longer than whatever is between a host and its store takes to start again.
+const GIVE_UP_BROKEN: u32 = 12;
+const GIVE_UP_LEASES: u32 = 3;
 
 /// Refusals of a batch between two log lines about it: about half a minute.
 const RETRIES_LOGGED: u32 = 16;
@@ -50,9 +56,15 @@ const RETRIES_LOGGED: u32 = 16;
 pub(super) struct Settled {
     pub(super) delivery: Delivery,
     pub(super) settlement: Settlement,
-    /// The store refuses it for what it is: others need not wait with it.
-    pub(super) alone: bool,
+    /// The store refuses it for what it is, as it seems: others need not wait with it.
+    pub(super) breaks: Option<Breaks>,
     pub(super) _room: Option<OwnedSemaphorePermit>,
+}
+
+/// Connections that broke when a settlement was sent.
+pub(super) struct Breaks {
+    times: u32,
+    since: Instant,
 }
 
 /// The room that a settlement takes.
@@ -141,7 +153,7 @@ impl Held {
         let goes = discriminant(settlement);
         self.settlements
             .iter()
-            .any(|held| !held.alone && discriminant(&held.settlement) == goes)
+            .any(|held| held.breaks.is_none() && discriminant(&held.settlement) == goes)
     }
 
     /// Returns when they are to be offered again, or as soon as an outage is over.
@@ -192,8 +204,11 @@ impl Settler<'_> {
                 }
                 Refusal::Content(err) if abridge(&mut part[0], &err) => parts.push(part),
                 Refusal::Content(err) | Refusal::Broken(err) => {
-                    part[0].alone = true;
-                    self.hold(part, &err);
+                    if self.is_given_up(&mut part[0]) && abridge(&mut part[0], &err) {
+                        parts.push(part);
+                    } else {
+                        self.hold(part, &err);
+                    }
                 }
                 Refusal::State(err) => self.hold(part, &err),
             }
@@ -211,6 +226,8 @@ impl Settler<'_> {
         let (shared, lease) = (self.shared, &self.table.lease);
         let (queue, jobs) = (&lease.queue, batch.len());
         let (mut wait, mut failures, mut broken) = (RETRY_MIN, 0_u32, 0);
+        // Of one that is known to break its connection, others do not wait for more than one try.
+        let may_break = if batch[0].breaks.is_some() { 1 } else { MAX_BROKEN };
         let refused = loop {
             match shared
                 .store
@@ -223,14 +240,18 @@ impl Settler<'_> {
                     let _ = shared.renew(lease).await;
                 }
                 Err(err) if err.is_about_content() => return Err(Refusal::Content(err)),
-                Err(err) if !shared.outage.note(&err) => return Err(Refusal::State(err)),
                 // A store that will not read so much at once closes the connection, and seldom is heard to say why.
                 Err(err) if size > ANY_STORE_TAKES_BYTES && err.is_broken_connection() => {
-                    broken += u32::from(shared.renew(lease).await.is_ok());
-                    if broken >= MAX_BROKEN {
+                    if shared.renew(lease).await.is_ok() {
+                        broken += 1;
+                    } else {
+                        shared.outage.note(&err);
+                    }
+                    if broken >= may_break {
                         return Err(Refusal::Broken(err));
                     }
                 }
+                Err(err) if !shared.outage.note(&err) => return Err(Refusal::State(err)),
                 Err(_) => {}
             }
             failures += 1;
@@ -244,6 +265,17 @@ impl Settler<'_> {
             tracing::warn!(%queue, jobs = refused, "settlements refused: these jobs were no longer this host's");
         }
         Ok(())
+    }
+
+    /// Takes note of a settlement that breaks its connection, and tells whether it has done so often and long enough.
+    fn is_given_up(&self, settled: &mut Settled) -> bool {
+        let first = Breaks {
+            times: MAX_BROKEN - 1,
+            since: Instant::now(),
+        };
+        let breaks = settled.breaks.get_or_insert(first);
+        breaks.times += 1;
+        breaks.times >= GIVE_UP_BROKEN && breaks.since.elapsed() >= self.shared.length * GIVE_UP_LEASES
     }
 
     fn finish(&mut self, settled: Vec<Settled>) {
@@ -293,7 +325,7 @@ impl Settler<'_> {
     }
 }
 
-/// Replaces what no store takes by what every store does, and says so. False: it is no larger than any store takes.
+/// Replaces what the store does not take by what every store does, and says so. False: it is no larger than that.
 fn abridge(settled: &mut Settled, err: &QueueError) -> bool {
     let (queue, len) = (settled.delivery.queue(), settled.settlement.bytes());
     if len <= ANY_STORE_TAKES_BYTES {
@@ -306,11 +338,11 @@ fn abridge(settled: &mut Settled, err: &QueueError) -> bool {
                 len,
                 why: text::line(&err.to_string(), MAX_LINE_BYTES).into_owned(),
             };
-            let kept = &json.as_bytes()[..KEPT_BYTES.min(len)];
-            let entry = wrap_malformed(kept, len, queue.as_str(), &why, Timestamp::now());
+            let entry = wrap_refused(json.as_bytes(), queue.as_str(), &why, Timestamp::now());
             Settlement::Fail { entry }
         }
         Settlement::Ack { .. } | Settlement::Requeue => Settlement::Ack { result: None },
     };
+    settled.breaks = None;
     true
 }

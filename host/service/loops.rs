@@ -71,11 +71,17 @@ async fn promote_all(store: &Store, queue: &QueueName) -> Result<(), QueueError>
 /// Keeps the leases. Stops only between two heartbeats: one that is under way could bring back a lease just given up.
 pub(super) async fn heartbeat(consumer: Arc<Consumer>, stop: CancellationToken) {
     let mut faults = Faults::new(&consumer, "heartbeat");
+    let mut resting = Resting::new(&consumer, "heartbeat");
     while !stop.is_cancelled() {
-        match consumer.heartbeat().await {
-            Ok(_) => {
+        let mut done = Ok(());
+        for (queue, beat) in consumer.queues().iter().zip(consumer.heartbeats().await) {
+            done = done.and(resting.note(queue, beat).map(drop));
+        }
+        match done {
+            Ok(()) => {
                 faults.over();
-                stop.run_until_cancelled(sleep(consumer.heartbeat_interval())).await;
+                let next = timeout_at(resting.next(), sleep(consumer.heartbeat_interval()));
+                _ = stop.run_until_cancelled(next).await;
             }
             Err(err) => _ = stop.run_until_cancelled(faults.wait(&err)).await,
         }
@@ -108,10 +114,12 @@ pub(super) async fn retain(store: Store, consumer: Arc<Consumer>, retention: Ret
 /// as if it had never started.
 pub(super) async fn reap(consumer: Arc<Consumer>, worker: Arc<Worker>, queue: QueueName, stop: CancellationToken) {
     let mut faults = Faults::new(&consumer, "reap");
+    let mut resting = Resting::new(&consumer, "reap");
     while !stop.is_cancelled() {
-        match consumer.adopt(&queue).await {
+        match resting.note(&queue, consumer.adopt(&queue).await) {
             Ok(deliveries) => {
                 faults.over();
+                let deliveries = deliveries.unwrap_or_default();
                 let none = deliveries.is_empty();
                 for delivery in deliveries {
                     worker.recover(delivery).await;

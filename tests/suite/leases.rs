@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use kiln::config::Unknown;
 use kiln::outcome::Settlement;
-use kiln::queue::{Consumer, Delivery, Store};
+use kiln::queue::{Consumer, Delivery, Push, QueueName, Store};
 use kiln::worker::Worker;
 use tokio_util::sync::CancellationToken;
 
+use crate::process;
 use crate::queue::{ACK, LONG, counts, fetch, join, push_numbered, ready, texts, until_counts};
+use crate::servers::Server;
 use crate::service::{folder_of, open_plugins};
-use crate::support::{default_queue, eventually};
+use crate::support::{default_queue, eventually, settings_at};
 
 on_every_store! {
     a_dead_hosts_jobs_go_to_one_other_host
@@ -261,4 +263,67 @@ async fn a_host_whose_own_lease_is_over_takes_nothing_over(store: Store) -> anyh
     let adopted = eventually("the job", async || Ok(adopt(&heir).await?.pop())).await?;
     heir.settle(adopted, ACK).await;
     until_counts(&store, (0, 0, 0)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_whose_keys_are_of_the_wrong_type_is_named_and_keeps_no_other_from_its_lease() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let settings = settings_at(&redis.url());
+    let store = Store::open(&settings).await?;
+    let key = |queue: &str, what: &str| format!("{{{}:queues:{queue}}}:{what}", settings.prefix);
+    let push = async |queue: &str, id: &str, ms: u32| {
+        let job = format!(r#"{{"id":"{id}","name":"nap","payload":{ms}}}"#);
+        let queue = QueueName::new(queue).expect("a name");
+        store
+            .push(&[Push {
+                queue,
+                job,
+                due_ms: None,
+            }])
+            .await
+    };
+    let until_result = async |id: &str| eventually("a result", async || Ok(store.result(id).await?)).await;
+    let _: () = redis.tell(&["SET", &key("bad", "leases"), "wrong"]).await?;
+    let folder = folder_of(&[("nap", "")])?;
+    let queues = [
+        "--queue", "default", "--queue", "bad", "--queue", "odd", "--lease", "2s",
+    ];
+    let mut worker = process::Worker::start(&settings, folder.path(), &queues)?;
+    let until_named = async |during: &str, queue: &str| {
+        eventually("that a queue is named", async || {
+            let lines = worker.lines_with("the queue cannot be worked on");
+            let named = |line: &String| line.contains(during) && line.contains(&format!("queue={queue}"));
+            Ok(lines.iter().any(named).then_some(()))
+        })
+        .await
+    };
+    until_named("heartbeat", "bad").await?;
+    let hosts = store.counts(&default_queue()).await?.hosts;
+    let host = hosts.keys().next().expect("the worker");
+    for what in ["inflight", "parked"] {
+        let _: () = redis
+            .tell(&["SET", &key("odd", &format!("{what}:{host}")), "wrong"])
+            .await?;
+    }
+    push("odd", "odd", 1).await?;
+    push("bad", "bad", 1).await?;
+    // Longer than a lease that is not kept.
+    push("default", "good", 4_000).await?;
+    until_result("good").await?;
+    until_named("fetch", "odd").await?;
+    assert_eq!(worker.lines_with("the lease").len(), 0, "{:?}", worker.lines());
+    let said = worker.lines().len();
+    assert!(said < 20, "{:?}", worker.lines());
+    for key in [
+        key("bad", "leases"),
+        key("odd", &format!("inflight:{host}")),
+        key("odd", &format!("parked:{host}")),
+    ] {
+        let _: u64 = redis.tell(&["DEL", &key]).await?;
+    }
+    until_result("odd").await?;
+    until_result("bad").await?;
+    worker.signal("-TERM")?;
+    assert_eq!(worker.exit_code()?, Some(0));
+    Ok(())
 }

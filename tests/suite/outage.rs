@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use kiln::job::KEPT_BYTES;
 use kiln::outcome::Settlement;
 use kiln::queue::{Consumer, Heartbeat, Store, StoreSettings};
 use kiln::service::{Drained, ServiceSettings};
 
+use crate::process::Worker;
 use crate::proxy::Proxy;
 use crate::queue::{ACK, LONG, fetch, join, push_numbered, texts, until_counts};
-use crate::servers::Server;
+use crate::servers::{Cluster, Server};
 use crate::service::{folder_of, push, serve, settings};
 use crate::support::{default_queue, eventually, kiln, settings_at};
 
@@ -354,6 +356,69 @@ async fn a_store_that_takes_no_jobs_is_named_so() -> anyhow::Result<()> {
         code == Some(3) && text.contains("it is a replica and takes no writes"),
         "{text}"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_says_little_of_an_outage_however_much_it_has_in_hand() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start(&[]).await?;
+    let settings = settings_at(&cluster.url());
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("nap", "")])?;
+    let jobs: Vec<_> = (0..2_000)
+        .map(|n| format!(r#"{{"id":"{n}","name":"nap","payload":50}}"#))
+        .collect();
+    push(&store, &jobs.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    let worker = Worker::start(&settings, folder.path(), &["--lease", "2s", "--concurrency", "64"])?;
+    worker.until_said("worker started").await?;
+    eventually("jobs under way", async || {
+        Ok((store.counts(&default_queue()).await?.in_flight > 32).then_some(()))
+    })
+    .await?;
+    let before = worker.lines().len();
+    cluster.nodes.iter_mut().for_each(Server::kill);
+    worker.until_said("the store cannot be used").await?;
+    // How long the outage lasts, no wait for anything.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    for node in &mut cluster.nodes {
+        node.restart()?;
+    }
+    worker.until_said("the store can be used again").await?;
+    let said = worker.lines().split_off(before);
+    assert!(said.len() < 16, "{} lines:\n{}", said.len(), said.join("\n"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_takes_over_a_job_whose_settlement_is_never_taken_goes_on() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let settings = settings_at(&redis.url());
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("echo", ""), ("trap", "")])?;
+    let filler = "x".repeat(2 * 1024 * 1024);
+    push(
+        &store,
+        &[&format!(
+            r#"{{"id":"large","name":"trap","max_attempts":1,"payload":["{filler}"]}}"#
+        )],
+    )
+    .await?;
+    // It closes the connection without a word.
+    let limit = ["CONFIG", "SET", "client-query-buffer-limit", "1mb"];
+    let _: () = redis.tell(&limit).await?;
+    let first = Worker::start(&settings, folder.path(), &["--lease", "2s"])?;
+    first.until_said("the store refuses settlements").await?;
+    drop(first);
+    let mut second = Worker::start(&settings, folder.path(), &["--lease", "2s"])?;
+    second.until_said("took over from a host that died").await?;
+    push(&store, &[r#"{"id":"small","name":"echo","payload":1}"#]).await?;
+    eventually("the small one's result", async || Ok(store.result("small").await?)).await?;
+    until_counts(&store, (0, 0, 0)).await?;
+    let entries = store.failed(0, 10).await?;
+    assert!(entries.len() == 1 && entries[0].bytes().len() < 2 * KEPT_BYTES);
+    assert_eq!(&*entries[0].job().expect("a job").id, "large");
+    second.signal("-TERM")?;
+    assert_eq!(second.exit_code()?, Some(0));
     Ok(())
 }
 

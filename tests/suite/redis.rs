@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use sha2::Digest as _;
 
+use crate::process::Worker;
 use crate::queue::{ACK, LONG, counts, due, fail_one, fetch, join, push_numbered, ready, texts, until_counts};
 use crate::servers::Server;
+use crate::service::folder_of;
 use crate::support::{default_queue, eventually, redis_settings, settings_at, shared_redis};
-use kiln::job::{Job, MAX_JOB_BYTES};
+use kiln::job::{Job, KEPT_BYTES, MAX_JOB_BYTES};
 use kiln::outcome::Settlement;
 use kiln::queue::{Fate, Heartbeat, MAX_BATCH_BYTES, QueueError, Store, StoreSettings};
 
@@ -231,6 +234,88 @@ async fn a_settlement_that_is_refused_keeps_no_other_from_its_end() -> anyhow::R
     let _: u64 = redis.tell(&["DEL", &failed]).await?;
     until_counts(&store, (0, 3, 0)).await?;
     assert_eq!(store.failed_len().await?, 3);
+    Ok(())
+}
+
+/// Redis is not always heard to say why: it may close the connection before everything has been sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_that_the_store_never_takes_ends_as_a_small_entry_and_keeps_no_other() -> anyhow::Result<()> {
+    for limit in ["proto-max-bulk-len", "client-query-buffer-limit"] {
+        let redis = Server::start(&[])?;
+        let settings = settings_at(&redis.url());
+        let (store, outside) = (Store::open(&settings).await?, Store::open(&settings).await?);
+        push_numbered(&store, 5).await?;
+        let consumer = join(&store, Duration::from_secs(1)).await?;
+        let deliveries = fetch(&consumer, 5).await?;
+        let _: () = redis.tell(&["CONFIG", "SET", limit, "1mb"]).await?;
+        let filler = "x".repeat(3 * 1024 * 1024);
+        let large = format!(r#"{{"id":"large","name":"a","payload":"{filler}"}}"#);
+        let small = Settlement::Fail { entry: "{}".to_owned() };
+        let fates = [
+            Settlement::Fail { entry: large.clone() },
+            Settlement::Retry {
+                job: large.clone(),
+                wait: LONG,
+            },
+            Settlement::Ack {
+                result: Some(("0".to_owned(), format!("{filler:?}"))),
+            },
+            small,
+            ACK,
+        ];
+        for (delivery, fate) in deliveries.into_iter().zip(fates) {
+            consumer.settle(delivery, fate).await;
+        }
+        let failed = eventually("a failed entry", async || Ok(outside.failed(0, 1).await?.pop())).await?;
+        // Where it does not say so, it might be its connection: the others do not wait until that is given up.
+        assert!(failed.bytes() == b"{}" || limit == "proto-max-bulk-len");
+        until_counts(&outside, (0, 0, 0)).await?;
+        let entries = outside.failed(0, 10).await?;
+        let (small, cut): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.bytes() == b"{}");
+        assert_eq!((small.len(), cut.len()), (1, 2), "{limit}");
+        for entry in &cut {
+            assert!(entry.bytes().len() < 2 * KEPT_BYTES, "{}", entry.bytes().len());
+            let job = entry.job().expect("a job");
+            let kept: serde_json::Value = serde_json::from_str(job.payload.get())?;
+            assert_eq!(&*job.id, "large");
+            assert_eq!(kept["text"], large[..KEPT_BYTES]);
+            assert_eq!(kept["length"], large.len());
+            assert_eq!(kept["sha256"], format!("{:x}", sha2::Sha256::digest(&large)));
+        }
+        assert_eq!(outside.retry_failed(cut).await?, [Fate::Stays, Fate::Stays]);
+    }
+    Ok(())
+}
+
+/// A Redis at the edge of its memory takes some results and not others.
+#[tokio::test(flavor = "multi_thread")]
+async fn that_results_are_not_kept_is_told_once() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let settings = settings_at(&redis.url());
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("nap", "")])?;
+    let jobs: Vec<_> = (0..5_000)
+        .map(|n| ready(&format!(r#"{{"id":"{n}","name":"nap","payload":1}}"#)))
+        .collect();
+    store.push(&jobs).await?;
+    let worker = Worker::start(&settings, folder.path(), &["--concurrency", "1"])?;
+    worker.until_said("worker started").await?;
+    for n in 0..40 {
+        let memory = if n % 2 == 0 { "1" } else { "0" };
+        let _: () = redis.tell(&["CONFIG", "SET", "maxmemory", memory]).await?;
+        let before = counts(&store).await?.0;
+        eventually("some more jobs", async || {
+            Ok((counts(&store).await?.0 + 5 <= before).then_some(()))
+        })
+        .await?;
+    }
+    assert_eq!(worker.lines_with("results are not kept").len(), 1);
+    eventually("that it is over", async || {
+        store.push(&[ready(r#"{"name":"nap","payload":1}"#)]).await?;
+        Ok((!worker.lines_with("results are kept again").is_empty()).then_some(()))
+    })
+    .await?;
+    assert_eq!(worker.lines_with("results are").len(), 2);
     Ok(())
 }
 

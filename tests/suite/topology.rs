@@ -20,10 +20,14 @@ pub(crate) fn shared_cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {
         let starting = std::thread::spawn(|| {
-            let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-            runtime.block_on(Cluster::start(&[])).expect("a Cluster")
+            let runtime = tokio::runtime::Runtime::new()?;
+            runtime.block_on(async {
+                let cluster = Cluster::start(&[]).await?;
+                cluster.keep_masters().await?;
+                anyhow::Ok(cluster)
+            })
         });
-        starting.join().expect("a Cluster")
+        starting.join().expect("no panic").expect("a Cluster")
     })
 }
 
