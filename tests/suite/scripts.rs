@@ -1,5 +1,10 @@
 //! What the scripts in `host/queue/scripts` hold to that no host can be brought to ask of them at will: questions asked
-//! twice, small bounds, keys of the wrong type.
+//! twice, small bounds, keys of the wrong type, a clock that stands.
+
+mod lists;
+mod tables;
+
+use redis::FromRedisValue;
 
 use crate::servers::Server;
 use crate::support::shared_redis;
@@ -7,6 +12,59 @@ use crate::support::shared_redis;
 const FETCH: &str = include_str!("../../host/queue/scripts/fetch.lua");
 const OURS: &str = include_str!("../../host/queue/scripts/ours.lua");
 const ADOPT: &str = include_str!("../../host/queue/scripts/adopt.lua");
+
+/// Stops the clock of the script that follows: at 1000.25 s.
+const STOPPED: &str = "
+    local real = redis
+    local redis = {pcall = real.pcall, call = function(name, ...)
+      return name == 'TIME' and {'1000', '250000'} or real.call(name, ...)
+    end}
+";
+
+/// Keys in one slot that no other test has.
+fn keys<const N: usize>(names: [&str; N]) -> [String; N] {
+    let id = fastrand::u64(..);
+    names.map(|name| format!("{{test-{id:016x}}}:{name}"))
+}
+
+/// Runs a script, with its clock stopped.
+async fn run<T: FromRedisValue>(script: &str, keys: &[&String], args: &[&str]) -> anyhow::Result<T> {
+    run_at(shared_redis(), script, keys, args).await
+}
+
+async fn run_at<T: FromRedisValue>(redis: &Server, script: &str, keys: &[&String], args: &[&str]) -> anyhow::Result<T> {
+    let (script, count) = (format!("{STOPPED}{script}"), keys.len().to_string());
+    let mut words = vec!["EVAL", &script, &count];
+    words.extend(keys.iter().map(|key| key.as_str()));
+    words.extend(args);
+    redis.tell(&words).await
+}
+
+async fn tell<T: FromRedisValue>(words: &[&str]) -> anyhow::Result<T> {
+    shared_redis().tell(words).await
+}
+
+/// All elements of a list.
+async fn list(key: &str) -> anyhow::Result<Vec<String>> {
+    tell(&["LRANGE", key, "0", "-1"]).await
+}
+
+/// All members of a sorted set, with their scores.
+async fn scores(key: &str) -> anyhow::Result<Vec<(String, f64)>> {
+    tell(&["ZRANGE", key, "0", "-1", "WITHSCORES"]).await
+}
+
+/// All of a host's table, in the order of its tags.
+async fn table(key: &str) -> anyhow::Result<Vec<(u64, String)>> {
+    let mut table: Vec<_> = tell(&["HGETALL", key]).await?;
+    table.sort();
+    Ok(table)
+}
+
+/// How many of these keys there are.
+async fn exist<const N: usize>(keys: [&String; N]) -> anyhow::Result<usize> {
+    tell(&[&["EXISTS"][..], &keys.map(String::as_str)].concat()).await
+}
 
 /// The keys of a queue of its own: a dead host, which holds two jobs, and an heir, whose lease has twenty seconds left.
 struct Estate<'a> {
@@ -17,11 +75,9 @@ struct Estate<'a> {
 impl Estate<'_> {
     async fn new() -> anyhow::Result<Self> {
         let redis = shared_redis();
-        let id = fastrand::u64(..);
-        let names = ["leases", "dead", "heir", "ready", "parked", "last", "found"];
         let estate = Self {
             redis,
-            keys: names.map(|name| format!("{{test-{id:016x}}}:{name}")),
+            keys: keys(["leases", "dead", "heir", "ready", "parked", "last", "found"]),
         };
         let [leases, dead, ..] = &estate.keys;
         let soon = (estate.now_ms().await? + 20_000).to_string();
@@ -43,11 +99,7 @@ impl Estate<'_> {
     }
 
     /// How many jobs went back, and those taken over.
-    async fn adopt<T: redis::FromRedisValue>(
-        &self,
-        count: &str,
-        enough_bytes: &str,
-    ) -> anyhow::Result<(usize, Vec<T>)> {
+    async fn adopt<T: FromRedisValue>(&self, count: &str, enough_bytes: &str) -> anyhow::Result<(usize, Vec<T>)> {
         let keys = self.keys.each_ref().map(String::as_str);
         let head = ["EVAL", ADOPT, "7"];
         let args = ["dead", "heir", "60000", "10", count, enough_bytes, "60000", "0"];

@@ -1,0 +1,317 @@
+//! Leases, tables of what is in flight, and the moves into and out of them.
+
+use redis::Value;
+
+use super::{ADOPT, FETCH, OURS, exist, keys, list, run, run_at, scores, table, tell};
+use crate::servers::Server;
+
+const COUNTS: &str = include_str!("../../../host/queue/scripts/counts.lua");
+const LEAVE: &str = include_str!("../../../host/queue/scripts/leave.lua");
+const PARK: &str = include_str!("../../../host/queue/scripts/park.lua");
+const PIECE: &str = include_str!("../../../host/queue/scripts/piece.lua");
+const RENEW: &str = include_str!("../../../host/queue/scripts/renew.lua");
+const SETTLE: &str = include_str!("../../../host/queue/scripts/settle.lua");
+const UNPARK: &str = include_str!("../../../host/queue/scripts/unpark.lua");
+
+/// Leases that end this very millisecond, and in the next.
+async fn leases(key: &str) -> anyhow::Result<()> {
+    tell(&["ZADD", key, "1000250", "over", "1000251", "good"]).await
+}
+
+#[tokio::test]
+async fn only_what_is_in_flight_is_parked_and_unparked() -> anyhow::Result<()> {
+    let [flying, parked] = &keys(["flying", "parked"]);
+    let _: u64 = tell(&["HSET", flying, "1", "a", "2", "b"]).await?;
+    for tag in ["1", "2", "7"] {
+        let _: Value = run(PARK, &[flying, parked], &[tag]).await?;
+    }
+    let all = async || tell::<Vec<String>>(&["SMEMBERS", parked]).await;
+    assert_eq!(all().await?.len(), 2);
+    let _: u64 = tell(&["SADD", parked, "7"]).await?;
+    for (tag, ours) in [("1", true), ("7", false)] {
+        assert_eq!(run::<bool>(UNPARK, &[flying, parked], &[tag]).await?, ours, "{tag}");
+    }
+    assert_eq!(all().await?, ["2"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_leaves_once_nothing_is_in_flight_under_it_and_leaves_no_key() -> anyhow::Result<()> {
+    let [lease, flying, last, parked] = &keys(["leases", "flying", "last", "parked"]);
+    leases(lease).await?;
+    let _: u64 = tell(&["HSET", flying, "1", "a"]).await?;
+    let _: () = tell(&["SET", last, "1"]).await?;
+    let _: u64 = tell(&["SADD", parked, "1"]).await?;
+    for (left, leases) in [(4, 2), (1, 1)] {
+        let _: Value = run(LEAVE, &[lease, flying, last, parked], &["good"]).await?;
+        assert_eq!(exist([lease, flying, last, parked]).await?, left);
+        assert_eq!(scores(lease).await?.len(), leases);
+        let _: u64 = tell(&["HDEL", flying, "1"]).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lease_is_over_in_the_millisecond_it_ends_in_and_who_had_it_hears_so() -> anyhow::Result<()> {
+    let [lease, flying, ready, last, parked, dead, found] =
+        &keys(["leases", "flying", "ready", "last", "parked", "dead", "found"]);
+    leases(lease).await?;
+    let _: u64 = tell(&["HSET", flying, "1", "a"]).await?;
+    let _: u64 = tell(&["HSET", dead, "1", "b"]).await?;
+    let _: u64 = tell(&["RPUSH", ready, "c"]).await?;
+    let fetch = [ready, flying, lease, last];
+    let adopt = [lease, dead, flying, ready, parked, last, found];
+    for (host, good) in [("nobody", false), ("over", false), ("good", true)] {
+        let ours: Value = run(OURS, &[flying, lease], &[host, "1"]).await?;
+        assert_eq!(ours != Value::Nil, good, "{host}");
+        let adopted: Value = run(ADOPT, &adopt, &["dead", host, "9", "2", "1", "9", "9000", "0"]).await?;
+        assert_eq!(adopted != Value::Nil, good, "{host}");
+        let fetched: Value = run(FETCH, &fetch, &[host, "9", "3", "1", "9", "9000", "1"]).await?;
+        assert_eq!(fetched != Value::Nil, good, "{host}");
+        assert_eq!(exist([dead, ready]).await?, if good { 0 } else { 2 }, "{host}");
+    }
+    let taken = [(1, "a"), (2, "b"), (3, "c")].map(|(tag, job)| (tag, job.to_owned()));
+    assert_eq!(table(flying).await?, taken);
+    for (host, good) in [("nobody", 0), ("over", 0), ("good", 1), ("over", 1)] {
+        let renewed: (u64, u64) = run(RENEW, &[lease], &[host, "500"]).await?;
+        assert_eq!(renewed, (good, 1_000_250), "{host}");
+    }
+    let put_off = ["good", "nobody", "over"].map(|host| (host.to_owned(), 1_000_750.0));
+    assert_eq!(scores(lease).await?, put_off);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_fetch_takes_as_many_as_are_asked_for_each_under_its_tag() -> anyhow::Result<()> {
+    let [lease, flying, ready, last] = &keys(["leases", "flying", "ready", "last"]);
+    leases(lease).await?;
+    let jobs: Vec<_> = (10..50).map(|n| n.to_string()).collect();
+    let words: Vec<_> = jobs.iter().map(String::as_str).collect();
+    let _: u64 = tell(&[&["RPUSH", ready][..], &words[..]].concat()).await?;
+    let args = ["good", "60000", "10", "21", "1000", "9000", "1"];
+    let fetched: Vec<String> = run(FETCH, &[ready, flying, lease, last], &args).await?;
+    assert_eq!(fetched, jobs[..21]);
+    let tagged: Vec<_> = (10..31).map(|n| (n, n.to_string())).collect();
+    assert_eq!(table(flying).await?, tagged);
+    assert_eq!(list(ready).await?, jobs[21..]);
+    assert_eq!(tell::<String>(&["GET", last]).await?, "30");
+    assert!(tell::<i64>(&["PTTL", last]).await? > 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_fetch_brings_no_more_bytes_than_are_asked_for_and_tells_of_the_rest() -> anyhow::Result<()> {
+    let [lease, flying, ready, last] = &keys(["leases", "flying", "ready", "last"]);
+    leases(lease).await?;
+    let large = "x".repeat(11);
+    let _: u64 = tell(&["RPUSH", ready, "12345", "67890", "a", &large, "1234567890", "b"]).await?;
+    let fetch = async |tag: &str| -> anyhow::Result<Value> {
+        let args = ["good", "60000", tag, "9", "10", "9000", "1"];
+        run(FETCH, &[ready, flying, lease, last], &args).await
+    };
+    let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+    let cut = Value::Array(vec![text(&large[..10]), Value::Int(11)]);
+    for (tag, jobs) in [
+        ("1", vec![text("12345"), text("67890")]),
+        ("3", vec![text("a")]),
+        ("4", vec![cut.clone()]),
+        ("4", vec![cut]),
+        ("5", vec![text("1234567890")]),
+        ("6", vec![text("b")]),
+        ("7", vec![]),
+    ] {
+        assert_eq!(fetch(tag).await?, Value::Array(jobs), "{tag}");
+    }
+    assert_eq!(table(flying).await?[3], (4, large), "it is moved whole");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_adoption_gives_back_the_first_first_and_tells_of_what_is_large() -> anyhow::Result<()> {
+    let all = &keys(["leases", "dead", "flying", "ready", "parked", "last", "found"]);
+    let [lease, dead, flying, ready, parked, last, _] = all;
+    leases(lease).await?;
+    let _: u64 = tell(&["HSET", dead, "2", "second", "10", "tenth", "3", "third-job"]).await?;
+    let _: u64 = tell(&["SADD", parked, "2", "10"]).await?;
+    let args = ["dead", "good", "60000", "7", "9", "6", "9000", "0"];
+    let adopt = async || run::<(usize, Vec<Value>)>(ADOPT, &all.each_ref(), &args).await;
+    let large = Value::Array(vec![Value::BulkString(b"third-".to_vec()), Value::Int(9)]);
+    // Six bytes are enough: with the third it is more.
+    assert_eq!(adopt().await?, (1, vec![large.clone()]));
+    assert_eq!(table(flying).await?, [(7, "third-job".to_owned())]);
+    assert_eq!(adopt().await?, (0, vec![large]), "asked for twice");
+    assert!(tell::<i64>(&["PTTL", last]).await? > 0);
+    let args = ["dead", "good", "60000", "8", "9", "6", "9000", "0"];
+    let rest: (usize, Vec<Value>) = run(ADOPT, &all.each_ref(), &args).await?;
+    assert_eq!(
+        (rest, list(ready).await?),
+        ((1, vec![]), vec!["second".into(), "tenth".into()])
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_alive_or_was_not_found_dead_for_so_long_is_not_taken_over() -> anyhow::Result<()> {
+    let all = &keys(["leases", "dead", "flying", "ready", "parked", "last", "found"]);
+    let [lease, dead, _, _, _, _, found] = all;
+    leases(lease).await?;
+    let _: u64 = tell(&["HSET", dead, "1", "a"]).await?;
+    let adopt = async |patience: &str| -> anyhow::Result<usize> {
+        let args = ["dead", "good", "60000", "7", "9", "9", "9000", patience];
+        let (_, jobs): (usize, Vec<String>) = run(ADOPT, &all.each_ref(), &args).await?;
+        Ok(jobs.len())
+    };
+    let _: u64 = tell(&["ZADD", lease, "1000251", "dead"]).await?;
+    assert_eq!((adopt("0").await?, exist([dead]).await?), (0, 1), "it is alive");
+    let _: u64 = tell(&["ZADD", lease, "1000200", "dead"]).await?;
+    assert_eq!(
+        (adopt("30").await?, exist([dead]).await?),
+        (0, 1),
+        "nobody found it dead"
+    );
+    assert_eq!(tell::<String>(&["GET", found]).await?, "1000250");
+    assert!(tell::<i64>(&["PTTL", found]).await? > 0);
+    for (time, taken, why) in [
+        ("1000221", 0, "29 ms ago is too lately"),
+        ("1000199", 0, "it has come back since"),
+        ("1000220", 1, "30 ms ago"),
+    ] {
+        let _: () = tell(&["SET", found, time]).await?;
+        assert_eq!((adopt("30").await?, exist([dead]).await?), (taken, 1 - taken), "{why}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_adoption_into_what_is_no_table_moves_nothing() -> anyhow::Result<()> {
+    let all = &keys(["leases", "dead", "flying", "ready", "parked", "last", "found"]);
+    let [lease, dead, flying, _, parked, ..] = all;
+    leases(lease).await?;
+    let _: u64 = tell(&["HSET", dead, "1", "a", "2", "b"]).await?;
+    let _: u64 = tell(&["SADD", parked, "2"]).await?;
+    let _: () = tell(&["SET", flying, "no table"]).await?;
+    let args = ["dead", "good", "60000", "7", "9", "9", "9000", "0"];
+    let adopted = run::<Value>(ADOPT, &all.each_ref(), &args).await;
+    adopted.expect_err("a key of the wrong type");
+    assert_eq!(table(dead).await?.len(), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_settlement_moves_exactly_what_is_the_hosts() -> anyhow::Result<()> {
+    let all = &keys([
+        "flying", "parked", "ready", "delayed", "failed", "null", "kept", "not-kept",
+    ]);
+    let [flying, parked, ready, delayed, failed, null, kept, not_kept] = all;
+    let table_of = [
+        "1", "acked", "2", "kept", "3", "tried", "4", "failed", "5", "back", "6", "stays",
+    ];
+    let _: u64 = tell(&[&["HSET", flying][..], &table_of[..]].concat()).await?;
+    let _: u64 = tell(&["SADD", parked, "5", "6"]).await?;
+    let _: u64 = tell(&["RPUSH", ready, "first"]).await?;
+    let _: u64 = tell(&["RPUSH", failed, "first"]).await?;
+    let _: u64 = tell(&["ZADD", delayed, "7", "again"]).await?;
+    let acks = ["4", "3", "9000", "1", "2", "8", "9"];
+    let results = ["1", "null", "2", "the result", "9", "of another"];
+    let others = [
+        ["3", "retry", "again", "30"],
+        ["4", "fail", "entry", ""],
+        ["5", "requeue", "", ""],
+        ["7", "retry", "of another", "30"],
+    ];
+    let args = [&acks[..], &results[..], others.as_flattened()].concat();
+    let settled: (u64, u64, String) = run(SETTLE, &all.each_ref(), &args).await?;
+    assert_eq!(settled, (3, 0, String::new()), "8, 9 and 7 are not ours");
+    assert_eq!(table(flying).await?, [(6, "stays".to_owned())]);
+    assert_eq!(tell::<Vec<u64>>(&["SMEMBERS", parked]).await?, [6]);
+    assert_eq!(list(ready).await?, ["back", "first"]);
+    assert_eq!(list(failed).await?, ["first", "entry"]);
+    let put_off = [("again".to_owned(), 7.0), ("again ".to_owned(), 1_030.25)];
+    assert_eq!(scores(delayed).await?, put_off);
+    assert_eq!(
+        tell::<(String, String)>(&["MGET", null, kept]).await?,
+        ("null".into(), "the result".into())
+    );
+    assert!(tell::<i64>(&["PTTL", kept]).await? > 0);
+    assert_eq!(exist([not_kept]).await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_settlement_fails_before_it_has_moved_anything_and_only_for_where_something_goes() -> anyhow::Result<()> {
+    let all = &keys(["flying", "parked", "ready", "delayed", "failed"]);
+    let _: u64 = tell(&["HSET", &all[0], "1", "a", "2", "b", "3", "c"]).await?;
+    for wrong in &all[2..] {
+        let _: () = tell(&["SET", wrong, "no list, no set"]).await?;
+    }
+    for fate in ["retry", "fail", "requeue"] {
+        let args = ["1", "0", "9000", "1", "2", fate, "b", "0"];
+        let settled = run::<Value>(SETTLE, &all.each_ref(), &args).await;
+        settled.expect_err(fate);
+        assert_eq!(table(&all[0]).await?.len(), 3, "{fate}");
+    }
+    let settled: (u64, u64, String) = run(SETTLE, &all.each_ref(), &["1", "0", "9000", "1"]).await?;
+    assert_eq!(settled, (0, 0, String::new()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_piece_of_a_job_is_what_was_asked_for() -> anyhow::Result<()> {
+    let [flying] = &keys(["flying"]);
+    let _: u64 = tell(&["HSET", flying, "1", "abcdefghij"]).await?;
+    for (tag, skipped, piece) in [
+        ("1", "0", Some("abc")),
+        ("1", "2", Some("cde")),
+        ("1", "9", Some("j")),
+        ("7", "0", None),
+    ] {
+        let read: Option<String> = run(PIECE, &[flying], &[tag, skipped, "3"]).await?;
+        assert_eq!(read.as_deref(), piece, "{tag}, {skipped}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_counted_is_in_one_place_each() -> anyhow::Result<()> {
+    let [ready, lease, delayed, over, start] = &keys(["ready", "leases", "delayed", "flying:over", "flying:"]);
+    leases(lease).await?;
+    let _: u64 = tell(&["RPUSH", ready, "a", "b"]).await?;
+    let _: u64 = tell(&["ZADD", delayed, "1", "c", "2", "d", "3", "e"]).await?;
+    let _: u64 = tell(&["HSET", over, "1", "f"]).await?;
+    let host = |name: &str, left_ms, held| (name.to_owned(), left_ms, held);
+    let counted: (u64, u64, Vec<(String, i64, u64)>) = run(COUNTS, &[ready, lease, delayed], &[start]).await?;
+    assert_eq!(counted, (2, 3, vec![host("over", 0, 1), host("good", 1, 0)]));
+    let elsewhere: (u64, u64, Vec<(String, i64, u64)>) = run(COUNTS, &[ready, lease], &[start]).await?;
+    assert_eq!(elsewhere.1, 0, "delayed is in another slot");
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_memory_a_dead_hosts_jobs_are_still_found_and_taken_over() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let all = &keys(["leases", "dead", "flying", "ready", "parked", "last", "found"]);
+    let [lease, dead, flying, _, _, _, found] = all;
+    let _: u64 = redis.tell(&["ZADD", lease, "1000251", "good"]).await?;
+    let _: u64 = redis.tell(&["HSET", dead, "1", "a"]).await?;
+    let _: () = redis.tell(&["CONFIG", "SET", "maxmemory", "1"]).await?;
+    for (patience, key) in [("30", found), ("0", flying)] {
+        let args = ["dead", "good", "60000", "7", "9", "9", "9000", patience];
+        let _: Value = run_at(&redis, ADOPT, &all.each_ref(), &args).await?;
+        assert_eq!(redis.tell::<u64>(&["EXISTS", key]).await?, 1, "{key}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_settlement_tells_how_many_results_are_not_kept_and_why() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let all = &keys(["flying", "parked", "ready", "one", "two"]);
+    let _: u64 = redis.tell(&["HSET", &all[0], "1", "a", "2", "b"]).await?;
+    let _: () = redis.tell(&["CONFIG", "SET", "maxmemory", "1"]).await?;
+    let args = ["2", "2", "9000", "1", "2", "1", "null", "2", "null"];
+    let (refused, lost, why): (u64, u64, String) = run_at(&redis, SETTLE, &all.each_ref(), &args).await?;
+    assert_eq!((refused, lost), (0, 2));
+    assert!(why.starts_with("OOM"), "{why}");
+    assert_eq!(redis.tell::<u64>(&["EXISTS", &all[0]]).await?, 0, "both are settled");
+    Ok(())
+}
