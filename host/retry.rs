@@ -153,6 +153,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
+    use crate::job::RetryWish;
 
     const MIDDLE: Moment = Moment {
         now: Timestamp::UNIX_EPOCH,
@@ -263,6 +264,11 @@ mod tests {
                 "metadata.kiln.retry.jitter is ignored: jitter must be between 0 and 1",
             ),
             (
+                r#"{"kiln":{"retry":{"jitter":-0.1}}}"#,
+                None,
+                "metadata.kiln.retry.jitter is ignored: jitter must be between 0 and 1",
+            ),
+            (
                 r#"{"kiln":{"retry":{"attempts":9}}}"#,
                 None,
                 "metadata.kiln.retry.attempts is ignored: there are policy",
@@ -289,6 +295,13 @@ mod tests {
                 "{metadata}: {found:?}, {said}"
             );
         }
+        let filled = |len: usize| {
+            format!(
+                r#"{{"kiln":{{"retry":{{"jitter":1}},"a":"{}"}}}}"#,
+                "x".repeat(len - 29)
+            )
+        };
+        assert_eq!((read(&filled(4_096)).0, read(&filled(4_097)).0), (Some(1.0), None));
         let (_, said) = read(&format!(r#"{{"kiln":{{"a":"{}"}}}}"#, "x".repeat(5_000)));
         assert_eq!(
             said,
@@ -325,6 +338,7 @@ mod tests {
             (None, no.clone())
         );
         assert_eq!(ends(r#","max_attempts":0"#, 1), no, "as dg-queue counts");
+        assert_eq!(ends(r#","max_attempts":7"#, 7), no, "what the limit allows");
         let immortal = r#","max_attempts":2000000000"#;
         assert_eq!(ends(immortal, 6), None);
         assert_eq!(
@@ -384,6 +398,18 @@ mod tests {
         ] {
             assert_eq!(job(made, made, available).is_early(|| now), None, "{why}");
         }
+        for (available, early) in [
+            ("2026-11-22T18:00:02.25Z", true),
+            ("2026-11-22T18:00:02.251Z", false),
+            ("2026-11-22T18:00:00.25Z", false),
+        ] {
+            assert_eq!(
+                job(made, made, available).is_early(|| now).is_some(),
+                early,
+                "{available}"
+            );
+        }
+        assert_eq!(job(soon, soon, soon).is_early(|| now), None, "it was not delayed");
         assert_eq!(
             job(made, "2026-11-22T18:00:00Z", soon).is_early(|| now),
             None,
@@ -414,18 +440,58 @@ mod tests {
 
     #[test]
     fn a_handler_that_heard_of_the_drain_waits_as_long_as_it_says_and_nothing_is_counted() {
-        let mut last = job();
-        last.attempts = 1;
-        let outcome = failed(
-            FailureKind::Error,
-            RetryHint::NotBeforeUncounted(Duration::from_secs(30)),
-        );
-        let Settlement::Retry { job, wait } = settle(&RetryPolicy::default(), last, outcome, MIDDLE) else {
-            panic!("nothing is counted")
+        // Even where all attempts are used up, since its limit has become lower.
+        for attempts in [1, 2] {
+            let mut last = job();
+            last.attempts = attempts;
+            let retry = RetryHint::NotBeforeUncounted(Duration::from_secs(30));
+            let outcome = failed(FailureKind::Error, retry);
+            let Settlement::Retry { job, wait } = settle(&RetryPolicy::default(), last, outcome, MIDDLE) else {
+                panic!("nothing is counted")
+            };
+            let job = Job::decode(job.as_bytes()).expect("a job");
+            assert_eq!((job.attempts, wait.as_secs()), (attempts, 30));
+            assert_eq!(job.times.available_at.as_deref(), Some("1970-01-01T00:00:30Z"));
+        }
+    }
+
+    #[test]
+    fn a_retry_says_when_its_attempt_began_and_is_due_to_the_millisecond() {
+        let mut failure = Failure::new(FailureKind::Error, "no");
+        failure.duration_ms = 1_500;
+        let retry = RetryHint::ByPolicy;
+        let at = Moment {
+            now: "2026-11-22T18:00:02.2509Z".parse().expect("a time"),
+            luck: 0.5,
         };
-        let job = Job::decode(job.as_bytes()).expect("a job");
-        assert_eq!((job.attempts, wait.as_secs()), (1, 30));
-        assert_eq!(job.times.available_at.as_deref(), Some("1970-01-01T00:00:30Z"));
+        let outcome = Outcome::Failed { failure, retry };
+        let Settlement::Retry { job, .. } = settle(&RetryPolicy::default(), job(), outcome, at) else {
+            panic!("it has an attempt left");
+        };
+        let times = Job::decode(job.as_bytes()).expect("a job").times;
+        assert_eq!(times.started_at.as_deref(), Some("2026-11-22T18:00:00.7509Z"));
+        assert_eq!(times.available_at.as_deref(), Some("2026-11-22T18:00:32.25Z"));
+    }
+
+    #[test]
+    fn a_job_has_of_its_plugins_policy_what_it_wants_no_other() {
+        let policy = RetryPolicy::default();
+        assert_eq!(policy.with(&RetryWish::default()), policy);
+        let (base, max, jitter) = (Duration::from_secs(2), Duration::from_secs(3), 0.5);
+        let wish = RetryWish {
+            policy: Some(Backoff::Linear),
+            base: Some(base),
+            max: Some(max),
+            jitter: Some(jitter),
+        };
+        let wanted = RetryPolicy {
+            policy: Backoff::Linear,
+            base,
+            max,
+            jitter,
+            ..policy.clone()
+        };
+        assert_eq!(policy.with(&wish), wanted);
     }
 
     #[test]
@@ -444,7 +510,12 @@ mod tests {
             job = Job::decode(json.as_bytes()).expect("a job");
             assert_eq!((job.lost, job.attempts), (loss, 0));
         }
-        assert!(matches!(settle_lost(job, MIDDLE), Settlement::Fail { .. }));
+        let Settlement::Fail { entry } = settle_lost(job, MIDDLE) else {
+            panic!("it is lost once too often")
+        };
+        let failure = Job::decode(entry.as_bytes()).expect("a job").failure();
+        let failure = failure.expect("a failure");
+        assert_eq!((failure.kind, failure.attempt), (FailureKind::Lost, 1));
     }
 
     #[test]

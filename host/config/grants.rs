@@ -333,6 +333,9 @@ mod tests {
                 "/v1/%e2%80%a5/x",
                 "/v1/%ef%bc%8f/x",
                 "/v1/%c4%ae%c4%ae/x",
+                "/v1/a%2eb",
+                "/v1/a%2fb",
+                "/v1/a%3bb",
                 "/v1/%2",
                 "/v1/%",
                 "/v1/%g0",
@@ -449,6 +452,7 @@ mod tests {
             ("path = \"/v1/../x\"", "no query"),
             ("path = \"/v1?a\"", "no query"),
             ("methods = []", "methods is empty"),
+            ("methods = [\"\"]", "expected capital letters"),
             ("methods = [\"get\"]", "expected capital letters"),
             ("hosts = []", "unknown field"),
         ] {
@@ -480,6 +484,7 @@ mod tests {
                 "secret A: the name also stands in [grants.env]",
             ),
             ("secrets.1A.expose = \"value\"", "no digit first"),
+            ("secrets.\"\".expose = \"value\"", "letters, digits and _"),
             ("secrets.\"../A\".expose = \"value\"", "letters, digits and _"),
             ("secrets.A.expose = \"body\"", "unknown variant"),
         ] {

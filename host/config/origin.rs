@@ -157,6 +157,7 @@ mod tests {
         ] {
             assert!(!grant.covers(&Origin::new(https, host, port)), "{host}");
         }
+        assert!(origin("http://[::1]").covers(&Origin::new(false, "[::1]", Some(80))));
         assert!(origin("http://[0:0:0:0:0:0:0:1]:8080").covers(&Origin::new(false, "[::1]", Some(8080))));
     }
 
@@ -169,6 +170,7 @@ mod tests {
             ("example.com", false),
             (".example.com", false),
             ("aexample.com", false),
+            ("evil-example.com", false),
             ("a.example.com.evil", false),
         ] {
             assert_eq!(grant.covers(&Origin::new(false, host, Some(8080))), covered, "{host}");
