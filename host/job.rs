@@ -333,17 +333,25 @@ impl Job {
 /// their id and name where these can be read. Of `len` bytes that are not all here it keeps the beginning, and says so.
 #[must_use]
 pub fn wrap_malformed(bytes: &[u8], len: usize, queue: &str, error: &DecodeError, now: Timestamp) -> String {
-    let whole = bytes.len() == len;
-    wrap(
-        bytes,
-        (!whole).then_some(Missing {
-            length: len,
-            sha256: None,
-        }),
-        queue,
-        error,
-        now,
-    )
+    wrap_partial(bytes, len, None, queue, error, now)
+}
+
+/// The same where the digest of all the bytes is known.
+#[must_use]
+pub(crate) fn wrap_partial(
+    bytes: &[u8],
+    len: usize,
+    sha1: Option<String>,
+    queue: &str,
+    error: &DecodeError,
+    now: Timestamp,
+) -> String {
+    let missing = Missing {
+        length: len,
+        sha1,
+        sha256: None,
+    };
+    wrap(bytes, (bytes.len() < len).then_some(missing), queue, error, now)
 }
 
 /// Makes the failed entry for bytes that are here and may not be kept: of these it has the beginning, and what tells them
@@ -352,6 +360,7 @@ pub fn wrap_malformed(bytes: &[u8], len: usize, queue: &str, error: &DecodeError
 pub(crate) fn wrap_refused(bytes: &[u8], queue: &str, error: &DecodeError, now: Timestamp) -> String {
     let missing = Missing {
         length: bytes.len(),
+        sha1: None,
         sha256: Some(format!("{:x}", Sha256::digest(bytes))),
     };
     wrap(bytes, Some(missing), queue, error, now)
@@ -401,6 +410,8 @@ pub(crate) fn unwrap_malformed(job: &Job) -> Option<Original> {
 struct Missing {
     /// How many there were.
     length: usize,
+    /// Of all of them, if the store has told it.
+    sha1: Option<String>,
     /// Of all of them, if the host had them.
     sha256: Option<String>,
 }
@@ -415,6 +426,8 @@ struct Wrapped<'a> {
     base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     length: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha1: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
 }
@@ -433,6 +446,7 @@ impl<'a> Wrapped<'a> {
             text: text.map(Cow::Borrowed),
             base64: text.is_none().then(|| BASE64.encode(bytes)),
             length: missing.as_ref().map(|missing| missing.length),
+            sha1: missing.as_ref().and_then(|missing| missing.sha1.clone()),
             sha256: missing.and_then(|missing| missing.sha256),
         }
     }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aside::aside;
 use crate::config::{HOLD_DEFAULT, RetryPolicy, Unknown};
-use crate::job::{DecodeError, Job, wrap_malformed};
+use crate::job::{DecodeError, Job, wrap_partial};
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
 use crate::plugins::{Plugin, Plugins, Resolved};
 use crate::queue::{Consumer, Delivery};
@@ -271,9 +271,10 @@ fn unloadable(job: Job, queue: &str, why: &str, at: Moment) -> Settlement {
 pub fn malformed(delivery: &Delivery, err: &DecodeError, now: Timestamp) -> Settlement {
     let queue = delivery.queue().as_str();
     let bytes = delivery.pushed_bytes();
+    let sha1 = delivery.sha1().map(str::to_owned);
     tracing::warn!(queue, bytes, %err, "malformed job");
     Settlement::Fail {
-        entry: wrap_malformed(delivery.bytes(), bytes, queue, err, now),
+        entry: wrap_partial(delivery.bytes(), bytes, sha1, queue, err, now),
     }
 }
 

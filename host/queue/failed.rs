@@ -165,7 +165,7 @@ impl Store {
         let picks = entries.into_iter().map(|entry| {
             let (place, bytes, len) = (entry.place, entry.entry.bytes.clone(), entry.entry.len);
             let job = Some(entry.revived(now).ok_or(Fate::Stays)?);
-            let entry = Arrived { bytes, len };
+            let entry = Arrived { bytes, len, sha1: None };
             Ok(Pick { place, entry, job })
         });
         self.take_failed(picks.collect()).await

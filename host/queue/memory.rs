@@ -403,6 +403,7 @@ impl State {
 fn told(job: &[u8]) -> Arrived {
     Arrived {
         bytes: job[..job.len().min(MAX_BATCH_BYTES)].to_vec(),
+        sha1: None,
         len: job.len(),
     }
 }

@@ -251,6 +251,12 @@ impl Delivery {
         &self.job.bytes
     }
 
+    /// The SHA-1 of the bytes as they were pushed, in hex digits, if the store has told it: of a job too large to be brought.
+    #[must_use]
+    pub fn sha1(&self) -> Option<&str> {
+        self.job.sha1.as_deref()
+    }
+
     /// How many bytes were pushed.
     #[must_use]
     pub fn pushed_bytes(&self) -> usize {

@@ -53,6 +53,8 @@ pub(super) struct Arrived {
     pub(super) bytes: Vec<u8>,
     /// How many there are.
     pub(super) len: usize,
+    /// The SHA-1 of all of them, of a job too large to be brought.
+    pub(super) sha1: Option<String>,
 }
 
 impl Arrived {
@@ -64,6 +66,6 @@ impl Arrived {
 impl From<Vec<u8>> for Arrived {
     fn from(bytes: Vec<u8>) -> Self {
         let len = bytes.len();
-        Self { bytes, len }
+        Self { bytes, len, sha1: None }
     }
 }

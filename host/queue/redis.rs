@@ -29,7 +29,7 @@ use super::{
     Arrived, Claim, MAX_BATCH, MAX_BATCH_BYTES, MAX_TAKEN_BYTES, Push, QueueError, QueueName, Renewed, StoreSettings,
     Taken, Wish, millis, score,
 };
-use crate::job::{DecodeError, KEPT_BYTES, wrap_malformed};
+use crate::job::{DecodeError, KEPT_BYTES, wrap_partial};
 use crate::outcome::Settlement;
 
 /// Jobs sent in one command of a push: bounds what a large batch holds in memory twice.
@@ -136,7 +136,8 @@ impl RedisStore {
             .arg(wish.jobs)
             .arg(wish.bytes)
             .arg(LAST_TAG_MS)
-            .arg(wish.largest);
+            .arg(wish.largest)
+            .arg(MAX_TAKEN_BYTES);
         let jobs: Option<Vec<Arrived>> = self.pool.call(&call).await?;
         Ok(jobs.map(|jobs| Taken { jobs, went_back: 0 }))
     }
@@ -363,10 +364,10 @@ impl RedisStore {
         call.arg(MAX_BATCH).arg(MAX_BATCH_BYTES).arg(PROMOTION_CLAIM.as_secs());
         call.arg(MAX_TAKEN_BYTES).arg(KEPT_BYTES);
         let Claimed { claim, jobs, too_large } = self.pool.call(&call).await?;
-        if let Some(Arrived { bytes, len }) = too_large {
+        if let Some(Arrived { bytes, len, sha1 }) = too_large {
             let err = DecodeError::TooLarge { len };
             tracing::warn!(%queue, bytes = len, %err, "malformed job");
-            let entry = wrap_malformed(&bytes, len, queue.as_str(), &err, Timestamp::now());
+            let entry = wrap_partial(&bytes, len, sha1, queue.as_str(), &err, Timestamp::now());
             self.run::<()>(cmd("RPUSH").arg(self.keys.failed()).arg(entry)).await?;
             self.run::<()>(cmd("ZREMRANGEBYSCORE").arg(delayed).arg(&claim).arg(&claim))
                 .await?;
@@ -431,7 +432,8 @@ impl RedisStore {
             .arg(count)
             .arg(MAX_BATCH_BYTES)
             .arg(LAST_TAG_MS)
-            .arg(millis(patience));
+            .arg(millis(patience))
+            .arg(MAX_TAKEN_BYTES);
         let taken: Option<(usize, Vec<Arrived>)> = self.pool.call(&call).await?;
         Ok(taken.map(|(went_back, jobs)| Taken { jobs, went_back }))
     }
@@ -485,14 +487,19 @@ impl FromRedisValue for Claimed {
     }
 }
 
-/// Its bytes, or the first of them and how many there are.
+/// Its bytes, or the first of them, how many there are, and perhaps their digest.
 impl FromRedisValue for Arrived {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         if let Value::BulkString(bytes) = value {
             return Ok(bytes.into());
         }
-        let (bytes, len) = FromRedisValue::from_redis_value(value)?;
-        Ok(Self { bytes, len })
+        let mut parts = Vec::<Value>::from_redis_value(value)?.into_iter();
+        let mut part = || parts.next().unwrap_or(Value::Nil);
+        Ok(Self {
+            bytes: FromRedisValue::from_redis_value(part())?,
+            len: FromRedisValue::from_redis_value(part())?,
+            sha1: FromRedisValue::from_redis_value(part())?,
+        })
     }
 }
 

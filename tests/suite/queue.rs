@@ -306,7 +306,7 @@ async fn malformed_bytes_come_back_as_they_were(store: Store) -> anyhow::Result<
 }
 
 /// Decides about a delivery as a worker does that is handed no job.
-async fn fail_malformed(consumer: &Consumer, delivery: Delivery) {
+pub(crate) async fn fail_malformed(consumer: &Consumer, delivery: Delivery) {
     let err = delivery.decode().expect_err("no job");
     let entry = kiln::worker::malformed(&delivery, &err, jiff::Timestamp::now());
     consumer.settle(delivery, entry).await;
@@ -498,7 +498,7 @@ async fn a_result_is_kept_only_for_the_host_that_holds_the_job(store: Store) -> 
     };
     let slow = join(&store, Duration::from_millis(500)).await?;
     push_numbered(&store, 1).await?;
-    let late = fetch(&slow, 1).await?.remove(0);
+    let late = eventually("a job", async || Ok(fetch(&slow, 1).await?.pop())).await?;
     let heir = join(&store, Duration::from_secs(2)).await?;
     let taken_over = eventually("a job to take over", async || {
         heir.heartbeat().await?;

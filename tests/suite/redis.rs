@@ -6,13 +6,16 @@ use anyhow::Context as _;
 use sha2::Digest as _;
 
 use crate::process::Worker;
-use crate::queue::{ACK, LONG, counts, due, fail_one, fetch, join, push_numbered, ready, texts, until_counts};
+use crate::queue::{
+    ACK, LONG, counts, due, fail_malformed, fail_one, fetch, join, push_numbered, ready, texts, until_counts,
+};
 use crate::servers::Server;
 use crate::service::folder_of;
 use crate::support::{default_queue, eventually, redis_settings, settings_at, shared_redis};
+use crate::topology::cluster_settings;
 use kiln::job::{Job, KEPT_BYTES, MAX_JOB_BYTES};
 use kiln::outcome::Settlement;
-use kiln::queue::{Fate, Heartbeat, MAX_BATCH_BYTES, QueueError, Store, StoreSettings};
+use kiln::queue::{Fate, Heartbeat, MAX_BATCH_BYTES, MAX_TAKEN_BYTES, QueueError, Store, StoreSettings};
 
 // On one thread, on which no answer can come while the call is being made.
 #[tokio::test]
@@ -283,6 +286,26 @@ async fn a_settlement_that_the_store_never_takes_ends_as_a_small_entry_and_keeps
             assert_eq!(kept["sha256"], format!("{:x}", sha2::Sha256::digest(&large)));
         }
         assert_eq!(outside.retry_failed(cut).await?, [Fate::Stays, Fate::Stays]);
+    }
+    Ok(())
+}
+
+/// The host has never had its bytes: Redis tells it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_entry_of_a_job_too_large_to_be_brought_has_its_digest() -> anyhow::Result<()> {
+    let large = "x".repeat(MAX_TAKEN_BYTES + 1);
+    for settings in [redis_settings(), cluster_settings()] {
+        let store = Store::open(&settings).await?;
+        let consumer = join(&store, LONG).await?;
+        store.push(&[due(&large, 1_000)]).await?;
+        store.promote(&default_queue()).await?;
+        for delivery in fetch(&consumer, 1).await? {
+            fail_malformed(&consumer, delivery).await;
+        }
+        let entry = eventually("a failed entry", async || Ok(store.failed(0, 1).await?.pop())).await?;
+        let kept: serde_json::Value = serde_json::from_str(entry.job().expect("a job").payload.get())?;
+        assert_eq!(kept["sha1"], redis::Script::new(&large).get_hash());
+        assert_eq!(kept["length"], large.len());
     }
     Ok(())
 }

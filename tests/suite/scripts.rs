@@ -102,7 +102,7 @@ impl Estate<'_> {
     async fn adopt<T: FromRedisValue>(&self, count: &str, enough_bytes: &str) -> anyhow::Result<(usize, Vec<T>)> {
         let keys = self.keys.each_ref().map(String::as_str);
         let head = ["EVAL", ADOPT, "7"];
-        let args = ["dead", "heir", "60000", "10", count, enough_bytes, "60000", "0"];
+        let args = ["dead", "heir", "60000", "10", count, enough_bytes, "60000", "0", "1000"];
         self.redis.tell(&[&head[..], &keys[..], &args[..]].concat()).await
     }
 
@@ -127,7 +127,7 @@ async fn a_fetch_that_is_asked_for_twice_takes_nothing_more() -> anyhow::Result<
     let [leases, _, heir, ready, _, last, _] = &estate.keys;
     let _: u64 = estate.redis.tell(&["RPUSH", ready, "first-job", "second-job"]).await?;
     let fetch = [
-        "EVAL", FETCH, "4", ready, heir, leases, last, "heir", "60000", "10", "1", "1000", "60000", "9",
+        "EVAL", FETCH, "4", ready, heir, leases, last, "heir", "60000", "10", "1", "1000", "60000", "9", "1000",
     ];
     for _ in 0..2 {
         let fetched: Vec<String> = estate.redis.tell(&fetch).await?;

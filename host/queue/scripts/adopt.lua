@@ -7,9 +7,9 @@
 -- keys: leases, in-flight of the dead host, in-flight of the host, ready, parked of the dead host, last tag of the host,
 -- when the dead host was found
 -- args: dead host, host, lease in ms, first tag, count, bytes that are enough, how long the last tag and the finding are
--- remembered in ms, patience in ms
+-- remembered in ms, patience in ms, the largest job that is brought
 -- returns: how many went back, the jobs taken over in the order of their tags, each its bytes or, if those are more than
---   enough, {first bytes, length}; nil if the host's lease has run out
+--   enough, {first bytes, length, SHA-1 if it is not brought}; nil if the host's lease has run out
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local own = redis.call('ZSCORE', KEYS[1], ARGV[2])
@@ -38,7 +38,10 @@ local function own_tag(i)
 end
 local bytes = tonumber(ARGV[6])
 local function told(job)
-  return #job > bytes and {string.sub(job, 1, bytes), #job} or job
+  if #job <= bytes then
+    return job
+  end
+  return {string.sub(job, 1, bytes), #job, #job > tonumber(ARGV[9]) and redis.sha1hex(job)}
 end
 redis.call('HLEN', KEYS[3])
 if tonumber(ARGV[4]) <= tonumber(redis.call('GET', KEYS[6]) or 0) then

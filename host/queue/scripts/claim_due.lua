@@ -2,7 +2,7 @@
 -- other host promotes them meanwhile; if this one dies, they fall due again by themselves. One that is too large to be
 -- brought to a host is claimed alone, and told of in part.
 -- keys: delayed   args: count, bytes that are enough, for how many seconds, the largest that is brought, bytes told of others
--- returns: the score that marks them as claimed, the jobs, and if there is one, that one's {first bytes, length}
+-- returns: the score that marks them as claimed, the jobs, and if there is one, that one's {first bytes, length, SHA-1}
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local function score(claimed)
@@ -24,7 +24,7 @@ while #jobs < tonumber(ARGV[1]) and size <= tonumber(ARGV[2]) do
       claimed = claimed + 0.001
     end
     redis.call('ZADD', KEYS[1], score(claimed), job)
-    return {score(claimed), {}, {string.sub(job, 1, ARGV[5]), #job}}
+    return {score(claimed), {}, {string.sub(job, 1, ARGV[5]), #job, redis.sha1hex(job)}}
   end
   redis.call('ZADD', KEYS[1], claim, job)
   jobs[#jobs + 1] = job

@@ -6,8 +6,9 @@
 -- more and gives what is still under them.
 -- keys: ready, in-flight of the host, leases, last tag of the host
 -- args: host, lease in ms, first tag, count, bytes, how long the last tag is remembered in ms, the length of the largest
---   job that the host has lately met here
--- returns: the jobs, in the order of their tags, each its bytes or {first bytes, length}; nil if the lease has run out
+--   job that the host has lately met here, the largest that is brought
+-- returns: the jobs, in the order of their tags, each its bytes or {first bytes, length, SHA-1 if it is not brought}; nil if
+--   the lease has run out
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
@@ -19,7 +20,10 @@ local function tag(i)
   return string.format('%.0f', ARGV[3] + i - 1)
 end
 local function told(job)
-  return #job > bytes and {string.sub(job, 1, bytes), #job} or job
+  if #job <= bytes then
+    return job
+  end
+  return {string.sub(job, 1, bytes), #job, #job > tonumber(ARGV[8]) and redis.sha1hex(job)}
 end
 if tonumber(ARGV[3]) <= tonumber(redis.call('GET', KEYS[4]) or 0) then
   local jobs = {}
