@@ -28,7 +28,12 @@ pub(super) async fn queues(args: QueuesArgs) -> anyhow::Result<ExitCode> {
     match (look(&store).await, trouble) {
         (Ok((queues, failed)), trouble) => {
             print(&args, &queues, failed, trouble.as_deref())?;
-            Ok(trouble.map_or(ExitCode::SUCCESS, |_| ExitCode::from(EXIT_STORE)))
+            let well = trouble.is_none() && queues.iter().all(|(_, counts)| counts.is_ok());
+            Ok(if well {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(EXIT_STORE)
+            })
         }
         (Err(_), Some(trouble)) => {
             tell(&format!("kiln: the store cannot be used: {trouble}"));
@@ -38,13 +43,19 @@ pub(super) async fn queues(args: QueuesArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The queues with their counts, and how many entries the failed list has and has dropped.
-type Seen = (Vec<(QueueName, Counts)>, (u64, u64));
+/// What is in a queue, or why that cannot be told: one whose keys are of the wrong type hides no other.
+type Counted = (QueueName, Result<Counts, String>);
+
+/// The queues, and how many entries the failed list has and has dropped.
+type Seen = (Vec<Counted>, (u64, u64));
 
 async fn look(store: &Store) -> Result<Seen, QueueError> {
     let mut queues = Vec::new();
     for queue in store.queues().await? {
-        let counts = store.counts(&queue).await?;
+        let counts = match store.counts(&queue).await {
+            Err(err) if err.is_outage() => return Err(err),
+            counts => counts.map_err(|err| text::line(&err.to_string(), text::MAX_LINE_BYTES).into_owned()),
+        };
         queues.push((queue, counts));
     }
     Ok((queues, (store.failed_len().await?, store.failed_dropped().await?)))
@@ -52,7 +63,7 @@ async fn look(store: &Store) -> Result<Seen, QueueError> {
 
 fn print(
     args: &QueuesArgs,
-    queues: &[(QueueName, Counts)],
+    queues: &[Counted],
     (failed, dropped): (u64, u64),
     trouble: Option<&str>,
 ) -> anyhow::Result<()> {
@@ -60,7 +71,10 @@ fn print(
     if args.json {
         let queues: serde_json::Map<_, _> = queues
             .iter()
-            .map(|(queue, counts)| (queue.to_string(), json!(counts)))
+            .map(|(queue, counts)| match counts {
+                Ok(counts) => (queue.to_string(), json!(counts)),
+                Err(why) => (queue.to_string(), json!({ "error": why })),
+            })
             .collect();
         let all = json!({ "queues": queues, "failed": failed, "failed_dropped": dropped, "trouble": trouble });
         writeln!(out, "{all}")?;
@@ -72,6 +86,13 @@ fn print(
         "queue", "ready", "delayed", "in flight"
     )?;
     for (queue, counts) in queues {
+        let counts = match counts {
+            Ok(counts) => counts,
+            Err(why) => {
+                writeln!(out, "{:<24} cannot be counted: {why}", text::name(queue.as_str()))?;
+                continue;
+            }
+        };
         let Counts {
             ready,
             delayed,

@@ -51,6 +51,11 @@ impl Cache {
         own(dir)?;
         let dir = std::path::absolute(dir)?.join(RULED);
         let owner = own(&dir)?;
+        // All that is in it and is no entry goes: a link could lead to a folder that is somebody's.
+        if !fs::symlink_metadata(&dir)?.is_dir() {
+            let message = format!("{} is a link; name the folder it leads to instead", dir.display());
+            return Err(io::Error::other(message));
+        }
         let mut environment = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut environment);
         let environment = format!("{:016x}", environment.finish());

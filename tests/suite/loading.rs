@@ -43,6 +43,24 @@ async fn a_cache_others_may_write_to_is_not_used() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_cache_whose_folder_is_a_link_is_not_used_and_nothing_behind_it_goes() -> anyhow::Result<()> {
+    let (dir, other) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700))?;
+    std::fs::write(other.path().join("precious"), "")?;
+    std::os::unix::fs::symlink(other.path(), dir.path().join("compiled"))?;
+    let settings = SandboxSettings {
+        cache_dir: Some(dir.path().to_path_buf()),
+        ..settings()
+    };
+    assert_completes(&TestHost::with(&settings)?.run("ok").await?);
+    let names: Vec<_> = std::fs::read_dir(other.path())?
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect::<Result<_, _>>()?;
+    assert_eq!(names, ["precious"]);
+    Ok(())
+}
+
 /// The cached components below a directory, and when each was written; the statistics beside them come and go.
 fn files(dir: &Path) -> anyhow::Result<Vec<(PathBuf, SystemTime)>> {
     let mut found = Vec::new();

@@ -336,6 +336,38 @@ async fn a_service_outlives_every_kind_of_outage() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_cannot_be_counted_hides_no_other() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let _: u64 = redis.tell(&["RPUSH", "queue:queues:good", "{}"]).await?;
+    let _: () = redis.tell(&["SET", "queue:queues:odd", "wrong"]).await?;
+    let said = |args: &[&str]| -> anyhow::Result<(Option<i32>, String)> {
+        let output = kiln()
+            .arg("queues")
+            .args(args)
+            .args(["--store", &redis.url()])
+            .output()?;
+        Ok((output.status.code(), String::from_utf8(output.stdout)?))
+    };
+    let (code, table) = said(&[])?;
+    let line = |queue: &str| table.lines().find(|line| line.starts_with(queue)).unwrap_or_default();
+    assert!(
+        line("good").contains(" 1 ") && line("odd").contains("cannot be counted: "),
+        "{table}"
+    );
+    let (json_code, json) = said(&["--json"])?;
+    let json: serde_json::Value = serde_json::from_str(&json)?;
+    assert_eq!(json["queues"]["good"]["ready"], 1);
+    assert!(
+        json["queues"]["odd"]["error"]
+            .as_str()
+            .is_some_and(|why| why.contains("WRONGTYPE")),
+        "{json}"
+    );
+    assert_eq!((code, json_code), (Some(3), Some(3)));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_takes_no_jobs_is_named_so() -> anyhow::Result<()> {
     let redis = Server::start(&[])?;
     let said = || -> anyhow::Result<(Option<i32>, String)> {

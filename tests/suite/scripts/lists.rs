@@ -125,7 +125,11 @@ async fn what_is_too_large_is_claimed_alone_and_under_a_score_of_its_own() -> an
     let claim = async || run::<Vec<Value>>(CLAIM_DUE, &[delayed], &["9", "99", "10", "4", "2"]).await;
     let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
     assert_eq!(claim().await?[1..], [Value::Array(vec![text("due1")])]);
-    let told = Value::Array(vec![text("la"), Value::Int(5)]);
+    let told = Value::Array(vec![
+        text("la"),
+        Value::Int(5),
+        text("5296d5cced2aa1cf19afd9cf498d89f0d85481f2"),
+    ]);
     let claimed = claim().await?;
     assert_eq!(claimed[1..], [Value::Array(vec![]), told]);
     let score: String = redis::from_redis_value(claimed[0].clone())?;

@@ -64,9 +64,9 @@ async fn a_lease_is_over_in_the_millisecond_it_ends_in_and_who_had_it_hears_so()
     for (host, good) in [("nobody", false), ("over", false), ("good", true)] {
         let ours: Value = run(OURS, &[flying, lease], &[host, "1"]).await?;
         assert_eq!(ours != Value::Nil, good, "{host}");
-        let adopted: Value = run(ADOPT, &adopt, &["dead", host, "9", "2", "1", "9", "9000", "0"]).await?;
+        let adopted: Value = run(ADOPT, &adopt, &["dead", host, "9", "2", "1", "9", "9000", "0", "1000"]).await?;
         assert_eq!(adopted != Value::Nil, good, "{host}");
-        let fetched: Value = run(FETCH, &fetch, &[host, "9", "3", "1", "9", "9000", "1"]).await?;
+        let fetched: Value = run(FETCH, &fetch, &[host, "9", "3", "1", "9", "9000", "1", "1000"]).await?;
         assert_eq!(fetched != Value::Nil, good, "{host}");
         assert_eq!(exist([dead, ready]).await?, if good { 0 } else { 2 }, "{host}");
     }
@@ -88,7 +88,7 @@ async fn a_fetch_takes_as_many_as_are_asked_for_each_under_its_tag() -> anyhow::
     let jobs: Vec<_> = (10..50).map(|n| n.to_string()).collect();
     let words: Vec<_> = jobs.iter().map(String::as_str).collect();
     let _: u64 = tell(&[&["RPUSH", ready][..], &words[..]].concat()).await?;
-    let args = ["good", "60000", "10", "21", "1000", "9000", "1"];
+    let args = ["good", "60000", "10", "21", "1000", "9000", "1", "1000"];
     let fetched: Vec<String> = run(FETCH, &[ready, flying, lease, last], &args).await?;
     assert_eq!(fetched, jobs[..21]);
     let tagged: Vec<_> = (10..31).map(|n| (n, n.to_string())).collect();
@@ -106,11 +106,11 @@ async fn a_fetch_brings_no_more_bytes_than_are_asked_for_and_tells_of_the_rest()
     let large = "x".repeat(11);
     let _: u64 = tell(&["RPUSH", ready, "12345", "67890", "a", &large, "1234567890", "b"]).await?;
     let fetch = async |tag: &str| -> anyhow::Result<Value> {
-        let args = ["good", "60000", tag, "9", "10", "9000", "1"];
+        let args = ["good", "60000", tag, "9", "10", "9000", "1", "1000"];
         run(FETCH, &[ready, flying, lease, last], &args).await
     };
     let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-    let cut = Value::Array(vec![text(&large[..10]), Value::Int(11)]);
+    let cut = Value::Array(vec![text(&large[..10]), Value::Int(11), Value::Nil]);
     for (tag, jobs) in [
         ("1", vec![text("12345"), text("67890")]),
         ("3", vec![text("a")]),
@@ -133,15 +133,17 @@ async fn an_adoption_gives_back_the_first_first_and_tells_of_what_is_large() -> 
     leases(lease).await?;
     let _: u64 = tell(&["HSET", dead, "2", "second", "10", "tenth", "3", "third-job"]).await?;
     let _: u64 = tell(&["SADD", parked, "2", "10"]).await?;
-    let args = ["dead", "good", "60000", "7", "9", "6", "9000", "0"];
+    let args = ["dead", "good", "60000", "7", "9", "6", "9000", "0", "8"];
     let adopt = async || run::<(usize, Vec<Value>)>(ADOPT, &all.each_ref(), &args).await;
-    let large = Value::Array(vec![Value::BulkString(b"third-".to_vec()), Value::Int(9)]);
+    let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+    let digest = text("41e8c2bc1ad531625de0d78e60d33d6b8210180a");
+    let large = Value::Array(vec![text("third-"), Value::Int(9), digest]);
     // Six bytes are enough: with the third it is more.
     assert_eq!(adopt().await?, (1, vec![large.clone()]));
     assert_eq!(table(flying).await?, [(7, "third-job".to_owned())]);
     assert_eq!(adopt().await?, (0, vec![large]), "asked for twice");
     assert!(tell::<i64>(&["PTTL", last]).await? > 0);
-    let args = ["dead", "good", "60000", "8", "9", "6", "9000", "0"];
+    let args = ["dead", "good", "60000", "8", "9", "6", "9000", "0", "1000"];
     let rest: (usize, Vec<Value>) = run(ADOPT, &all.each_ref(), &args).await?;
     assert_eq!(
         (rest, list(ready).await?),
@@ -157,7 +159,7 @@ async fn what_is_alive_or_was_not_found_dead_for_so_long_is_not_taken_over() -> 
     leases(lease).await?;
     let _: u64 = tell(&["HSET", dead, "1", "a"]).await?;
     let adopt = async |patience: &str| -> anyhow::Result<usize> {
-        let args = ["dead", "good", "60000", "7", "9", "9", "9000", patience];
+        let args = ["dead", "good", "60000", "7", "9", "9", "9000", patience, "1000"];
         let (_, jobs): (usize, Vec<String>) = run(ADOPT, &all.each_ref(), &args).await?;
         Ok(jobs.len())
     };
@@ -190,7 +192,7 @@ async fn an_adoption_into_what_is_no_table_moves_nothing() -> anyhow::Result<()>
     let _: u64 = tell(&["HSET", dead, "1", "a", "2", "b"]).await?;
     let _: u64 = tell(&["SADD", parked, "2"]).await?;
     let _: () = tell(&["SET", flying, "no table"]).await?;
-    let args = ["dead", "good", "60000", "7", "9", "9", "9000", "0"];
+    let args = ["dead", "good", "60000", "7", "9", "9", "9000", "0", "1000"];
     let adopted = run::<Value>(ADOPT, &all.each_ref(), &args).await;
     adopted.expect_err("a key of the wrong type");
     assert_eq!(table(dead).await?.len(), 2);
@@ -295,7 +297,7 @@ async fn without_memory_a_dead_hosts_jobs_are_still_found_and_taken_over() -> an
     let _: u64 = redis.tell(&["HSET", dead, "1", "a"]).await?;
     let _: () = redis.tell(&["CONFIG", "SET", "maxmemory", "1"]).await?;
     for (patience, key) in [("30", found), ("0", flying)] {
-        let args = ["dead", "good", "60000", "7", "9", "9", "9000", patience];
+        let args = ["dead", "good", "60000", "7", "9", "9", "9000", patience, "1000"];
         let _: Value = run_at(&redis, ADOPT, &all.each_ref(), &args).await?;
         assert_eq!(redis.tell::<u64>(&["EXISTS", key]).await?, 1, "{key}");
     }
