@@ -16,7 +16,7 @@ const ADOPT: &str = include_str!("../../host/queue/scripts/adopt.lua");
 /// Stops the clock of the script that follows: at 1000.25 s.
 const STOPPED: &str = "
     local real = redis
-    local redis = {pcall = real.pcall, call = function(name, ...)
+    local redis = {pcall = real.pcall, sha1hex = real.sha1hex, call = function(name, ...)
       return name == 'TIME' and {'1000', '250000'} or real.call(name, ...)
     end}
 ";
