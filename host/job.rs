@@ -285,7 +285,7 @@ impl Job {
     }
 
     /// Makes the job that waits for its next attempt, with what went wrong last.
-    pub(crate) fn put_off(&mut self, error: String, now: Timestamp, due: Timestamp) {
+    pub(crate) fn delay(&mut self, error: String, now: Timestamp, due: Timestamp) {
         self.error = Some(error);
         self.times.failed_at = Some(now.to_string());
         self.times.updated_at.clone_from(&self.times.failed_at);

@@ -64,7 +64,7 @@ pub fn settle(policy: &RetryPolicy, mut job: Job, outcome: Outcome, at: Moment) 
         RetryHint::NotBefore(wait) | RetryHint::NotBeforeUncounted(wait) => Some(wait.min(policy.max)),
     };
     match wait {
-        Some(wait) => put_off(job, &failure, wait, at.now),
+        Some(wait) => delay(job, &failure, wait, at.now),
         None => give_up(job, &failure, at.now),
     }
 }
@@ -97,7 +97,7 @@ pub fn settle_lost(mut job: Job, at: Moment) -> Settlement {
         ..RetryPolicy::default()
     };
     let wait = backoff(&policy, job.lost, at.luck);
-    put_off(job, &failure, wait, at.now)
+    delay(job, &failure, wait, at.now)
 }
 
 /// Puts a job back that is ready before its time, as it is. That it was written keeps it from being looked at again: its
@@ -119,12 +119,12 @@ pub fn hold(job: Job, why: &Failure, wait: Duration, at: Moment) -> Settlement {
         base: wait,
         ..RetryPolicy::default()
     };
-    put_off(job, why, backoff(&policy, 1, at.luck), at.now)
+    delay(job, why, backoff(&policy, 1, at.luck), at.now)
 }
 
-fn put_off(mut job: Job, failure: &Failure, wait: Duration, now: Timestamp) -> Settlement {
+fn delay(mut job: Job, failure: &Failure, wait: Duration, now: Timestamp) -> Settlement {
     let due = now.saturating_add(wait).unwrap_or(Timestamp::MAX);
-    job.put_off(failure.to_string(), now, due);
+    job.delay(failure.to_string(), now, due);
     Settlement::Retry {
         job: job.encode(),
         wait,

@@ -50,7 +50,7 @@ impl Stop {
     }
 
     /// Has it count as cancelled from that time on, unless it is put off again.
-    pub(crate) fn put_off(&self, to: Duration) {
+    pub(crate) fn extend(&self, to: Duration) {
         let at_ns = u64::try_from(to.as_nanos()).unwrap_or(u64::MAX);
         self.at_ns.store(at_ns, Ordering::Release);
     }

@@ -8,10 +8,11 @@
 mod times;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::aside::aside;
@@ -21,7 +22,7 @@ use crate::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
 use crate::plugins::{Plugin, Plugins, Resolved};
 use crate::queue::{Consumer, Delivery};
 use crate::retry::{self, Moment};
-use crate::sandbox::{Attempt, Cancel, Handler, Turn};
+use crate::sandbox::{Attempt, Cancel, Handler, PluginPermit};
 use crate::text;
 
 pub(crate) use times::unix_ns;
@@ -126,16 +127,16 @@ impl Worker {
             stop: delivery.stop(),
         };
         let queue = delivery.queue().as_str();
-        let (plugin, turn) = loop {
+        let (plugin, permit) = loop {
             let plugin = match self.plugins.resolve(&job.name) {
                 Resolved::Plugin(plugin) => plugin,
                 Resolved::Unloadable(why) => return unloadable(job, queue, &why, self.moment()),
-                Resolved::Later(why) => return self.put_off(job, queue, &why),
+                Resolved::Later(why) => return self.hold(job, queue, &why),
                 Resolved::Unknown => return self.unhandled(job, queue),
             };
-            match self.turn(&plugin.handler, delivery, &cancel).await {
-                Start::Now(turn) => break (plugin, turn),
-                Start::Later(turn) if self.plugins.serves(&plugin, &job.name) => break (plugin, turn),
+            match self.permit(&plugin.handler, delivery, &cancel).await {
+                Start::Now(permit) => break (plugin, permit),
+                Start::Later(permit) if self.plugins.serves(&plugin, &job.name) => break (plugin, permit),
                 // Another version has come meanwhile.
                 Start::Later(_) => {}
                 Start::Never => return Settlement::Requeue,
@@ -143,7 +144,7 @@ impl Worker {
         };
         let running = plugin.start();
         let began_ns = if times.is_some() { unix_ns() } else { 0 };
-        let attempt = plugin.handler.attempt(turn, &job, queue, &cancel).await;
+        let attempt = plugin.handler.attempt(permit, &job, queue, &cancel).await;
         drop(running);
         if let Some(times) = times {
             times.ran(began_ns, &attempt);
@@ -157,22 +158,22 @@ impl Worker {
     }
 
     /// Waits until the plugin may run once more. Meanwhile the store knows that the job has not started.
-    async fn turn(&self, handler: &Handler, delivery: &Delivery, cancel: &Cancel) -> Start {
+    async fn permit(&self, handler: &Handler, delivery: &Delivery, cancel: &Cancel) -> Start {
         if cancel.draining.is_cancelled() || cancel.stop.is_cancelled() {
             return Start::Never;
         }
-        if let Some(turn) = handler.try_turn() {
-            return Start::Now(turn);
+        if let Some(permit) = handler.try_permit() {
+            return Start::Now(permit);
         }
         if let Err(err) = self.consumer.park(delivery).await {
             self.consumer.note(&err);
         }
-        let Some(turn) = handler.turn(cancel).await else {
+        let Some(permit) = handler.permit(cancel).await else {
             return Start::Never;
         };
         // It starts only once the store knows, or a crash would give it back as if nothing had happened.
         match cancel.stop.run_until_cancelled(self.unpark(delivery)).await {
-            Some(true) => Start::Later(turn),
+            Some(true) => Start::Later(permit),
             Some(false) | None => Start::Never,
         }
     }
@@ -201,7 +202,7 @@ impl Worker {
     }
 
     /// The fate of a job whose plugin cannot serve just now: it is put off, and nothing is counted.
-    fn put_off(&self, job: Job, queue: &str, why: &str) -> Settlement {
+    fn hold(&self, job: Job, queue: &str, why: &str) -> Settlement {
         let (id, name) = (&*text::name(&job.id), &*text::name(&job.name));
         if self.told.is_news(name) {
             tracing::warn!(id, name, queue, why, "job is held, as others of its name are");
@@ -230,9 +231,9 @@ impl Worker {
 
 /// When a job may start, as far as its plugin's own limit goes.
 enum Start {
-    Now(Turn),
+    Now(PluginPermit),
     /// It had to wait for this.
-    Later(Turn),
+    Later(PluginPermit),
     /// The host stops first, or the job is not ours any more.
     Never,
 }
@@ -245,7 +246,7 @@ impl Told {
     /// Whether nothing was said of this name, as it is shown, within the last minute. Remembers a bounded number of names.
     fn is_news(&self, name: &str) -> bool {
         let name = &*text::name(name);
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.0.lock();
         if told.get(name).is_some_and(|when| when.elapsed() < TELL_AGAIN) {
             return false;
         }
@@ -349,7 +350,7 @@ mod tests {
             assert!(told.is_news(&format!("{number} {long}")));
         }
         assert!(!told.is_news(&format!("{} {long}", 2 * MAX_TOLD - 1)));
-        let told = told.0.lock().unwrap();
+        let told = told.0.lock();
         assert!(told.len() <= MAX_TOLD && told.keys().all(|name| name.capacity() <= 2 * MAX_NAME_BYTES));
     }
 }

@@ -33,9 +33,9 @@ pub(super) async fn sandbox(handler: &Arc<Handler>, template: &Template, concurr
         let repeat = async move {
             let (cancel, mut runs) = (Cancel::default(), 0_u64);
             while began.elapsed() < FLOOR_TIME
-                && let Some(turn) = handler.turn(&cancel).await
+                && let Some(permit) = handler.permit(&cancel).await
             {
-                handler.attempt(turn, &job, queue.as_str(), &cancel).await;
+                handler.attempt(permit, &job, queue.as_str(), &cancel).await;
                 runs += 1;
             }
             runs

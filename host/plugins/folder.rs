@@ -196,7 +196,7 @@ impl Source {
         started: Instant,
     ) -> Plugin {
         if let Some(old) = old {
-            handler.share_turns(old);
+            handler.share_permits(old);
         }
         let jobs = manifest.jobs.unwrap_or_else(|| vec![self.stem.clone()]);
         Plugin::new(handler, jobs, manifest.version, len as u64, started.elapsed())

@@ -20,12 +20,13 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -414,7 +415,7 @@ impl Plugins {
         let (table, losers) = table(&entries, &self.table.load());
         self.table.store(Arc::new(table));
         drop(entries);
-        let mut known = self.losers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.losers.lock();
         for (plugin, job) in losers.difference(&known) {
             tracing::error!(
                 plugin,
@@ -426,7 +427,7 @@ impl Plugins {
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock()
     }
 }
 

@@ -1,20 +1,21 @@
 //! A host's claim on some queues: what it takes, settles and gives back, and its leases.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
+use super::in_flight::{InFlight, MIN_PIECE_BYTES};
 use super::lease::Lease;
 use super::outage::Outage;
 use super::settler::{MAX_UNSETTLED, MAX_UNSETTLED_KIB, Settled, room_kib, settle_in_batches};
-use super::table::{MIN_PIECE_BYTES, Table};
 use super::{Claim, Delivery, MAX_BATCH, MAX_BATCH_BYTES, QueueError, QueueName, Renewed, Store};
 use crate::outcome::Settlement;
 use crate::stop::Moment;
@@ -51,7 +52,7 @@ pub(super) struct Shared {
     pub(super) store: Store,
     host: String,
     /// One for each queue.
-    pub(super) tables: Vec<Table>,
+    pub(super) tables: Vec<InFlight>,
     pub(super) length: Duration,
     /// The room that each queue has for settlements.
     pub(super) room_kib: u32,
@@ -76,7 +77,7 @@ impl Consumer {
     /// When the store fails.
     pub async fn join(store: Store, queues: Vec<QueueName>, lease: Duration) -> Result<Self, QueueError> {
         let (stop, closing) = (CancellationToken::new(), CancellationToken::new());
-        let table = |queue: &QueueName| Table::new(Lease::new(queue.clone(), lease, stop.clone()));
+        let table = |queue: &QueueName| InFlight::new(Lease::new(queue.clone(), lease, stop.clone()));
         let shared = Arc::new(Shared {
             store,
             host: host_name(),
@@ -167,7 +168,7 @@ impl Consumer {
             }
         };
         if !taken.jobs.is_empty() {
-            table.lease.put_off(asked);
+            table.lease.renewed(asked);
         }
         // The answer may have waited while this process was stopped: what it brings must not start then.
         self.stop_in_time();
@@ -395,7 +396,7 @@ impl Consumer {
     /// When the store fails.
     pub async fn finish(&self) -> Result<(), QueueError> {
         self.closing.cancel();
-        let settlers = std::mem::take(&mut *self.settlers.lock().unwrap_or_else(PoisonError::into_inner));
+        let settlers = std::mem::take(&mut *self.settlers.lock());
         for settler in settlers {
             if let Err(err) = settler.await {
                 tracing::error!(%err, "a settling task ended early");
@@ -419,7 +420,7 @@ impl Consumer {
         done
     }
 
-    fn table(&self, queue: &QueueName) -> Option<(usize, &Table)> {
+    fn table(&self, queue: &QueueName) -> Option<(usize, &InFlight)> {
         let mut tables = self.shared.tables.iter().enumerate();
         tables.find(|(_, table)| table.queue() == queue)
     }
@@ -436,7 +437,7 @@ impl Shared {
         if !kept && lease.ran_out() {
             tracing::error!(queue = %lease.queue, "the lease had run out: others may have taken over what ran here; stopped it");
         }
-        lease.put_off(asked);
+        lease.renewed(asked);
         Ok(kept)
     }
 

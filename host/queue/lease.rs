@@ -2,9 +2,10 @@
 //!
 //! Redis' clock decides when others take over. This one is read before Redis is asked, so it is never later.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use super::QueueName;
@@ -58,11 +59,11 @@ impl Lease {
     }
 
     /// Redis has put the lease off, having been asked at `asked`.
-    pub(super) fn put_off(&self, asked: Moment) {
+    pub(super) fn renewed(&self, asked: Moment) {
         let mut state = self.state();
         state.ends = state.ends.max(Moment(asked.0 + self.length));
         state.since.get_or_insert(asked);
-        state.running.put_off(self.stops(&state));
+        state.running.extend(self.stops(&state));
     }
 
     /// Redis says that it had run out: stops what runs under it. Whether anything did.
@@ -109,7 +110,7 @@ impl Lease {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -2,14 +2,15 @@
 //! programs that embed Kiln. It is gone with the process.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::bell::SILENCE;
 use super::failed::Pick;
+use super::key_watch::SILENCE;
 use super::{
     Arrived, Claim, Counts, HostState, MAX_BATCH, MAX_BATCH_BYTES, Push, QueueName, Renewed, StoreSettings, Taken, Wish,
 };
@@ -360,7 +361,7 @@ impl MemoryStore {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

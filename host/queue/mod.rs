@@ -98,12 +98,13 @@ macro_rules! either {
 
 mod address;
 mod bare;
-mod bell;
 mod clock;
 mod consumer;
 mod dialer;
 mod error;
 mod failed;
+mod in_flight;
+mod key_watch;
 mod keys;
 mod lease;
 mod memory;
@@ -113,7 +114,6 @@ mod pool;
 mod redis;
 mod report;
 mod settler;
-mod table;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -198,7 +198,7 @@ pub struct Delivery {
     tag: u64,
     queue: QueueName,
     job: Arrived,
-    held: Arc<table::Held>,
+    held: Arc<in_flight::Held>,
     settled: bool,
     stop: Arc<Stop>,
     told: Told,

@@ -1,9 +1,9 @@
 //! What counts as an outage, and telling of it: once when it begins, once when it is over, whoever meets it first.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::redis::{ErrorKind, RedisError, ServerErrorKind};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -33,7 +33,7 @@ impl Outage {
         if !err.is_outage() {
             return false;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.beats = 0;
         if state.since.is_none() {
             state.since = Some(Instant::now());
@@ -44,7 +44,7 @@ impl Outage {
 
     /// A heartbeat has succeeded: whoever waits may try again, and if nothing fails until the next, the outage is over.
     pub(super) fn beat(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let Some(since) = state.since else { return };
         state.beats += 1;
         if state.beats >= BEATS {

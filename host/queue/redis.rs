@@ -20,8 +20,8 @@ use jiff::Timestamp;
 pub(super) use bare::RedisBare;
 use unkept::Unkept;
 
-use super::bell::Bell;
 use super::dialer::Dialer;
+use super::key_watch::KeyWatch;
 use super::keys::Keys;
 use super::outage::is_outage;
 use super::pool::{Pool, Script};
@@ -71,7 +71,7 @@ scripts! {
 
 pub(super) struct RedisStore {
     pool: Pool,
-    bell: Bell,
+    key_watch: KeyWatch,
     keys: Keys,
     /// Not all keys of a queue are in one slot.
     split: bool,
@@ -94,7 +94,7 @@ impl RedisStore {
         Ok(Self {
             split: dialer.is_cluster() && !keys.in_one_slot(),
             pool: Pool::open(Arc::clone(&dialer)).await?,
-            bell: Bell::new(dialer),
+            key_watch: KeyWatch::new(dialer),
             keys,
             result_ttl: settings.result_ttl,
             unkept: Unkept::default(),
@@ -155,12 +155,12 @@ impl RedisStore {
 
     pub(super) async fn wait_ready(&self, queues: &[QueueName]) -> Result<(), QueueError> {
         let lists: Vec<_> = queues.iter().map(|queue| self.keys.ready(queue.as_str())).collect();
-        self.bell.ready(&lists).await
+        self.key_watch.ready(&lists).await
     }
 
     pub(super) async fn wait_due(&self, queues: &[QueueName]) -> Result<Vec<QueueName>, QueueError> {
         let sets: Vec<_> = queues.iter().map(|queue| self.keys.delayed(queue.as_str())).collect();
-        let due = self.bell.due(&sets).await?;
+        let due = self.key_watch.due(&sets).await?;
         Ok(due.into_iter().map(|at| queues[at].clone()).collect())
     }
 

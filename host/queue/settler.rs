@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::consumer::Shared;
+use super::in_flight::InFlight;
 use super::outage::Outage;
-use super::table::Table;
 use super::{Delivery, MAX_BATCH, MAX_BATCH_BYTES, QueueError};
 use crate::job::{DecodeError, wrap_refused};
 use crate::outcome::Settlement;
@@ -131,7 +131,7 @@ fn fitting(batch: &[Settled]) -> usize {
 /// Settles what was taken from one queue.
 struct Settler<'a> {
     shared: &'a Shared,
-    table: &'a Table,
+    table: &'a InFlight,
     /// Tags of what has reached its destination in another slot, and is still in the table.
     written: HashSet<u64>,
     held: Held,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::guest_log::Count;
 use super::output::Output;
-use super::voice::Count;
 use crate::outcome::Outcome;
 use crate::stop::Stop;
 

@@ -24,9 +24,9 @@ use super::bindings::exports::kiln::job::handler::Job as GuestJob;
 use super::deadline::{Deadline, Interrupt, TimeLimit};
 use super::egress;
 use super::load::Loaded;
-use super::place::Place;
 use super::plugin::Plugin;
 use super::state::{self, State};
+use super::thread_class::ThreadClass;
 use super::verdict::{self, Facts, Returned};
 use super::warm::Warm;
 use crate::aside::aside;
@@ -48,7 +48,7 @@ pub struct Handler {
 
 /// The right to one attempt: as far as the plugin's own limit goes, and for the slots beyond its first.
 #[derive(Debug)]
-pub struct Turn {
+pub struct PluginPermit {
     _permit: Option<OwnedSemaphorePermit>,
     _spare: Option<OwnedSemaphorePermit>,
 }
@@ -89,7 +89,7 @@ impl Handler {
 
     /// Counts its attempts together with those of an older version that may be run as often at once: what a plugin's
     /// limit is for does not care which version runs.
-    pub fn share_turns(&mut self, old: &Self) {
+    pub fn share_permits(&mut self, old: &Self) {
         if self.concurrency == old.concurrency {
             self.permits.clone_from(&old.permits);
         }
@@ -139,25 +139,25 @@ impl Handler {
 
     /// The right to an attempt now, if the plugin may run once more.
     #[must_use]
-    pub fn try_turn(&self) -> Option<Turn> {
+    pub fn try_permit(&self) -> Option<PluginPermit> {
         let permit = self
             .permits
             .as_ref()
             .map(|permits| Arc::clone(permits).try_acquire_owned());
         let spare = self.spare().map(|(spare, slots)| spare.try_acquire_many_owned(slots));
-        Some(Turn {
+        Some(PluginPermit {
             _permit: permit.transpose().ok()?,
             _spare: spare.transpose().ok()?,
         })
     }
 
     /// The right to an attempt once the plugin may run once more; none if the host is told to stop first.
-    pub async fn turn(&self, cancel: &Cancel) -> Option<Turn> {
-        let turn = async {
+    pub async fn permit(&self, cancel: &Cancel) -> Option<PluginPermit> {
+        let permit = async {
             let permit = OptionFuture::from(self.permits.as_ref().map(|permits| Arc::clone(permits).acquire_owned()));
             let permit = permit.await.transpose().ok()?;
             let spare = OptionFuture::from(self.spare().map(|(spare, slots)| spare.acquire_many_owned(slots)));
-            Some(Turn {
+            Some(PluginPermit {
                 _permit: permit,
                 _spare: spare.await.transpose().ok()?,
             })
@@ -166,7 +166,7 @@ impl Handler {
             biased;
             () = cancel.draining.cancelled() => None,
             () = cancel.stop.cancelled() => None,
-            turn = turn => turn,
+            permit = permit => permit,
         }
     }
 
@@ -179,14 +179,14 @@ impl Handler {
     /// Runs one attempt at `job`, which was found on `queue`, as soon as the plugin may run once more. Called from
     /// anywhere; dropping the future ends the attempt.
     pub async fn run(&self, job: &Job, queue: &str, cancel: &Cancel) -> Attempt {
-        let Some(turn) = self.turn(cancel).await else {
+        let Some(permit) = self.permit(cancel).await else {
             return Attempt::cancelled();
         };
-        let Some((errand, seat)) = self.prepare(turn, job, queue, cancel).await else {
+        let Some((prepared, pool_slots)) = self.prepare(permit, job, queue, cancel).await else {
             return Attempt::cancelled();
         };
-        let deadline = errand.deadline;
-        let running = self.sandbox.guests.spawn(errand.run_anywhere(seat));
+        let deadline = prepared.deadline;
+        let running = self.sandbox.guests.spawn(prepared.run_anywhere(pool_slots));
         match AbortOnDropHandle::new(running).await {
             Ok(attempt) => attempt,
             Err(err) => match err.try_into_panic() {
@@ -197,42 +197,52 @@ impl Handler {
         }
     }
 
-    /// The same for who has the turn and is on a guest thread already: there it runs, without a task of its own.
-    pub async fn attempt(&self, turn: Turn, job: &Job, queue: &str, cancel: &Cancel) -> Attempt {
-        let Some((errand, seat)) = self.prepare(turn, job, queue, cancel).await else {
+    /// The same with a permit in hand and on a guest thread already: the attempt runs there, without a task of its own.
+    pub async fn attempt(&self, permit: PluginPermit, job: &Job, queue: &str, cancel: &Cancel) -> Attempt {
+        let Some((prepared, pool_slots)) = self.prepare(permit, job, queue, cancel).await else {
             return Attempt::cancelled();
         };
-        let deadline = errand.deadline;
+        let deadline = prepared.deadline;
         // A panic of the host's is this attempt's failure alone.
-        let running = AssertUnwindSafe(errand.run_anywhere(seat)).catch_unwind();
+        let running = AssertUnwindSafe(prepared.run_anywhere(pool_slots)).catch_unwind();
         running
             .await
             .unwrap_or_else(|panic| self.panicked(&*panic, job, deadline))
     }
 
     /// All that an attempt needs; none if the host stops first.
-    async fn prepare(&self, turn: Turn, job: &Job, queue: &str, cancel: &Cancel) -> Option<(Errand, Seat)> {
-        let seat = self.seat(cancel).await?;
-        let errand = Errand {
+    async fn prepare(
+        &self,
+        permit: PluginPermit,
+        job: &Job,
+        queue: &str,
+        cancel: &Cancel,
+    ) -> Option<(PreparedAttempt, PoolSlots)> {
+        let pool_slots = self.pool_slots(cancel).await?;
+        let prepared = PreparedAttempt {
             sandbox: Arc::clone(&self.sandbox),
             loaded: Arc::clone(&self.loaded),
             plugin: Arc::clone(&self.plugin),
             job: guest_job(job, queue, &self.plugin.retry),
             deadline: Deadline::start(TimeLimit::of(job, &self.plugin.limits)),
             cancel: cancel.clone(),
-            _turn: turn,
+            _permit: permit,
         };
-        Some((errand, seat))
+        Some((prepared, pool_slots))
     }
 
     /// Somewhere to run: what an attempt before has left, or a place for a fresh instance. None if the host stops first.
-    async fn seat(&self, cancel: &Cancel) -> Option<Seat> {
+    async fn pool_slots(&self, cancel: &Cancel) -> Option<PoolSlots> {
         if self.plugin.reuse > NonZeroU32::MIN
             && let Some((warm, slots)) = self.sandbox.kept.take(&self.plugin)
         {
-            let place = warm.store.data().place.clone();
+            let thread_class = warm.store.data().thread_class.clone();
             let warm = Some(warm);
-            return Some(Seat { warm, place, slots });
+            return Some(PoolSlots {
+                warm,
+                thread_class,
+                slots,
+            });
         }
         let slots = &self.sandbox.slots;
         let slots = if let Ok(slots) = Arc::clone(slots).try_acquire_many_owned(self.loaded.slots) {
@@ -253,8 +263,12 @@ impl Handler {
             };
             slots.ok()?
         };
-        let (place, warm) = (Place::default(), None);
-        Some(Seat { warm, place, slots })
+        let (thread_class, warm) = (ThreadClass::default(), None);
+        Some(PoolSlots {
+            warm,
+            thread_class,
+            slots,
+        })
     }
 
     /// What becomes of an attempt in which the host itself fails.
@@ -283,39 +297,39 @@ impl Handler {
 }
 
 /// What an attempt runs in: slots of the pool, and what is in them already.
-struct Seat {
+struct PoolSlots {
     warm: Option<Warm>,
-    place: Place,
+    thread_class: ThreadClass,
     /// Last, here and wherever the two go together: they are free only once what was in them is gone.
     slots: OwnedSemaphorePermit,
 }
 
 /// One attempt, ready to run on a guest thread.
-struct Errand {
+struct PreparedAttempt {
     sandbox: Arc<Inner>,
     loaded: Arc<Loaded>,
     plugin: Arc<Plugin>,
     job: GuestJob,
     deadline: Deadline,
     cancel: Cancel,
-    /// Last: whoever takes the turn next finds nothing left of this.
-    _turn: Turn,
+    /// Last: the attempt that gets the permit next finds nothing left of this one.
+    _permit: PluginPermit,
 }
 
-impl Errand {
+impl PreparedAttempt {
     /// Runs it here, and from when it turns out to be heavy on among others like it.
-    async fn run_anywhere(self, seat: Seat) -> Attempt {
-        let (place, heavy) = (seat.place.clone(), self.sandbox.heavy.clone());
-        place.run(Box::pin(self.run(seat)), heavy).await
+    async fn run_anywhere(self, pool_slots: PoolSlots) -> Attempt {
+        let (thread_class, heavy) = (pool_slots.thread_class.clone(), self.sandbox.heavy.clone());
+        thread_class.run(Box::pin(self.run(pool_slots)), heavy).await
     }
 
-    async fn run(self, seat: Seat) -> Attempt {
+    async fn run(self, pool_slots: PoolSlots) -> Attempt {
         let (deadline, cancel) = (self.deadline, &self.cancel);
         // It may have waited long until it was its turn on these threads.
         if cancel.stop.is_cancelled() {
             return Attempt::cancelled();
         }
-        let (mut store, known, served) = self.store(seat.place, seat.warm);
+        let (mut store, known, served) = self.store(pool_slots.thread_class, pool_slots.warm);
         let (cpu, refused) = (store.data().cpu.clone(), store.data().egress.refused());
         let call = Box::pin(async {
             let handler = if let Some(handler) = known {
@@ -345,7 +359,7 @@ impl Errand {
         let mut report = store.data().report();
         let returned: Returned = match called {
             Ok((answer, handler)) => {
-                self.keep((Warm { store, handler, served }, seat.slots));
+                self.keep((Warm { store, handler, served }, pool_slots.slots));
                 Ok(answer)
             }
             Err(err) => Err(err),
@@ -359,7 +373,7 @@ impl Errand {
     }
 
     /// A store for this attempt; the instance in it, if there is one already; and how many attempts it will have served.
-    fn store(&self, place: Place, warm: Option<Warm>) -> (Store<State>, Option<JobHandler>, u32) {
+    fn store(&self, thread_class: ThreadClass, warm: Option<Warm>) -> (Store<State>, Option<JobHandler>, u32) {
         let (sandbox, plugin) = (&self.sandbox, &self.plugin);
         let (deadline, cancel) = (self.deadline, self.cancel.clone());
         let (mut store, handler, served) = if let Some(warm) = warm {
@@ -367,7 +381,14 @@ impl Errand {
             store.data_mut().renew(&self.job, deadline, cancel, &sandbox.shared);
             (store, Some(warm.handler), served)
         } else {
-            let state = State::new(Arc::clone(plugin), &self.job, deadline, cancel, place, &sandbox.shared);
+            let state = State::new(
+                Arc::clone(plugin),
+                &self.job,
+                deadline,
+                cancel,
+                thread_class,
+                &sandbox.shared,
+            );
             (state.into_store(&sandbox.engine), None, 1)
         };
         store.data_mut().running = Some(sandbox.ticker.running());
@@ -380,9 +401,9 @@ impl Errand {
         let warm = &mut used.0;
         let state = warm.store.data_mut();
         state.running = None;
-        let small = !state.holdings.has_grown_large() && self.sandbox.shared.commons.has_half();
+        let small = !state.holdings.has_grown_large() && self.sandbox.shared.memory_budget.has_half();
         if warm.served < self.plugin.reuse.get() && small && state.close_handles().is_ok() {
-            state.place.begin(state.holdings.is_large());
+            state.thread_class.begin(state.holdings.is_large());
             self.sandbox.kept.put(used, &self.sandbox.slots);
         }
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use wasmtime::ResourceLimiterAsync;
 use wasmtime_wasi::async_trait;
 
-use super::place::Place;
+use super::thread_class::ThreadClass;
 use crate::config::{Limit, Limits};
 
 /// Bytes of memory from which on a guest runs among the heavy ones: one instruction may write all of it, which takes a
@@ -45,13 +45,13 @@ fn what(limit: Limit) -> &'static str {
 
 /// The memory that all attempts of a host share. Half of it is theirs in equal shares, so that none can starve another;
 /// the other half is for those that need more than their share.
-pub(super) struct Commons {
+pub(super) struct MemoryBudget {
     total: usize,
     share: usize,
     taken: AtomicUsize,
 }
 
-impl Commons {
+impl MemoryBudget {
     /// For at most so many attempts at once.
     pub(super) fn new(total: usize, attempts: usize) -> Self {
         Self {
@@ -89,8 +89,8 @@ impl Commons {
 
 /// Follows what one attempt holds.
 pub(super) struct Holdings {
-    commons: Arc<Commons>,
-    place: Place,
+    memory_budget: Arc<MemoryBudget>,
+    thread_class: ThreadClass,
     max_memory: usize,
     max_elements: usize,
     instances: usize,
@@ -98,7 +98,7 @@ pub(super) struct Holdings {
     tables: usize,
     /// Linear memory, in bytes.
     memory: usize,
-    /// Of that, what was taken from the commons.
+    /// Of that, what was taken from the memory budget.
     common: usize,
     elements: usize,
     peak: usize,
@@ -113,10 +113,10 @@ pub(super) struct Holdings {
 }
 
 impl Holdings {
-    pub(super) fn new(limits: &Limits, commons: Arc<Commons>, place: Place) -> Self {
+    pub(super) fn new(limits: &Limits, memory_budget: Arc<MemoryBudget>, thread_class: ThreadClass) -> Self {
         Self {
-            commons,
-            place,
+            memory_budget,
+            thread_class,
             max_memory: limits.size(Limit::MaxMemory),
             max_elements: limits.size(Limit::TableElements),
             instances: limits.size(Limit::CoreInstances),
@@ -172,9 +172,9 @@ impl Holdings {
             let (limit, bound) = (Limit::MaxMemory, self.max_memory);
             return Err(Exceeded::Own { limit, wanted, bound });
         }
-        let common = wanted.saturating_sub(self.commons.share).max(self.common);
-        if !self.commons.take(common - self.common) {
-            let (bound, most) = (self.commons.total, self.commons.most());
+        let common = wanted.saturating_sub(self.memory_budget.share).max(self.common);
+        if !self.memory_budget.take(common - self.common) {
+            let (bound, most) = (self.memory_budget.total, self.memory_budget.most());
             return Err(if wanted > most {
                 Exceeded::Whole { wanted, bound, most }
             } else {
@@ -190,7 +190,7 @@ impl Holdings {
 
 impl Drop for Holdings {
     fn drop(&mut self) {
-        self.commons.give_back(self.common);
+        self.memory_budget.give_back(self.common);
     }
 }
 
@@ -210,13 +210,13 @@ impl ResourceLimiterAsync for Holdings {
         self.hold(self.memory.saturating_add(adding), self.kept)?;
         self.adding = adding;
         if self.is_large() {
-            self.place.left().await;
+            self.thread_class.left().await;
         }
         Ok(true)
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        // What it took from the commons it keeps: it is given back with the rest.
+        // What it took from the memory budget it keeps: it is given back with the rest.
         self.memory = self.memory.saturating_sub(std::mem::take(&mut self.adding));
         Ok(())
     }

@@ -40,7 +40,7 @@ fn ask(state: &State) -> Result<(), Interrupt> {
         return Err(Interrupt::OutOfCpu);
     }
     if used > LIGHT_CPU {
-        state.place.leave();
+        state.thread_class.leave();
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ mod deadline;
 mod diff;
 mod egress;
 mod engine;
+mod guest_log;
 mod handler;
 mod handles;
 mod holdings;
@@ -34,14 +35,13 @@ mod last_words;
 mod link;
 mod load;
 mod output;
-mod place;
 mod plugin;
 mod refusal;
 mod secrets;
 mod state;
+mod thread_class;
 mod ticker;
 mod verdict;
-mod voice;
 mod warm;
 
 use std::io;
@@ -57,18 +57,18 @@ use wasmtime::component::{Linker, types};
 
 pub use attempt::{Attempt, Cancel, Report};
 pub use compile::{CompileOrder, Compiled, compile};
-pub use handler::{Handler, Turn};
+pub use guest_log::Count;
+pub use handler::{Handler, PluginPermit};
 pub use imports::{Import, Offer};
 pub use output::Output;
 pub use plugin::digest;
 pub use refusal::LoadError;
-pub use voice::Count;
 
 use crate::config::{Limit, Limits, Manifest, SandboxSettings};
 use cache::Cache;
 use code::Code;
 use compiler::Outside;
-use holdings::Commons;
+use holdings::MemoryBudget;
 use load::{Examined, Loaded};
 use plugin::Plugin;
 use secrets::Secrets;
@@ -177,7 +177,7 @@ impl Sandbox {
             kept: Kept::new(settings.concurrency.get() as usize),
             shared: Shared {
                 io: io.handle().clone(),
-                commons: Arc::new(Commons::new(limits.size(Limit::GuestMemory), slots as usize)),
+                memory_budget: Arc::new(MemoryBudget::new(limits.size(Limit::GuestMemory), slots as usize)),
             },
             guests: guests.handle().clone(),
             heavy: heavy.handle().clone(),

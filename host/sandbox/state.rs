@@ -14,13 +14,13 @@ use super::bindings::exports::kiln::job::handler::Job;
 use super::cpu::CpuTime;
 use super::deadline::Deadline;
 use super::egress::Egress;
-use super::holdings::{Commons, Holdings};
+use super::guest_log::GuestLog;
+use super::holdings::{Holdings, MemoryBudget};
 use super::interrupt;
 use super::output::Tail;
-use super::place::Place;
 use super::plugin::Plugin;
+use super::thread_class::ThreadClass;
 use super::ticker::Running;
-use super::voice::Voice;
 use crate::config::Limit;
 
 /// What the attempts of a sandbox share.
@@ -28,13 +28,13 @@ pub(super) struct Shared {
     /// Where guests' I/O is done.
     pub(super) io: Handle,
     /// The memory they have between them.
-    pub(super) commons: Arc<Commons>,
+    pub(super) memory_budget: Arc<MemoryBudget>,
 }
 
 /// One attempt's own state. Made anew for each, dropped with its store.
 pub(super) struct State {
     pub(super) plugin: Arc<Plugin>,
-    pub(super) voice: Voice,
+    pub(super) guest_log: GuestLog,
     pub(super) deadline: Deadline,
     pub(super) cancel: Cancel,
     pub(super) egress: Egress,
@@ -43,7 +43,7 @@ pub(super) struct State {
     pub(super) cpu: CpuTime,
     /// None while the instance waits for another attempt.
     pub(super) running: Option<Running>,
-    pub(super) place: Place,
+    pub(super) thread_class: ThreadClass,
     pub(super) holdings: Holdings,
     stdout: Tail,
     stderr: Tail,
@@ -58,7 +58,7 @@ impl State {
         job: &Job,
         deadline: Deadline,
         cancel: Cancel,
-        place: Place,
+        thread_class: ThreadClass,
         host: &Shared,
     ) -> Self {
         let limits = &plugin.limits;
@@ -78,15 +78,15 @@ impl State {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(plugin.egress.header_bytes);
         Self {
-            voice: Voice::new(job, Arc::clone(&plugin)),
+            guest_log: GuestLog::new(job, Arc::clone(&plugin)),
             deadline,
             cancel,
             egress: Egress::new(Arc::clone(&plugin), host.io.clone(), deadline),
             instantiate: None,
             cpu: CpuTime::default(),
             running: None,
-            holdings: Holdings::new(limits, Arc::clone(&host.commons), place.clone()),
-            place,
+            holdings: Holdings::new(limits, Arc::clone(&host.memory_budget), thread_class.clone()),
+            thread_class,
             stdout,
             stderr,
             wasi,
@@ -100,7 +100,7 @@ impl State {
     /// handles, which were closed at the end of the attempt before.
     pub(super) fn renew(&mut self, job: &Job, deadline: Deadline, cancel: Cancel, host: &Shared) {
         let plugin = &self.plugin;
-        self.voice = Voice::new(job, Arc::clone(plugin));
+        self.guest_log = GuestLog::new(job, Arc::clone(plugin));
         self.egress = Egress::new(Arc::clone(plugin), host.io.clone(), deadline);
         self.cpu = CpuTime::default();
         self.instantiate = None;
@@ -127,12 +127,12 @@ impl State {
             peak_memory_bytes: self.holdings.peak() as u64,
             stdout: self.stdout.take(),
             stderr: self.stderr.take(),
-            log_lines: self.voice.log_lines,
-            progress_reports: self.voice.reports,
-            progress_percent: self.voice.percent,
+            log_lines: self.guest_log.log_lines,
+            progress_reports: self.guest_log.reports,
+            progress_percent: self.guest_log.percent,
             caused_by_job: false,
             http_requests: self.egress.sent(),
-            heard_of_drain: self.voice.heard_of_drain,
+            heard_of_drain: self.guest_log.heard_of_drain,
         }
     }
 }

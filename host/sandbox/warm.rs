@@ -5,8 +5,9 @@
 //! of memory: what traps, is interrupted or grows large goes as a fresh one does.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 
@@ -81,7 +82,7 @@ impl Kept {
     }
 
     fn waiting(&self) -> MutexGuard<'_, VecDeque<(Warm, OwnedSemaphorePermit)>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 }
 

@@ -3,11 +3,12 @@
 //! By the machine's clock, so that whoever pushed the job from another process can compare.
 
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::outcome::Outcome;
 use crate::sandbox::Attempt;
+use parking_lot::{Mutex, MutexGuard};
 
 /// The times of settled jobs, until somebody takes them.
 #[derive(Debug, Default)]
@@ -43,7 +44,7 @@ impl Times {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<JobTimes>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -19,9 +19,9 @@ async fn what_is_stopped_before_it_starts_runs_nothing() -> anyhow::Result<()> {
         let (handler, job) = (host.load_with(name, manifest)?, job_of(name, null()));
         assert_completes(&host.attempt(&handler, &job).await);
         let cancel = Cancel::default();
-        let turn = handler.try_turn().context("its turn")?;
+        let permit = handler.try_permit().context("its permit")?;
         cancel.stop.cancel();
-        let attempt = handler.attempt(turn, &job, "default", &cancel).await;
+        let attempt = handler.attempt(permit, &job, "default", &cancel).await;
         assert!(matches!(attempt.outcome, Outcome::Cancelled), "{:?}", attempt.outcome);
         let report = &attempt.report;
         assert_eq!((report.instantiate, report.log_lines.kept), (None, 0));
@@ -74,8 +74,8 @@ async fn only_a_handler_that_heard_of_the_drain_is_not_counted_and_every_wait_is
     cancel.draining.cancel();
     let while_draining = async |name: &str| {
         let handler = host.load(name)?;
-        let turn = handler.try_turn().expect("no limit");
-        let attempt = handler.attempt(turn, &job_of(name, null()), "default", &cancel).await;
+        let permit = handler.try_permit().expect("no limit");
+        let attempt = handler.attempt(permit, &job_of(name, null()), "default", &cancel).await;
         anyhow::Ok(failed(attempt)?.1)
     };
     let wait = Duration::from_millis(1_500);

@@ -195,18 +195,18 @@ async fn a_link_that_is_turned_to_another_folder_is_a_deployment() -> anyhow::Re
         fs::write(data.join("ok.wasm"), version(n)?)?;
     }
     // As volumes of configuration are made: the files are links through a link to a folder.
-    let turn = |n: u32| -> anyhow::Result<()> {
+    let permit = |n: u32| -> anyhow::Result<()> {
         let new = folder.path().join("..new");
         symlink(format!("..data-{n}"), &new)?;
         Ok(fs::rename(new, folder.path().join("..data"))?)
     };
-    turn(1)?;
+    permit(1)?;
     symlink("..data/ok.wasm", folder.path().join("ok.wasm"))?;
     let plugins = open_plugins(folder.path()).await?;
     let stop = CancellationToken::new();
     let watching = tokio::spawn(watch(Arc::clone(&plugins), by_itself(), stop.clone()));
     assert_eq!(answer(&plugins, "ok").await.as_deref(), Some("1"));
-    turn(2)?;
+    permit(2)?;
     eventually("the new version", async || {
         Ok((answer(&plugins, "ok").await.as_deref() == Some("2")).then_some(()))
     })
@@ -347,15 +347,15 @@ async fn a_plugins_concurrency_counts_over_its_versions() -> anyhow::Result<()> 
         other => panic!("{other:?}"),
     };
     let old = handler(&plugins);
-    let turn = old.handler.try_turn().expect("the only one");
+    let permit = old.handler.try_permit().expect("the only one");
     deploy(folder.path(), "ok", &version(2)?)?;
     plugins.refresh().await?;
     assert!(
-        handler(&plugins).handler.try_turn().is_none(),
+        handler(&plugins).handler.try_permit().is_none(),
         "an attempt of the old version runs"
     );
-    drop(turn);
-    assert!(handler(&plugins).handler.try_turn().is_some());
+    drop(permit);
+    assert!(handler(&plugins).handler.try_permit().is_some());
     Ok(())
 }
 

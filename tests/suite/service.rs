@@ -256,7 +256,7 @@ async fn what_the_grace_period_leaves_goes_back_uncounted() -> anyhow::Result<()
         let Resolved::Plugin(plugin) = plugins.resolve("spin") else {
             anyhow::bail!("it is loaded")
         };
-        Ok(plugin.handler.try_turn().is_none().then_some(()))
+        Ok(plugin.handler.try_permit().is_none().then_some(()))
     })
     .await?;
     stop.cancel();

@@ -1,8 +1,8 @@
 //! Telling of results that are not kept: once when it begins, once when it is over.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 /// How long no result must have been lost before the log says that they are kept again.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -19,7 +19,7 @@ impl Unkept {
     /// Takes note of a batch with results: how many of them were not kept, and why. Says so when that begins, and how many
     /// they were when it has been over for a while: at the edge of its memory, Redis keeps some and not others.
     pub(super) fn note(&self, lost: u64, why: &str) {
-        let mut losses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut losses = self.0.lock();
         match &mut *losses {
             None if lost == 0 => return,
             None => tracing::warn!(why, "results are not kept"),

@@ -81,10 +81,10 @@ async fn resolve(resolver: &Resolver, lookups: &Arc<Semaphore>, origin: &Origin)
         return Ok(vec![(address, port).into()]);
     }
     let own = Arc::clone(lookups).acquire_owned().await.map_err(io::Error::other)?;
-    let turn = LOOKUPS.acquire().await.map_err(io::Error::other)?;
+    let permit = LOOKUPS.acquire().await.map_err(io::Error::other)?;
     let host = host.to_owned();
     let lookup = tokio::task::spawn_blocking(move || {
-        let _turns = (own, turn);
+        let _permits = (own, permit);
         Ok((host.as_str(), port).to_socket_addrs()?.collect())
     });
     lookup.await.map_err(io::Error::other)?

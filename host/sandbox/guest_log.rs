@@ -15,7 +15,7 @@ use crate::config::Limit;
 use crate::text;
 
 /// Where one attempt's words go, and how many there were.
-pub(super) struct Voice {
+pub(super) struct GuestLog {
     job: Names,
     pub(super) plugin: Arc<Plugin>,
     pub(super) log_lines: Count,
@@ -78,7 +78,7 @@ impl Count {
     }
 }
 
-impl Voice {
+impl GuestLog {
     pub(super) fn new(job: &Job, plugin: Arc<Plugin>) -> Self {
         let (log_lines, reports) = (Count::default(), Count::default());
         Self {
@@ -139,13 +139,13 @@ impl Voice {
 
 impl logging::Host for State {
     fn log(&mut self, level: Level, context: String, message: String) {
-        self.voice.log(level, &context, &message);
+        self.guest_log.log(level, &context, &message);
     }
 }
 
 impl context::Host for State {
     fn progress(&mut self, percent: u8, note: Option<String>) {
-        self.voice
+        self.guest_log
             .progress(percent.min(100), note.as_deref().unwrap_or_default());
     }
 
@@ -155,7 +155,7 @@ impl context::Host for State {
 
     fn is_cancelled(&mut self) -> bool {
         let draining = self.cancel.draining.is_cancelled();
-        self.voice.heard_of_drain |= draining;
+        self.guest_log.heard_of_drain |= draining;
         draining
     }
 }

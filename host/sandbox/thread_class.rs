@@ -21,9 +21,9 @@ const HEAVY: u8 = 2;
 
 /// Where one attempt runs. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Place(Arc<AtomicU8>);
+pub(super) struct ThreadClass(Arc<AtomicU8>);
 
-impl Place {
+impl ThreadClass {
     /// Has the attempt go on among the heavy ones from where it next waits.
     pub(super) fn leave(&self) {
         // Where it is there already, nothing changes.

@@ -4,8 +4,8 @@
 //! So the two are compared, after every fault and now and then, and what is not held goes back.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::consumer::Shared;
@@ -13,6 +13,7 @@ use super::lease::Lease;
 use super::{Arrived, Delivery, MAX_BATCH, MAX_BATCH_BYTES, QueueError, QueueName, Told, Wish};
 use crate::outcome::Settlement;
 use crate::stop::Stop;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Fewest bytes that a fetch, or one of the pieces of a large job, is to bring: a connection that cannot carry these in the
 /// time an answer may take is of no use for jobs.
@@ -22,7 +23,7 @@ pub(super) const MIN_PIECE_BYTES: usize = 64 * 1024;
 const COMPARE_INTERVAL: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct InFlight {
     pub(super) lease: Lease,
     /// The store refuses so many settlements that no more should be taken.
     pub(super) behind: AtomicBool,
@@ -61,13 +62,13 @@ impl Held {
     }
 
     fn tags(&self) -> MutexGuard<'_, HashSet<u64>> {
-        self.tags.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tags.lock()
     }
 }
 
 /// The right to move jobs into a table. Unless what became of that was heard, the table is compared before the next.
 pub(super) struct Taking<'a> {
-    table: &'a Table,
+    table: &'a InFlight,
     state: tokio::sync::MutexGuard<'a, State>,
 }
 
@@ -112,7 +113,7 @@ impl Taking<'_> {
     }
 }
 
-impl Table {
+impl InFlight {
     pub(super) fn new(lease: Lease) -> Self {
         let state = State {
             suspect: false,

@@ -35,7 +35,7 @@ const MAX_REDIRECTS: usize = 3;
 
 const DUE: &str = include_str!("scripts/due.lua");
 
-pub(super) struct Bell {
+pub(super) struct KeyWatch {
     dialer: Arc<Dialer>,
     line: Mutex<Line>,
     rung: Arc<Rung>,
@@ -63,7 +63,7 @@ struct Look {
     patience: Duration,
 }
 
-impl Bell {
+impl KeyWatch {
     pub(super) fn new(dialer: Arc<Dialer>) -> Self {
         Self {
             dialer,
