@@ -149,7 +149,7 @@ pub const LIMITS: [Spec; 30] = [
     bytes(Limit::GuestMemory, "guest_memory", 4 * GIB, 4 * GIB,
         "the memory of all attempts together; half of it is kept in equal shares, the rest goes to who asks first").of_host(),
     bytes(Limit::JobMemory, "job_memory", 256 * MIB, 256 * MIB,
-        "jobs of more than 64 KiB in hand together, each of which is held twice while it runs; no less than one of 32 MiB").of_host(),
+        "jobs of more than 64 KiB in hand together, each of which is held twice while it runs; an equal part for each queue, of at least 32 MiB").of_host(),
     count(Limit::TableElements, "table_elements", 64 * KIB, 256 * KIB,
         "an attempt's tables together; the largest known runtimes use 20,000"),
     count(Limit::CoreInstances, "core_instances", 64, 64,

@@ -1,7 +1,10 @@
 //! Takes jobs, as many as there is room for, in number and in bytes, and starts each.
 
+use std::collections::HashMap;
+use std::future::pending;
 use std::sync::Arc;
 
+use futures::future::select_all;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
@@ -9,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::ServiceSettings;
 use super::faults::{Faults, Resting};
-use super::room::{Free, Room, Taken};
+use super::room::{Room, Taken};
 use crate::queue::{Consumer, Delivery, MAX_BATCH, QueueError, QueueName};
 use crate::worker::Worker;
 
@@ -23,14 +26,13 @@ pub(super) async fn fetch(
 ) {
     let permits = usize::try_from(settings.concurrency.get()).unwrap_or(Semaphore::MAX_PERMITS);
     let permits = Arc::new(Semaphore::new(permits));
-    let room = Room::new(settings.job_memory_bytes);
+    let rooms = Rooms::new(settings);
     let (mut fetching, mut waiting) = (Faults::new(consumer, "fetch"), Faults::new(consumer, "wait"));
     let mut resting = Resting::new(consumer, "fetch");
     loop {
         let mut free = acquire(&permits).await;
         let order = order(settings);
-        let room = room.free().await;
-        let (deliveries, failed) = fetch_in_order(&order, consumer, free.num_permits(), room, &mut resting).await;
+        let (deliveries, failed) = fetch_in_order(&order, consumer, free.num_permits(), &rooms, &mut resting).await;
         match failed {
             None => fetching.over(),
             Some(err) if deliveries.is_empty() => {
@@ -52,13 +54,48 @@ pub(super) async fn fetch(
         }
         drop(free);
         if idle {
-            let awake = resting.awake();
-            match timeout_at(resting.next(), consumer.wait_ready_on(&awake)).await {
-                Ok(Err(err)) => waiting.wait(&err).await,
-                Ok(Ok(())) => waiting.over(),
-                Err(_) => {}
+            let mut awake = resting.awake();
+            let full: Vec<_> = awake.extract_if(.., |queue| rooms.of(queue).free().is_none()).collect();
+            let ready = async {
+                if awake.is_empty() {
+                    pending().await
+                } else {
+                    consumer.wait_ready_on(&awake).await
+                }
+            };
+            tokio::select! {
+                ready = timeout_at(resting.next(), ready) => match ready {
+                    Ok(Err(err)) => waiting.wait(&err).await,
+                    Ok(Ok(())) => waiting.over(),
+                    Err(_) => {}
+                },
+                () = rooms.one_freed(&full) => {}
             }
         }
+    }
+}
+
+/// The room that each queue has for its jobs in hand.
+struct Rooms(HashMap<QueueName, Room>);
+
+impl Rooms {
+    /// An equal share for each queue.
+    fn new(settings: &ServiceSettings) -> Self {
+        let share = settings.job_memory_bytes / settings.queues.len().max(1) as u64;
+        let queues = settings.queues.iter();
+        Self(queues.map(|(queue, _)| (queue.clone(), Room::new(share))).collect())
+    }
+
+    fn of(&self, queue: &QueueName) -> &Room {
+        &self.0[queue]
+    }
+
+    /// Waits until one of these has room again. For ever if there are none.
+    async fn one_freed(&self, full: &[QueueName]) {
+        if full.is_empty() {
+            return pending().await;
+        }
+        select_all(full.iter().map(|queue| Box::pin(self.of(queue).freed()))).await;
     }
 }
 
@@ -96,23 +133,26 @@ fn order(settings: &ServiceSettings) -> Vec<&QueueName> {
 }
 
 /// Fetches up to `count` jobs from the first queue, then from the others as far as they fill up: none idles while
-/// another has jobs and there is room. What can be fetched is, whatever is wrong with one of them. Tells of an outage.
+/// another has jobs and room for them. What can be fetched is, whatever is wrong with one of them. Tells of an outage.
 async fn fetch_in_order(
     order: &[&QueueName],
     consumer: &Consumer,
     count: usize,
-    mut room: Free<'_>,
+    rooms: &Rooms,
     resting: &mut Resting<'_>,
 ) -> (Vec<(Delivery, Taken)>, Option<QueueError>) {
     let (mut deliveries, mut failed) = (Vec::new(), None);
     for queue in order {
+        let missing = count - deliveries.len();
+        if missing == 0 {
+            break;
+        }
         if resting.rests(queue) {
             continue;
         }
-        let missing = count - deliveries.len();
-        if missing == 0 || !room.fits_another() {
-            break;
-        }
+        let Some(mut room) = rooms.of(queue).free() else {
+            continue;
+        };
         match resting.note(queue, consumer.fetch(queue, missing).await) {
             Ok(fetched) => deliveries.extend(fetched.into_iter().flatten().map(|delivery| {
                 let taken = room.take(delivery.pushed_bytes());

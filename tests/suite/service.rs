@@ -414,6 +414,48 @@ async fn a_host_takes_no_more_large_jobs_than_its_memory_for_jobs_holds() -> any
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn large_jobs_that_take_long_keep_no_other_queue_waiting() -> anyhow::Result<()> {
+    let folder = folder_of(&[("patient", ""), ("echo", "")])?;
+    let store = Store::open(&redis_settings()).await?;
+    let large = format!(r#"{{"name":"patient","x":"{}"}}"#, "x".repeat(11 * 1024 * 1024));
+    push(&store, &[&large, &large, &large]).await?;
+    let other = QueueName::new("other").unwrap();
+    let settings = ServiceSettings {
+        queues: vec![(default_queue(), NonZeroU32::MIN), (other.clone(), NonZeroU32::MIN)],
+        burst: false,
+        job_memory_bytes: 64 * 1024 * 1024,
+        ..settings()
+    };
+    let (serving, stop) = serve(settings, &store, folder.path()).await?;
+    eventually("that one queue has no more room", async || {
+        let counts = store.counts(&default_queue()).await?;
+        Ok((counts.in_flight == 1).then_some(()))
+    })
+    .await?;
+    for id in ["a", "b"] {
+        let job = format!(r#"{{"id":"{id}","name":"echo","payload":1}}"#);
+        let queue = other.clone();
+        store
+            .push(&[Push {
+                queue,
+                job,
+                due_ms: None,
+            }])
+            .await?;
+        eventually("its result", async || Ok(store.result(id).await?)).await?;
+    }
+    let counts = store.counts(&default_queue()).await?;
+    assert_eq!(
+        (counts.in_flight, counts.ready),
+        (1, 2),
+        "they still take all of their room"
+    );
+    stop.cancel();
+    serving.await??;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn queues_whose_keys_are_of_the_wrong_type_slow_no_other() -> anyhow::Result<()> {
     let folder = folder_of(&[("echo", "")])?;
     let on_redis = redis_settings();
