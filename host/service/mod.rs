@@ -12,6 +12,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -138,7 +139,9 @@ pub async fn run(
         loops.spawn(stop_when_idle(store, Arc::clone(&consumer), stop.clone()));
     }
     let attempts = TaskTracker::new();
-    until(stop, fetch::fetch(&settings, &consumer, &worker, &attempts, &guests)).await;
+    // As a trait object: the compiler proves here that it may change threads, and not once more wherever this is spawned.
+    let fetching: BoxFuture<'_, ()> = Box::pin(fetch::fetch(&settings, &consumer, &worker, &attempts, &guests));
+    until(stop, fetching).await;
 
     let stopped = Instant::now();
     let ended = drain(&attempts, &consumer, &draining, settings.grace).await;
