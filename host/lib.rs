@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Dependencies run downwards only, each of these on none but those before it: [`text`], `file`, `aside`, [`stop`],
-//! [`outcome`], [`job`], [`config`], [`retry`], then [`queue`] and [`sandbox`], which know nothing of each other,
+//! [`outcome`], [`job`], [`events`], [`config`], [`retry`], then [`queue`] and [`sandbox`], which know nothing of each other,
 //! [`plugins`], [`worker`], [`service`], `bench`. [`project`], for the authors of handlers, depends on none of them. `cli`
 //! knows all. [`queue`] alone owns the redis crate, [`sandbox`] alone wasmtime, [`project`] alone wit-bindgen and
 //! wit-component, `cli` alone clap.
@@ -28,6 +28,7 @@ mod bench;
 #[doc(hidden)]
 pub mod cli;
 pub mod config;
+pub mod events;
 mod file;
 pub mod job;
 pub mod outcome;

@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 use crate::aside::aside;
 use crate::config::{HOLD_DEFAULT, RetryPolicy, Unknown};
 use crate::job::{DecodeError, Job, wrap_partial};
-use crate::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
+use crate::outcome::{Attempt, Failure, FailureKind, Outcome, RetryHint, Settlement};
 use crate::plugins::{Plugin, Plugins, Resolved};
 use crate::queue::{Consumer, Delivery};
 use crate::retry::{self, Moment};
-use crate::sandbox::{Attempt, Cancel, Handler, PluginPermit};
+use crate::sandbox::{Cancel, Handler, PluginPermit};
 use crate::text;
 
 pub(crate) use times::unix_ns;

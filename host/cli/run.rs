@@ -17,10 +17,10 @@ use super::store::positive_duration;
 use super::{out, tell};
 use crate::config::RetryPolicy;
 use crate::job::{Job, null, saturating_ns};
-use crate::outcome::{Failure, FailureKind, Outcome, RetryHint};
+use crate::outcome::{Attempt, Failure, FailureKind, Outcome, Report, RetryHint};
 use crate::plugins::{PluginError, read_plugin};
 use crate::queue::QUEUE_DEFAULT;
-use crate::sandbox::{Attempt, Cancel, Report};
+use crate::sandbox::Cancel;
 use crate::text;
 
 /// Run a plugin once, without a store

@@ -33,7 +33,8 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::config::PluginSettings;
-use crate::sandbox::{Attempt, Handler, LoadError, Sandbox};
+use crate::outcome::Attempt;
+use crate::sandbox::{Handler, LoadError, Sandbox};
 use crate::text;
 use entry::Entry;
 use folder::{Fingerprint, Loaded, Scan, Source};

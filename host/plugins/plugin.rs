@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use super::Resolved;
 use super::stats::{Running, Stats};
 use crate::config::Quarantine;
-use crate::sandbox::{Attempt, Handler};
+use crate::outcome::Attempt;
+use crate::sandbox::Handler;
 
 /// A version of a plugin that loaded.
 #[derive(Debug)]

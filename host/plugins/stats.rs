@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::quarantine::Window;
 use crate::config::Quarantine;
-use crate::outcome::{Failure, FailureKind, Outcome};
-use crate::sandbox::Attempt;
+use crate::outcome::{Attempt, Failure, FailureKind, Outcome};
 
 /// Counts, since the version was loaded.
 #[derive(Debug, Default)]
@@ -128,8 +127,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::RetryHint;
-    use crate::sandbox::Report;
+    use crate::outcome::{Report, RetryHint};
     use std::time::Duration;
 
     #[test]

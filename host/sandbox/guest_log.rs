@@ -12,6 +12,7 @@ use super::bindings::wasi::logging::logging::{self, Level};
 use super::plugin::Plugin;
 use super::state::State;
 use crate::config::Limit;
+use crate::outcome::Count;
 use crate::text;
 
 /// Where one attempt's words go, and how many there were.
@@ -56,25 +57,6 @@ impl Names {
 
     fn queue(&self) -> &str {
         &self.all[self.ends[1]..]
-    }
-}
-
-/// How much was said, and how much of it was dropped.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Count {
-    /// Passed on.
-    pub kept: u32,
-    /// Over the limit.
-    pub dropped: u32,
-}
-
-impl Count {
-    /// Counts one more. Whether it is within `limit`.
-    fn admit(&mut self, limit: u32) -> bool {
-        let admitted = self.kept < limit;
-        let count = if admitted { &mut self.kept } else { &mut self.dropped };
-        *count = count.saturating_add(1);
-        admitted
     }
 }
 

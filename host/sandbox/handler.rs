@@ -18,7 +18,7 @@ use wasmtime::Store;
 
 use super::Inner;
 
-use super::attempt::{Attempt, Cancel, Report};
+use super::attempt::Cancel;
 use super::bindings::JobHandler;
 use super::bindings::exports::kiln::job::handler::Job as GuestJob;
 use super::deadline::{Deadline, Interrupt, TimeLimit};
@@ -32,7 +32,7 @@ use super::warm::Warm;
 use crate::aside::aside;
 use crate::config::{Limits, Manifest, RetryPolicy};
 use crate::job::Job;
-use crate::outcome::Outcome;
+use crate::outcome::{Attempt, Outcome, Report};
 use crate::text;
 
 /// What job names resolve to. Holding one keeps its version of the plugin, whatever is loaded after it.

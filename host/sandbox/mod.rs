@@ -55,12 +55,10 @@ use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{Linker, types};
 
-pub use attempt::{Attempt, Cancel, Report};
+pub use attempt::Cancel;
 pub use compile::{CompileOrder, Compiled, compile};
-pub use guest_log::Count;
 pub use handler::{Handler, PluginPermit};
 pub use imports::{Import, Offer};
-pub use output::Output;
 pub use plugin::digest;
 pub use refusal::LoadError;
 

@@ -13,17 +13,10 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::outcome::Output;
+
 /// Bytes a guest is told it may write in one call, and so the most zeroes the host makes for it.
 const WRITE_BYTES: usize = 64 * 1024;
-
-/// What is left of a guest's output.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Output {
-    /// The last of it, within the limit `output_bytes`; what is not UTF-8 is replaced.
-    pub text: String,
-    /// Bytes before that, which were dropped.
-    pub dropped_bytes: u64,
-}
 
 /// One of a guest's output streams. Clones write to the same place.
 #[derive(Clone)]

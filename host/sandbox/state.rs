@@ -9,7 +9,7 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::attempt::{Cancel, Report};
+use super::attempt::Cancel;
 use super::bindings::exports::kiln::job::handler::Job;
 use super::cpu::CpuTime;
 use super::deadline::Deadline;
@@ -22,6 +22,7 @@ use super::plugin::Plugin;
 use super::thread_class::ThreadClass;
 use super::ticker::Running;
 use crate::config::Limit;
+use crate::outcome::Report;
 
 /// What the attempts of a sandbox share.
 pub(super) struct Shared {

@@ -9,17 +9,15 @@ use serde::de::IgnoredAny;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use super::attempt::Report;
 use super::backtrace;
 use super::bindings::exports::kiln::job::handler::Failure as Answer;
 use super::deadline::{Interrupt, SetBy, TimeLimit};
 use super::egress::Denied;
 use super::holdings::Exceeded;
 use super::last_words::last_words;
-use super::output::Output;
 use super::plugin::Plugin;
 use crate::config::Limit;
-use crate::outcome::{Failure, FailureKind, Outcome, RetryHint};
+use crate::outcome::{Failure, FailureKind, Outcome, Output, Report, RetryHint};
 
 /// A job of more than this part of its handler's memory is to blame if that runs out: it lies there as text, is read into
 /// values of several times its length, and most runtimes keep both.

@@ -6,8 +6,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::outcome::Outcome;
-use crate::sandbox::Attempt;
+use crate::outcome::{Attempt, Outcome};
 use parking_lot::{Mutex, MutexGuard};
 
 /// The times of settled jobs, until somebody takes them.

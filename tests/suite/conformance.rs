@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kiln::config::{Limits, SandboxSettings};
 use kiln::job::Job;
-use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint};
+use kiln::outcome::{Attempt, Failure, FailureKind, Outcome, RetryHint};
 use kiln::plugins::read_plugin;
-use kiln::sandbox::{Attempt, Cancel, Handler, Sandbox};
+use kiln::sandbox::{Cancel, Handler, Sandbox};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 

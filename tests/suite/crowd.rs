@@ -7,8 +7,8 @@ use anyhow::Context;
 use futures::future::join_all;
 use kiln::config::{EPOCH_TICK, Manifest};
 use kiln::job::{Job, null};
-use kiln::outcome::{FailureKind, Outcome, RetryHint};
-use kiln::sandbox::{Attempt, Cancel};
+use kiln::outcome::{Attempt, FailureKind, Outcome, RetryHint};
+use kiln::sandbox::Cancel;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 

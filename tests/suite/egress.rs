@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln::config::{Resolver, SandboxSettings};
-use kiln::outcome::{Failure, FailureKind, RetryHint};
-use kiln::sandbox::Attempt;
+use kiln::outcome::{Attempt, Failure, FailureKind, RetryHint};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;

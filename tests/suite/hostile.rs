@@ -10,8 +10,8 @@ use futures::future::{join, join_all};
 use kiln::config::{Limit, Manifest, SandboxSettings, Source};
 use kiln::job::{Job, null};
 use kiln::outcome::FailureKind::{self, Denied, Error, Memory, Rejected, Timeout, Trap};
-use kiln::outcome::{Outcome, RetryHint};
-use kiln::sandbox::{Attempt, Cancel, Handler};
+use kiln::outcome::{Attempt, Outcome, RetryHint};
+use kiln::sandbox::{Cancel, Handler};
 use wit_component::StringEncoding;
 
 use crate::guests::{guest, guests_folder, hostile_component, hostile_component_in, hostile_guest, hostile_text};

@@ -17,6 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("stop", &[]),
     ("outcome", &[]),
     ("job", &["outcome"]),
+    ("events", &["job", "outcome"]),
     ("config", &["job"]),
     ("retry", &["job", "outcome", "config"]),
     ("queue", &["stop", "job", "outcome", "config"]),

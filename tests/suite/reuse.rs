@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 
 use kiln::config::SandboxSettings;
-use kiln::outcome::{FailureKind, Outcome};
-use kiln::sandbox::{Attempt, Cancel, Handler};
+use kiln::outcome::{Attempt, FailureKind, Outcome};
+use kiln::sandbox::{Cancel, Handler};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use kiln::config::{Limit, Manifest, SandboxSettings, Source};
 use kiln::job::{Job, null};
-use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint};
-use kiln::sandbox::{Attempt, Cancel, Handler, Sandbox};
+use kiln::outcome::{Attempt, Failure, FailureKind, Outcome, RetryHint};
+use kiln::sandbox::{Cancel, Handler, Sandbox};
 use serde_json::value::RawValue;
 
 use crate::guests::{guest, hostile_component};

@@ -2,10 +2,14 @@
 //!
 //! A guest's fault is data here, never a Rust error. Which settlement follows from which outcome is `retry`'s to say.
 
+mod attempt;
+
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use attempt::{Attempt, Count, Output, Report};
 
 use crate::text::{self, MAX_LINE_BYTES};
 
@@ -207,7 +211,31 @@ pub enum Settlement {
     Requeue,
 }
 
+/// What became of a delivery's job, once its settlement is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// Done.
+    Acked,
+    /// It waits in the delayed set.
+    Delayed,
+    /// It is in the failed list.
+    Failed,
+    /// It is ready again.
+    Requeued,
+}
+
 impl Settlement {
+    /// What becomes of the job by it.
+    #[must_use]
+    pub fn fate(&self) -> Fate {
+        match self {
+            Self::Ack { .. } => Fate::Acked,
+            Self::Retry { .. } => Fate::Delayed,
+            Self::Fail { .. } => Fate::Failed,
+            Self::Requeue => Fate::Requeued,
+        }
+    }
+
     /// Bytes that it brings to the store.
     pub(crate) fn bytes(&self) -> usize {
         match self {

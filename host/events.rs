@@ -1,0 +1,231 @@
+//! What happens in a host, told to whoever subscribes: the log, statistics, the benchmark, later metrics and history.
+//!
+//! An event is told where it happens and on the thread where it happens, once the fact it tells of is there. Nothing is
+//! queued: a subscriber that blocks holds up the job that it hears about. Without subscribers an event costs one atomic load.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::job::Job;
+use crate::outcome::{Attempt, Fate};
+
+/// Something that happened.
+///
+/// Names and texts come from producers, guests and files as they are: a subscriber that shows them makes them safe to show,
+/// with [`text`](crate::text).
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// Jobs of a queue came into this host's hands. Their tags are `first_tag` and those that follow it.
+    Fetched {
+        /// Where from.
+        queue: &'a str,
+        /// The tag of the first.
+        first_tag: u64,
+        /// How many.
+        jobs: usize,
+    },
+    /// An attempt begins.
+    Started(Run<'a>),
+    /// An attempt is over. What becomes of the job is decided by it, and not yet settled.
+    Ended {
+        /// Which.
+        run: Run<'a>,
+        /// What it came to.
+        attempt: &'a Attempt,
+    },
+    /// The store has answered one message of settlements.
+    Settled {
+        /// The queue whose jobs they were.
+        queue: &'a str,
+        /// What was carried out: each delivery's tag, and what became of its job.
+        settled: &'a [(u64, Fate)],
+        /// The tags of deliveries that were no longer this host's to settle.
+        refused: &'a [u64],
+    },
+    /// Jobs were taken over from a host that died.
+    Adopted {
+        /// The queue whose jobs they are.
+        queue: &'a str,
+        /// The host that died.
+        host: &'a str,
+        /// How many may have started under it, and are now this host's to settle.
+        started: usize,
+        /// How many had not started, and are ready again.
+        not_started: usize,
+    },
+    /// This host's leases on some queues are over, and what ran under them was told to stop.
+    LeaseLost {
+        /// On which queues.
+        queues: &'a [&'a str],
+        /// How it was noticed.
+        loss: LeaseLoss,
+    },
+    /// The store cannot be used.
+    StoreAway {
+        /// What it said, or what was said of it.
+        why: &'a str,
+    },
+    /// The store can be used again.
+    StoreBack {
+        /// For how long it could not.
+        after: Duration,
+    },
+    /// A version of a plugin is in service.
+    PluginLoaded(LoadedPlugin<'a>),
+    /// The content of a plugin's file cannot be used. What was in service stays there.
+    PluginRefused {
+        /// The plugin.
+        name: &'a str,
+        /// Why.
+        why: &'a str,
+        /// The digest of the version in service; none: none is.
+        in_service: Option<&'a str>,
+    },
+    /// A version of a plugin serves no longer, because too many of its attempts fail.
+    PluginSetAside {
+        /// Which.
+        plugin: PluginVersion<'a>,
+        /// What it did.
+        why: &'a str,
+        /// The digest of the version that serves in its place; none: its jobs wait.
+        instead: Option<&'a str>,
+    },
+    /// A plugin that was set aside serves again.
+    PluginReleased {
+        /// Which.
+        name: &'a str,
+    },
+    /// A plugin whose file is gone serves no longer.
+    PluginRemoved {
+        /// Which.
+        name: &'a str,
+    },
+}
+
+/// One attempt for a job.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    /// The delivery's tag: no other delivery of this host has the same.
+    pub tag: u64,
+    /// The queue the job was taken from.
+    pub queue: &'a str,
+    /// The job, as it was before this attempt.
+    pub job: &'a Job,
+    /// What runs it.
+    pub plugin: PluginVersion<'a>,
+    /// Which attempt it is, counted from 1.
+    pub attempt: u32,
+    /// Attempts that the job has in all.
+    pub max_attempts: u32,
+}
+
+/// A version of a plugin.
+#[derive(Debug, Clone, Copy)]
+pub struct PluginVersion<'a> {
+    /// Its number in this process: each version that is loaded gets another.
+    pub number: u64,
+    /// The plugin's name: its file's stem.
+    pub name: &'a str,
+    /// The first twelve digits of its content digest.
+    pub digest: &'a str,
+}
+
+/// A version of a plugin that came into service.
+#[derive(Debug, Clone, Copy)]
+pub struct LoadedPlugin<'a> {
+    /// Which.
+    pub plugin: PluginVersion<'a>,
+    /// What its manifest calls it.
+    pub version: Option<&'a str>,
+    /// The job names it handles.
+    pub jobs: &'a [String],
+    /// Length of its file.
+    pub bytes: u64,
+    /// How long it took to load.
+    pub took: Duration,
+    /// The digest of the version that it replaces.
+    pub replaced: Option<&'a str>,
+}
+
+/// How a host notices that a lease is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseLoss {
+    /// It could not be renewed in time: what ran was stopped before it ended.
+    NotRenewed,
+    /// The store says that it had run out: others may have taken over what ran.
+    RanOut,
+}
+
+/// What hears of events.
+pub trait Subscriber: Send + Sync {
+    /// Hears of one. Must neither block nor panic: the job that it is about waits meanwhile.
+    fn on(&self, event: &Event<'_>);
+}
+
+/// Where events are told, and who hears them. Clones share their subscribers.
+#[derive(Clone, Default)]
+pub struct Events(Arc<ArcSwap<Vec<Arc<dyn Subscriber>>>>);
+
+impl Events {
+    /// Has somebody hear of every event from now on, as long as any clone of this lives.
+    pub fn subscribe(&self, subscriber: &Arc<impl Subscriber + 'static>) {
+        self.0.rcu(|all| {
+            let mut all = Vec::clone(all);
+            all.push(Arc::clone(subscriber) as Arc<dyn Subscriber>);
+            all
+        });
+    }
+
+    /// Whether anybody hears: what an event is made of need not be put together otherwise.
+    #[must_use]
+    pub fn are_heard(&self) -> bool {
+        !self.0.load().is_empty()
+    }
+
+    /// Tells everybody, in the order in which they subscribed.
+    pub fn tell(&self, event: Event<'_>) {
+        for subscriber in self.0.load().iter() {
+            subscriber.on(&event);
+        }
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events")
+            .field("subscribers", &self.0.load().len())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<String>>);
+
+    impl Subscriber for Heard {
+        fn on(&self, event: &Event<'_>) {
+            self.0.lock().push(format!("{event:?}"));
+        }
+    }
+
+    #[test]
+    fn clones_tell_the_same_subscribers_whenever_these_came() {
+        let (events, heard) = (Events::default(), Arc::new(Heard::default()));
+        let clone = events.clone();
+        assert!(!clone.are_heard());
+        clone.tell(Event::PluginRemoved { name: "early" });
+        events.subscribe(&heard);
+        assert!(clone.are_heard());
+        clone.tell(Event::PluginRemoved { name: "late" });
+        assert_eq!(*heard.0.lock(), [r#"PluginRemoved { name: "late" }"#]);
+    }
+}
