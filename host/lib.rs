@@ -13,9 +13,9 @@
 //!
 //! Dependencies run downwards only, each of these on none but those before it: [`text`], `file`, `aside`, [`stop`],
 //! [`outcome`], [`job`], [`events`], [`config`], [`retry`], then [`queue`] and [`sandbox`], which know nothing of each other,
-//! [`plugins`], [`worker`], [`service`], `bench`. [`project`], for the authors of handlers, depends on none of them. `cli`
-//! knows all. [`queue`] alone owns the redis crate, [`sandbox`] alone wasmtime, [`project`] alone wit-bindgen and
-//! wit-component, `cli` alone clap.
+//! [`plugins`], [`worker`], [`service`], `bench`. [`admin`], for operators, uses the queue and the plugins; [`project`], for
+//! the authors of handlers, none of them. `cli` knows all. [`queue`] alone owns the redis crate, [`sandbox`] alone wasmtime,
+//! [`project`] alone wit-bindgen and wit-component, `cli` alone clap.
 //! `tests/suite/house.rs` holds all of this.
 
 #![cfg_attr(
@@ -23,6 +23,7 @@
     allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")
 )]
 
+pub mod admin;
 mod aside;
 mod bench;
 #[doc(hidden)]

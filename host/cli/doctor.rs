@@ -4,29 +4,24 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
 use serde_json::json;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::{NoSubscriber, with_default};
 
 use super::settings::Setting;
-use super::store::StoreArgs;
 use super::worker::WorkerArgs;
 use super::{machine, out};
-use crate::config::{LIMITS, Limit, Limits, PluginSettings, SandboxSettings, Scope, Source};
-use crate::plugins::{Listed, Plugins};
-use crate::queue::{QueueError, Store};
+use crate::admin::doctor::{self, Check, Host, Level};
+use crate::config::{LIMITS, Limit, Limits, PluginSettings, Scope, Source};
+use crate::plugins::{Listed, PluginError, Plugins};
 use crate::sandbox::Sandbox;
 use crate::text::{self, MAX_LINE_BYTES};
 
 /// The exit code where something would bite.
 const EXIT_BITES: u8 = 7;
-
-/// Files a worker has open beside those of its handlers' connections: the store, the folder, the log, its threads'.
-const OWN_FILES: u64 = 64;
 
 /// Check store, plugins, cache and machine, and show every setting and limit in force
 ///
@@ -48,49 +43,39 @@ pub(super) struct DoctorArgs {
     pub(super) exposed: Option<String>,
 }
 
-/// What was looked at, and what came of it.
-#[derive(Debug, Serialize)]
-struct Finding {
-    about: &'static str,
-    level: Level,
-    text: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Level {
-    Ok,
-    /// Worth a thought.
-    Note,
-    /// A worker would not do what it is there for.
-    Bites,
-}
-
 pub(super) async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let WorkerArgs { host, store, .. } = args.worker;
-    let mut findings = check_store(&store).await;
-    findings.extend(args.exposed.map(|text| finding("settings", Level::Bites, text)));
-    let folder = host.plugins.clone();
+    let mut checks = doctor::store(&store.settings()).await;
+    checks.extend(args.exposed.map(|text| Check::new("settings", Level::Bites, text)));
     let settings = host.settings()?;
     // What is wrong is told below, in order; the log would only say it first.
     let plugins = match with_default(NoSubscriber::new(), || Sandbox::new(&settings)) {
         Ok(sandbox) => {
-            findings.extend(check_sandbox(&sandbox, &settings));
-            check_plugins(Arc::new(sandbox), &folder, &mut findings).await
+            checks.push(doctor::pool(sandbox.unpooled()));
+            checks.push(doctor::cache(settings.cache_dir.as_deref(), sandbox.uncached()));
+            let opened = load(Arc::new(sandbox), &host.plugins).await;
+            checks.extend(doctor::plugins(&host.plugins, opened.as_deref()));
+            opened.unwrap_or_default()
         }
         Err(err) => {
-            findings.push(finding("sandbox", Level::Bites, err.to_string()));
+            checks.push(Check::new("sandbox", Level::Bites, err.to_string()));
             Vec::new()
         }
     };
-    findings.push(check_files(&settings, &plugins));
-    findings.push(check_memory(&settings.limits, settings.concurrency.get(), &plugins));
+    let host = Host {
+        limits: &settings.limits,
+        concurrency: settings.concurrency.get(),
+        plugins: &plugins,
+    };
+    machine::raise_open_files();
+    checks.push(doctor::files(&host, machine::open_files()));
+    checks.push(doctor::memory(&host, machine::memory()));
     if args.json {
-        print_json(&findings, &args.settings, &settings.limits, &plugins)?;
+        print_json(&checks, &args.settings, &settings.limits, &plugins)?;
     } else {
-        print(&findings, &args.settings, &settings.limits, &plugins)?;
+        print(&checks, &args.settings, &settings.limits, &plugins)?;
     }
-    let bites = findings.iter().any(|finding| finding.level == Level::Bites);
+    let bites = checks.iter().any(|check| check.level == Level::Bites);
     Ok(if bites {
         ExitCode::from(EXIT_BITES)
     } else {
@@ -98,64 +83,8 @@ pub(super) async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn finding(about: &'static str, level: Level, text: impl Into<String>) -> Finding {
-    let text = text::message(&text.into(), MAX_LINE_BYTES).into_owned();
-    Finding { about, level, text }
-}
-
-async fn check_store(args: &StoreArgs) -> Vec<Finding> {
-    if args.settings().url == "memory:" {
-        let text = "in this process' memory: its jobs end with it";
-        return vec![finding("store", Level::Note, text)];
-    }
-    match ask_store(args).await {
-        Ok(findings) => findings,
-        Err(err) => vec![finding("store", Level::Bites, err.to_string())],
-    }
-}
-
-async fn ask_store(args: &StoreArgs) -> Result<Vec<Finding>, QueueError> {
-    let store = Store::open(&args.settings()).await?;
-    let asked = Instant::now();
-    let trouble = store.trouble().await?;
-    let ms = asked.elapsed().as_secs_f64() * 1000.0;
-    let mut findings = vec![match trouble {
-        Some(trouble) => finding("store", Level::Bites, trouble),
-        None => finding("store", Level::Ok, format!("answers in {ms:.1} ms")),
-    }];
-    if let Some(evicts) = store.evicts().await? {
-        findings.push(finding("store", Level::Bites, evicts));
-    }
-    Ok(findings)
-}
-
-fn check_sandbox(sandbox: &Sandbox, settings: &SandboxSettings) -> Vec<Finding> {
-    let pool = match sandbox.unpooled() {
-        None => finding("sandbox", Level::Ok, "sandboxes come from a pool"),
-        Some(why) => finding(
-            "sandbox",
-            Level::Bites,
-            format!("no pool, each attempt costs several times as much: address space is short (ulimit -v?): {why}"),
-        ),
-    };
-    let cache = match (&settings.cache_dir, sandbox.uncached()) {
-        (Some(dir), None) => finding(
-            "cache",
-            Level::Ok,
-            format!("{} is private and can be written to", dir.display()),
-        ),
-        (Some(dir), Some(why)) => finding(
-            "cache",
-            Level::Bites,
-            format!("{}: {why}; every start compiles every plugin anew", dir.display()),
-        ),
-        (None, _) => finding("cache", Level::Note, "none; every start compiles every plugin anew"),
-    };
-    vec![pool, cache]
-}
-
 /// Loads every plugin, as a worker would.
-async fn check_plugins(sandbox: Arc<Sandbox>, folder: &Path, findings: &mut Vec<Finding>) -> Vec<Listed> {
+async fn load(sandbox: Arc<Sandbox>, folder: &Path) -> Result<Vec<Listed>, PluginError> {
     let patient = PluginSettings {
         patience: Duration::MAX,
         ..PluginSettings::default()
@@ -163,115 +92,27 @@ async fn check_plugins(sandbox: Arc<Sandbox>, folder: &Path, findings: &mut Vec<
     let opened = Plugins::open(sandbox, folder, patient)
         .with_subscriber(NoSubscriber::new())
         .await;
-    let listed = match opened {
-        Ok(plugins) => plugins.list(),
-        Err(err) => {
-            findings.push(finding("plugins", Level::Bites, err.to_string()));
-            return Vec::new();
-        }
+    Ok(opened?.list())
+}
+
+/// What was found, and what to do about it, in a line.
+fn said(check: &Check) -> String {
+    let said = match check.advice {
+        Some(advice) => format!("{}; {advice}", check.text),
+        None => check.text.clone(),
     };
-    let loaded = listed.iter().filter(|plugin| plugin.fault.is_none()).count();
-    let level = if listed.is_empty() { Level::Note } else { Level::Ok };
-    let text = format!("{}: {loaded} of {} load", folder.display(), listed.len());
-    findings.push(finding("plugins", level, text));
-    for plugin in &listed {
-        if let Some(fault) = &plugin.fault {
-            findings.push(finding("plugins", Level::Bites, format!("{}: {fault}", plugin.name)));
-        }
-    }
-    if others_may_write(folder) {
-        let text = format!(
-            "{}: others may write to it, and what lies there is run; chmod go-w",
-            folder.display()
-        );
-        findings.push(finding("plugins", Level::Bites, text));
-    }
-    listed
+    text::message(&said, MAX_LINE_BYTES).into_owned()
 }
 
-fn others_may_write(folder: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(folder).is_ok_and(|found| found.mode() & 0o022 != 0)
-}
-
-fn check_files(settings: &SandboxSettings, plugins: &[Listed]) -> Finding {
-    machine::raise_open_files();
-    let reaching = plugins
-        .iter()
-        .filter_map(|plugin| plugin.handler())
-        .filter(|handler| handler.reaches_network());
-    let each = reaching
-        .map(|handler| handler.limits().get(Limit::HttpConnections))
-        .max()
-        .unwrap_or(0);
-    let attempts = settings.concurrency.get();
-    let needed = each.saturating_mul(attempts.into()).saturating_add(OWN_FILES);
-    match machine::open_files() {
-        Some(allowed) if allowed < needed => {
-            let text = format!(
-                "{allowed} may be open (ulimit -n); {attempts} attempts with {each} HTTP connections each could need {needed}"
-            );
-            finding("files", Level::Bites, text)
-        }
-        Some(allowed) => finding(
-            "files",
-            Level::Ok,
-            format!("{allowed} may be open; up to {needed} could be needed"),
-        ),
-        None => finding("files", Level::Ok, "any number may be open"),
-    }
-}
-
-fn check_memory(limits: &Limits, attempts: u32, plugins: &[Listed]) -> Finding {
-    let guests = limits.get(Limit::GuestMemory);
-    let each = limits.get(Limit::MaxMemory);
-    let show = |value| Limit::GuestMemory.show(value);
-    if let Some(memory) = machine::memory().filter(|memory| *memory < guests) {
-        let text = format!(
-            "guests may hold {} together, and there are {}",
-            show(guests),
-            show(memory)
-        );
-        return finding("memory", Level::Bites, text);
-    }
-    let raised = plugins
-        .iter()
-        .filter_map(|plugin| Some(plugin.handler()?.limits().get(Limit::MaxMemory)));
-    let largest = raised.chain([each]).max().unwrap_or(each);
-    if largest > guests / 2 {
-        let text = format!(
-            "one attempt may hold {}, but half of what all may hold together ({}) is kept in equal shares; raise guest_memory",
-            show(largest),
-            show(guests)
-        );
-        return finding("memory", Level::Bites, text);
-    }
-    let all = each.saturating_mul(attempts.into());
-    if all > guests {
-        let text = format!(
-            "{attempts} attempts with {} each would come to {}; together they may hold {}, and beyond that fail as memory",
-            show(each),
-            show(all),
-            show(guests)
-        );
-        return finding("memory", Level::Note, text);
-    }
-    finding(
-        "memory",
-        Level::Ok,
-        format!("guests may hold {} together", show(guests)),
-    )
-}
-
-fn print(findings: &[Finding], settings: &[Setting], limits: &Limits, plugins: &[Listed]) -> anyhow::Result<()> {
+fn print(checks: &[Check], settings: &[Setting], limits: &Limits, plugins: &[Listed]) -> anyhow::Result<()> {
     let mut out = out();
-    for Finding { about, level, text } in findings {
-        let level = match level {
+    for check in checks {
+        let level = match check.level {
             Level::Ok => "ok",
             Level::Note => "note",
             Level::Bites => "BITES",
         };
-        writeln!(out, "{about:<9} {level:<6} {text}")?;
+        writeln!(out, "{:<9} {level:<6} {}", check.about, said(check))?;
     }
     writeln!(out, "\n{:<20} {:<28} from", "setting", "value")?;
     for Setting { name, value, from } in settings {
@@ -322,7 +163,7 @@ fn of_plugins(plugins: &[Listed]) -> impl Iterator<Item = (&str, Limit, u64)> {
     })
 }
 
-fn print_json(findings: &[Finding], settings: &[Setting], limits: &Limits, plugins: &[Listed]) -> anyhow::Result<()> {
+fn print_json(checks: &[Check], settings: &[Setting], limits: &Limits, plugins: &[Listed]) -> anyhow::Result<()> {
     let rows = LIMITS.iter().map(|spec| {
         let bound = limits.bound(spec.limit);
         json!({
@@ -334,7 +175,7 @@ fn print_json(findings: &[Finding], settings: &[Setting], limits: &Limits, plugi
         json!({ "plugin": plugin, "name": limit.to_string(), "unit": limit.spec().unit.as_str(), "value": value })
     });
     let all = json!({
-        "findings": findings, "settings": settings, "limits": rows.collect::<Vec<_>>(), "plugin_limits": own.collect::<Vec<_>>(),
+        "findings": checks, "settings": settings, "limits": rows.collect::<Vec<_>>(), "plugin_limits": own.collect::<Vec<_>>(),
     });
     writeln!(out(), "{all}")?;
     Ok(())

@@ -1,24 +1,24 @@
 //! `kiln failed`: the failed list.
 
 use std::fmt::Write as _;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use jiff::{SignedDuration, Timestamp};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
 
 use super::store::{StoreArgs, duration};
-use super::{Missing, Usage, moment, out, plural, tell};
+use super::worker::Signals;
+use super::{EXIT_SIGNAL, Missing, Usage, moment, out, plural, tell};
+use crate::admin::AdminError;
+use crate::admin::failed::{self, Choice, PAGE_ENTRIES, Progress, Summary, Worked};
 use crate::outcome::{Failure, FailureKind};
-use crate::queue::{FailedEntry, Fate, QueueError, Store};
+use crate::queue::{FailedEntry, Store};
 use crate::text::{self, MAX_LINE_BYTES};
-
-/// Entries read from the list at once, at most. To take some out of the middle of a long list, Redis goes through half of it,
-/// once a page; to take a thousand out keeps it for some hundredths of a second.
-const PAGE: u64 = 2_000;
 
 /// The failed list: what is in it, and what to do about it
 #[derive(Debug, Args)]
@@ -90,56 +90,36 @@ struct Filter {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true, id = "chosen")]
+#[group(id = "chosen", required = true, multiple = true, args = ["ids", "all", "name", "kind", "older_than"])]
 struct Chosen {
     /// The jobs' ids
-    #[arg(group = "chosen", conflicts_with_all = ["name", "kind", "older_than", "all"])]
+    #[arg(conflicts_with_all = ["name", "kind", "older_than", "all"])]
     ids: Vec<String>,
     /// Every entry
-    #[arg(long, group = "chosen", conflicts_with_all = ["name", "kind", "older_than"])]
+    #[arg(long, conflicts_with_all = ["name", "kind", "older_than"])]
     all: bool,
-    /// Jobs of this name
-    #[arg(long, group = "chosen")]
-    name: Option<String>,
-    /// Failures of this kind: rejected, error, trap, timeout, memory, denied, unknown-job, malformed, unloadable, lost, internal
-    #[arg(long, group = "chosen", value_parser = kind)]
-    kind: Option<FailureKind>,
-    /// What failed at least this long ago
-    #[arg(long, group = "chosen", value_parser = duration, value_name = "DURATION")]
-    older_than: Option<Duration>,
+    #[command(flatten)]
+    filter: Filter,
 }
 
-impl Filter {
-    fn holds(&self, entry: &FailedEntry, now: Timestamp) -> bool {
-        let Ok(job) = entry.job() else {
-            return self.name.is_none() && self.kind.is_none() && self.older_than.is_none();
-        };
-        self.name.as_ref().is_none_or(|name| *name == job.name)
-            && self
-                .kind
-                .is_none_or(|kind| entry.failure().is_some_and(|failure| failure.kind == kind))
-            && self.older_than.is_none_or(|age| {
-                let failed_at = job
-                    .times
-                    .failed_at
-                    .as_deref()
-                    .and_then(|text| text.parse::<Timestamp>().ok());
-                let age = SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
-                failed_at.is_some_and(|failed_at| now.duration_since(failed_at) >= age)
-            })
+impl From<Filter> for failed::Filter {
+    fn from(filter: Filter) -> Self {
+        let ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            name: filter.name,
+            kind: filter.kind,
+            older_than_ms: filter.older_than.map(ms),
+        }
     }
 }
 
-impl Chosen {
-    fn split(self) -> (Vec<String>, Filter) {
-        (
-            self.ids,
-            Filter {
-                name: self.name,
-                kind: self.kind,
-                older_than: self.older_than,
-            },
-        )
+impl From<Chosen> for Choice {
+    fn from(chosen: Chosen) -> Self {
+        if chosen.ids.is_empty() {
+            Self::Matching(chosen.filter.into())
+        } else {
+            Self::Ids(chosen.ids.into_iter().collect())
+        }
     }
 }
 
@@ -150,37 +130,33 @@ pub(super) async fn failed(args: FailedArgs) -> anyhow::Result<ExitCode> {
             filter,
             limit,
             json,
-        } => list(&store.open().await?, &filter, limit, json).await?,
+        } => list(&store.open().await?, &filter.into(), limit, json).await?,
         Command::Show { store, id, json } => show(&store.open().await?, &id, json).await?,
         Command::Retry { store, chosen } => {
-            let store = store.open().await?;
-            let act = async |entries| store.retry_failed(entries).await;
-            each_chosen(&store, chosen, ["job", "jobs"], "put back", act).await?;
+            let (store, work) = (store.open().await?, Work::new(["job", "jobs"], "put back")?);
+            let retried = failed::retry(&store, &chosen.into(), |progress| work.told(progress)).await;
+            return work.ended(retried);
         }
         Command::Delete { store, chosen } => {
-            let store = store.open().await?;
-            let act = async |entries| store.delete_failed(entries).await;
-            each_chosen(&store, chosen, ["entry", "entries"], "deleted", act).await?;
+            let (store, work) = (store.open().await?, Work::new(["entry", "entries"], "deleted")?);
+            let deleted = failed::delete(&store, &chosen.into(), |progress| work.told(progress)).await;
+            return work.ended(deleted);
         }
-        Command::Purge { store, yes } => purge(&store.open().await?, yes).await?,
+        Command::Purge { store, yes } => return purge(&store.open().await?, yes).await,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(store: &Store, filter: &Filter, limit: usize, json: bool) -> anyhow::Result<()> {
-    let now = Timestamp::now();
+async fn list(store: &Store, filter: &failed::Filter, limit: usize, json: bool) -> anyhow::Result<()> {
     let mut out = out();
-    let (mut start, mut shown) = (0, 0);
-    let mut count = PAGE.min(limit as u64);
-    while shown < limit {
-        let page = store.failed(start, count).await?;
-        if page.is_empty() {
-            break;
-        }
+    let (mut shown, mut next) = (0, Some(0));
+    let mut count = PAGE_ENTRIES.min(limit as u64);
+    while let Some(start) = next.filter(|_| shown < limit) {
+        let page = failed::page(store, filter, start, count).await?;
+        next = page.next;
         // Not all that was read is shown.
-        count = PAGE.min(2 * count);
-        start += page.len() as u64;
-        for entry in page.iter().filter(|entry| filter.holds(entry, now)).take(limit - shown) {
+        count = PAGE_ENTRIES.min(2 * count);
+        for entry in page.entries.iter().take(limit - shown) {
             shown += 1;
             if json {
                 out.write_all(entry.bytes())?;
@@ -198,57 +174,42 @@ async fn list(store: &Store, filter: &Filter, limit: usize, json: bool) -> anyho
 
 /// `when  kind  name  id  why`.
 fn line(entry: &FailedEntry) -> String {
-    let job = match entry.job() {
-        Ok(job) => job,
-        Err(err) => return format!("an entry that is {err}"),
+    let Some(entry) = Summary::of(entry) else {
+        let why = entry.job().err().map(ToString::to_string);
+        return format!("an entry that is {}", why.unwrap_or_default());
     };
-    let failed_at = job.times.failed_at.as_deref().map_or_else(|| "-".to_owned(), moment);
-    let failure = entry.failure();
-    let kind = failure.as_ref().map_or("-", |failure| failure.kind.as_str());
-    let why = failure
-        .map(|failure| failure.message)
-        .or_else(|| job.error.clone())
-        .unwrap_or_default();
+    let failed_at = entry.failed_at.as_deref().map_or_else(|| "-".to_owned(), moment);
+    let kind = entry.kind.map_or("-", FailureKind::as_str);
     let (name, id, why) = (
-        text::name(&job.name),
-        text::name(&job.id),
-        text::message(&why, MAX_LINE_BYTES),
+        text::name(&entry.name),
+        text::name(&entry.id),
+        text::message(&entry.message, MAX_LINE_BYTES),
     );
     format!("{failed_at:<20} {kind:<11} {name:<16} {id}  {why}")
 }
 
 async fn show(store: &Store, id: &str, json: bool) -> anyhow::Result<()> {
-    let mut start = 0;
-    loop {
-        let page = store.failed(start, PAGE).await?;
-        if page.is_empty() {
-            return Err(Missing(format!("no failed job with id {id}")).into());
-        }
-        start += page.len() as u64;
-        let Some(entry) = page.iter().find(|entry| self::id(entry) == Some(id)) else {
-            continue;
-        };
-        let mut out = out();
-        if json {
-            out.write_all(entry.bytes())?;
-            writeln!(out)?;
-        } else {
-            let value: &RawValue = serde_json::from_slice(entry.bytes())?;
-            writeln!(out, "{}", pretty(value, entry.failure())?)?;
-            if let Some(failure) = entry.failure() {
-                for (what, text) in [
-                    ("backtrace", failure.backtrace),
-                    ("stdout", failure.stdout),
-                    ("stderr", failure.stderr),
-                ] {
-                    if let Some(said) = text {
-                        writeln!(out, "\n{what}:\n{}", indented(&said))?;
-                    }
-                }
-            }
-        }
+    let entry = failed::find(store, id).await?;
+    let mut out = out();
+    if json {
+        out.write_all(entry.bytes())?;
+        writeln!(out)?;
         return Ok(());
     }
+    let value: &RawValue = serde_json::from_slice(entry.bytes())?;
+    writeln!(out, "{}", pretty(value, entry.failure())?)?;
+    if let Some(failure) = entry.failure() {
+        for (what, text) in [
+            ("backtrace", failure.backtrace),
+            ("stdout", failure.stdout),
+            ("stderr", failure.stderr),
+        ] {
+            if let Some(said) = text {
+                writeln!(out, "\n{what}:\n{}", indented(&said))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The entry's keys a line each, each value as it stands there: a JSON tree would round its numbers.
@@ -296,115 +257,82 @@ fn indented(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Does something to each chosen entry that was in the list at the start, a page at a time, and says for how many it could
-/// be done.
-async fn each_chosen(
-    store: &Store,
-    chosen: Chosen,
-    [one, more]: [&str; 2],
-    what: &str,
-    act: impl AsyncFn(Vec<FailedEntry>) -> Result<Vec<Fate>, QueueError>,
-) -> anyhow::Result<()> {
-    let (ids, filter) = chosen.split();
-    let now = Timestamp::now();
-    let is_chosen = |entry: &FailedEntry| {
-        if ids.is_empty() {
-            filter.holds(entry, now)
-        } else {
-            id(entry).is_some_and(|id| ids.iter().any(|chosen| chosen == id))
-        }
-    };
-    let mut left = store.failed_len().await?;
-    let (mut start, mut done) = (0, 0);
-    let mut missing = ids.clone();
-    let mut before = None;
-    while left > 0 {
-        // With the one before them: where it is not, others have taken entries out, and what was not seen has moved up.
-        let overlap = u64::from(before.is_some());
-        let mut page = store.failed(start - overlap, PAGE.min(left) + overlap).await?;
-        if before.is_some() && page.first().map(|entry| hash(entry.bytes())) != before {
-            let back = PAGE.min(start);
-            (start, left, before) = (start - back, left + back, None);
-            continue;
-        }
-        if before.take().is_some() {
-            page.remove(0);
-            if page.is_empty() {
-                // One that is large leaves no room for others.
-                continue;
-            }
-        }
-        if page.is_empty() {
-            break;
-        }
-        left = left.saturating_sub(page.len() as u64);
-        let hashes: Vec<_> = page.iter().map(|entry| hash(entry.bytes())).collect();
-        let (mut picked, mut stays) = (Vec::new(), vec![true; page.len()]);
-        let mut entries = Vec::new();
-        for (at, entry) in page.into_iter().enumerate().filter(|(_, entry)| is_chosen(entry)) {
-            picked.push((at, id(&entry).map(ToOwned::to_owned)));
-            entries.push(entry);
-        }
-        let fates = if entries.is_empty() {
-            Vec::new()
-        } else {
-            act(entries).await?
-        };
-        for ((at, id), fate) in picked.into_iter().zip(fates) {
-            stays[at] = fate == Fate::Stays;
-            if fate == Fate::Taken {
-                done += 1;
-                missing.retain(|missing| Some(missing) != id.as_ref());
-            }
-        }
-        let kept = stays
-            .iter()
-            .zip(hashes)
-            .filter_map(|(stays, hash)| stays.then_some(hash));
-        for hash in kept {
-            (start, before) = (start + 1, Some(hash));
-        }
-    }
-    writeln!(out(), "{} {what}", plural(done, one, more))?;
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(Missing(format!(
-            "no failed job that could be worked on with id {}",
-            missing.join(", ")
-        ))
-        .into())
-    }
-}
-
-async fn purge(store: &Store, yes: bool) -> anyhow::Result<()> {
-    let len = store.failed_len().await?;
+async fn purge(store: &Store, yes: bool) -> anyhow::Result<ExitCode> {
     if !yes {
-        return Err(Usage(format!(
-            "the failed list has {}; to delete all, add --yes",
-            plural(len, "entry", "entries")
-        ))
-        .into());
+        let len = plural(store.failed_len().await?, "entry", "entries");
+        return Err(Usage(format!("the failed list has {len}; to delete all, add --yes")).into());
     }
-    let purged = store.purge_failed(len).await?;
-    writeln!(out(), "{} deleted", plural(purged, "entry", "entries"))?;
-    Ok(())
+    let work = Work::new(["entry", "entries"], "deleted")?;
+    let purged = failed::purge(store, |progress| work.told(progress)).await;
+    work.ended(purged)
 }
 
-fn id(entry: &FailedEntry) -> Option<&str> {
-    entry.job().ok().map(|job| job.id.as_str())
+/// Work on the list under way: shown on a terminal, and broken off by a signal.
+struct Work {
+    bar: ProgressBar,
+    stop: CancellationToken,
+    what: [&'static str; 2],
+    done: &'static str,
 }
 
-fn hash(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    hasher.finish()
+impl Work {
+    fn new(what: [&'static str; 2], done: &'static str) -> anyhow::Result<Self> {
+        let style = ProgressStyle::with_template("{bar:40} {percent}% {msg} {eta} left")?;
+        let stop = CancellationToken::new();
+        tokio::spawn(stop_on_signal(stop.clone(), Signals::new()?));
+        Ok(Self {
+            bar: ProgressBar::no_length().with_style(style),
+            stop,
+            what,
+            done,
+        })
+    }
+
+    fn told(&self, progress: Progress) -> ControlFlow<()> {
+        self.bar.set_length(progress.of);
+        self.bar.set_position(progress.seen);
+        self.bar.set_message(self.count(progress.done));
+        if self.stop.is_cancelled() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn ended(self, worked: Result<Worked, AdminError>) -> anyhow::Result<ExitCode> {
+        let so_far = self.bar.message();
+        self.bar.finish_and_clear();
+        let worked = worked.map_err(|err| {
+            let told = format!("{err}; before that, {so_far}, and perhaps some more");
+            let err = anyhow::Error::new(err);
+            if so_far.is_empty() { err } else { err.context(told) }
+        })?;
+        writeln!(out(), "{}", self.count(worked.done))?;
+        if worked.broken_off {
+            tell("kiln: stopped by a signal; the rest is as it was");
+            return Ok(ExitCode::from(EXIT_SIGNAL));
+        }
+        if worked.missing.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let missing = worked.missing.into_iter().collect::<Vec<_>>().join(", ");
+        Err(Missing(format!("no failed job that could be worked on with id {missing}")).into())
+    }
+
+    fn count(&self, done: u64) -> String {
+        let [one, more] = self.what;
+        format!("{} {}", plural(done, one, more), self.done)
+    }
+}
+
+/// The first signal has the work end after its page, the second the process at once.
+async fn stop_on_signal(stop: CancellationToken, mut signals: Signals) {
+    signals.next().await;
+    stop.cancel();
+    signals.next().await;
+    std::process::exit(EXIT_SIGNAL.into());
 }
 
 fn kind(text: &str) -> Result<FailureKind, String> {
-    let known = || FailureKind::ALL.map(FailureKind::as_str).join(", ");
-    FailureKind::ALL
-        .into_iter()
-        .find(|kind| kind.as_str() == text)
-        .ok_or_else(|| format!("no such kind; there are {}", known()))
+    text.parse()
 }

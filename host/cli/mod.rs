@@ -27,6 +27,7 @@ use jiff::Timestamp;
 
 use self::log::StandardError;
 use self::settings::SettingsFile;
+use crate::admin::AdminError;
 use crate::plugins::PluginError;
 use crate::queue::QueueError;
 use crate::sandbox::{LoadError, SandboxError};
@@ -44,6 +45,7 @@ Exit codes:
   7   doctor: something would bite a worker
   130 worker: stopped at once by a second signal; its jobs come back when its lease runs out
       bench: stopped by a signal, its keys deleted
+      failed: stopped by a signal; what it had not come to is as it was
   10  run: the attempt ended as rejected; 11 error, 12 trap, 13 timeout, 14 memory, 15 denied
 
 A flag whose help names an environment variable can be given by it. Those of kiln worker can also be given by a file of \
@@ -91,6 +93,12 @@ enum Command {
 
 /// The exit code for a store that cannot be reached or used.
 const EXIT_STORE: u8 = 3;
+
+/// The exit code where what was asked for does not exist.
+const EXIT_MISSING: u8 = 5;
+
+/// The exit code after a signal, as a shell reports an interrupted program.
+const EXIT_SIGNAL: u8 = 130;
 
 /// A wrong use that clap cannot see: shown as one line, exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -175,7 +183,11 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
 
 /// An error in one line. Our own errors say all of it themselves; others have it in their causes.
 fn told(err: &anyhow::Error) -> String {
-    let ours = err.is::<QueueError>() || err.is::<PluginError>() || err.is::<LoadError>() || err.is::<SandboxError>();
+    let ours = err.is::<QueueError>()
+        || err.is::<AdminError>()
+        || err.is::<PluginError>()
+        || err.is::<LoadError>()
+        || err.is::<SandboxError>();
     let text = if ours { err.to_string() } else { format!("{err:#}") };
     text::message(&text, MAX_LINE_BYTES).into_owned()
 }
@@ -190,14 +202,22 @@ fn exit_code(err: &anyhow::Error) -> ExitCode {
     let bad_url = matches!(err.downcast_ref(), Some(QueueError::Url { .. }));
     is(err.is::<Usage>() || bad_url, 2)
         .or_else(|| is(err.is::<QueueError>(), EXIT_STORE))
+        .or_else(|| err.downcast_ref().map(admin_exit_code))
         .or_else(|| {
             is(
                 err.is::<PluginError>() || err.is::<LoadError>() || err.is::<SandboxError>(),
                 4,
             )
         })
-        .or_else(|| is(err.is::<Missing>(), 5))
+        .or_else(|| is(err.is::<Missing>(), EXIT_MISSING))
         .unwrap_or(ExitCode::FAILURE)
+}
+
+fn admin_exit_code(err: &AdminError) -> ExitCode {
+    ExitCode::from(match err {
+        AdminError::Store(_) | AdminError::Unusable(_) => EXIT_STORE,
+        AdminError::NoEntry(_) | AdminError::NotAside(_) => EXIT_MISSING,
+    })
 }
 
 /// Whether whoever read our output has left, as `head` does: no fault.

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
-use serde_json::json;
 
 use super::store::StoreArgs;
-use super::{Missing, moment, out, plural};
-use crate::plugins::{HostReport, PluginReport, VersionReport};
-use crate::queue::Store;
+use super::{moment, out, plural};
+use crate::admin::plugins as admin;
+use crate::plugins::{PluginReport, VersionReport};
 use crate::text::{self, MAX_LINE_BYTES};
 
 /// Show the plugins of every running worker: versions, attempts, failures, faults
@@ -59,25 +58,16 @@ pub(super) async fn plugins(args: PluginsArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
-    let mut reports = reports(&args.store.open().await?).await?;
-    for (_, report) in &mut reports {
-        report
-            .plugins
-            .retain(|plugin| args.name.as_ref().is_none_or(|name| plugin.name == *name));
-    }
+    let hosts = admin::hosts(&args.store.open().await?, args.name.as_deref()).await?;
     let mut out = out();
     if args.json {
-        let hosts: serde_json::Map<_, _> = reports
-            .iter()
-            .map(|(host, report)| (host.clone(), json!(report)))
-            .collect();
-        writeln!(out, "{}", json!(hosts))?;
+        writeln!(out, "{}", serde_json::to_string(&hosts)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if reports.is_empty() {
+    if hosts.is_empty() {
         writeln!(out, "no worker is running")?;
     }
-    for (host, report) in &reports {
+    for (host, report) in &hosts {
         writeln!(
             out,
             "worker {} since {}, seen {}",
@@ -93,13 +83,6 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn reports(store: &Store) -> anyhow::Result<Vec<(String, HostReport)>> {
-    let reports = store.reports().await?.into_iter();
-    // One of another version of Kiln may tell something else.
-    let read = reports.filter_map(|(host, report)| Some((host, serde_json::from_str(&report).ok()?)));
-    Ok(read.collect())
 }
 
 const HEADINGS: &str = "plugin               digest        version          size      load  loaded since           \
@@ -162,20 +145,11 @@ fn line(name: &str, version: &VersionReport) -> String {
 }
 
 async fn release(args: ReleaseArgs) -> anyhow::Result<ExitCode> {
-    let store = args.store.open().await?;
-    let reports = reports(&store).await?;
-    let aside = reports
-        .iter()
-        .filter(|(_, report)| report.has_aside(&args.name))
-        .count() as u64;
-    if aside == 0 {
-        return Err(Missing(format!("no running worker has set plugin {:?} aside", args.name)).into());
-    }
-    store.ask_release(&args.name).await?;
+    let asked = admin::release(&args.store.open().await?, &args.name).await?;
     writeln!(
         out(),
         "{} asked to serve with {} again; that happens within 5 s",
-        plural(aside, "worker is", "workers are"),
+        plural(asked, "worker is", "workers are"),
         args.name
     )?;
     Ok(ExitCode::SUCCESS)

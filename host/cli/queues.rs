@@ -4,12 +4,12 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::json;
 
 use super::store::StoreArgs;
-use super::{EXIT_STORE, out, tell};
-use crate::queue::{Counts, QueueError, QueueName, Store};
-use crate::text;
+use super::{EXIT_STORE, out};
+use crate::admin::queues::{Figure, Figures, figures};
+use crate::queue::Counts;
+use crate::text::{self, MAX_LINE_BYTES};
 
 /// Show the queues: ready, delayed, in flight, failed, and the hosts that serve them
 #[derive(Debug, Args)]
@@ -22,98 +22,54 @@ pub(super) struct QueuesArgs {
 }
 
 pub(super) async fn queues(args: QueuesArgs) -> anyhow::Result<ExitCode> {
-    let store = args.store.open().await?;
-    // Asked first: a store in trouble may not be able to tell the rest.
-    let trouble = store.trouble().await?;
-    match (look(&store).await, trouble) {
-        (Ok((queues, failed)), trouble) => {
-            print(&args, &queues, failed, trouble.as_deref())?;
-            let well = trouble.is_none() && queues.iter().all(|(_, counts)| counts.is_ok());
-            Ok(if well {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(EXIT_STORE)
-            })
-        }
-        (Err(_), Some(trouble)) => {
-            tell(&format!("kiln: the store cannot be used: {trouble}"));
-            Ok(ExitCode::from(EXIT_STORE))
-        }
-        (Err(err), None) => Err(err.into()),
-    }
-}
-
-/// What is in a queue, or why that cannot be told: one whose keys are of the wrong type hides no other.
-type Counted = (QueueName, Result<Counts, String>);
-
-/// The queues, and how many entries the failed list has and has dropped.
-type Seen = (Vec<Counted>, (u64, u64));
-
-async fn look(store: &Store) -> Result<Seen, QueueError> {
-    let mut queues = Vec::new();
-    for queue in store.queues().await? {
-        let counts = match store.counts(&queue).await {
-            Err(err) if err.is_outage() => return Err(err),
-            counts => counts.map_err(|err| text::line(&err.to_string(), text::MAX_LINE_BYTES).into_owned()),
-        };
-        queues.push((queue, counts));
-    }
-    Ok((queues, (store.failed_len().await?, store.failed_dropped().await?)))
-}
-
-fn print(
-    args: &QueuesArgs,
-    queues: &[Counted],
-    (failed, dropped): (u64, u64),
-    trouble: Option<&str>,
-) -> anyhow::Result<()> {
-    let mut out = out();
+    let figures = figures(&args.store.open().await?).await?;
     if args.json {
-        let queues: serde_json::Map<_, _> = queues
-            .iter()
-            .map(|(queue, counts)| match counts {
-                Ok(counts) => (queue.to_string(), json!(counts)),
-                Err(why) => (queue.to_string(), json!({ "error": why })),
-            })
-            .collect();
-        let all = json!({ "queues": queues, "failed": failed, "failed_dropped": dropped, "trouble": trouble });
-        writeln!(out, "{all}")?;
-        return Ok(());
+        writeln!(out(), "{}", serde_json::to_string(&figures)?)?;
+    } else {
+        print(&figures)?;
     }
+    Ok(if figures.is_well() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_STORE)
+    })
+}
+
+fn print(figures: &Figures) -> anyhow::Result<()> {
+    let mut out = out();
     writeln!(
         out,
         "{:<24} {:>10} {:>10} {:>10}  hosts",
         "queue", "ready", "delayed", "in flight"
     )?;
-    for (queue, counts) in queues {
-        let counts = match counts {
-            Ok(counts) => counts,
-            Err(why) => {
-                writeln!(out, "{:<24} cannot be counted: {why}", text::name(queue.as_str()))?;
-                continue;
+    for (queue, figure) in &figures.queues {
+        let queue = text::name(queue);
+        match figure {
+            Figure::Counted(counts) => {
+                let Counts {
+                    ready,
+                    delayed,
+                    in_flight,
+                    ..
+                } = counts;
+                let hosts = hosts(counts);
+                writeln!(out, "{queue:<24} {ready:>10} {delayed:>10} {in_flight:>10}  {hosts}")?;
             }
-        };
-        let Counts {
-            ready,
-            delayed,
-            in_flight,
-            ..
-        } = counts;
-        writeln!(
-            out,
-            "{:<24} {ready:>10} {delayed:>10} {in_flight:>10}  {}",
-            text::name(queue.as_str()),
-            hosts(counts)
-        )?;
+            Figure::Fault { error } => {
+                let why = text::line(error, MAX_LINE_BYTES);
+                writeln!(out, "{queue:<24} cannot be counted: {why}")?;
+            }
+        }
     }
-    match dropped {
+    let failed = figures.failed;
+    match figures.failed_dropped {
         0 => writeln!(out, "failed list: {failed}")?,
-        _ => writeln!(
+        dropped => writeln!(
             out,
             "failed list: {failed} ({dropped} dropped by --failed-max or --failed-max-age)"
         )?,
     }
-    if let Some(trouble) = trouble {
+    if let Some(trouble) = &figures.trouble {
         writeln!(out, "the store cannot be used: {trouble}")?;
     }
     Ok(())

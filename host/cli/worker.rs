@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::plugin::HostArgs;
 use super::push::{Batch, BatchFile};
 use super::store::{StoreArgs, duration, positive_duration};
-use super::{EXIT_STORE, Usage, log, machine};
+use super::{EXIT_SIGNAL, EXIT_STORE, Usage, log, machine};
 use crate::config::{HOLD_DEFAULT, Limit, PluginSettings, QUARANTINE_LEAST_ATTEMPTS, Quarantine, Unknown};
 use crate::plugins::{PluginError, Plugins, Watching};
 use crate::queue::{LEASE_DEFAULT, QUEUE_DEFAULT, QueueName, RESULT_TTL_DEFAULT, Retention, Store, StoreSettings};
@@ -25,9 +25,6 @@ use crate::worker::Times;
 
 /// Signals within this time of the first say the same again.
 const ONE_WISH: Duration = Duration::from_millis(500);
-
-/// The exit code after a second signal, as a shell reports an interrupted program.
-const EXIT_SECOND_SIGNAL: i32 = 130;
 
 /// Run jobs: the service
 ///
@@ -256,7 +253,7 @@ async fn stop_on_signal(stop: CancellationToken, mut signals: Signals) {
     }
     tracing::warn!("stopped at once; what was in flight comes back when the lease runs out");
     log::flush();
-    std::process::exit(EXIT_SECOND_SIGNAL);
+    std::process::exit(EXIT_SIGNAL.into());
 }
 
 /// `50%/1m`: more than half of the attempts within a minute.

@@ -96,11 +96,16 @@ impl FailedEntry {
         self.job.as_ref().ok()?.failure()
     }
 
-    /// Whether it failed longer ago than that. One that does not say when it failed never did.
-    fn is_older_than(&self, age: Duration, now: Timestamp) -> bool {
+    /// Whether it failed at least that long ago. Of one that does not say when it failed, nobody knows.
+    #[must_use]
+    pub fn failed_ago(&self, age: Duration, now: Timestamp) -> bool {
         let failed_at = self.job.as_ref().ok().and_then(|job| job.times.failed_at.as_deref());
         let failed_at = failed_at.and_then(|at| at.parse::<Timestamp>().ok());
-        failed_at.is_some_and(|at| now.duration_since(at).try_into().is_ok_and(|past: Duration| past > age))
+        failed_at.is_some_and(|at| {
+            now.duration_since(at)
+                .try_into()
+                .is_ok_and(|past: Duration| past >= age)
+        })
     }
 
     /// The queue the job came from, and the bytes to put back into it: the job with all its attempts before it again,
@@ -214,7 +219,7 @@ impl Store {
             return Ok(0);
         }
         let entries = self.failed(0, RETAIN_BATCH).await?;
-        let outlived = |entry: &FailedEntry| retention.max_age.is_some_and(|age| entry.is_older_than(age, now));
+        let outlived = |entry: &FailedEntry| retention.max_age.is_some_and(|age| entry.failed_ago(age, now));
         let drops = entries
             .iter()
             .zip(0..)

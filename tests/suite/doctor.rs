@@ -35,7 +35,7 @@ fn bites(report: &Value) -> Vec<String> {
     biting
         .map(|finding| {
             let part = |key| finding[key].as_str().unwrap_or_default();
-            format!("{}: {}", part("about"), part("text"))
+            format!("{}: {}; {}", part("about"), part("text"), part("advice"))
         })
         .collect()
 }

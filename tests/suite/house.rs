@@ -30,12 +30,14 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("service", &["job", "config", "queue", "plugins", "worker"]),
+    ("admin", &["job", "outcome", "config", "queue", "plugins"]),
     ("bench", &["job", "queue", "sandbox", "worker"]),
     ("project", &[]),
     (
         "cli",
         &[
-            "file", "job", "outcome", "config", "queue", "sandbox", "plugins", "worker", "service", "bench", "project",
+            "file", "job", "outcome", "config", "queue", "sandbox", "plugins", "worker", "service", "admin", "bench",
+            "project",
         ],
     ),
     ("main", &["cli"]),

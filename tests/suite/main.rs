@@ -10,6 +10,7 @@
 #[macro_use]
 mod stores;
 
+mod admin;
 mod aftermath;
 mod bench;
 mod bundled;

@@ -1,0 +1,361 @@
+//! The failed list: reading it, and putting back or deleting what an operator chose.
+//!
+//! Everything here goes through the list a page at a time, and holds no more than one page. Others may change the list
+//! meanwhile: no entry is lost by that, none is passed over, and none is worked on twice.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::AdminError;
+use crate::outcome::FailureKind;
+use crate::queue::{FailedEntry, Fate, QueueError, Store};
+
+/// Entries read from the list at once, at most.
+pub const PAGE_ENTRIES: u64 = 2_000;
+
+/// Entries that a purge deletes at once: Redis frees as many in some hundredths of a second.
+const PURGE_ENTRIES: u64 = 20_000;
+
+/// Which entries are meant: those of which everything is true that is said here. By default all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filter {
+    /// The job's name.
+    pub name: Option<String>,
+    /// How it failed.
+    pub kind: Option<FailureKind>,
+    /// How long ago it failed at least, in milliseconds.
+    pub older_than_ms: Option<u64>,
+}
+
+/// What an operator wants worked on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// The jobs with these ids.
+    Ids(BTreeSet<String>),
+    /// The entries that a filter holds for.
+    Matching(Filter),
+}
+
+/// A page of the list.
+#[derive(Debug)]
+pub struct Page {
+    /// Those of its entries that the filter holds for, the oldest first.
+    pub entries: Vec<FailedEntry>,
+    /// The place at which the next page begins; none: this is the end of the list.
+    pub next: Option<u64>,
+}
+
+/// A failed entry in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The job's id.
+    pub id: String,
+    /// The job's name.
+    pub name: String,
+    /// The queue it names.
+    pub queue: Option<String>,
+    /// When it failed, as whoever wrote the entry has it: RFC 3339, as a rule.
+    pub failed_at: Option<String>,
+    /// How it failed, where Kiln wrote the entry.
+    pub kind: Option<FailureKind>,
+    /// Why it failed; empty where the entry does not say.
+    pub message: String,
+}
+
+/// How far work on the list has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Entries looked at.
+    pub seen: u64,
+    /// Entries there were at the start.
+    pub of: u64,
+    /// Entries put back or deleted.
+    pub done: u64,
+}
+
+/// What work on the list came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worked {
+    /// Entries put back or deleted.
+    pub done: u64,
+    /// The chosen ids of which there was no entry that could be worked on.
+    pub missing: BTreeSet<String>,
+    /// Whether the caller broke it off before the end of the list.
+    pub broken_off: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Retry,
+    Delete,
+}
+
+impl Filter {
+    fn holds(&self, entry: &FailedEntry, now: Timestamp) -> bool {
+        let Ok(job) = entry.job() else {
+            return *self == Self::default();
+        };
+        let is_of_kind = |kind| entry.failure().is_some_and(|failure| failure.kind == kind);
+        let age = self.older_than_ms.map(Duration::from_millis);
+        self.name.as_ref().is_none_or(|name| *name == job.name)
+            && self.kind.is_none_or(is_of_kind)
+            && age.is_none_or(|age| entry.failed_ago(age, now))
+    }
+}
+
+impl Choice {
+    fn holds(&self, entry: &FailedEntry, now: Timestamp) -> bool {
+        match self {
+            Self::Ids(ids) => id(entry).is_some_and(|id| ids.contains(id)),
+            Self::Matching(filter) => filter.holds(entry, now),
+        }
+    }
+
+    fn ids(&self) -> BTreeSet<String> {
+        match self {
+            Self::Ids(ids) => ids.clone(),
+            Self::Matching(_) => BTreeSet::new(),
+        }
+    }
+}
+
+impl Summary {
+    /// What an entry says in short; none if it holds no job.
+    #[must_use]
+    pub fn of(entry: &FailedEntry) -> Option<Self> {
+        let job = entry.job().ok()?;
+        let failure = entry.failure();
+        Some(Self {
+            id: job.id.clone(),
+            name: job.name.clone(),
+            queue: job.queue.clone(),
+            failed_at: job.times.failed_at.clone(),
+            kind: failure.as_ref().map(|failure| failure.kind),
+            message: failure
+                .map(|failure| failure.message)
+                .or_else(|| job.error.clone())
+                .unwrap_or_default(),
+        })
+    }
+}
+
+impl Act {
+    async fn on(self, store: &Store, entries: Vec<FailedEntry>) -> Result<Vec<Fate>, QueueError> {
+        match self {
+            Self::Retry => store.retry_failed(entries).await,
+            Self::Delete => store.delete_failed(entries).await,
+        }
+    }
+}
+
+/// Reads up to `count` entries from the place `start`, at most [`PAGE_ENTRIES`] and a few MiB, and keeps those that the
+/// filter holds for.
+///
+/// # Errors
+/// When the store fails.
+pub async fn page(store: &Store, filter: &Filter, start: u64, count: u64) -> Result<Page, AdminError> {
+    let now = store.now().await?;
+    let mut entries = store.failed(start, count.clamp(1, PAGE_ENTRIES)).await?;
+    let next = (!entries.is_empty()).then(|| start + entries.len() as u64);
+    entries.retain(|entry| filter.holds(entry, now));
+    Ok(Page { entries, next })
+}
+
+/// The oldest entry of the job with this id.
+///
+/// # Errors
+/// When there is none, or when the store fails.
+pub async fn find(store: &Store, id: &str) -> Result<FailedEntry, AdminError> {
+    let mut start = 0;
+    loop {
+        let page = store.failed(start, PAGE_ENTRIES).await?;
+        if page.is_empty() {
+            return Err(AdminError::NoEntry(id.to_owned()));
+        }
+        start += page.len() as u64;
+        if let Some(entry) = page.into_iter().find(|entry| self::id(entry) == Some(id)) {
+            return Ok(entry);
+        }
+    }
+}
+
+/// Puts the jobs of the chosen entries back into their queues, with all their attempts before them again: of the entries
+/// that were in the list at the start, whoever else works on it. `progress` is told after every page, and may break off.
+///
+/// # Errors
+/// When the store fails: what `progress` was told of is done then, and perhaps a page more.
+pub async fn retry(
+    store: &Store,
+    choice: &Choice,
+    progress: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Worked, AdminError> {
+    work(store, choice, Act::Retry, progress).await
+}
+
+/// Deletes the chosen entries, in the same way.
+///
+/// # Errors
+/// When the store fails: what `progress` was told of is done then, and perhaps a page more.
+pub async fn delete(
+    store: &Store,
+    choice: &Choice,
+    progress: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Worked, AdminError> {
+    work(store, choice, Act::Delete, progress).await
+}
+
+/// Deletes as many of the oldest entries as there are at the start.
+///
+/// # Errors
+/// When the store fails: what `progress` was told of is done then, and perhaps a step more.
+pub async fn purge(store: &Store, mut progress: impl FnMut(Progress) -> ControlFlow<()>) -> Result<Worked, AdminError> {
+    let of = store.failed_len().await?;
+    let mut worked = Worked::default();
+    while worked.done < of {
+        let count = PURGE_ENTRIES.min(of - worked.done);
+        let purged = store.purge_failed(count).await?;
+        worked.done += purged;
+        let told = Progress {
+            seen: worked.done,
+            of,
+            done: worked.done,
+        };
+        let go_on = progress(told).is_continue();
+        if purged < count {
+            break;
+        }
+        if !go_on && worked.done < of {
+            worked.broken_off = true;
+            break;
+        }
+    }
+    Ok(worked)
+}
+
+async fn work(
+    store: &Store,
+    choice: &Choice,
+    act: Act,
+    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Worked, AdminError> {
+    let now = store.now().await?;
+    let of = store.failed_len().await?;
+    let mut walk = Walk::new(store, of);
+    let mut worked = Worked {
+        missing: choice.ids(),
+        ..Worked::default()
+    };
+    loop {
+        let page = walk.next().await?;
+        if page.is_empty() {
+            return Ok(worked);
+        }
+        let hashes: Vec<_> = page.iter().map(hash).collect();
+        let mut stays = vec![true; page.len()];
+        let (mut picked, mut entries) = (Vec::new(), Vec::new());
+        for (at, entry) in page.into_iter().enumerate() {
+            if choice.holds(&entry, now) {
+                picked.push((at, id(&entry).map(ToOwned::to_owned)));
+                entries.push(entry);
+            }
+        }
+        let fates = if entries.is_empty() {
+            Vec::new()
+        } else {
+            act.on(store, entries).await?
+        };
+        for ((at, id), fate) in picked.into_iter().zip(fates) {
+            stays[at] = fate == Fate::Stays;
+            if fate == Fate::Taken {
+                worked.done += 1;
+                id.map(|id| worked.missing.remove(&id));
+            }
+        }
+        walk.pass(
+            hashes
+                .into_iter()
+                .zip(stays)
+                .filter_map(|(hash, stays)| stays.then_some(hash)),
+        );
+        let told = Progress {
+            seen: of.saturating_sub(walk.left),
+            of,
+            done: worked.done,
+        };
+        if progress(told).is_break() && walk.left > 0 {
+            worked.broken_off = true;
+            return Ok(worked);
+        }
+    }
+}
+
+/// A way through the list from its oldest entry to the one that was the newest at the start.
+struct Walk<'a> {
+    store: &'a Store,
+    /// The place at which the next page begins.
+    place: u64,
+    /// Entries from there on that are to be looked at.
+    left: u64,
+    /// The hash of the entry before that place.
+    before: Option<u64>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(store: &'a Store, len: u64) -> Self {
+        Self {
+            store,
+            place: 0,
+            left: len,
+            before: None,
+        }
+    }
+
+    /// The next page; empty at the end.
+    async fn next(&mut self) -> Result<Vec<FailedEntry>, QueueError> {
+        while self.left > 0 {
+            // With the one before them: where it is not, others have taken entries out, and what was not seen has moved up.
+            let overlap = u64::from(self.before.is_some());
+            let count = PAGE_ENTRIES.min(self.left) + overlap;
+            let mut page = self.store.failed(self.place - overlap, count).await?;
+            if self.before.is_some() && page.first().map(hash) != self.before {
+                let back = PAGE_ENTRIES.min(self.place);
+                (self.place, self.left, self.before) = (self.place - back, self.left + back, None);
+                continue;
+            }
+            if self.before.take().is_some() {
+                page.remove(0);
+                if page.is_empty() {
+                    // One that is large leaves no room for others.
+                    continue;
+                }
+            }
+            self.left = self.left.saturating_sub(page.len() as u64);
+            return Ok(page);
+        }
+        Ok(Vec::new())
+    }
+
+    /// Goes on behind those of the page that stayed in the list.
+    fn pass(&mut self, stayed: impl Iterator<Item = u64>) {
+        for hash in stayed {
+            (self.place, self.before) = (self.place + 1, Some(hash));
+        }
+    }
+}
+
+fn id(entry: &FailedEntry) -> Option<&str> {
+    entry.job().ok().map(|job| job.id.as_str())
+}
+
+fn hash(entry: &FailedEntry) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    entry.bytes().hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,74 @@
+//! How much is where.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::AdminError;
+use crate::queue::{Counts, QueueError, Store};
+
+/// Every queue, and the failed list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Figures {
+    /// What is in each queue, by its name.
+    pub queues: BTreeMap<String, Figure>,
+    /// Entries of the failed list.
+    pub failed: u64,
+    /// Entries of it that hosts have dropped, as their operators wished.
+    pub failed_dropped: u64,
+    /// What keeps the store from taking jobs although it answers.
+    pub trouble: Option<String>,
+}
+
+/// What is in a queue, or why that cannot be told: a queue whose keys are of the wrong type hides no other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Figure {
+    /// What is in it, and who serves it.
+    Counted(Counts),
+    /// It cannot be counted.
+    Fault {
+        /// Why.
+        error: String,
+    },
+}
+
+impl Figures {
+    /// Whether the store takes jobs, and every queue can be counted.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.trouble.is_none() && self.queues.values().all(|queue| matches!(queue, Figure::Counted(_)))
+    }
+}
+
+/// Counts every queue.
+///
+/// # Errors
+/// When the store fails, or is in a trouble that keeps it from telling.
+pub async fn figures(store: &Store) -> Result<Figures, AdminError> {
+    // Asked first: a store in trouble may not be able to tell the rest.
+    let trouble = store.trouble().await?;
+    match (count(store).await, trouble) {
+        (Ok(figures), trouble) => Ok(Figures { trouble, ..figures }),
+        (Err(_), Some(trouble)) => Err(AdminError::Unusable(trouble)),
+        (Err(err), None) => Err(err.into()),
+    }
+}
+
+async fn count(store: &Store) -> Result<Figures, QueueError> {
+    let mut queues = BTreeMap::new();
+    for queue in store.queues().await? {
+        let figure = match store.counts(&queue).await {
+            Ok(counts) => Figure::Counted(counts),
+            Err(err) if err.is_outage() => return Err(err),
+            Err(err) => Figure::Fault { error: err.to_string() },
+        };
+        queues.insert(queue.to_string(), figure);
+    }
+    Ok(Figures {
+        queues,
+        failed: store.failed_len().await?,
+        failed_dropped: store.failed_dropped().await?,
+        trouble: None,
+    })
+}

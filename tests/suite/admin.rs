@@ -1,0 +1,227 @@
+//! What operators ask and do, over every kind of store: the room `admin` as the command line and the API call it.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use kiln::admin::failed::{self, Choice, Filter, PAGE_ENTRIES, Progress, Summary};
+use kiln::admin::queues::{Figure, figures};
+use kiln::admin::{AdminError, plugins};
+use kiln::outcome::{FailureKind, Settlement};
+use kiln::queue::{FailedEntry, Retention, Store};
+
+use crate::queue::{LONG, fetch, join, push_numbered, until_counts};
+use crate::support::{redis_settings, shared_redis};
+
+on_every_store! {
+    a_page_holds_what_the_filter_asks_for_and_tells_where_the_next_begins
+    only_the_chosen_leave_a_list_of_several_pages
+    work_on_the_list_tells_how_far_it_is_and_can_be_broken_off
+    ids_without_an_entry_are_told
+    an_age_means_the_same_to_operators_and_to_what_is_kept
+    a_purge_spares_what_failed_after_it_began
+    figures_tell_what_is_where
+    what_no_host_has_set_aside_cannot_be_released
+}
+
+/// More than two pages.
+const MANY: u64 = 2 * PAGE_ENTRIES + 300;
+
+fn go_on(_: Progress) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+fn named(name: &str) -> Filter {
+    Filter {
+        name: Some(name.to_owned()),
+        ..Filter::default()
+    }
+}
+
+/// Has these entries put into the failed list, in their order.
+async fn fail(store: &Store, entries: impl IntoIterator<Item = String>) -> anyhow::Result<()> {
+    let consumer = join(store, LONG).await?;
+    let entries: Vec<_> = entries.into_iter().collect();
+    push_numbered(store, entries.len()).await?;
+    let mut entries = entries.into_iter();
+    while entries.len() > 0 {
+        for (delivery, entry) in fetch(&consumer, 256).await?.into_iter().zip(&mut entries) {
+            consumer.settle(delivery, Settlement::Fail { entry }).await;
+        }
+    }
+    consumer.finish().await?;
+    until_counts(store, (0, 0, 0)).await
+}
+
+/// Entries of the names `a`, `b` and `c` by turns, whose ids are their places.
+fn by_turns(count: u64) -> impl Iterator<Item = String> {
+    let names = ["a", "b", "c"].into_iter().cycle();
+    (0..count)
+        .zip(names)
+        .map(|(n, name)| format!(r#"{{"id":"{n}","name":"{name}"}}"#))
+}
+
+async fn ids(store: &Store) -> anyhow::Result<Vec<u64>> {
+    let (mut ids, mut next) = (Vec::new(), Some(0));
+    while let Some(start) = next {
+        let page = failed::page(store, &Filter::default(), start, PAGE_ENTRIES).await?;
+        for entry in &page.entries {
+            ids.push(summary(entry).id.parse()?);
+        }
+        next = page.next;
+    }
+    Ok(ids)
+}
+
+fn summary(entry: &FailedEntry) -> Summary {
+    Summary::of(entry).expect("a job")
+}
+
+async fn a_page_holds_what_the_filter_asks_for_and_tells_where_the_next_begins(store: Store) -> anyhow::Result<()> {
+    let trap = r#"{"id":"6","name":"a","queue":"q","error":"e","failed_at":"2026-06-01T12:00:00Z","failure":{"kind":"trap","message":"m"}}"#;
+    fail(&store, by_turns(6).chain([trap.to_owned(), "[]".to_owned()])).await?;
+    let all = failed::page(&store, &Filter::default(), 0, PAGE_ENTRIES).await?;
+    assert_eq!((all.entries.len(), all.next), (8, Some(8)));
+    assert_eq!(Summary::of(&all.entries[7]), None, "no job");
+    let end = failed::page(&store, &Filter::default(), 8, PAGE_ENTRIES).await?;
+    assert_eq!((end.entries.len(), end.next), (0, None));
+    let some = failed::page(&store, &named("a"), 1, 3).await?;
+    let found: Vec<_> = some.entries.iter().map(|entry| summary(entry).id).collect();
+    assert_eq!((found, some.next), (vec!["3".to_owned()], Some(4)));
+    let trapped = Filter {
+        kind: Some(FailureKind::Trap),
+        ..Filter::default()
+    };
+    let some = failed::page(&store, &trapped, 0, PAGE_ENTRIES).await?;
+    let told = serde_json::to_value(summary(&some.entries[0]))?;
+    let expected = serde_json::json!({
+        "id": "6", "name": "a", "queue": "q", "failed_at": "2026-06-01T12:00:00Z", "kind": "trap", "message": "m",
+    });
+    assert_eq!((some.entries.len(), told), (1, expected));
+    Ok(())
+}
+
+async fn only_the_chosen_leave_a_list_of_several_pages(store: Store) -> anyhow::Result<()> {
+    fail(&store, by_turns(MANY)).await?;
+    let worked = failed::delete(&store, &Choice::Matching(named("b")), go_on).await?;
+    assert_eq!(worked.done, MANY / 3);
+    let left: Vec<_> = (0..MANY).filter(|n| n % 3 != 1).collect();
+    assert_eq!(ids(&store).await?, left);
+    let retried = failed::retry(&store, &Choice::Matching(named("c")), go_on).await?;
+    assert_eq!(retried.done, MANY / 3);
+    let left: Vec<_> = (0..MANY).filter(|n| n % 3 == 0).collect();
+    assert_eq!(ids(&store).await?, left);
+    until_counts(&store, (MANY / 3, 0, 0)).await
+}
+
+async fn work_on_the_list_tells_how_far_it_is_and_can_be_broken_off(store: Store) -> anyhow::Result<()> {
+    fail(&store, by_turns(MANY)).await?;
+    let all = Choice::Matching(Filter::default());
+    let mut told = Vec::new();
+    let worked = failed::delete(&store, &all, |progress| {
+        told.push(progress);
+        if told.len() == 2 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })
+    .await?;
+    let two_pages = 2 * PAGE_ENTRIES;
+    assert_eq!((worked.done, worked.broken_off), (two_pages, true));
+    let after = |seen| Progress {
+        seen,
+        of: MANY,
+        done: seen,
+    };
+    assert_eq!(told, [after(PAGE_ENTRIES), after(two_pages)]);
+    assert_eq!(ids(&store).await?, (2 * PAGE_ENTRIES..MANY).collect::<Vec<_>>());
+    let rest = failed::delete(&store, &all, |_| ControlFlow::Break(())).await?;
+    assert_eq!((rest.done, rest.broken_off), (300, false), "there was no more to do");
+    Ok(())
+}
+
+async fn ids_without_an_entry_are_told(store: Store) -> anyhow::Result<()> {
+    fail(&store, by_turns(4)).await?;
+    let chosen: BTreeSet<_> = ["0", "3", "7"].map(str::to_owned).into();
+    let worked = failed::retry(&store, &Choice::Ids(chosen), go_on).await?;
+    assert_eq!((worked.done, worked.missing), (2, ["7".to_owned()].into()));
+    assert_eq!(ids(&store).await?, [1, 2]);
+    assert_eq!(summary(&failed::find(&store, "2").await?).name, "c");
+    let missing = failed::find(&store, "0").await;
+    assert!(
+        matches!(&missing, Err(AdminError::NoEntry(id)) if id == "0"),
+        "{missing:?}"
+    );
+    Ok(())
+}
+
+async fn an_age_means_the_same_to_operators_and_to_what_is_kept(store: Store) -> anyhow::Result<()> {
+    let entry = r#"{"id":"0","name":"a","failed_at":"2026-06-01T12:00:00Z"}"#;
+    fail(&store, [entry.to_owned()]).await?;
+    let day = Duration::from_hours(24);
+    let retention = Retention {
+        max: None,
+        max_age: Some(day),
+    };
+    let found = store.failed(0, 1).await?.remove(0);
+    for (now, is_older) in [("2026-06-02T11:59:59.999Z", false), ("2026-06-02T12:00:00Z", true)] {
+        let now = now.parse()?;
+        assert_eq!(found.failed_ago(day, now), is_older, "{now}");
+        assert_eq!(
+            store.retain_failed(&retention, now).await?,
+            u64::from(is_older),
+            "{now}"
+        );
+    }
+    Ok(())
+}
+
+async fn a_purge_spares_what_failed_after_it_began(store: Store) -> anyhow::Result<()> {
+    fail(&store, by_turns(5)).await?;
+    let purged = failed::purge(&store, |progress| {
+        assert_eq!((progress.seen, progress.of, progress.done), (5, 5, 5));
+        ControlFlow::Break(())
+    })
+    .await?;
+    assert_eq!((purged.done, purged.broken_off), (5, false));
+    assert_eq!(failed::purge(&store, go_on).await?.done, 0);
+    fail(&store, by_turns(2)).await?;
+    assert_eq!(ids(&store).await?, [0, 1]);
+    Ok(())
+}
+
+async fn figures_tell_what_is_where(store: Store) -> anyhow::Result<()> {
+    fail(&store, by_turns(2)).await?;
+    push_numbered(&store, 3).await?;
+    let found = figures(&store).await?;
+    assert!(found.is_well());
+    let told = serde_json::to_value(&found)?;
+    assert_eq!((&told["failed"], &told["failed_dropped"]), (&2.into(), &0.into()));
+    assert_eq!(told["queues"]["default"]["ready"], 3);
+    Ok(())
+}
+
+async fn what_no_host_has_set_aside_cannot_be_released(store: Store) -> anyhow::Result<()> {
+    let released = plugins::release(&store, "hello").await;
+    assert!(
+        matches!(&released, Err(AdminError::NotAside(name)) if name == "hello"),
+        "{released:?}"
+    );
+    assert!(plugins::hosts(&store, None).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_cannot_be_counted_hides_no_other() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    push_numbered(&store, 3).await?;
+    let wrong = format!("{}:queues:wrong", settings.prefix);
+    let _: () = shared_redis().tell(&["SET", &wrong, "no list"]).await?;
+    let found = figures(&store).await?;
+    assert!(!found.is_well());
+    assert!(matches!(&found.queues["default"], Figure::Counted(counts) if counts.ready == 3));
+    assert!(matches!(&found.queues["wrong"], Figure::Fault { error } if error.contains("WRONGTYPE")));
+    Ok(())
+}
