@@ -1,21 +1,13 @@
 //! What benchmarks compare with: commands of Redis itself, with nothing of Kiln's around them, and what Redis says of its
 //! own work. And how they leave nothing behind.
 
-use super::redis::RedisBare;
-use super::{Backend, QueueError, Store};
+use super::error::QueueError;
+use super::redis::{RedisBare, Work};
+use super::store::Store;
 
 /// A connection of its own, with the store's settings, over which commands go as they are. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Bare(pub(super) RedisBare);
-
-/// What Redis has done since it was started, whoever wanted it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Work {
-    /// Commands, those within scripts included.
-    pub(crate) commands: u64,
-    /// Processor time of the server.
-    pub(crate) cpu_us: u64,
-}
 
 impl Bare {
     /// Adds these to the end of a list of no other use, with one command.
@@ -49,9 +41,9 @@ impl Store {
     /// # Errors
     /// When there is no connection.
     pub(crate) async fn bare(&self) -> Result<Option<Bare>, QueueError> {
-        match &self.0 {
-            Backend::Redis(store) => Ok(Some(Bare(store.bare().await?))),
-            Backend::Memory(_) => Ok(None),
+        match self.redis() {
+            Some(redis) => Ok(Some(Bare(redis.bare().await?))),
+            None => Ok(None),
         }
     }
 
@@ -60,9 +52,9 @@ impl Store {
     /// # Errors
     /// When it does not answer.
     pub(crate) async fn work(&self) -> Result<Option<Work>, QueueError> {
-        match &self.0 {
-            Backend::Redis(store) => store.work().await,
-            Backend::Memory(_) => Ok(None),
+        match self.redis() {
+            Some(redis) => redis.work().await,
+            None => Ok(None),
         }
     }
 
@@ -71,9 +63,9 @@ impl Store {
     /// # Errors
     /// When the store fails; some may be left then.
     pub(crate) async fn erase(&self) -> Result<(), QueueError> {
-        match &self.0 {
-            Backend::Redis(store) => store.erase().await,
-            Backend::Memory(_) => Ok(()),
+        match self.redis() {
+            Some(redis) => redis.erase().await,
+            None => Ok(()),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ::redis::RedisError;
 
-use super::QueueName;
-use super::outage::is_outage;
+use super::queue_name::QueueName;
+use super::redis::fault::is_outage;
 use crate::text::{self, MAX_LINE_BYTES};
 
 /// A host's fault: the store could not be reached or refused. Never a job's.

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Arrived, Backend, QUEUE_DEFAULT, QueueError, QueueName, Store};
-use crate::job::{DecodeError, Job, MAX_JOB_BYTES, Original, unwrap_malformed};
+use super::error::QueueError;
+use super::moves::{Arrived, Pick};
+use super::queue_name::QueueName;
+use super::settings::QUEUE_DEFAULT;
+use super::store::Store;
+use crate::job::{DecodeError, Job, Original, unwrap_malformed};
 use crate::outcome::Failure;
 
 /// Failed entries looked at, and dropped, in one step.
 const RETAIN_BATCH: u64 = 16;
-
-/// Longest entry, in bytes, that is read whole. Kiln writes none that is longer.
-pub(super) const MAX_ENTRY_BYTES: usize = 2 * MAX_JOB_BYTES;
 
 /// What an operator wants kept of the failed list. By default all of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,15 +39,6 @@ pub struct FailedEntry {
     place: u64,
     entry: Arrived,
     job: Result<Job, DecodeError>,
-}
-
-/// An entry that is to be taken out of the list.
-#[derive(Debug)]
-pub(super) struct Pick {
-    pub(super) place: u64,
-    pub(super) entry: Arrived,
-    /// The queue that its job goes to, and the job.
-    pub(super) job: Option<(QueueName, Vec<u8>)>,
 }
 
 /// What became of an entry that was to be taken out of the list.
@@ -132,7 +124,7 @@ impl Store {
     /// # Errors
     /// When the store fails.
     pub async fn failed_len(&self) -> Result<u64, QueueError> {
-        either!(self, store => store.failed_len())
+        self.backend().failed_len().await
     }
 
     /// Up to `count` entries from position `start`, the oldest first: at least one if there is any, and beyond that no more
@@ -141,7 +133,7 @@ impl Store {
     /// # Errors
     /// When the store fails.
     pub async fn failed(&self, start: u64, count: u64) -> Result<Vec<FailedEntry>, QueueError> {
-        let entries: Vec<Arrived> = either!(self, store => store.failed(start, count))?;
+        let entries = self.backend().failed(start, count).await?;
         let found = (start..).zip(entries);
         Ok(found.map(|(place, entry)| FailedEntry::found(place, entry)).collect())
     }
@@ -180,7 +172,7 @@ impl Store {
         let mut fates: Vec<_> = picks.iter().map(|pick| pick.as_ref().err().copied()).collect();
         let picks: Vec<Pick> = picks.into_iter().flatten().collect();
         if !picks.is_empty() {
-            let taken: Vec<bool> = either!(self, store => store.take_failed(&picks))?;
+            let taken = self.backend().take_failed(&picks).await?;
             let undecided = fates.iter_mut().filter(|fate| fate.is_none());
             for (fate, taken) in undecided.zip(taken) {
                 *fate = Some(if taken { Fate::Taken } else { Fate::Gone });
@@ -194,7 +186,7 @@ impl Store {
     /// # Errors
     /// When the store fails.
     pub async fn purge_failed(&self, count: u64) -> Result<u64, QueueError> {
-        either!(self, store => store.purge_failed(count))
+        self.backend().purge_failed(count).await
     }
 
     /// How many entries were ever dropped by [`Self::retain_failed`].
@@ -202,7 +194,7 @@ impl Store {
     /// # Errors
     /// When the store fails.
     pub async fn failed_dropped(&self) -> Result<u64, QueueError> {
-        either!(self, store => store.failed_dropped())
+        self.backend().failed_dropped().await
     }
 
     /// Drops the oldest entries beyond what `retention` keeps, some at a time, and returns how many. None that another
@@ -228,6 +220,6 @@ impl Store {
         let Some(last) = drops.checked_sub(1).map(|last| &entries[last]) else {
             return Ok(0);
         };
-        either!(self, store => store.retain_failed(drops as u64, &last.entry))
+        self.backend().retain_failed(drops as u64, &last.entry).await
     }
 }

@@ -4,26 +4,33 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{QueueName, millis};
+use super::queue_name::QueueName;
+use crate::outcome::Settlement;
 
 /// How much a fetch is to bring.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wish {
-    pub(super) jobs: usize,
-    pub(super) bytes: usize,
+pub struct Wish {
+    /// At most so many jobs.
+    pub jobs: usize,
+    /// Beyond the first job, at most so many bytes.
+    pub bytes: usize,
     /// The length of the largest job lately met on the queue: the next may be as large.
-    pub(super) largest: usize,
+    pub largest: usize,
 }
 
 /// What a host says of itself with every move: who it is, which queue it means, how long its lease is to last.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Claim<'a> {
-    pub(super) host: &'a str,
-    pub(super) queue: &'a QueueName,
-    pub(super) lease: Duration,
+pub struct Claim<'a> {
+    /// The host's identity.
+    pub host: &'a str,
+    /// The queue that it serves.
+    pub queue: &'a QueueName,
+    /// The length of its leases.
+    pub lease: Duration,
 }
 
 impl Claim<'_> {
+    /// The length of the lease in milliseconds.
     pub(super) fn lease_ms(&self) -> u64 {
         millis(self.lease)
     }
@@ -31,30 +38,46 @@ impl Claim<'_> {
 
 /// What a fetch or an adoption moved into a host's table.
 #[derive(Debug, Default)]
-pub(super) struct Taken {
+pub struct Taken {
     /// In the order of their tags.
-    pub(super) jobs: Vec<Arrived>,
+    pub jobs: Vec<Arrived>,
     /// Jobs of a dead host that had not started, and are ready again.
-    pub(super) went_back: usize,
+    pub went_back: usize,
 }
 
-/// What the store answers when a lease is put off.
+/// What the store answers when a lease is renewed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Renewed {
+pub struct Renewed {
     /// The lease was still good.
-    pub(super) kept: bool,
+    pub kept: bool,
     /// When that was, by the store's clock.
-    pub(super) at: Timestamp,
+    pub at: Timestamp,
+}
+
+/// A delivery whose settlement is offered to the store.
+#[derive(Debug)]
+pub struct Offer<'a> {
+    /// The tag of the delivery.
+    pub tag: u64,
+    /// What is to become of it.
+    pub settlement: &'a Settlement,
+    /// By the host's own clock its lease has been good ever since it took the delivery, and this was not offered before. If
+    /// the store finds otherwise, it may refuse more than it has to: all that are acknowledged together with this one.
+    pub sure: bool,
+    /// Set once the destination holds the job where that takes a step of its own. It stays set when the same delivery is
+    /// offered again, so that nothing is written twice.
+    pub written: &'a mut bool,
 }
 
 /// The bytes of a job, as far as they have come.
 #[derive(Debug)]
-pub(super) struct Arrived {
-    pub(super) bytes: Vec<u8>,
+pub struct Arrived {
+    /// The first of them, or all.
+    pub bytes: Vec<u8>,
     /// How many there are.
-    pub(super) len: usize,
+    pub len: usize,
     /// The SHA-1 of all of them, of a job too large to be brought.
-    pub(super) sha1: Option<String>,
+    pub sha1: Option<String>,
 }
 
 impl Arrived {
@@ -68,4 +91,20 @@ impl From<Vec<u8>> for Arrived {
         let len = bytes.len();
         Self { bytes, len, sha1: None }
     }
+}
+
+/// An entry that is to be taken out of the failed list.
+#[derive(Debug)]
+pub struct Pick {
+    /// Where in the list it was found.
+    pub place: u64,
+    /// The entry as it was read.
+    pub entry: Arrived,
+    /// The queue that its job goes to, and the job.
+    pub job: Option<(QueueName, Vec<u8>)>,
+}
+
+/// A length of time in whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,18 +2,17 @@
 
 use uuid::Uuid;
 
-use super::{Backend, QueueError, Store};
+use super::error::QueueError;
+use super::store::Store;
 
 impl Store {
-    /// Leaves what a host tells of itself, a JSON text, for half a minute.
+    /// Leaves what a host tells of itself, a JSON text, for half a minute. A store in memory keeps none of this: it has one
+    /// host, in this process.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn publish(&self, host: &str, report: &str) -> Result<(), QueueError> {
-        match &self.0 {
-            Backend::Redis(store) => store.publish(host, report).await,
-            Backend::Memory(_) => Ok(()),
-        }
+        self.backend().publish(host, report).await
     }
 
     /// Takes it away again.
@@ -21,10 +20,7 @@ impl Store {
     /// # Errors
     /// When the store fails.
     pub async fn withdraw(&self, host: &str) -> Result<(), QueueError> {
-        match &self.0 {
-            Backend::Redis(store) => store.withdraw(host).await,
-            Backend::Memory(_) => Ok(()),
-        }
+        self.backend().withdraw(host).await
     }
 
     /// What the hosts tell of themselves: host and JSON text.
@@ -32,10 +28,7 @@ impl Store {
     /// # Errors
     /// When the store fails.
     pub async fn reports(&self) -> Result<Vec<(String, String)>, QueueError> {
-        match &self.0 {
-            Backend::Redis(store) => store.reports().await,
-            Backend::Memory(_) => Ok(Vec::new()),
-        }
+        self.backend().reports().await
     }
 
     /// Asks every host to serve with this plugin again, should it have set it aside.
@@ -43,10 +36,7 @@ impl Store {
     /// # Errors
     /// When the store fails.
     pub async fn ask_release(&self, plugin: &str) -> Result<(), QueueError> {
-        match &self.0 {
-            Backend::Redis(store) => store.ask_release(plugin, &Uuid::new_v4().to_string()).await,
-            Backend::Memory(_) => Ok(()),
-        }
+        self.backend().ask_release(plugin, &Uuid::new_v4().to_string()).await
     }
 
     /// What tells one such request from the one before, if there is one from the last minute.
@@ -54,9 +44,6 @@ impl Store {
     /// # Errors
     /// When the store fails.
     pub async fn release_asked(&self, plugin: &str) -> Result<Option<String>, QueueError> {
-        match &self.0 {
-            Backend::Redis(store) => store.release_asked(plugin).await,
-            Backend::Memory(_) => Ok(None),
-        }
+        self.backend().release_asked(plugin).await
     }
 }

@@ -1,6 +1,7 @@
 //! Every transition of a job's state (the table in `host/queue/mod.rs`), over every kind of store.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kiln::config::{Backoff, RetryPolicy};
@@ -29,6 +30,7 @@ on_every_store! {
     the_failed_list_keeps_what_is_asked_and_counts_what_it_drops
     entries_leave_the_failed_list_whatever_has_become_of_those_before_them
     a_result_is_kept_only_for_the_host_that_holds_the_job
+    only_a_settlement_that_was_carried_out_is_told_of
 }
 
 /// Long enough not to end during a test.
@@ -510,5 +512,48 @@ async fn a_result_is_kept_only_for_the_host_that_holds_the_job(store: Store) -> 
     slow.settle(late, result("\"late\"")).await;
     slow.finish().await?;
     assert_eq!(store.result("0").await?.as_deref(), Some("\"the heir's\""));
+    Ok(())
+}
+
+async fn only_a_settlement_that_was_carried_out_is_told_of(store: Store) -> anyhow::Result<()> {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell_of = |mut delivery: Delivery, whose: &'static str| {
+        let told = Arc::clone(&told);
+        delivery.when_settled(move || told.lock().expect("no panic").push(whose));
+        delivery
+    };
+    let retry = || Settlement::Retry {
+        job: r#"{"name":"hello"}"#.to_owned(),
+        wait: Duration::from_mins(1),
+    };
+    let slow = join(&store, Duration::from_millis(500)).await?;
+    push_numbered(&store, 3).await?;
+    let mut late = eventually("jobs", async || {
+        Ok(Some(fetch(&slow, 3).await?).filter(|all| all.len() == 3))
+    })
+    .await?;
+    let heir = join(&store, LONG).await?;
+    let mut taken_over = eventually("jobs to take over", async || {
+        heir.heartbeat().await?;
+        Ok(Some(heir.adopt(&default_queue()).await?).filter(|all| !all.is_empty()))
+    })
+    .await?;
+    push_numbered(&store, 1).await?;
+    slow.heartbeat().await?;
+    let own = eventually("a job", async || Ok(fetch(&slow, 1).await?.pop())).await?;
+    slow.settle(tell_of(late.remove(0), "late"), ACK).await;
+    slow.settle(tell_of(own, "own"), ACK).await;
+    slow.settle(tell_of(late.remove(0), "late"), retry()).await;
+    slow.settle(tell_of(late.remove(0), "late"), ACK).await;
+    slow.finish().await?;
+    for delivery in taken_over.drain(..) {
+        heir.settle(tell_of(delivery, "the heir's"), ACK).await;
+    }
+    heir.finish().await?;
+    assert_eq!(
+        *told.lock().expect("no panic"),
+        ["own", "the heir's", "the heir's", "the heir's"]
+    );
+    assert_eq!(counts(&store).await?, (0, 0, 0));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the scripts in `host/queue/scripts` hold to that no host can be brought to ask of them at will: questions asked
+//! What the scripts in `host/queue/redis/scripts` hold to that no host can be brought to ask of them at will: questions asked
 //! twice, small bounds, keys of the wrong type, a clock that stands.
 
 mod lists;
@@ -9,14 +9,14 @@ use redis::FromRedisValue;
 use crate::servers::Server;
 use crate::support::shared_redis;
 
-const FETCH: &str = include_str!("../../host/queue/scripts/fetch.lua");
-const OURS: &str = include_str!("../../host/queue/scripts/ours.lua");
-const ADOPT: &str = include_str!("../../host/queue/scripts/adopt.lua");
+const FETCH: &str = include_str!("../../host/queue/redis/scripts/fetch.lua");
+const OURS: &str = include_str!("../../host/queue/redis/scripts/ours.lua");
+const ADOPT: &str = include_str!("../../host/queue/redis/scripts/adopt.lua");
 
 /// Stops the clock of the script that follows: at 1000.25 s.
 const STOPPED: &str = "
     local real = redis
-    local redis = {pcall = real.pcall, sha1hex = real.sha1hex, call = function(name, ...)
+    local redis = {pcall = real.pcall, sha1hex = real.sha1hex, error_reply = real.error_reply, call = function(name, ...)
       return name == 'TIME' and {'1000', '250000'} or real.call(name, ...)
     end}
 ";

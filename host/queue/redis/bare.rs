@@ -4,35 +4,44 @@ use std::time::Duration;
 
 use ::redis::{Value, cmd};
 
-use super::super::dialer::Connection;
-use super::super::{QueueError, Work};
 use super::RedisStore;
+use super::dialer::Connection;
+use crate::queue::error::QueueError;
 
 /// How long is waited for one job, in seconds.
 const WAIT_S: u32 = 1;
 
 /// A connection, and the list it works on.
 #[derive(Clone)]
-pub(in super::super) struct RedisBare {
+pub(in crate::queue) struct RedisBare {
     connection: Connection,
     list: String,
 }
 
+/// What Redis has done since it was started, whoever wanted it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work {
+    /// Commands, those within scripts included.
+    pub(crate) commands: u64,
+    /// Processor time of the server.
+    pub(crate) cpu_us: u64,
+}
+
 impl RedisBare {
-    pub(in super::super) async fn push(&mut self, jobs: &[String]) -> Result<(), QueueError> {
+    pub(in crate::queue) async fn push(&mut self, jobs: &[String]) -> Result<(), QueueError> {
         let mut push = cmd("RPUSH");
         push.arg(&self.list).arg(jobs);
         Ok(push.exec_async(&mut self.connection).await?)
     }
 
-    pub(in super::super) async fn pop(&mut self, count: usize) -> Result<usize, QueueError> {
+    pub(in crate::queue) async fn pop(&mut self, count: usize) -> Result<usize, QueueError> {
         let mut pop = cmd("LPOP");
         pop.arg(&self.list).arg(count);
         let popped: Option<Vec<Value>> = pop.query_async(&mut self.connection).await?;
         Ok(popped.map_or(0, |popped| popped.len()))
     }
 
-    pub(in super::super) async fn wait(&mut self) -> Result<bool, QueueError> {
+    pub(in crate::queue) async fn wait(&mut self) -> Result<bool, QueueError> {
         let mut pop = cmd("BLPOP");
         pop.arg(&self.list).arg(WAIT_S);
         let popped: Option<Vec<Value>> = pop.query_async(&mut self.connection).await?;
@@ -41,14 +50,14 @@ impl RedisBare {
 }
 
 impl RedisStore {
-    pub(in super::super) async fn bare(&self) -> Result<RedisBare, QueueError> {
+    pub(in crate::queue) async fn bare(&self) -> Result<RedisBare, QueueError> {
         Ok(RedisBare {
             connection: self.pool.dial().await?,
             list: self.keys.bare(),
         })
     }
 
-    pub(in super::super) async fn work(&self) -> Result<Option<Work>, QueueError> {
+    pub(in crate::queue) async fn work(&self) -> Result<Option<Work>, QueueError> {
         if self.pool.is_cluster() {
             return Ok(None);
         }
@@ -76,7 +85,7 @@ impl RedisStore {
         }))
     }
 
-    pub(in super::super) async fn erase(&self) -> Result<(), QueueError> {
+    pub(in crate::queue) async fn erase(&self) -> Result<(), QueueError> {
         for node in self.pool.masters().await? {
             let mut cursor = 0_u64;
             loop {

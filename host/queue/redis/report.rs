@@ -2,8 +2,8 @@
 
 use ::redis::cmd;
 
-use super::super::QueueError;
 use super::RedisStore;
+use crate::queue::error::QueueError;
 
 /// Seconds that a report is kept: a few times as long as a host takes to make the next.
 const KEPT_S: u64 = 30;
@@ -12,7 +12,7 @@ const KEPT_S: u64 = 30;
 const ASKED_S: u64 = 60;
 
 impl RedisStore {
-    pub(in super::super) async fn publish(&self, host: &str, report: &str) -> Result<(), QueueError> {
+    pub(super) async fn publish(&self, host: &str, report: &str) -> Result<(), QueueError> {
         let (hosts, now_s) = (self.keys.hosts(), jiff::Timestamp::now().as_second());
         self.run::<()>(cmd("SET").arg(self.keys.host(host)).arg(report).arg("EX").arg(KEPT_S))
             .await?;
@@ -23,12 +23,12 @@ impl RedisStore {
             .await
     }
 
-    pub(in super::super) async fn withdraw(&self, host: &str) -> Result<(), QueueError> {
+    pub(super) async fn withdraw(&self, host: &str) -> Result<(), QueueError> {
         self.run::<()>(cmd("ZREM").arg(self.keys.hosts()).arg(host)).await?;
         self.run(cmd("DEL").arg(self.keys.host(host))).await
     }
 
-    pub(in super::super) async fn reports(&self) -> Result<Vec<(String, String)>, QueueError> {
+    pub(super) async fn reports(&self) -> Result<Vec<(String, String)>, QueueError> {
         let hosts: Vec<String> = self.run(cmd("ZRANGE").arg(self.keys.hosts()).arg(0).arg(-1)).await?;
         let mut reports = Vec::with_capacity(hosts.len());
         for host in hosts {
@@ -38,7 +38,7 @@ impl RedisStore {
         Ok(reports)
     }
 
-    pub(in super::super) async fn ask_release(&self, plugin: &str, token: &str) -> Result<(), QueueError> {
+    pub(super) async fn ask_release(&self, plugin: &str, token: &str) -> Result<(), QueueError> {
         self.run(
             cmd("SET")
                 .arg(self.keys.release(plugin))
@@ -49,7 +49,7 @@ impl RedisStore {
         .await
     }
 
-    pub(in super::super) async fn release_asked(&self, plugin: &str) -> Result<Option<String>, QueueError> {
+    pub(super) async fn release_asked(&self, plugin: &str) -> Result<Option<String>, QueueError> {
         self.run(cmd("GET").arg(self.keys.release(plugin))).await
     }
 }

@@ -5,15 +5,15 @@ use redis::Value;
 use super::{exist, keys, list, run, run_at, scores, tell};
 use crate::servers::Server;
 
-const CLAIM_DUE: &str = include_str!("../../../host/queue/scripts/claim_due.lua");
-const DROP_CLAIMED: &str = include_str!("../../../host/queue/scripts/drop_claimed.lua");
-const DUE: &str = include_str!("../../../host/queue/scripts/due.lua");
-const FAILED_PAGE: &str = include_str!("../../../host/queue/scripts/failed_page.lua");
-const PROMOTE: &str = include_str!("../../../host/queue/scripts/promote.lua");
-const PURGE: &str = include_str!("../../../host/queue/scripts/purge.lua");
-const PUSH_DELAYED: &str = include_str!("../../../host/queue/scripts/push_delayed.lua");
-const RETAIN: &str = include_str!("../../../host/queue/scripts/retain.lua");
-const TAKE_FAILED: &str = include_str!("../../../host/queue/scripts/take_failed.lua");
+const CLAIM_DUE: &str = include_str!("../../../host/queue/redis/scripts/claim_due.lua");
+const DROP_CLAIMED: &str = include_str!("../../../host/queue/redis/scripts/drop_claimed.lua");
+const DUE: &str = include_str!("../../../host/queue/redis/scripts/due.lua");
+const FAILED_PAGE: &str = include_str!("../../../host/queue/redis/scripts/failed_page.lua");
+const PROMOTE: &str = include_str!("../../../host/queue/redis/scripts/promote.lua");
+const PURGE: &str = include_str!("../../../host/queue/redis/scripts/purge.lua");
+const PUSH_DELAYED: &str = include_str!("../../../host/queue/redis/scripts/push_delayed.lua");
+const RETAIN: &str = include_str!("../../../host/queue/redis/scripts/retain.lua");
+const TAKE_FAILED: &str = include_str!("../../../host/queue/redis/scripts/take_failed.lua");
 
 /// Jobs of four bytes: four that are due, one this very microsecond, and one that is not.
 async fn delay(key: &str) -> anyhow::Result<()> {

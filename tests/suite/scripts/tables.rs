@@ -5,13 +5,13 @@ use redis::Value;
 use super::{ADOPT, FETCH, OURS, exist, keys, list, run, run_at, scores, table, tell};
 use crate::servers::Server;
 
-const COUNTS: &str = include_str!("../../../host/queue/scripts/counts.lua");
-const LEAVE: &str = include_str!("../../../host/queue/scripts/leave.lua");
-const PARK: &str = include_str!("../../../host/queue/scripts/park.lua");
-const PIECE: &str = include_str!("../../../host/queue/scripts/piece.lua");
-const RENEW: &str = include_str!("../../../host/queue/scripts/renew.lua");
-const SETTLE: &str = include_str!("../../../host/queue/scripts/settle.lua");
-const UNPARK: &str = include_str!("../../../host/queue/scripts/unpark.lua");
+const COUNTS: &str = include_str!("../../../host/queue/redis/scripts/counts.lua");
+const LEAVE: &str = include_str!("../../../host/queue/redis/scripts/leave.lua");
+const PARK: &str = include_str!("../../../host/queue/redis/scripts/park.lua");
+const PIECE: &str = include_str!("../../../host/queue/redis/scripts/piece.lua");
+const RENEW: &str = include_str!("../../../host/queue/redis/scripts/renew.lua");
+const SETTLE: &str = include_str!("../../../host/queue/redis/scripts/settle.lua");
+const UNPARK: &str = include_str!("../../../host/queue/redis/scripts/unpark.lua");
 
 /// Leases that end this very millisecond, and in the next.
 async fn leases(key: &str) -> anyhow::Result<()> {
@@ -199,31 +199,36 @@ async fn an_adoption_into_what_is_no_table_moves_nothing() -> anyhow::Result<()>
     Ok(())
 }
 
+/// The tags that were refused, how many results were not kept, and why.
+type Settled = (Vec<u64>, u64, String);
+
 #[tokio::test]
 async fn a_settlement_moves_exactly_what_is_the_hosts() -> anyhow::Result<()> {
     let all = &keys([
-        "flying", "parked", "ready", "delayed", "failed", "null", "kept", "not-kept",
+        "flying", "parked", "ready", "delayed", "failed", "null", "not-kept", "kept",
     ]);
-    let [flying, parked, ready, delayed, failed, null, kept, not_kept] = all;
+    let [flying, parked, ready, delayed, failed, null, not_kept, kept] = all;
     let table_of = [
-        "1", "acked", "2", "kept", "3", "tried", "4", "failed", "5", "back", "6", "stays",
+        "1", "acked", "2", "kept", "3", "tried", "4", "failed", "5", "back", "6", "stays", "10", "acked", "11", "acked",
     ];
     let _: u64 = tell(&[&["HSET", flying][..], &table_of[..]].concat()).await?;
     let _: u64 = tell(&["SADD", parked, "5", "6"]).await?;
     let _: u64 = tell(&["RPUSH", ready, "first"]).await?;
     let _: u64 = tell(&["RPUSH", failed, "first"]).await?;
     let _: u64 = tell(&["ZADD", delayed, "7", "again"]).await?;
-    let acks = ["4", "3", "9000", "1", "2", "8", "9"];
-    let results = ["1", "null", "2", "the result", "9", "of another"];
+    let acks = ["1", "3", "9000", "10"];
+    let results = ["1", "null", "9", "of another", "2", "the result"];
     let others = [
+        ["8", "ack", "", ""],
+        ["11", "ack", "", ""],
         ["3", "retry", "again", "30"],
         ["4", "fail", "entry", ""],
         ["5", "requeue", "", ""],
         ["7", "retry", "of another", "30"],
     ];
     let args = [&acks[..], &results[..], others.as_flattened()].concat();
-    let settled: (u64, u64, String) = run(SETTLE, &all.each_ref(), &args).await?;
-    assert_eq!(settled, (3, 0, String::new()), "8, 9 and 7 are not ours");
+    let settled: Settled = run(SETTLE, &all.each_ref(), &args).await?;
+    assert_eq!(settled, (vec![9, 8, 7], 0, String::new()), "these are not ours");
     assert_eq!(table(flying).await?, [(6, "stays".to_owned())]);
     assert_eq!(tell::<Vec<u64>>(&["SMEMBERS", parked]).await?, [6]);
     assert_eq!(list(ready).await?, ["back", "first"]);
@@ -246,14 +251,26 @@ async fn a_settlement_fails_before_it_has_moved_anything_and_only_for_where_some
     for wrong in &all[2..] {
         let _: () = tell(&["SET", wrong, "no list, no set"]).await?;
     }
-    for fate in ["retry", "fail", "requeue"] {
-        let args = ["1", "0", "9000", "1", "2", fate, "b", "0"];
+    for fate in ["retry", "fail", "requeue", "no fate", ""] {
+        let args = ["1", "0", "9000", "1", "3", "ack", "", "0", "2", fate, "b", "0"];
         let settled = run::<Value>(SETTLE, &all.each_ref(), &args).await;
         settled.expect_err(fate);
         assert_eq!(table(&all[0]).await?.len(), 3, "{fate}");
     }
-    let settled: (u64, u64, String) = run(SETTLE, &all.each_ref(), &["1", "0", "9000", "1"]).await?;
-    assert_eq!(settled, (0, 0, String::new()));
+    let settled: Settled = run(SETTLE, &all.each_ref(), &["1", "0", "9000", "1"]).await?;
+    assert_eq!(settled, (vec![], 0, String::new()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_together_is_refused_together() -> anyhow::Result<()> {
+    let all = &keys(["flying", "parked", "ready"]);
+    let _: u64 = tell(&["HSET", &all[0], "1", "a", "2", "b", "3", "c"]).await?;
+    let settled: Settled = run(SETTLE, &all.each_ref(), &["2", "0", "9000", "1", "3"]).await?;
+    assert_eq!(settled, (vec![], 0, String::new()));
+    let settled: Settled = run(SETTLE, &all.each_ref(), &["2", "0", "9000", "1", "2"]).await?;
+    assert_eq!(settled, (vec![1, 2], 0, String::new()));
+    assert_eq!(exist([&all[0]]).await?, 0);
     Ok(())
 }
 
@@ -305,15 +322,23 @@ async fn without_memory_a_dead_hosts_jobs_are_still_found_and_taken_over() -> an
 }
 
 #[tokio::test]
-async fn a_settlement_tells_how_many_results_are_not_kept_and_why() -> anyhow::Result<()> {
+async fn without_memory_deliveries_are_settled_and_the_results_that_are_not_kept_are_counted() -> anyhow::Result<()> {
     let redis = Server::start(&[])?;
-    let all = &keys(["flying", "parked", "ready", "one", "two"]);
-    let _: u64 = redis.tell(&["HSET", &all[0], "1", "a", "2", "b"]).await?;
+    let all = &keys(["flying", "parked", "ready", "zero", "one", "two", "three"]);
+    let _: u64 = redis
+        .tell(&["HSET", &all[0], "1", "a", "2", "b", "3", "c", "4", "d"])
+        .await?;
     let _: () = redis.tell(&["CONFIG", "SET", "maxmemory", "1"]).await?;
-    let args = ["2", "2", "9000", "1", "2", "1", "null", "2", "null"];
-    let (refused, lost, why): (u64, u64, String) = run_at(&redis, SETTLE, &all.each_ref(), &args).await?;
-    assert_eq!((refused, lost), (0, 2));
+    let args = [
+        "1", "4", "9000", "4", "7", "null", "1", "null", "2", "null", "3", "null",
+    ];
+    let (refused, lost, why): Settled = run_at(&redis, SETTLE, &all.each_ref(), &args).await?;
+    assert_eq!((&refused[..], lost), (&[7][..], 3));
     assert!(why.starts_with("OOM"), "{why}");
-    assert_eq!(redis.tell::<u64>(&["EXISTS", &all[0]]).await?, 0, "both are settled");
+    assert_eq!(
+        redis.tell::<u64>(&["DBSIZE"]).await?,
+        0,
+        "all are settled, none is kept"
+    );
     Ok(())
 }

@@ -12,10 +12,10 @@ use ::redis::{
     RedisError, RedisFuture, RedisResult, TlsCertificates, Value,
 };
 
-use super::address::{Address, ConnectionSettings, Topology};
-use super::error::one_cause;
-use super::outage::is_outage;
-use super::{QueueError, StoreSettings};
+use super::address::{Address, Topology};
+use super::fault::is_outage;
+use crate::queue::error::{QueueError, one_cause};
+use crate::queue::settings::{ConnectionSettings, StoreSettings};
 
 /// First wait before another attempt to connect; doubles.
 const DIAL_WAIT_MIN: Duration = Duration::from_millis(50);

@@ -1,5 +1,14 @@
 //! A host's claim on some queues: what it takes, settles and gives back, and its leases.
 
+mod clock;
+mod delivery;
+mod held;
+mod in_flight;
+mod lease;
+mod outage;
+mod settler;
+mod shared;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,12 +20,19 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::clock::Clock;
-use super::in_flight::{InFlight, MIN_PIECE_BYTES};
-use super::lease::Lease;
-use super::outage::Outage;
-use super::settler::{MAX_UNSETTLED, MAX_UNSETTLED_KIB, Settled, room_kib, settle_in_batches};
-use super::{Claim, Delivery, MAX_BATCH, MAX_BATCH_BYTES, QueueError, QueueName, Renewed, Store};
+use clock::Clock;
+pub use delivery::Delivery;
+use in_flight::{InFlight, MIN_PIECE_BYTES};
+pub use lease::LEASE_DEFAULT;
+use lease::Lease;
+use outage::Outage;
+use settler::{MAX_UNSETTLED, MAX_UNSETTLED_KIB, Settled, room_kib, settle_in_batches};
+use shared::Shared;
+
+use super::error::QueueError;
+use super::limits::{MAX_BATCH, MAX_BATCH_BYTES};
+use super::queue_name::QueueName;
+use super::store::Store;
 use crate::outcome::Settlement;
 use crate::stop::Moment;
 use crate::text;
@@ -45,19 +61,6 @@ pub struct Consumer {
     /// Ends every attempt.
     stop: CancellationToken,
     next_tag: AtomicU64,
-}
-
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) store: Store,
-    host: String,
-    /// One for each queue.
-    pub(super) tables: Vec<InFlight>,
-    pub(super) length: Duration,
-    /// The room that each queue has for settlements.
-    pub(super) room_kib: u32,
-    pub(super) outage: Outage,
-    clock: Clock,
 }
 
 /// What a heartbeat found.
@@ -148,12 +151,12 @@ impl Consumer {
             let queue = queue.clone();
             return Err(QueueError::Behind { queue });
         }
-        let taking = table.take(&self.shared).await?;
+        let taking = self.shared.take(table).await?;
         let count = count.min(MAX_BATCH);
         let tag = self.next_tag.fetch_add(count as u64, Ordering::Relaxed);
         let (asked, stop) = (Moment::now(), table.lease.running());
         let wish = taking.wish(count);
-        let taken = match self.shared.store.fetch(&self.shared.claim(queue), tag, wish).await {
+        let taken = match self.shared.backend().fetch(&self.shared.claim(queue), tag, wish).await {
             Ok(Some(taken)) => taken,
             Ok(None) => {
                 taking.nothing();
@@ -188,10 +191,15 @@ impl Consumer {
         let hosts = self.shared.store.counts(queue).await?.hosts;
         let dead = hosts.iter().filter(|(_, host)| host.lease_left_ms < 0);
         for (dead, _) in dead.filter(|(host, _)| **host != self.shared.host) {
-            let taking = table.take(&self.shared).await?;
+            let taking = self.shared.take(table).await?;
             let tag = self.next_tag.fetch_add(MAX_BATCH as u64, Ordering::Relaxed);
             let (stop, claim, patience) = (table.lease.running(), self.shared.claim(queue), table.lease.patience());
-            let Some(taken) = self.shared.store.adopt(&claim, dead, tag, patience).await? else {
+            let Some(taken) = self
+                .shared
+                .backend()
+                .adopt(&claim, dead, tag, MAX_BATCH, patience)
+                .await?
+            else {
                 taking.nothing();
                 return Ok(Vec::new());
             };
@@ -220,7 +228,7 @@ impl Consumer {
     /// # Errors
     /// When the store fails.
     pub async fn wait_ready_on(&self, queues: &[QueueName]) -> Result<(), QueueError> {
-        self.shared.store.wait_ready(queues).await
+        self.shared.backend().wait_ready(queues).await
     }
 
     /// The queues that have a due job, as soon as one may have, at the latest after a few seconds.
@@ -236,7 +244,7 @@ impl Consumer {
     /// # Errors
     /// When the store fails.
     pub async fn wait_due_on(&self, queues: &[QueueName]) -> Result<Vec<QueueName>, QueueError> {
-        self.shared.store.wait_due(queues).await
+        self.shared.backend().wait_due(queues).await
     }
 
     /// Brings the rest of a job that is too large to come at once, a piece at a time: however slow the connection, it comes
@@ -246,7 +254,7 @@ impl Consumer {
         let (mut piece, mut most) = (FIRST_PIECE_BYTES, MAX_BATCH_BYTES);
         while delivery.is_incomplete() {
             let (came, bytes) = (delivery.job.bytes.len(), delivery.job.len);
-            let asked = self.shared.store.piece(&claim, delivery.tag, came, piece);
+            let asked = self.shared.backend().piece(&claim, delivery.tag, came, piece);
             match stop.run_until_cancelled(asked).await {
                 None | Some(Ok(None)) => return false,
                 Some(Ok(Some(more))) => {
@@ -275,7 +283,7 @@ impl Consumer {
     /// When the store fails. The delivery then counts as started.
     pub async fn park(&self, delivery: &Delivery) -> Result<(), QueueError> {
         let claim = self.shared.claim(&delivery.queue);
-        self.shared.store.park(&claim, delivery.tag).await
+        self.shared.backend().park(&claim, delivery.tag).await
     }
 
     /// Tells the store that a parked delivery is about to start, and hears whether it is still this host's.
@@ -284,7 +292,7 @@ impl Consumer {
     /// When the store fails. The job must not be run then.
     pub async fn unpark(&self, delivery: &Delivery) -> Result<bool, QueueError> {
         let claim = self.shared.claim(&delivery.queue);
-        let ours = self.shared.store.unpark(&claim, delivery.tag).await?;
+        let ours = self.shared.backend().unpark(&claim, delivery.tag).await?;
         self.stop_in_time();
         Ok(ours && !delivery.stop.is_cancelled())
     }
@@ -299,6 +307,7 @@ impl Consumer {
         let settled = Settled {
             delivery,
             settlement,
+            written: false,
             breaks: None,
             _room: room.ok(),
         };
@@ -314,7 +323,7 @@ impl Consumer {
     pub async fn tidy(&self) -> Result<(), QueueError> {
         let mut done = Ok(());
         for table in &self.shared.tables {
-            match table.take(&self.shared).await {
+            match self.shared.take(table).await {
                 Ok(taking) => taking.nothing(),
                 Err(err) => done = Err(err),
             }
@@ -415,7 +424,7 @@ impl Consumer {
     pub async fn close(&self) -> Result<(), QueueError> {
         let mut done = self.finish().await;
         for queue in &self.queues {
-            done = done.and(self.shared.store.leave(&self.shared.claim(queue)).await);
+            done = done.and(self.shared.backend().leave(&self.shared.claim(queue)).await);
         }
         done
     }
@@ -423,30 +432,6 @@ impl Consumer {
     fn table(&self, queue: &QueueName) -> Option<(usize, &InFlight)> {
         let mut tables = self.shared.tables.iter().enumerate();
         tables.find(|(_, table)| table.queue() == queue)
-    }
-}
-
-impl Shared {
-    /// Puts one lease off. False: it had run out.
-    pub(super) async fn renew(&self, lease: &Lease) -> Result<bool, QueueError> {
-        let patience = self.length.max(Duration::from_secs(1)) / 4;
-        let (asked, asked_at, claim) = (Moment::now(), Timestamp::now(), self.claim(&lease.queue));
-        let renewed = tokio::time::timeout(patience, self.store.renew(&claim)).await;
-        let Renewed { kept, at } = renewed.unwrap_or(Err(QueueError::Slow { patience }))?;
-        self.clock.heard(at, asked_at, Timestamp::now());
-        if !kept && lease.ran_out() {
-            tracing::error!(queue = %lease.queue, "the lease had run out: others may have taken over what ran here; stopped it");
-        }
-        lease.renewed(asked);
-        Ok(kept)
-    }
-
-    pub(super) fn claim<'a>(&'a self, queue: &'a QueueName) -> Claim<'a> {
-        Claim {
-            host: &self.host,
-            queue,
-            lease: self.length,
-        }
     }
 }
 

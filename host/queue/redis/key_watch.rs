@@ -17,12 +17,10 @@ use futures::future::join_all;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
-use super::QueueError;
 use super::dialer::Dialer;
-use super::outage::{is_outage, spoils};
-
-/// How long a wait lasts without news. Short enough that a connection that died unnoticed is noticed.
-pub(super) const SILENCE: Duration = Duration::from_secs(4);
+use super::fault::{is_outage, spoils};
+use crate::queue::backend::SILENCE;
+use crate::queue::error::QueueError;
 
 /// Time between two looks at a store that cannot tell: one that is no real Redis, or is moving a slot away.
 const POLL: Duration = Duration::from_millis(50);

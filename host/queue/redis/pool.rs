@@ -17,9 +17,9 @@ use parking_lot::{Mutex, MutexGuard};
 
 use tokio::runtime::Handle;
 
-use super::QueueError;
 use super::dialer::{Connection, Dialer, split};
-use super::outage::spoils;
+use super::fault::spoils;
+use crate::queue::error::QueueError;
 
 /// How long a connection beyond those that stay open may be unused.
 const IDLE_MAX: Duration = Duration::from_mins(1);

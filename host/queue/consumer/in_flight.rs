@@ -3,17 +3,19 @@
 //! What the store says is in the table and what this process holds can differ: a reply may be lost, a delivery dropped.
 //! So the two are compared, after every fault and now and then, and what is not held goes back.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::consumer::Shared;
+use super::delivery::Delivery;
+use super::held::HeldTags;
 use super::lease::Lease;
-use super::{Arrived, Delivery, MAX_BATCH, MAX_BATCH_BYTES, QueueError, QueueName, Told, Wish};
-use crate::outcome::Settlement;
+use crate::queue::backend::Backend;
+use crate::queue::error::QueueError;
+use crate::queue::limits::{MAX_BATCH, MAX_BATCH_BYTES};
+use crate::queue::moves::{Arrived, Claim, Wish};
+use crate::queue::queue_name::QueueName;
 use crate::stop::Stop;
-use parking_lot::{Mutex, MutexGuard};
 
 /// Fewest bytes that a fetch, or one of the pieces of a large job, is to bring: a connection that cannot carry these in the
 /// time an answer may take is of no use for jobs.
@@ -27,7 +29,7 @@ pub(super) struct InFlight {
     pub(super) lease: Lease,
     /// The store refuses so many settlements that no more should be taken.
     pub(super) behind: AtomicBool,
-    held: Arc<Held>,
+    held: Arc<HeldTags>,
     /// Held by whoever moves jobs into the table, until they are held here too.
     taking: tokio::sync::Mutex<State>,
 }
@@ -42,28 +44,6 @@ struct State {
     bytes: usize,
     /// The length of the largest job met lately. Halves with each fetch that met none so large.
     largest: usize,
-}
-
-/// The tags of the deliveries that this process has.
-#[derive(Debug, Default)]
-pub(super) struct Held {
-    tags: Mutex<HashSet<u64>>,
-    /// Some were dropped unsettled: they are still in the table.
-    dropped: AtomicBool,
-}
-
-impl Held {
-    /// A delivery has come to its end.
-    pub(super) fn release(&self, tag: u64, settled: bool) {
-        self.tags().remove(&tag);
-        if !settled {
-            self.dropped.store(true, Ordering::Release);
-        }
-    }
-
-    fn tags(&self) -> MutexGuard<'_, HashSet<u64>> {
-        self.tags.lock()
-    }
 }
 
 /// The right to move jobs into a table. Unless what became of that was heard, the table is compared before the next.
@@ -92,16 +72,8 @@ impl Taking<'_> {
         self.state.largest = (self.state.largest / 2).max(largest.unwrap_or(1)).max(1);
         self.state.bytes = (self.state.bytes * 2).min(MAX_BATCH_BYTES);
         let held = &self.table.held;
-        held.tags().extend((tag..).take(jobs.len()));
-        let deliver = |(tag, job)| Delivery {
-            tag,
-            queue: self.table.queue().clone(),
-            job,
-            held: Arc::clone(held),
-            settled: false,
-            stop: Arc::clone(stop),
-            told: Told::default(),
-        };
+        held.add((tag..).take(jobs.len()));
+        let deliver = |(tag, job)| Delivery::new(tag, self.table.queue(), job, held, stop);
         let deliveries = (tag..).zip(jobs).map(deliver).collect();
         self.state.suspect = false;
         deliveries
@@ -138,12 +110,12 @@ impl InFlight {
     }
 
     /// Waits for its turn, and compares the table first if that is due. If it fails or is dropped, it is due again.
-    pub(super) async fn take(&self, shared: &Shared) -> Result<Taking<'_>, QueueError> {
+    pub(super) async fn take(&self, store: &dyn Backend, claim: &Claim<'_>) -> Result<Taking<'_>, QueueError> {
         let mut state = self.taking.lock().await;
-        let dropped = self.held.dropped.swap(false, Ordering::AcqRel);
+        let dropped = self.held.take_dropped();
         if state.suspect || dropped || state.compared.elapsed() > COMPARE_INTERVAL {
             state.suspect = true;
-            self.give_back_unknown(shared).await?;
+            self.give_back_unknown(store, claim).await?;
             state.compared = Instant::now();
         }
         state.suspect = true;
@@ -157,32 +129,15 @@ impl InFlight {
 
     /// Gives back to the front of the queue what the store says is ours and we do not hold: jobs whose fetch was carried
     /// out, but whose reply was lost, and deliveries that were dropped.
-    async fn give_back_unknown(&self, shared: &Shared) -> Result<(), QueueError> {
-        let queue = self.queue();
-        let claim = shared.claim(queue);
-        let mut unknown = shared.store.held(&claim).await?;
-        {
-            let held = self.held.tags();
-            unknown.retain(|tag| !held.contains(tag));
-        }
+    async fn give_back_unknown(&self, store: &dyn Backend, claim: &Claim<'_>) -> Result<(), QueueError> {
+        let mut unknown = store.held(claim).await?;
+        self.held.retain_unknown(&mut unknown);
         // The last fetched first: each goes to the very front.
         unknown.sort_unstable_by(|a, b| b.cmp(a));
         for batch in unknown.chunks(MAX_BATCH) {
-            let batch: Vec<_> = batch.iter().map(|tag| (*tag, &Settlement::Requeue)).collect();
-            shared.store.settle(&claim, &batch, &mut HashSet::new()).await?;
-            tracing::info!(%queue, jobs = batch.len(), "gave jobs back to the front of their queue");
+            let jobs = store.give_back(claim, batch).await?;
+            tracing::info!(queue = %claim.queue, jobs, "gave jobs back to the front of their queue");
         }
         Ok(())
-    }
-}
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        self.held.release(self.tag, self.settled);
-        if self.settled
-            && let Some(tell) = self.told.0.take()
-        {
-            tell();
-        }
     }
 }

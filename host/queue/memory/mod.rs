@@ -1,71 +1,47 @@
 //! The store in this process: the same moves as on Redis, each under one lock. For trying out, for tests, and for
 //! programs that embed Kiln. It is gone with the process.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+mod state;
+
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::failed::Pick;
-use super::key_watch::SILENCE;
-use super::{
-    Arrived, Claim, Counts, HostState, MAX_BATCH, MAX_BATCH_BYTES, Push, QueueName, Renewed, StoreSettings, Taken, Wish,
-};
+use state::{State, told};
+
+use super::backend::{Answer, Backend, SILENCE};
+use super::counts::{Counts, HostState};
+use super::limits::MAX_BATCH;
+use super::moves::{Arrived, Claim, Offer, Pick, Renewed, Taken, Wish};
+use super::push::Push;
+use super::queue_name::QueueName;
+use super::settings::StoreSettings;
 use crate::outcome::Settlement;
 
-/// Results kept; the oldest goes first. Redis lets them expire instead.
-const MAX_RESULTS: usize = 10_000;
-
-/// Bytes of results kept.
-const MAX_RESULTS_BYTES: usize = 64 * 1024 * 1024;
-
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct MemoryStore {
     keep_results: bool,
-    state: Arc<Mutex<State>>,
+    state: Mutex<State>,
     /// Told whenever a ready list may have become non-empty.
-    ready: Arc<Notify>,
+    ready: Notify,
     /// Told whenever a delayed set may have a new head.
-    delayed: Arc<Notify>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    queues: HashMap<QueueName, Queue>,
-    failed: VecDeque<Vec<u8>>,
-    dropped: u64,
-    /// The latest results, the oldest first.
-    results: VecDeque<(String, String)>,
-    result_bytes: usize,
-    pushed: u64,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    ready: VecDeque<Vec<u8>>,
-    /// By the time due and the order of arrival, so that equal jobs stay two.
-    delayed: BTreeMap<(i64, u64), Vec<u8>>,
-    in_flight: HashMap<String, BTreeMap<u64, Vec<u8>>>,
-    parked: HashMap<String, BTreeSet<u64>>,
-    leases: HashMap<String, Instant>,
-    /// When a host found that the lease of another had run out, and took nothing over yet.
-    found_dead: HashMap<String, Instant>,
+    delayed: Notify,
 }
 
 impl MemoryStore {
     pub(super) fn new(settings: &StoreSettings) -> Self {
         Self {
             keep_results: !settings.result_ttl.is_zero(),
-            state: Arc::default(),
-            ready: Arc::default(),
-            delayed: Arc::default(),
+            state: Mutex::default(),
+            ready: Notify::new(),
+            delayed: Notify::new(),
         }
     }
 
-    pub(super) fn push(&self, jobs: &[Push]) {
+    fn push(&self, jobs: &[Push]) {
         let mut state = self.state();
         for push in jobs {
             state.add(&push.queue, push.due_ms, push.job.clone().into_bytes());
@@ -74,7 +50,7 @@ impl MemoryStore {
         self.delayed.notify_waiters();
     }
 
-    pub(super) fn fetch(&self, claim: &Claim<'_>, tag: u64, wish: Wish) -> Option<Taken> {
+    fn fetch(&self, claim: &Claim<'_>, tag: u64, wish: Wish) -> Option<Taken> {
         let mut state = self.state();
         let queue = state.queue(claim.queue);
         if !queue.lives(claim.host) {
@@ -95,13 +71,13 @@ impl MemoryStore {
         })
     }
 
-    pub(super) fn piece(&self, claim: &Claim<'_>, tag: u64, skip: usize, bytes: usize) -> Option<Vec<u8>> {
+    fn piece(&self, claim: &Claim<'_>, tag: u64, skip: usize, bytes: usize) -> Option<Vec<u8>> {
         let mut state = self.state();
         let job = state.queue(claim.queue).in_flight.get(claim.host)?.get(&tag)?;
         Some(job.iter().skip(skip).take(bytes).copied().collect())
     }
 
-    pub(super) async fn wait_ready(&self, queues: &[QueueName]) {
+    async fn wait_ready(&self, queues: &[QueueName]) {
         // Registered before the look, so that a push between the two is not missed.
         let ready = self.ready.notified();
         let none = {
@@ -114,7 +90,7 @@ impl MemoryStore {
         }
     }
 
-    pub(super) async fn wait_due(&self, queues: &[QueueName]) -> Vec<QueueName> {
+    async fn wait_due(&self, queues: &[QueueName]) -> Vec<QueueName> {
         let delayed = self.delayed.notified();
         let now_ms = Timestamp::now().as_millisecond();
         let (mut due, mut next) = (Vec::new(), SILENCE);
@@ -134,7 +110,7 @@ impl MemoryStore {
         due
     }
 
-    pub(super) fn park(&self, claim: &Claim<'_>, tag: u64) {
+    fn park(&self, claim: &Claim<'_>, tag: u64) {
         let mut state = self.state();
         let queue = state.queue(claim.queue);
         if queue.holds(claim.host, tag) {
@@ -142,20 +118,19 @@ impl MemoryStore {
         }
     }
 
-    pub(super) fn unpark(&self, claim: &Claim<'_>, tag: u64) -> bool {
+    fn unpark(&self, claim: &Claim<'_>, tag: u64) -> bool {
         let mut state = self.state();
         let queue = state.queue(claim.queue);
         queue.unpark(claim.host, tag);
         queue.holds(claim.host, tag)
     }
 
-    pub(super) fn settle(&self, claim: &Claim<'_>, batch: &[(u64, &Settlement)]) -> usize {
+    fn settle(&self, claim: &Claim<'_>, batch: &[Offer<'_>]) -> Vec<u64> {
         let mut state = self.state();
-        let mut refused = 0;
-        for (tag, settlement) in batch {
-            let held = state.queue(claim.queue).in_flight.get_mut(claim.host);
-            let Some(job) = held.and_then(|held| held.remove(tag)) else {
-                refused += 1;
+        let mut refused = Vec::new();
+        for Offer { tag, settlement, .. } in batch {
+            let Some(job) = state.queue(claim.queue).take(claim.host, *tag) else {
+                refused.push(*tag);
                 continue;
             };
             match settlement {
@@ -166,11 +141,7 @@ impl MemoryStore {
                     state.add(claim.queue, Some(due.as_millisecond()), job.clone().into_bytes());
                 }
                 Settlement::Fail { entry } => state.failed.push_back(entry.clone().into_bytes()),
-                Settlement::Requeue => {
-                    let queue = state.queue(claim.queue);
-                    queue.unpark(claim.host, *tag);
-                    queue.ready.push_front(job);
-                }
+                Settlement::Requeue => state.queue(claim.queue).ready.push_front(job),
             }
         }
         self.ready.notify_waiters();
@@ -178,7 +149,21 @@ impl MemoryStore {
         refused
     }
 
-    pub(super) fn result(&self, id: &str) -> Option<String> {
+    fn give_back(&self, claim: &Claim<'_>, tags: &[u64]) -> usize {
+        let mut state = self.state();
+        let queue = state.queue(claim.queue);
+        let mut gave_back = 0;
+        for tag in tags {
+            if let Some(job) = queue.take(claim.host, *tag) {
+                queue.ready.push_front(job);
+                gave_back += 1;
+            }
+        }
+        self.ready.notify_waiters();
+        gave_back
+    }
+
+    fn result(&self, id: &str) -> Option<String> {
         let state = self.state();
         state
             .results
@@ -188,7 +173,7 @@ impl MemoryStore {
             .map(|(_, json)| json.clone())
     }
 
-    pub(super) fn promote(&self, queue: &QueueName) -> usize {
+    fn promote(&self, queue: &QueueName) -> usize {
         let now_ms = Timestamp::now().as_millisecond();
         let mut state = self.state();
         let queue = state.queue(queue);
@@ -207,7 +192,7 @@ impl MemoryStore {
         moved
     }
 
-    pub(super) fn renew(&self, claim: &Claim<'_>) -> Renewed {
+    fn renew(&self, claim: &Claim<'_>) -> Renewed {
         let now = Instant::now();
         let old = self
             .state()
@@ -220,7 +205,7 @@ impl MemoryStore {
         }
     }
 
-    pub(super) fn leave(&self, claim: &Claim<'_>) {
+    fn leave(&self, claim: &Claim<'_>) {
         let mut state = self.state();
         let queue = state.queue(claim.queue);
         if queue.in_flight.get(claim.host).is_none_or(BTreeMap::is_empty) {
@@ -228,14 +213,7 @@ impl MemoryStore {
         }
     }
 
-    pub(super) fn adopt(
-        &self,
-        claim: &Claim<'_>,
-        dead: &str,
-        tag: u64,
-        count: usize,
-        patience: Duration,
-    ) -> Option<Taken> {
+    fn adopt(&self, claim: &Claim<'_>, dead: &str, tag: u64, count: usize, patience: Duration) -> Option<Taken> {
         let mut state = self.state();
         let queue = state.queue(claim.queue);
         if !queue.lives(claim.host) {
@@ -269,13 +247,13 @@ impl MemoryStore {
         Some(taken)
     }
 
-    pub(super) fn held(&self, claim: &Claim<'_>) -> Vec<u64> {
+    fn held(&self, claim: &Claim<'_>) -> Vec<u64> {
         let mut state = self.state();
         let held = state.queue(claim.queue).in_flight.get(claim.host);
         held.map_or_else(Vec::new, |held| held.keys().copied().collect())
     }
 
-    pub(super) fn counts(&self, queue: &QueueName) -> Counts {
+    fn counts(&self, queue: &QueueName) -> Counts {
         let now = Instant::now();
         let left_ms = |ends: Instant| {
             let ahead = ends.saturating_duration_since(now).as_millis();
@@ -300,17 +278,17 @@ impl MemoryStore {
         }
     }
 
-    pub(super) fn queues(&self) -> Vec<QueueName> {
+    fn queues(&self) -> Vec<QueueName> {
         let mut queues: Vec<_> = self.state().queues.keys().cloned().collect();
         queues.sort();
         queues
     }
 
-    pub(super) fn failed_len(&self) -> u64 {
+    fn failed_len(&self) -> u64 {
         self.state().failed.len() as u64
     }
 
-    pub(super) fn failed(&self, start: u64, count: u64) -> Vec<Arrived> {
+    fn failed(&self, start: u64, count: u64) -> Vec<Arrived> {
         let usize_of = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         self.state()
             .failed
@@ -321,17 +299,17 @@ impl MemoryStore {
             .collect()
     }
 
-    pub(super) fn purge_failed(&self, count: u64) -> u64 {
+    fn purge_failed(&self, count: u64) -> u64 {
         let mut state = self.state();
         let count = usize::try_from(count).unwrap_or(usize::MAX).min(state.failed.len());
         state.failed.drain(..count).count() as u64
     }
 
-    pub(super) fn failed_dropped(&self) -> u64 {
+    fn failed_dropped(&self) -> u64 {
         self.state().dropped
     }
 
-    pub(super) fn retain_failed(&self, count: u64, last: &Arrived) -> u64 {
+    fn retain_failed(&self, count: u64, last: &Arrived) -> u64 {
         let mut state = self.state();
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         if count == 0 || state.failed.get(count - 1).is_none_or(|entry| *entry != last.bytes) {
@@ -342,7 +320,7 @@ impl MemoryStore {
         count as u64
     }
 
-    pub(super) fn take_failed(&self, picks: &[Pick]) -> Vec<bool> {
+    fn take_failed(&self, picks: &[Pick]) -> Vec<bool> {
         let mut state = self.state();
         // The last first, so that the places of the others stay.
         let mut taken: Vec<_> = picks
@@ -365,86 +343,147 @@ impl MemoryStore {
     }
 }
 
-impl State {
-    fn queue(&mut self, queue: &QueueName) -> &mut Queue {
-        self.queues.entry(queue.clone()).or_default()
+impl Backend for MemoryStore {
+    fn push<'a>(&'a self, jobs: &'a [Push]) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.push(jobs);
+            Ok(())
+        })
     }
 
-    fn add(&mut self, queue: &QueueName, due_ms: Option<i64>, job: Vec<u8>) {
-        self.pushed += 1;
-        let order = self.pushed;
-        let queue = self.queue(queue);
-        match due_ms {
-            Some(due_ms) => _ = queue.delayed.insert((due_ms, order), job),
-            None => queue.ready.push_back(job),
-        }
+    fn promote<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, usize> {
+        Box::pin(async move { Ok(self.promote(queue)) })
     }
 
-    fn keep(&mut self, result: Option<(String, String)>) {
-        let Some(result) = result else { return };
-        self.result_bytes += result.1.len();
-        self.results.push_back(result);
-        while self.results.len() > MAX_RESULTS || self.result_bytes > MAX_RESULTS_BYTES {
-            let Some((_, json)) = self.results.pop_front() else {
-                return;
-            };
-            self.result_bytes -= json.len();
-        }
+    fn wait_ready<'a>(&'a self, queues: &'a [QueueName]) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.wait_ready(queues).await;
+            Ok(())
+        })
     }
 
-    fn take_failed(&mut self, entry: &Arrived, place: u64) -> bool {
-        let is_it = |place: &usize| self.failed.get(*place).is_some_and(|failed| *failed == entry.bytes);
-        let place = usize::try_from(place).ok().filter(is_it);
-        let place = place.or_else(|| self.failed.iter().position(|failed| *failed == entry.bytes));
-        place.and_then(|place| self.failed.remove(place)).is_some()
-    }
-}
-
-/// What is told of a job that is moved: as much of it as one message from Redis would bring.
-fn told(job: &[u8]) -> Arrived {
-    Arrived {
-        bytes: job[..job.len().min(MAX_BATCH_BYTES)].to_vec(),
-        sha1: None,
-        len: job.len(),
-    }
-}
-
-impl Queue {
-    fn lives(&self, host: &str) -> bool {
-        self.leases.get(host).is_some_and(|ends| *ends > Instant::now())
+    fn wait_due<'a>(&'a self, queues: &'a [QueueName]) -> Answer<'a, Vec<QueueName>> {
+        Box::pin(async move { Ok(self.wait_due(queues).await) })
     }
 
-    /// Whether somebody found so long ago that the lease of this host, as it is now, had run out. Takes note if nobody did.
-    fn is_dead_for(&mut self, host: &str, patience: Duration) -> bool {
-        if patience.is_zero() {
-            return true;
-        }
-        let now = Instant::now();
-        let ended = self.leases.get(host).copied();
-        let found = self.found_dead.entry(host.to_owned()).or_insert(now);
-        if ended.is_some_and(|ended| *found < ended) {
-            *found = now;
-        }
-        now.duration_since(*found) >= patience
+    fn fetch<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, wish: Wish) -> Answer<'a, Option<Taken>> {
+        Box::pin(async move { Ok(self.fetch(claim, tag, wish)) })
     }
 
-    fn holds(&self, host: &str, tag: u64) -> bool {
-        self.in_flight.get(host).is_some_and(|held| held.contains_key(&tag))
+    fn piece<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, skip: usize, bytes: usize) -> Answer<'a, Option<Vec<u8>>> {
+        Box::pin(async move { Ok(self.piece(claim, tag, skip, bytes)) })
     }
 
-    fn unpark(&mut self, host: &str, tag: u64) {
-        if let Some(parked) = self.parked.get_mut(host) {
-            parked.remove(&tag);
-        }
+    fn park<'a>(&'a self, claim: &'a Claim<'a>, tag: u64) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.park(claim, tag);
+            Ok(())
+        })
     }
 
-    fn hold(&mut self, claim: &Claim<'_>, tag: u64, jobs: Vec<Vec<u8>>) {
-        if !jobs.is_empty() {
-            self.in_flight
-                .entry(claim.host.to_owned())
-                .or_default()
-                .extend((tag..).zip(jobs));
-            self.leases.insert(claim.host.to_owned(), Instant::now() + claim.lease);
-        }
+    fn unpark<'a>(&'a self, claim: &'a Claim<'a>, tag: u64) -> Answer<'a, bool> {
+        Box::pin(async move { Ok(self.unpark(claim, tag)) })
+    }
+
+    fn settle<'a, 'b: 'a>(&'a self, claim: &'a Claim<'a>, batch: &'a mut [Offer<'b>]) -> Answer<'a, Vec<u64>> {
+        Box::pin(async move { Ok(self.settle(claim, batch)) })
+    }
+
+    fn give_back<'a>(&'a self, claim: &'a Claim<'a>, tags: &'a [u64]) -> Answer<'a, usize> {
+        Box::pin(async move { Ok(self.give_back(claim, tags)) })
+    }
+
+    fn held<'a>(&'a self, claim: &'a Claim<'a>) -> Answer<'a, Vec<u64>> {
+        Box::pin(async move { Ok(self.held(claim)) })
+    }
+
+    fn adopt<'a>(
+        &'a self,
+        claim: &'a Claim<'a>,
+        dead: &'a str,
+        tag: u64,
+        count: usize,
+        patience: Duration,
+    ) -> Answer<'a, Option<Taken>> {
+        Box::pin(async move { Ok(self.adopt(claim, dead, tag, count, patience)) })
+    }
+
+    fn renew<'a>(&'a self, claim: &'a Claim<'a>) -> Answer<'a, Renewed> {
+        Box::pin(async move { Ok(self.renew(claim)) })
+    }
+
+    fn leave<'a>(&'a self, claim: &'a Claim<'a>) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.leave(claim);
+            Ok(())
+        })
+    }
+
+    fn counts<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Counts> {
+        Box::pin(async move { Ok(self.counts(queue)) })
+    }
+
+    fn queues(&self) -> Answer<'_, Vec<QueueName>> {
+        Box::pin(async move { Ok(self.queues()) })
+    }
+
+    fn result<'a>(&'a self, id: &'a str) -> Answer<'a, Option<String>> {
+        Box::pin(async move { Ok(self.result(id)) })
+    }
+
+    fn now(&self) -> Answer<'_, Timestamp> {
+        Box::pin(async move { Ok(Timestamp::now()) })
+    }
+
+    fn trouble(&self) -> Answer<'_, Option<String>> {
+        Box::pin(async move { Ok(None) })
+    }
+
+    fn evicts(&self) -> Answer<'_, Option<String>> {
+        Box::pin(async move { Ok(None) })
+    }
+
+    fn failed_len(&self) -> Answer<'_, u64> {
+        Box::pin(async move { Ok(self.failed_len()) })
+    }
+
+    fn failed(&self, start: u64, count: u64) -> Answer<'_, Vec<Arrived>> {
+        Box::pin(async move { Ok(self.failed(start, count)) })
+    }
+
+    fn take_failed<'a>(&'a self, picks: &'a [Pick]) -> Answer<'a, Vec<bool>> {
+        Box::pin(async move { Ok(self.take_failed(picks)) })
+    }
+
+    fn purge_failed(&self, count: u64) -> Answer<'_, u64> {
+        Box::pin(async move { Ok(self.purge_failed(count)) })
+    }
+
+    fn retain_failed<'a>(&'a self, count: u64, last: &'a Arrived) -> Answer<'a, u64> {
+        Box::pin(async move { Ok(self.retain_failed(count, last)) })
+    }
+
+    fn failed_dropped(&self) -> Answer<'_, u64> {
+        Box::pin(async move { Ok(self.failed_dropped()) })
+    }
+
+    fn publish<'a>(&'a self, _host: &'a str, _report: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move { Ok(()) })
+    }
+
+    fn withdraw<'a>(&'a self, _host: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move { Ok(()) })
+    }
+
+    fn reports(&self) -> Answer<'_, Vec<(String, String)>> {
+        Box::pin(async move { Ok(Vec::new()) })
+    }
+
+    fn ask_release<'a>(&'a self, _plugin: &'a str, _token: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move { Ok(()) })
+    }
+
+    fn release_asked<'a>(&'a self, _plugin: &'a str) -> Answer<'a, Option<String>> {
+        Box::pin(async move { Ok(None) })
     }
 }

@@ -1,103 +1,12 @@
 //! Where Redis is and how to get in: what an operator says, as what connections are made from.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use ::redis::{ClientTlsConfig, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, TlsCertificates, TlsMode};
 
-use super::error::one_cause;
-use super::{QueueError, StoreSettings};
-
-/// How to be let in, and how long to wait for what. Applies to every server of the store, except that a Sentinel is
-/// always given one second to be reached and half a second to answer.
-#[derive(Clone)]
-pub struct ConnectionSettings {
-    /// The ACL user; overrides the URL's.
-    pub user: Option<String>,
-    /// The password; overrides the URL's.
-    pub password: Option<String>,
-    /// The number of the database; overrides the URL's.
-    pub database: Option<u32>,
-    /// The user and password of the Sentinels, where they ask for one.
-    pub sentinel_user: Option<String>,
-    /// See there.
-    pub sentinel_password: Option<String>,
-    /// A PEM file with the authorities that the servers' certificates are checked against; none: the system's.
-    pub tls_ca: Option<PathBuf>,
-    /// A PEM file with this client's certificate and its chain.
-    pub tls_cert: Option<PathBuf>,
-    /// A PEM file with this client's key.
-    pub tls_key: Option<PathBuf>,
-    /// Connections for commands, at most; commands share them, so a few serve any number of attempts.
-    pub pool_size: usize,
-    /// Connections that stay open while there is nothing to do.
-    pub idle: usize,
-    /// How often an attempt to connect is repeated before a command fails. What must be done is tried again anyway. In a
-    /// Cluster, also how often a command is sent again that moved or got no answer.
-    pub retries: u32,
-    /// The time a connection may take to be made.
-    pub dial_timeout: Duration,
-    /// The time an answer may take.
-    pub read_timeout: Duration,
-    /// The time the other end's system may take to acknowledge what was sent. After it the connection counts as dead.
-    pub write_timeout: Duration,
-}
-
-/// Connections for commands by default: one is enough for throughput, the others keep a heartbeat from having to wait
-/// behind a large batch.
-const POOL_SIZE_DEFAULT: usize = 4;
-
-/// Connections kept open by default.
-const IDLE_DEFAULT: usize = 1;
-
-/// Repeated attempts to connect by default, as in go-redis.
-const RETRIES_DEFAULT: u32 = 3;
-
-/// Time to connect by default.
-const DIAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3);
-
-/// Time for an answer by default. Generous: giving up on a slow Redis only adds to its load.
-const READ_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-
-/// Time for an acknowledgement by default: a peer that vanished without a word must not look like a slow one.
-const WRITE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
-
-impl fmt::Debug for ConnectionSettings {
-    /// Leaves the passwords out.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectionSettings")
-            .field("user", &self.user)
-            .field("database", &self.database)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Default for ConnectionSettings {
-    fn default() -> Self {
-        Self {
-            user: None,
-            password: None,
-            database: None,
-            sentinel_user: None,
-            sentinel_password: None,
-            tls_ca: None,
-            tls_cert: None,
-            tls_key: None,
-            pool_size: POOL_SIZE_DEFAULT,
-            idle: IDLE_DEFAULT,
-            retries: RETRIES_DEFAULT,
-            dial_timeout: DIAL_TIMEOUT_DEFAULT,
-            read_timeout: READ_TIMEOUT_DEFAULT,
-            write_timeout: WRITE_TIMEOUT_DEFAULT,
-        }
-    }
-}
-
-/// The forms a URL may have, for messages and help.
-pub const URL_FORMS: &str = "redis://[user:password@]host[:port][/database], redis+sentinel://host:port,…/MASTER[/database], \
-                             redis+cluster://host:port,…, rediss… for TLS, or memory:";
+use crate::queue::error::{QueueError, one_cause};
+use crate::queue::settings::{ConnectionSettings, StoreSettings, URL_FORMS, without_password};
 
 /// A store's URL, taken apart.
 #[derive(Debug)]
@@ -278,13 +187,4 @@ fn certificates(secure: bool, settings: &ConnectionSettings) -> Result<Option<Tl
         client_tls,
         root_cert: tls_ca.as_deref().map(read).transpose()?,
     }))
-}
-
-/// The URL as it may be shown: without a user, a password or parameters, however it is spelled.
-pub(crate) fn without_password(url: &str) -> String {
-    let url = url.split('?').next().unwrap_or_default();
-    match url.rsplit_once('@') {
-        Some((before, place)) => format!("{}://…@{place}", before.split(':').next().unwrap_or_default()),
-        None => url.to_owned(),
-    }
 }

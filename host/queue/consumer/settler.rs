@@ -1,7 +1,6 @@
 //! Carries settlements out, as many in one round trip as have gathered, and again until the store takes them. One that it
 //! does not take keeps no other from its end.
 
-use std::collections::HashSet;
 use std::mem::discriminant;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,12 +11,15 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::consumer::Shared;
+use super::delivery::{Delivery, End};
 use super::in_flight::InFlight;
 use super::outage::Outage;
-use super::{Delivery, MAX_BATCH, MAX_BATCH_BYTES, QueueError};
+use super::shared::Shared;
 use crate::job::{DecodeError, wrap_refused};
 use crate::outcome::Settlement;
+use crate::queue::error::QueueError;
+use crate::queue::limits::{MAX_BATCH, MAX_BATCH_BYTES};
+use crate::queue::moves::Offer;
 use crate::text::{self, MAX_LINE_BYTES};
 
 /// Settlements held while the store cannot take them. Beyond that attempts wait, so nothing grows.
@@ -56,6 +58,8 @@ const RETRIES_LOGGED: u32 = 16;
 pub(super) struct Settled {
     pub(super) delivery: Delivery,
     pub(super) settlement: Settlement,
+    /// It has reached its destination in another slot, and is still in the table.
+    pub(super) written: bool,
     /// The store refuses it for what it is, as it seems: others need not wait with it.
     pub(super) breaks: Option<Breaks>,
     pub(super) _room: Option<OwnedSemaphorePermit>,
@@ -82,7 +86,6 @@ pub(super) async fn settle_in_batches(
     let mut settler = Settler {
         shared: &shared,
         table: &shared.tables[table],
-        written: HashSet::new(),
         held: Held::default(),
     };
     let (mut gathered, mut all_came) = (Vec::with_capacity(MAX_BATCH), false);
@@ -118,6 +121,21 @@ pub(super) async fn settle_in_batches(
     }
 }
 
+/// What the store is asked to do with a batch. The host is sure of those whose lease has not ended since it took them.
+fn offers(batch: &mut [Settled], first_time: bool) -> Vec<Offer<'_>> {
+    let Some(stop) = batch.first().map(|settled| Arc::clone(&settled.delivery.stop)) else {
+        return Vec::new();
+    };
+    let in_time = first_time && !stop.is_cancelled();
+    let offers = batch.iter_mut().map(|settled| Offer {
+        tag: settled.delivery.tag,
+        settlement: &settled.settlement,
+        sure: in_time && Arc::ptr_eq(&settled.delivery.stop, &stop),
+        written: &mut settled.written,
+    });
+    offers.collect()
+}
+
 /// How many of a batch, at least one, go to the store in one message.
 fn fitting(batch: &[Settled]) -> usize {
     let mut size = 0;
@@ -132,8 +150,6 @@ fn fitting(batch: &[Settled]) -> usize {
 struct Settler<'a> {
     shared: &'a Shared,
     table: &'a InFlight,
-    /// Tags of what has reached its destination in another slot, and is still in the table.
-    written: HashSet<u64>,
     held: Held,
 }
 
@@ -182,11 +198,8 @@ impl Settler<'_> {
         }
         parts.reverse();
         while let Some(mut part) = parts.pop() {
-            let refusal = match self.offer(&part).await {
-                Ok(()) => {
-                    self.finish(part);
-                    continue;
-                }
+            let refusal = match self.offer(&mut part).await {
+                Ok(()) => continue,
                 Err(refusal) => refusal,
             };
             let first = discriminant(&part[0].settlement);
@@ -217,11 +230,7 @@ impl Settler<'_> {
 
     /// Offers a batch until the store takes it, or refuses it for what it is. To offer it twice is harmless: each delivery
     /// is settled once or refused.
-    async fn offer(&mut self, batch: &[Settled]) -> Result<(), Refusal> {
-        let by_tag: Vec<_> = batch
-            .iter()
-            .map(|settled| (settled.delivery.tag, &settled.settlement))
-            .collect();
+    async fn offer(&mut self, batch: &mut [Settled]) -> Result<(), Refusal> {
         let size: usize = batch.iter().map(|settled| settled.settlement.bytes()).sum();
         let (shared, lease) = (self.shared, &self.table.lease);
         let (queue, jobs) = (&lease.queue, batch.len());
@@ -229,11 +238,8 @@ impl Settler<'_> {
         // Of one that is known to break its connection, others do not wait for more than one try.
         let may_break = if batch[0].breaks.is_some() { 1 } else { MAX_BROKEN };
         let refused = loop {
-            match shared
-                .store
-                .settle(&shared.claim(queue), &by_tag, &mut self.written)
-                .await
-            {
+            let mut offers = offers(batch, failures == 0);
+            match shared.backend().settle(&shared.claim(queue), &mut offers).await {
                 Ok(refused) => break refused,
                 Err(QueueError::Lapsed { .. }) => {
                     // Whatever this finds, asking anew is all there is to do.
@@ -258,11 +264,16 @@ impl Settler<'_> {
             shared.outage.wait(wait).await;
             wait = (wait * 2).min(RETRY_MAX);
         };
+        for settled in batch {
+            let is_refused = refused.contains(&settled.delivery.tag);
+            settled.delivery.end = if is_refused { End::Refused } else { End::Settled };
+        }
         if failures > 0 {
             // Some may have been carried out the first time, and only the answer was lost: `refused` does not tell.
             tracing::info!(%queue, jobs, "settlements delivered after a failure of the store");
-        } else if refused > 0 {
-            tracing::warn!(%queue, jobs = refused, "settlements refused: these jobs were no longer this host's");
+        } else if !refused.is_empty() {
+            let jobs = refused.len();
+            tracing::warn!(%queue, jobs, "settlements refused: these jobs were no longer this host's");
         }
         Ok(())
     }
@@ -276,13 +287,6 @@ impl Settler<'_> {
         let breaks = settled.breaks.get_or_insert(first);
         breaks.times += 1;
         breaks.times >= GIVE_UP_BROKEN && breaks.since.elapsed() >= self.shared.length * GIVE_UP_LEASES
-    }
-
-    fn finish(&mut self, settled: Vec<Settled>) {
-        for mut settled in settled {
-            self.written.remove(&settled.delivery.tag);
-            settled.delivery.settled = true;
-        }
     }
 
     fn hold(&mut self, refused: Vec<Settled>, err: &QueueError) {

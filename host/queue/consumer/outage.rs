@@ -1,13 +1,12 @@
-//! What counts as an outage, and telling of it: once when it begins, once when it is over, whoever meets it first.
+//! Whether the store can be used, and telling of it: once when it begins, once when it is over, whoever meets it first.
 
 use std::time::{Duration, Instant};
 
-use ::redis::{ErrorKind, RedisError, ServerErrorKind};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::QueueError;
+use crate::queue::error::QueueError;
 
 /// Whether the store can be used.
 #[derive(Debug, Default)]
@@ -60,32 +59,4 @@ impl Outage {
     pub(super) async fn wait(&self, about: Duration) {
         let _ = timeout(about.mul_f64(0.5 + fastrand::f64()), self.over.notified()).await;
     }
-}
-
-/// Whether an error means that the store, as opposed to this one command, cannot be used for now.
-pub(super) fn is_outage(err: &RedisError) -> bool {
-    use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, ReadOnly, TryAgain};
-    let server = |kind| matches!(kind, BusyLoading | ClusterDown | MasterDown | ReadOnly | TryAgain);
-    match err.kind() {
-        // An answer cut off in the middle cannot be read.
-        ErrorKind::Io
-        | ErrorKind::Parse
-        | ErrorKind::ClusterConnectionNotFound
-        | ErrorKind::MasterNameNotFoundBySentinel
-        | ErrorKind::NoValidReplicasFoundBySentinel => true,
-        ErrorKind::Server(kind) if server(kind) => true,
-        _ => {
-            let code = err.code().unwrap_or_default();
-            matches!(code, "OOM" | "BUSY" | "MISCONF" | "NOREPLICAS")
-                || err.detail().is_some_and(|why| why.contains("max number of clients"))
-        }
-    }
-}
-
-/// Whether a connection that brought this error is of no more use: it is broken, or leads to what is no master.
-pub(super) fn spoils(err: &RedisError) -> bool {
-    err.is_unrecoverable_error()
-        || err.is_io_error()
-        || err.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
-        || err.kind() == ErrorKind::Server(ServerErrorKind::MasterDown)
 }

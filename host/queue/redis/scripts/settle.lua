@@ -2,14 +2,20 @@
 -- still in the host's table: one that another host has taken over is no longer this host's to settle, nor is its result.
 -- keys: in-flight of the host, parked of the host, ready, and where all keys are in one slot: delayed, failed (either only
 --   if something goes there), those of results
--- args: number of acks, number of results, how long those are kept in ms, the tags of the acks, for each result: its tag
---   and text, then for each other delivery: tag, fate (retry, fail or requeue), bytes, wait in s
--- returns: how many deliveries were refused, how many results were not kept, and why the first of them was not
+-- args: number of deliveries that are only acknowledged, number of results, how long those are kept in ms, the tags of the
+--   first, for each result: its tag and text, then for each other delivery: tag, fate (ack, retry, fail or requeue), bytes,
+--   wait in s
+-- returns: the tags that were refused, how many results were not kept, and why the first of them was not. What is only
+--   acknowledged is removed at once: if one of those was not there, all of them count as refused
 local acks, results = tonumber(ARGV[1]), tonumber(ARGV[2])
 local others = 4 + acks + 2 * results
--- A key of the wrong type fails here, before anything has moved; one that nothing goes to does not matter.
-local goes = {}
+-- An unknown fate and a key of the wrong type fail here, before anything has moved. A key that nothing goes to does not
+-- matter.
+local goes = {ack = false, retry = false, fail = false, requeue = false}
 for i = others + 1, #ARGV, 4 do
+  if goes[ARGV[i]] == nil then
+    return redis.error_reply('ERR unknown fate: ' .. ARGV[i])
+  end
   goes[ARGV[i]] = true
 end
 if goes.requeue then
@@ -21,19 +27,33 @@ end
 if goes.fail then
   redis.call('LLEN', KEYS[5])
 end
-local lost, why = 0, ''
+local refused, kept, lost, why = {}, 0, 0, ''
 for i = 1, results do
   local at = 2 + acks + 2 * i
-  if redis.call('HEXISTS', KEYS[1], ARGV[at]) == 1 then
-    local kept = redis.pcall('SET', KEYS[#KEYS - results + i], ARGV[at + 1], 'PX', ARGV[3])
-    if kept.err then
-      lost, why = lost + 1, why == '' and kept.err or why
+  -- Out of memory, Redis lets a script write that has written already. So the first result is written before anything is
+  -- removed, and after one that was not kept no other is tried.
+  local first = kept + lost == 0
+  if redis.call(first and 'HEXISTS' or 'HDEL', KEYS[1], ARGV[at]) == 0 then
+    refused[#refused + 1] = ARGV[at]
+  else
+    local err = why
+    if lost == 0 then
+      err = redis.pcall('SET', KEYS[#KEYS - results + i], ARGV[at + 1], 'PX', ARGV[3]).err
+    end
+    if err then
+      lost, why = lost + 1, err
+    else
+      kept = kept + 1
+    end
+    if first then
+      redis.call('HDEL', KEYS[1], ARGV[at])
     end
   end
 end
-local refused = acks
-if acks > 0 then
-  refused = acks - redis.call('HDEL', KEYS[1], unpack(ARGV, 4, acks + 3))
+if acks > 0 and redis.call('HDEL', KEYS[1], unpack(ARGV, 4, acks + 3)) < acks then
+  for i = 4, acks + 3 do
+    refused[#refused + 1] = ARGV[i]
+  end
 end
 for i = others, #ARGV, 4 do
   local tag, fate, bytes, wait = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
@@ -42,7 +62,7 @@ for i = others, #ARGV, 4 do
     redis.call('SREM', KEYS[2], tag) -- Fails where the slot is moving away and nothing is parked, so it comes first.
   end
   if redis.call('HDEL', KEYS[1], tag) == 0 then
-    refused = refused + 1
+    refused[#refused + 1] = tag
   elseif fate == 'retry' then
     -- A sorted set holds equal members once, but two equal jobs are two jobs: a trailing space tells them apart and
     -- means nothing in JSON.
@@ -53,7 +73,7 @@ for i = others, #ARGV, 4 do
     redis.call('ZADD', KEYS[4], time[1] + time[2] / 1000000 + wait, bytes)
   elseif fate == 'fail' then
     redis.call('RPUSH', KEYS[5], bytes)
-  else
+  elseif fate == 'requeue' then
     redis.call('LPUSH', KEYS[3], job)
   end
 end

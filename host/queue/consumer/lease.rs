@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
-use super::QueueName;
+use crate::queue::queue_name::QueueName;
 use crate::stop::{Moment, Stop};
 
 /// How long a host may be silent before others take over what it holds. Recovery after a crash takes this long and no

@@ -1,0 +1,134 @@
+//! What a store can do: every move of the table in [`super`], and every question about the jobs in it.
+//!
+//! Kiln has two of them, in Redis and in memory. [`Store::over`](super::Store::over) takes any other: tests put a simulated
+//! one behind the real [`Consumer`](super::Consumer). Each new move adds a method, so this is no stable interface, and not
+//! part of the documentation.
+//!
+//! A call returns a boxed future. That is one allocation for each message to the store, which carries a batch of jobs.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::counts::Counts;
+use super::error::QueueError;
+pub use super::moves::{Arrived, Claim, Offer, Pick, Renewed, Taken, Wish};
+use super::push::Push;
+use super::queue_name::QueueName;
+
+/// Longest time that [`Backend::wait_ready`] and [`Backend::wait_due`] last without news. Short enough that a connection
+/// that died unnoticed is noticed.
+pub const SILENCE: Duration = Duration::from_secs(4);
+
+/// What the store answers, once it does.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, QueueError>>;
+
+/// A place where jobs are. Each call is carried out at once or not at all, as the table in [`super`] says.
+pub trait Backend: fmt::Debug + Send + Sync {
+    /// Adds jobs, in their order.
+    fn push<'a>(&'a self, jobs: &'a [Push]) -> Answer<'a, ()>;
+
+    /// Moves due jobs from delayed to ready, and returns how many.
+    fn promote<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, usize>;
+
+    /// Returns once one of the queues may have a ready job, at the latest after [`SILENCE`].
+    fn wait_ready<'a>(&'a self, queues: &'a [QueueName]) -> Answer<'a, ()>;
+
+    /// The queues that have a due job, as soon as one may have, at the latest after [`SILENCE`].
+    fn wait_due<'a>(&'a self, queues: &'a [QueueName]) -> Answer<'a, Vec<QueueName>>;
+
+    /// Takes ready jobs under the tags from `tag` on, and renews the lease; none if the lease has run out.
+    fn fetch<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, wish: Wish) -> Answer<'a, Option<Taken>>;
+
+    /// Up to so many bytes of a job in flight; none if it is no longer the host's.
+    fn piece<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, skip: usize, bytes: usize) -> Answer<'a, Option<Vec<u8>>>;
+
+    /// Takes note that a delivery has not started.
+    fn park<'a>(&'a self, claim: &'a Claim<'a>, tag: u64) -> Answer<'a, ()>;
+
+    /// Takes note that a delivery is about to start, and tells whether it is still the host's.
+    fn unpark<'a>(&'a self, claim: &'a Claim<'a>, tag: u64) -> Answer<'a, bool>;
+
+    /// Settles a batch, and returns the tags that were refused, since the host does not hold them. All others are settled.
+    ///
+    /// A batch whose answer was lost is offered again: what was carried out the first time is refused then.
+    fn settle<'a, 'b: 'a>(&'a self, claim: &'a Claim<'a>, batch: &'a mut [Offer<'b>]) -> Answer<'a, Vec<u64>>;
+
+    /// Returns jobs in flight to the front of their queue as they were, the last tag first, and tells how many were the
+    /// host's.
+    fn give_back<'a>(&'a self, claim: &'a Claim<'a>, tags: &'a [u64]) -> Answer<'a, usize>;
+
+    /// The tags of all that the store says the host holds.
+    fn held<'a>(&'a self, claim: &'a Claim<'a>) -> Answer<'a, Vec<u64>>;
+
+    /// Takes up to `count` jobs over from a host whose lease has run out, if anybody has known so for as long as
+    /// `patience`; none if the lease of the host that asks has run out.
+    fn adopt<'a>(
+        &'a self,
+        claim: &'a Claim<'a>,
+        dead: &'a str,
+        tag: u64,
+        count: usize,
+        patience: Duration,
+    ) -> Answer<'a, Option<Taken>>;
+
+    /// Renews the lease, or begins one.
+    fn renew<'a>(&'a self, claim: &'a Claim<'a>) -> Answer<'a, Renewed>;
+
+    /// Gives the lease up, unless the host still holds jobs.
+    fn leave<'a>(&'a self, claim: &'a Claim<'a>) -> Answer<'a, ()>;
+
+    /// How much is in a queue, and who serves it.
+    fn counts<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Counts>;
+
+    /// The queues that hold jobs or are served, by name.
+    fn queues(&self) -> Answer<'_, Vec<QueueName>>;
+
+    /// The result a completed job returned, while it is kept.
+    fn result<'a>(&'a self, id: &'a str) -> Answer<'a, Option<String>>;
+
+    /// The time by the store's own clock, which decides when what is delayed is due.
+    fn now(&self) -> Answer<'_, Timestamp>;
+
+    /// What keeps the store from taking jobs although it answers, in words; none if nothing does.
+    fn trouble(&self) -> Answer<'_, Option<String>>;
+
+    /// Whether the store may throw jobs away to make room, in words; none if it does not, or cannot be asked.
+    fn evicts(&self) -> Answer<'_, Option<String>>;
+
+    /// How many entries the failed list has.
+    fn failed_len(&self) -> Answer<'_, u64>;
+
+    /// Entries of the failed list from position `start` on, as [`Store::failed`](super::Store::failed) describes.
+    fn failed(&self, start: u64, count: u64) -> Answer<'_, Vec<Arrived>>;
+
+    /// Takes entries out of the failed list, puts the jobs of some into their queues, and tells of each whether it was
+    /// still there.
+    fn take_failed<'a>(&'a self, picks: &'a [Pick]) -> Answer<'a, Vec<bool>>;
+
+    /// Deletes the oldest entries, and returns how many there were.
+    fn purge_failed(&self, count: u64) -> Answer<'_, u64>;
+
+    /// Deletes the oldest entries if `last` is still the last of them, counts them as dropped, and returns how many.
+    fn retain_failed<'a>(&'a self, count: u64, last: &'a Arrived) -> Answer<'a, u64>;
+
+    /// How many entries were ever dropped by [`Self::retain_failed`].
+    fn failed_dropped(&self) -> Answer<'_, u64>;
+
+    /// Keeps what a host tells of itself, a JSON text, for half a minute.
+    fn publish<'a>(&'a self, host: &'a str, report: &'a str) -> Answer<'a, ()>;
+
+    /// Takes it away again.
+    fn withdraw<'a>(&'a self, host: &'a str) -> Answer<'a, ()>;
+
+    /// What the hosts tell of themselves: host and JSON text.
+    fn reports(&self) -> Answer<'_, Vec<(String, String)>>;
+
+    /// Asks every host to serve with this plugin again. The token tells one such request from another.
+    fn ask_release<'a>(&'a self, plugin: &'a str, token: &'a str) -> Answer<'a, ()>;
+
+    /// The token of the latest request, if there is one from the last minute.
+    fn release_asked<'a>(&'a self, plugin: &'a str) -> Answer<'a, Option<String>>;
+}

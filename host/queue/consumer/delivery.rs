@@ -1,0 +1,131 @@
+//! A job in the hands of this host.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::held::HeldTags;
+use crate::job::{DecodeError, Job};
+use crate::queue::limits::MAX_TAKEN_BYTES;
+use crate::queue::moves::Arrived;
+use crate::queue::queue_name::QueueName;
+use crate::stop::Stop;
+
+/// One job that this host has fetched and must settle. Dropped unsettled, it goes back to the front of its queue, before
+/// anything else is taken from there.
+#[derive(Debug)]
+#[must_use = "a delivery must be settled"]
+pub struct Delivery {
+    pub(super) tag: u64,
+    pub(super) queue: QueueName,
+    pub(super) job: Arrived,
+    held: Arc<HeldTags>,
+    pub(super) end: End,
+    pub(super) stop: Arc<Stop>,
+    told: Told,
+}
+
+/// What became of a delivery, as far as this host knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It is in the host's table.
+    Held,
+    /// The store has carried its settlement out.
+    Settled,
+    /// The store has refused its settlement: the delivery was not in the host's table any more.
+    Refused,
+}
+
+/// Who hears that a delivery is settled, if anybody does.
+#[derive(Default)]
+struct Told(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "told" } else { "not told" })
+    }
+}
+
+impl Delivery {
+    pub(super) fn new(tag: u64, queue: &QueueName, job: Arrived, held: &Arc<HeldTags>, stop: &Arc<Stop>) -> Self {
+        Self {
+            tag,
+            queue: queue.clone(),
+            job,
+            held: Arc::clone(held),
+            end: End::Held,
+            stop: Arc::clone(stop),
+            told: Told::default(),
+        }
+    }
+
+    /// Reads the job.
+    ///
+    /// # Errors
+    /// When the bytes are no job, or are not all here.
+    pub fn decode(&self) -> Result<Job, DecodeError> {
+        if self.job.is_partial() {
+            return Err(DecodeError::TooLarge { len: self.job.len });
+        }
+        let mut job = Job::decode(&self.job.bytes)?;
+        job.found_on = Some(self.queue.to_string());
+        Ok(job)
+    }
+
+    /// The queue it was taken from.
+    #[must_use]
+    pub fn queue(&self) -> &QueueName {
+        &self.queue
+    }
+
+    /// Cancelled when this host must not run the job any longer: it is told to stop, or its lease is about to end.
+    #[must_use]
+    pub fn stop(&self) -> Arc<Stop> {
+        Arc::clone(&self.stop)
+    }
+
+    /// Lets go of the bytes, once a job is made of them: the store has its own copy, should the job go back.
+    pub fn drop_bytes(&mut self) {
+        self.job = Arrived::from(Vec::new());
+    }
+
+    /// The bytes as they were pushed, as far as they have come, unless they were dropped.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.job.bytes
+    }
+
+    /// The SHA-1 of the bytes as they were pushed, in hex digits, if the store has told it: of a job too large to be brought.
+    #[must_use]
+    pub fn sha1(&self) -> Option<&str> {
+        self.job.sha1.as_deref()
+    }
+
+    /// How many bytes were pushed.
+    #[must_use]
+    pub fn pushed_bytes(&self) -> usize {
+        self.job.len
+    }
+
+    /// Whether there are more bytes to come, by [`Consumer::complete`](super::Consumer::complete), before the job can be decoded.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        self.job.is_partial() && self.job.len <= MAX_TAKEN_BYTES
+    }
+
+    /// Has `tell` called as soon as the store has carried the delivery's settlement out; not at all if that is refused, or
+    /// the delivery is dropped. It must not take long: the next settlements wait for it.
+    pub fn when_settled(&mut self, tell: impl FnOnce() + Send + Sync + 'static) {
+        self.told = Told(Some(Box::new(tell)));
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.held.release(self.tag, self.end == End::Held);
+        if self.end == End::Settled
+            && let Some(tell) = self.told.0.take()
+        {
+            tell();
+        }
+    }
+}

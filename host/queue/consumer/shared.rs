@@ -1,0 +1,62 @@
+//! What the parts of a consumer share.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::clock::Clock;
+use super::in_flight::{InFlight, Taking};
+use super::lease::Lease;
+use super::outage::Outage;
+use crate::queue::backend::Backend;
+use crate::queue::error::QueueError;
+use crate::queue::moves::{Claim, Renewed};
+use crate::queue::queue_name::QueueName;
+use crate::queue::store::Store;
+use crate::stop::Moment;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) host: String,
+    /// One for each queue.
+    pub(super) tables: Vec<InFlight>,
+    pub(super) length: Duration,
+    /// The room that each queue has for settlements.
+    pub(super) room_kib: u32,
+    pub(super) outage: Outage,
+    pub(super) clock: Clock,
+}
+
+impl Shared {
+    pub(super) fn backend(&self) -> &dyn Backend {
+        self.store.backend()
+    }
+
+    /// Puts one lease off. False: it had run out.
+    pub(super) async fn renew(&self, lease: &Lease) -> Result<bool, QueueError> {
+        let patience = self.length.max(Duration::from_secs(1)) / 4;
+        let (asked, asked_at, claim) = (Moment::now(), Timestamp::now(), self.claim(&lease.queue));
+        let renewed = tokio::time::timeout(patience, self.backend().renew(&claim)).await;
+        let Renewed { kept, at } = renewed.unwrap_or(Err(QueueError::Slow { patience }))?;
+        self.clock.heard(at, asked_at, Timestamp::now());
+        if !kept && lease.ran_out() {
+            tracing::error!(queue = %lease.queue, "the lease had run out: others may have taken over what ran here; stopped it");
+        }
+        lease.renewed(asked);
+        Ok(kept)
+    }
+
+    /// Waits for the right to move jobs into a table.
+    pub(super) async fn take<'a>(&'a self, table: &'a InFlight) -> Result<Taking<'a>, QueueError> {
+        table.take(self.backend(), &self.claim(table.queue())).await
+    }
+
+    pub(super) fn claim<'a>(&'a self, queue: &'a QueueName) -> Claim<'a> {
+        Claim {
+            host: &self.host,
+            queue,
+            lease: self.length,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! How much is in a queue, and who serves it.
+
+use std::collections::BTreeMap;
+
+/// How many jobs of a queue are in which state, and who serves it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Ready jobs.
+    pub ready: u64,
+    /// Jobs waiting for their time.
+    pub delayed: u64,
+    /// Jobs that a host holds.
+    pub in_flight: u64,
+    /// The hosts that serve the queue.
+    pub hosts: BTreeMap<String, HostState>,
+}
+
+/// What the store knows of a host that serves a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct HostState {
+    /// What its lease has left; below zero, the host is dead and its jobs are about to be taken over.
+    pub lease_left_ms: i64,
+    /// Jobs it holds.
+    pub in_flight: u64,
+}
+
+impl Counts {
+    /// Whether nothing is ready, delayed or in flight.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ready == 0 && self.delayed == 0 && self.in_flight == 0
+    }
+}

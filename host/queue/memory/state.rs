@@ -1,0 +1,128 @@
+//! What is in a store in memory.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::queue::limits::MAX_BATCH_BYTES;
+use crate::queue::moves::{Arrived, Claim};
+use crate::queue::queue_name::QueueName;
+
+/// Results kept; the oldest goes first. Redis lets them expire instead.
+const MAX_RESULTS: usize = 10_000;
+
+/// Bytes of results kept.
+const MAX_RESULTS_BYTES: usize = 64 * 1024 * 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) queues: HashMap<QueueName, Queue>,
+    pub(super) failed: VecDeque<Vec<u8>>,
+    pub(super) dropped: u64,
+    /// The latest results, the oldest first.
+    pub(super) results: VecDeque<(String, String)>,
+    pub(super) result_bytes: usize,
+    pub(super) pushed: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub(super) ready: VecDeque<Vec<u8>>,
+    /// By the time due and the order of arrival, so that equal jobs stay two.
+    pub(super) delayed: BTreeMap<(i64, u64), Vec<u8>>,
+    pub(super) in_flight: HashMap<String, BTreeMap<u64, Vec<u8>>>,
+    pub(super) parked: HashMap<String, BTreeSet<u64>>,
+    pub(super) leases: HashMap<String, Instant>,
+    /// When a host found that the lease of another had run out, and took nothing over yet.
+    pub(super) found_dead: HashMap<String, Instant>,
+}
+
+impl State {
+    pub(super) fn queue(&mut self, queue: &QueueName) -> &mut Queue {
+        self.queues.entry(queue.clone()).or_default()
+    }
+
+    pub(super) fn add(&mut self, queue: &QueueName, due_ms: Option<i64>, job: Vec<u8>) {
+        self.pushed += 1;
+        let order = self.pushed;
+        let queue = self.queue(queue);
+        match due_ms {
+            Some(due_ms) => _ = queue.delayed.insert((due_ms, order), job),
+            None => queue.ready.push_back(job),
+        }
+    }
+
+    pub(super) fn keep(&mut self, result: Option<(String, String)>) {
+        let Some(result) = result else { return };
+        self.result_bytes += result.1.len();
+        self.results.push_back(result);
+        while self.results.len() > MAX_RESULTS || self.result_bytes > MAX_RESULTS_BYTES {
+            let Some((_, json)) = self.results.pop_front() else {
+                return;
+            };
+            self.result_bytes -= json.len();
+        }
+    }
+
+    pub(super) fn take_failed(&mut self, entry: &Arrived, place: u64) -> bool {
+        let is_it = |place: &usize| self.failed.get(*place).is_some_and(|failed| *failed == entry.bytes);
+        let place = usize::try_from(place).ok().filter(is_it);
+        let place = place.or_else(|| self.failed.iter().position(|failed| *failed == entry.bytes));
+        place.and_then(|place| self.failed.remove(place)).is_some()
+    }
+}
+
+/// What is told of a job that is moved: as much of it as one message from Redis would bring.
+pub(super) fn told(job: &[u8]) -> Arrived {
+    Arrived {
+        bytes: job[..job.len().min(MAX_BATCH_BYTES)].to_vec(),
+        sha1: None,
+        len: job.len(),
+    }
+}
+
+impl Queue {
+    pub(super) fn lives(&self, host: &str) -> bool {
+        self.leases.get(host).is_some_and(|ends| *ends > Instant::now())
+    }
+
+    /// Whether somebody found so long ago that the lease of this host, as it is now, had run out. Takes note if nobody did.
+    pub(super) fn is_dead_for(&mut self, host: &str, patience: Duration) -> bool {
+        if patience.is_zero() {
+            return true;
+        }
+        let now = Instant::now();
+        let ended = self.leases.get(host).copied();
+        let found = self.found_dead.entry(host.to_owned()).or_insert(now);
+        if ended.is_some_and(|ended| *found < ended) {
+            *found = now;
+        }
+        now.duration_since(*found) >= patience
+    }
+
+    pub(super) fn holds(&self, host: &str, tag: u64) -> bool {
+        self.in_flight.get(host).is_some_and(|held| held.contains_key(&tag))
+    }
+
+    /// Takes a delivery out of a host's table, if it is there.
+    pub(super) fn take(&mut self, host: &str, tag: u64) -> Option<Vec<u8>> {
+        let job = self.in_flight.get_mut(host)?.remove(&tag)?;
+        self.unpark(host, tag);
+        Some(job)
+    }
+
+    pub(super) fn unpark(&mut self, host: &str, tag: u64) {
+        if let Some(parked) = self.parked.get_mut(host) {
+            parked.remove(&tag);
+        }
+    }
+
+    pub(super) fn hold(&mut self, claim: &Claim<'_>, tag: u64, jobs: Vec<Vec<u8>>) {
+        if !jobs.is_empty() {
+            self.in_flight
+                .entry(claim.host.to_owned())
+                .or_default()
+                .extend((tag..).zip(jobs));
+            self.leases.insert(claim.host.to_owned(), Instant::now() + claim.lease);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The store in Redis: one script for each move. No decision is made here.
+
+mod address;
+mod bare;
+mod delivery;
+mod dialer;
+mod failed;
+pub(super) mod fault;
+mod key_watch;
+mod keys;
+mod lease;
+mod look;
+mod pool;
+mod promotion;
+mod push;
+mod report;
+mod scripts;
+mod settlement;
+mod unkept;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::{Cmd, FromRedisValue};
+use jiff::Timestamp;
+
+pub(in crate::queue) use bare::RedisBare;
+pub(crate) use bare::Work;
+use dialer::Dialer;
+use key_watch::KeyWatch;
+use keys::Keys;
+use pool::Pool;
+use unkept::Unkept;
+
+use super::backend::{Answer, Backend};
+use super::counts::Counts;
+use super::error::QueueError;
+use super::moves::{Arrived, Claim, Offer, Pick, Renewed, Taken, Wish};
+use super::push::Push;
+use super::queue_name::QueueName;
+use super::settings::StoreSettings;
+
+/// How long it is remembered under which tags a host has taken jobs, and when a dead one was found: far longer than a
+/// message can be on its way, or a host that keeps crashing waits before its next start.
+const LAST_TAG_MS: u64 = 3_600_000;
+
+pub(in crate::queue) struct RedisStore {
+    pool: Pool,
+    key_watch: KeyWatch,
+    keys: Keys,
+    /// Not all keys of a queue are in one slot.
+    split: bool,
+    result_ttl: Duration,
+    unkept: Unkept,
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RedisStore {
+    pub(in crate::queue) async fn connect(settings: &StoreSettings) -> Result<Self, QueueError> {
+        let dialer = Arc::new(Dialer::new(settings)?);
+        let keys = Keys::new(&settings.prefix);
+        Ok(Self {
+            split: dialer.is_cluster() && !keys.in_one_slot(),
+            pool: Pool::open(Arc::clone(&dialer)).await?,
+            key_watch: KeyWatch::new(dialer),
+            keys,
+            result_ttl: settings.result_ttl,
+            unkept: Unkept::default(),
+        })
+    }
+
+    async fn run<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, QueueError> {
+        self.pool.run(cmd).await
+    }
+
+    fn ready(&self, claim: &Claim<'_>) -> String {
+        self.keys.ready(claim.queue.as_str())
+    }
+
+    fn in_flight(&self, claim: &Claim<'_>) -> String {
+        self.keys.in_flight(claim.queue.as_str(), claim.host)
+    }
+
+    fn parked(&self, claim: &Claim<'_>) -> String {
+        self.keys.parked(claim.queue.as_str(), claim.host)
+    }
+
+    fn last_tag(&self, claim: &Claim<'_>) -> String {
+        self.keys.last_tag(claim.queue.as_str(), claim.host)
+    }
+
+    fn leases(&self, claim: &Claim<'_>) -> String {
+        self.keys.leases(claim.queue.as_str())
+    }
+}
+
+/// Each of these is told in a file of its own.
+impl Backend for RedisStore {
+    fn push<'a>(&'a self, jobs: &'a [Push]) -> Answer<'a, ()> {
+        Box::pin(self.push(jobs))
+    }
+
+    fn promote<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, usize> {
+        Box::pin(self.promote(queue))
+    }
+
+    fn wait_ready<'a>(&'a self, queues: &'a [QueueName]) -> Answer<'a, ()> {
+        Box::pin(self.wait_ready(queues))
+    }
+
+    fn wait_due<'a>(&'a self, queues: &'a [QueueName]) -> Answer<'a, Vec<QueueName>> {
+        Box::pin(self.wait_due(queues))
+    }
+
+    fn fetch<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, wish: Wish) -> Answer<'a, Option<Taken>> {
+        Box::pin(self.fetch(claim, tag, wish))
+    }
+
+    fn piece<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, skip: usize, bytes: usize) -> Answer<'a, Option<Vec<u8>>> {
+        Box::pin(self.piece(claim, tag, skip, bytes))
+    }
+
+    fn park<'a>(&'a self, claim: &'a Claim<'a>, tag: u64) -> Answer<'a, ()> {
+        Box::pin(self.park(claim, tag))
+    }
+
+    fn unpark<'a>(&'a self, claim: &'a Claim<'a>, tag: u64) -> Answer<'a, bool> {
+        Box::pin(self.unpark(claim, tag))
+    }
+
+    fn settle<'a, 'b: 'a>(&'a self, claim: &'a Claim<'a>, batch: &'a mut [Offer<'b>]) -> Answer<'a, Vec<u64>> {
+        Box::pin(self.settle(claim, batch))
+    }
+
+    fn give_back<'a>(&'a self, claim: &'a Claim<'a>, tags: &'a [u64]) -> Answer<'a, usize> {
+        Box::pin(self.give_back(claim, tags))
+    }
+
+    fn held<'a>(&'a self, claim: &'a Claim<'a>) -> Answer<'a, Vec<u64>> {
+        Box::pin(self.held(claim))
+    }
+
+    fn adopt<'a>(
+        &'a self,
+        claim: &'a Claim<'a>,
+        dead: &'a str,
+        tag: u64,
+        count: usize,
+        patience: Duration,
+    ) -> Answer<'a, Option<Taken>> {
+        Box::pin(self.adopt(claim, dead, tag, count, patience))
+    }
+
+    fn renew<'a>(&'a self, claim: &'a Claim<'a>) -> Answer<'a, Renewed> {
+        Box::pin(self.renew(claim))
+    }
+
+    fn leave<'a>(&'a self, claim: &'a Claim<'a>) -> Answer<'a, ()> {
+        Box::pin(self.leave(claim))
+    }
+
+    fn counts<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Counts> {
+        Box::pin(self.counts(queue))
+    }
+
+    fn queues(&self) -> Answer<'_, Vec<QueueName>> {
+        Box::pin(self.queues())
+    }
+
+    fn result<'a>(&'a self, id: &'a str) -> Answer<'a, Option<String>> {
+        Box::pin(self.result(id))
+    }
+
+    fn now(&self) -> Answer<'_, Timestamp> {
+        Box::pin(self.now())
+    }
+
+    fn trouble(&self) -> Answer<'_, Option<String>> {
+        Box::pin(self.trouble())
+    }
+
+    fn evicts(&self) -> Answer<'_, Option<String>> {
+        Box::pin(self.evicts())
+    }
+
+    fn failed_len(&self) -> Answer<'_, u64> {
+        Box::pin(self.failed_len())
+    }
+
+    fn failed(&self, start: u64, count: u64) -> Answer<'_, Vec<Arrived>> {
+        Box::pin(self.failed(start, count))
+    }
+
+    fn take_failed<'a>(&'a self, picks: &'a [Pick]) -> Answer<'a, Vec<bool>> {
+        Box::pin(self.take_failed(picks))
+    }
+
+    fn purge_failed(&self, count: u64) -> Answer<'_, u64> {
+        Box::pin(self.purge_failed(count))
+    }
+
+    fn retain_failed<'a>(&'a self, count: u64, last: &'a Arrived) -> Answer<'a, u64> {
+        Box::pin(self.retain_failed(count, last))
+    }
+
+    fn failed_dropped(&self) -> Answer<'_, u64> {
+        Box::pin(self.failed_dropped())
+    }
+
+    fn publish<'a>(&'a self, host: &'a str, report: &'a str) -> Answer<'a, ()> {
+        Box::pin(self.publish(host, report))
+    }
+
+    fn withdraw<'a>(&'a self, host: &'a str) -> Answer<'a, ()> {
+        Box::pin(self.withdraw(host))
+    }
+
+    fn reports(&self) -> Answer<'_, Vec<(String, String)>> {
+        Box::pin(self.reports())
+    }
+
+    fn ask_release<'a>(&'a self, plugin: &'a str, token: &'a str) -> Answer<'a, ()> {
+        Box::pin(self.ask_release(plugin, token))
+    }
+
+    fn release_asked<'a>(&'a self, plugin: &'a str) -> Answer<'a, Option<String>> {
+        Box::pin(self.release_asked(plugin))
+    }
+}

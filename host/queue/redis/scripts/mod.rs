@@ -1,0 +1,32 @@
+//! The scripts beside this file: each is one move, or one look. The head of each tells its keys, arguments and answer.
+
+use std::sync::LazyLock;
+
+use super::pool::Script;
+
+macro_rules! scripts {
+    ($($name:ident = $file:literal)*) => {
+        $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file)));)*
+    };
+}
+
+scripts! {
+    ADOPT = "adopt.lua"
+    CLAIM_DUE = "claim_due.lua"
+    COUNTS = "counts.lua"
+    DROP_CLAIMED = "drop_claimed.lua"
+    FAILED_PAGE = "failed_page.lua"
+    FETCH = "fetch.lua"
+    LEAVE = "leave.lua"
+    OURS = "ours.lua"
+    PARK = "park.lua"
+    PIECE = "piece.lua"
+    PROMOTE = "promote.lua"
+    PURGE = "purge.lua"
+    PUSH_DELAYED = "push_delayed.lua"
+    RENEW = "renew.lua"
+    RETAIN = "retain.lua"
+    SETTLE = "settle.lua"
+    TAKE_FAILED = "take_failed.lua"
+    UNPARK = "unpark.lua"
+}

@@ -1,0 +1,247 @@
+//! Settlements: in flight → done, delayed, failed or ready again.
+//!
+//! Where all keys are in one slot, a settlement is one script. Where they are not, it takes three steps: look whether the
+//! delivery is still the host's, write the destination, remove the source. A crash in between leaves a job in both places,
+//! never in none.
+
+use std::collections::HashSet;
+
+use ::redis::{ErrorKind, RedisError, ServerErrorKind, cmd};
+
+use super::RedisStore;
+use super::fault::is_outage;
+use super::scripts::{OURS, PUSH_DELAYED, SETTLE};
+use crate::outcome::Settlement;
+use crate::queue::error::QueueError;
+use crate::queue::moves::{Claim, Offer, millis};
+
+/// A result: the tag of its delivery, the id of its job, its text.
+type Kept<'a> = (u64, &'a str, &'a str);
+
+/// What the script is to do with a batch.
+#[derive(Default)]
+struct Fates<'a> {
+    /// Acknowledged without a result, and surely the host's: all are removed at once.
+    sure: Vec<u64>,
+    /// Acknowledged, and their results are kept.
+    results: Vec<Kept<'a>>,
+    /// One by one: tag, fate, bytes, seconds to wait.
+    others: Vec<(u64, &'static str, &'a str, f64)>,
+}
+
+impl<'a> Fates<'a> {
+    fn of(batch: &'a [Offer<'_>], keep_results: bool) -> Self {
+        let mut fates = Self::default();
+        for offer in batch {
+            fates.add(offer, keep_results);
+        }
+        fates
+    }
+
+    fn add(&mut self, offer: &'a Offer<'_>, keep_results: bool) {
+        let tag = offer.tag;
+        match offer.settlement {
+            Settlement::Ack {
+                result: Some((id, json)),
+            } if keep_results => self.results.push((tag, id, json)),
+            Settlement::Ack { .. } if offer.sure => self.sure.push(tag),
+            Settlement::Ack { .. } => self.remove(tag),
+            Settlement::Retry { job, wait } => self.others.push((tag, "retry", job, wait.as_secs_f64())),
+            Settlement::Fail { entry } => self.others.push((tag, "fail", entry, 0.0)),
+            Settlement::Requeue => self.requeue(tag),
+        }
+    }
+
+    fn remove(&mut self, tag: u64) {
+        self.others.push((tag, "ack", "", 0.0));
+    }
+
+    fn requeue(&mut self, tag: u64) {
+        self.others.push((tag, "requeue", "", 0.0));
+    }
+
+    fn bytes(&self) -> usize {
+        let results = self.results.iter().map(|(_, id, json)| id.len() + json.len());
+        results
+            .chain(self.others.iter().map(|(_, _, bytes, _)| bytes.len()))
+            .sum()
+    }
+
+    fn have(&self, fate: &str) -> bool {
+        self.others.iter().any(|(_, other, ..)| *other == fate)
+    }
+}
+
+impl RedisStore {
+    pub(super) async fn settle(&self, claim: &Claim<'_>, batch: &mut [Offer<'_>]) -> Result<Vec<u64>, QueueError> {
+        if self.split {
+            self.settle_across(claim, batch).await
+        } else {
+            self.settle_in_one_slot(claim, batch).await
+        }
+    }
+
+    pub(super) async fn give_back(&self, claim: &Claim<'_>, tags: &[u64]) -> Result<usize, QueueError> {
+        let mut fates = Fates::default();
+        for tag in tags {
+            fates.requeue(*tag);
+        }
+        let refused = self.carry_out(claim, &fates).await?;
+        Ok(tags.len() - refused.len())
+    }
+
+    async fn settle_in_one_slot(&self, claim: &Claim<'_>, batch: &[Offer<'_>]) -> Result<Vec<u64>, QueueError> {
+        let fates = Fates::of(batch, self.keeps_results());
+        match self.carry_out(claim, &fates).await {
+            // A user who may not write results can still acknowledge.
+            Err(QueueError::Redis(err)) if !fates.results.is_empty() && err.code() == Some("NOPERM") => {
+                let refused = self.carry_out(claim, &Fates::of(batch, false)).await?;
+                self.unkept.note(fates.results.len() as u64, &err.to_string());
+                Ok(refused)
+            }
+            settled => settled,
+        }
+    }
+
+    /// The same where delayed, failed and results are in other slots.
+    async fn settle_across(&self, claim: &Claim<'_>, batch: &mut [Offer<'_>]) -> Result<Vec<u64>, QueueError> {
+        let ours = self.write_elsewhere(claim, batch).await?;
+        let (mut fates, mut refused) = (Fates::default(), Vec::new());
+        for offer in &*batch {
+            match offer.settlement {
+                // What is known to be at its destination leaves; what the host does not hold never came there.
+                Settlement::Retry { .. } | Settlement::Fail { .. } if *offer.written => fates.remove(offer.tag),
+                Settlement::Retry { .. } | Settlement::Fail { .. } => refused.push(offer.tag),
+                Settlement::Ack { result: Some(_) } if self.keeps_results() && !ours.contains(&offer.tag) => {
+                    refused.push(offer.tag);
+                }
+                _ => fates.add(offer, false),
+            }
+        }
+        refused.extend(self.carry_out(claim, &fates).await?);
+        Ok(refused)
+    }
+
+    /// The one script of a settlement; across slots, its last step. Returns the tags that were refused.
+    async fn carry_out(&self, claim: &Claim<'_>, fates: &Fates<'_>) -> Result<Vec<u64>, QueueError> {
+        if fates.sure.is_empty() && fates.results.is_empty() && fates.others.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut keys = vec![self.in_flight(claim), self.parked(claim), self.ready(claim)];
+        if !self.split {
+            // A key that nothing goes to is not named: the user may be kept from it.
+            let named = |used: bool, key: String| if used { key } else { self.in_flight(claim) };
+            keys.push(named(fates.have("retry"), self.keys.delayed(claim.queue.as_str())));
+            keys.push(named(fates.have("fail"), self.keys.failed()));
+            keys.extend(fates.results.iter().map(|(_, id, _)| self.keys.result(id)));
+        }
+        let mut call = SETTLE.keys(&keys);
+        call.arg(fates.sure.len())
+            .arg(fates.results.len())
+            .arg(millis(self.result_ttl))
+            .arg(&fates.sure);
+        for (tag, _, json) in &fates.results {
+            call.arg(tag).arg(json);
+        }
+        for (tag, fate, bytes, wait_s) in &fates.others {
+            call.arg(tag).arg(fate).arg(bytes).arg(wait_s);
+        }
+        let (refused, lost, why): (Vec<u64>, u64, String) = self.pool.call_with(&call, fates.bytes()).await?;
+        if !fates.results.is_empty() {
+            self.unkept.note(lost, &why);
+        }
+        Ok(refused)
+    }
+
+    /// The first two steps of moves to other slots, and of keeping results there: only whoever holds a delivery may.
+    /// Returns the tags of those that were found to be the host's.
+    async fn write_elsewhere(&self, claim: &Claim<'_>, batch: &mut [Offer<'_>]) -> Result<HashSet<u64>, QueueError> {
+        let moves = |offer: &Offer<'_>| {
+            !*offer.written && matches!(offer.settlement, Settlement::Retry { .. } | Settlement::Fail { .. })
+        };
+        let results = if self.keeps_results() {
+            results(batch)
+        } else {
+            Vec::new()
+        };
+        let asked = batch.iter().filter(|offer| moves(offer)).map(|offer| offer.tag);
+        let asked: Vec<_> = asked.chain(results.iter().map(|(tag, ..)| *tag)).collect();
+        if asked.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let mut call = OURS.keys(&[self.in_flight(claim), self.leases(claim)]);
+        let ours: Option<HashSet<u64>> = self.pool.call(call.arg(claim.host).arg(asked)).await?;
+        let Some(ours) = ours else {
+            let queue = claim.queue.clone();
+            return Err(QueueError::Lapsed { queue });
+        };
+        // An acknowledged job has its result: that is kept before.
+        self.keep_elsewhere(results.into_iter().filter(|(tag, ..)| ours.contains(tag)))
+            .await?;
+        for offer in batch
+            .iter_mut()
+            .filter(|offer| moves(offer) && ours.contains(&offer.tag))
+        {
+            match offer.settlement {
+                Settlement::Retry { job, wait } => {
+                    let mut call = PUSH_DELAYED.keys(&[self.keys.delayed(claim.queue.as_str())]);
+                    let from_now = format!("+{}", wait.as_secs_f64());
+                    self.pool.call::<()>(call.arg(job).arg(from_now)).await?;
+                }
+                Settlement::Fail { entry } => {
+                    self.run::<()>(cmd("RPUSH").arg(self.keys.failed()).arg(entry)).await?;
+                }
+                Settlement::Ack { .. } | Settlement::Requeue => {}
+            }
+            *offer.written = true;
+        }
+        Ok(ours)
+    }
+
+    /// Keeps results, each in a slot of its own.
+    async fn keep_elsewhere(&self, results: impl Iterator<Item = Kept<'_>>) -> Result<(), QueueError> {
+        let sets: Vec<_> = results
+            .map(|(_, id, json)| {
+                let mut set = cmd("SET");
+                set.arg(self.keys.result(id))
+                    .arg(json)
+                    .arg("PX")
+                    .arg(millis(self.result_ttl));
+                set
+            })
+            .collect();
+        if sets.is_empty() {
+            return Ok(());
+        }
+        let all = sets.len() as u64;
+        match self.pool.run_all(sets).await {
+            Ok(()) => self.unkept.note(0, ""),
+            Err(QueueError::Redis(err)) if costs_only_results(&err) => self.unkept.note(all, &err.to_string()),
+            Err(err) => return Err(err),
+        }
+        Ok(())
+    }
+
+    fn keeps_results(&self) -> bool {
+        !self.result_ttl.is_zero()
+    }
+}
+
+/// The batch's results.
+fn results<'a>(batch: &[Offer<'a>]) -> Vec<Kept<'a>> {
+    let result = |offer: &Offer<'a>| match offer.settlement {
+        Settlement::Ack {
+            result: Some((id, json)),
+        } => Some((offer.tag, id.as_str(), json.as_str())),
+        _ => None,
+    };
+    batch.iter().filter_map(result).collect()
+}
+
+/// Whether an error need not keep a job from being acknowledged. A Redis out of memory takes no results, but it does take
+/// acknowledgements, and those make room. What a Cluster has moved can be kept the next time: by then it is known where.
+fn costs_only_results(err: &RedisError) -> bool {
+    use ServerErrorKind::{Ask, Moved};
+    let has_moved = matches!(err.kind(), ErrorKind::Server(Moved | Ask));
+    err.code() == Some("OOM") || !(is_outage(err) || has_moved)
+}
