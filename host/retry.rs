@@ -34,7 +34,7 @@ pub fn settle(policy: &RetryPolicy, mut job: Job, outcome: Outcome, at: Moment) 
             let result = Some((job.id, json));
             return Settlement::Ack { result };
         }
-        Outcome::Cancelled => return Settlement::Requeue,
+        Outcome::Stopped => return Settlement::Requeue,
         Outcome::Failed { failure, retry } => (failure, retry),
     };
     failure.attempt = job.next_attempt();
@@ -496,7 +496,7 @@ mod tests {
 
     #[test]
     fn a_cancelled_attempt_goes_back_as_it_was() {
-        let settlement = settle(&RetryPolicy::default(), job(), Outcome::Cancelled, MIDDLE);
+        let settlement = settle(&RetryPolicy::default(), job(), Outcome::Stopped, MIDDLE);
         assert!(matches!(settlement, Settlement::Requeue));
     }
 

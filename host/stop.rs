@@ -1,10 +1,19 @@
-//! How an attempt is told to stop: by whoever decides it, or by the clock once its host's right to run the job has ended.
+//! What ends an attempt from outside: its host's reasons, or an operator who cancels its job.
+//!
+//! A host stops everything that runs under a lease at once ([`LeaseStop`]). An operator cancels one job: so every delivery
+//! has a [`StopToken`] of its own below that.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+/// Longest job id, in bytes, by which a running attempt can be cancelled. Ids come from producers, in any length.
+pub const MAX_CANCEL_ID_BYTES: usize = 256;
 
 /// A time of the machine's own clock, which goes on while the machine sleeps and is never set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,25 +32,28 @@ impl Moment {
     }
 }
 
-/// Tells attempts to stop, and may carry a time at which they must have stopped.
+/// Why an attempt has to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// The host shuts down, or its lease is about to end. The job goes back, and the attempt does not count.
+    Host,
+    /// An operator cancelled the job: it ends for good.
+    Cancelled,
+}
+
+/// Stops everything that runs under one lease, at once or from a given time on.
 ///
 /// Timers are late: after a pause of the whole process (`SIGSTOP`, a suspended machine) threads go on before any timer has
-/// fired. So [`Stop::is_cancelled`] looks at the clock itself.
+/// fired. So [`LeaseStop::is_stopped`] reads the clock itself.
 #[derive(Debug)]
-pub struct Stop {
+pub(crate) struct LeaseStop {
     token: CancellationToken,
-    /// Nanoseconds of [`Moment`] from which on it counts as cancelled.
+    /// Nanoseconds of [`Moment`] from which on it counts as stopped.
     at_ns: AtomicU64,
 }
 
-impl Default for Stop {
-    fn default() -> Self {
-        Self::within(&CancellationToken::new())
-    }
-}
-
-impl Stop {
-    /// One that is cancelled together with `outer`.
+impl LeaseStop {
+    /// One that is stopped together with `outer`.
     pub(crate) fn within(outer: &CancellationToken) -> Self {
         Self {
             token: outer.child_token(),
@@ -49,30 +61,203 @@ impl Stop {
         }
     }
 
-    /// Has it count as cancelled from that time on, unless it is put off again.
+    /// Has it count as stopped from that time on, unless the lease is renewed again.
     pub(crate) fn extend(&self, to: Duration) {
         let at_ns = u64::try_from(to.as_nanos()).unwrap_or(u64::MAX);
         self.at_ns.store(at_ns, Ordering::Release);
     }
 
-    /// Tells whoever waits for it or asks.
-    pub fn cancel(&self) {
+    pub(crate) fn stop(&self) {
         self.token.cancel();
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.token.is_cancelled() || Moment::now().0.as_nanos() >= u128::from(self.at_ns.load(Ordering::Acquire))
+    }
+}
+
+/// Stops one attempt, and says why. One for each delivery.
+///
+/// It is a few words in one allocation, and no child of a [`CancellationToken`]: making and dropping one of those takes
+/// its parent's lock, for every job.
+#[derive(Debug)]
+pub struct StopToken {
+    lease: Arc<LeaseStop>,
+    /// [`INTERRUPTED`], [`CANCELLED`] and [`CLOSED`].
+    state: AtomicU8,
+    changed: Notify,
+    job_id: OnceLock<Box<str>>,
+}
+
+/// The host told this attempt alone to stop.
+const INTERRUPTED: u8 = 1;
+
+/// An operator cancelled the job, in time.
+const CANCELLED: u8 = 1 << 1;
+
+/// The attempt is over: too late to cancel it.
+const CLOSED: u8 = 1 << 2;
+
+impl Default for StopToken {
+    /// One without a lease.
+    fn default() -> Self {
+        Self::under(&Arc::new(LeaseStop::within(&CancellationToken::new())))
+    }
+}
+
+impl StopToken {
+    /// One that is stopped with its lease.
+    pub(crate) fn under(lease: &Arc<LeaseStop>) -> Self {
+        Self {
+            lease: Arc::clone(lease),
+            state: AtomicU8::new(0),
+            changed: Notify::new(),
+            job_id: OnceLock::new(),
+        }
+    }
+
+    /// What stops everything under the same lease.
+    pub(crate) fn lease(&self) -> &Arc<LeaseStop> {
+        &self.lease
+    }
+
+    /// From now on [`StopToken::cancel_job`] finds it by this id, unless it is longer than [`MAX_CANCEL_ID_BYTES`].
+    pub(crate) fn set_job_id(&self, id: &str) {
+        if id.len() <= MAX_CANCEL_ID_BYTES {
+            self.job_id.get_or_init(|| id.into());
+        }
+    }
+
+    /// Stops the attempt for a reason of the host's: its job goes back.
+    pub fn interrupt(&self) {
+        self.state.fetch_or(INTERRUPTED, Ordering::AcqRel);
+        self.changed.notify_waiters();
+    }
+
+    /// Stops the attempt because an operator cancelled its job. False: it is over already.
+    pub fn cancel(&self) -> bool {
+        let in_time = |state| (state & CLOSED == 0).then_some(state | CANCELLED);
+        let cancelled = self
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, in_time)
+            .is_ok();
+        self.changed.notify_waiters();
+        cancelled
+    }
+
+    /// The same if it runs the job with this id; false if not.
+    pub(crate) fn cancel_job(&self, id: &str) -> bool {
+        self.job_id.get().is_some_and(|of| **of == *id) && self.cancel()
+    }
+
+    /// Ends the time in which the job can be cancelled: what the attempt came to is about to be decided. Tells why it had
+    /// to stop, if it had to.
+    pub fn close(&self) -> Option<StopReason> {
+        self.state.fetch_or(CLOSED, Ordering::AcqRel);
+        self.reason()
+    }
+
+    /// Why the attempt has to stop; none: it may start, and go on.
+    #[must_use]
+    pub fn reason(&self) -> Option<StopReason> {
+        match self.state.load(Ordering::Acquire) {
+            state if state & CANCELLED != 0 => Some(StopReason::Cancelled),
+            state if state & INTERRUPTED != 0 || self.lease.is_stopped() => Some(StopReason::Host),
+            _ => None,
+        }
     }
 
     /// Whether nothing may start, and what runs must stop.
     #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.token.is_cancelled() || Moment::now().0.as_nanos() >= u128::from(self.at_ns.load(Ordering::Acquire))
+    pub fn is_stopped(&self) -> bool {
+        self.reason().is_some()
     }
 
-    /// Resolves once it is cancelled. The end of its time alone does not wake who waits: whoever watches the clock cancels.
-    pub async fn cancelled(&self) {
-        self.token.cancelled().await;
+    /// Resolves once the attempt is told to stop. The end of a lease's time alone resolves nothing: the host watches the
+    /// clock, and then stops the lease.
+    pub async fn stopped(&self) {
+        let mut changed = pin!(self.changed.notified());
+        // Listening before looking: what happens in between is not missed.
+        changed.as_mut().enable();
+        if self.state.load(Ordering::Acquire) & (INTERRUPTED | CANCELLED) != 0 {
+            return;
+        }
+        tokio::select! {
+            () = changed => {}
+            () = self.lease.token.cancelled() => {}
+        }
     }
 
-    /// Runs `work` unless or until it is cancelled.
-    pub async fn run_until_cancelled<F: Future>(&self, work: F) -> Option<F::Output> {
-        self.token.run_until_cancelled(work).await
+    /// Runs `work` unless or until the attempt is told to stop.
+    pub async fn run_until_stopped<F: Future>(&self, work: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            () = self.stopped() => None,
+            done = work => Some(done),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token() -> (Arc<LeaseStop>, StopToken) {
+        let lease = Arc::new(LeaseStop::within(&CancellationToken::new()));
+        let token = StopToken::under(&lease);
+        (lease, token)
+    }
+
+    #[tokio::test]
+    async fn cancelling_one_job_stops_it_and_no_other_of_its_lease() {
+        let (lease, one) = token();
+        let other = StopToken::under(&lease);
+        one.set_job_id("1");
+        other.set_job_id("2");
+        assert!(!other.cancel_job("1") && one.cancel_job("1"));
+        one.stopped().await;
+        assert_eq!((one.reason(), other.reason()), (Some(StopReason::Cancelled), None));
+        lease.stop();
+        other.stopped().await;
+        assert_eq!(
+            (one.reason(), other.reason()),
+            (Some(StopReason::Cancelled), Some(StopReason::Host))
+        );
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_already_hears_of_it() {
+        let (_lease, token) = token();
+        let mut waiting = pin!(token.stopped());
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        assert!(token.cancel());
+        waiting.await;
+        assert!(token.run_until_stopped(std::future::pending::<()>()).await.is_none());
+    }
+
+    #[test]
+    fn an_attempt_that_is_over_cannot_be_cancelled() {
+        let (_lease, token) = token();
+        assert_eq!((token.close(), token.cancel(), token.reason()), (None, false, None));
+        token.interrupt();
+        assert_eq!(token.reason(), Some(StopReason::Host), "the host may always stop it");
+    }
+
+    #[test]
+    fn a_lease_stops_what_runs_under_it_from_its_time_on() {
+        let (lease, token) = token();
+        lease.extend(Moment::now().0 + Duration::from_mins(1));
+        assert!(!token.is_stopped());
+        lease.extend(Moment::now().0);
+        assert_eq!(token.reason(), Some(StopReason::Host));
+    }
+
+    #[test]
+    fn an_id_beyond_the_bound_is_not_remembered() {
+        for (len, found) in [(MAX_CANCEL_ID_BYTES, true), (MAX_CANCEL_ID_BYTES + 1, false)] {
+            let ((_lease, token), id) = (token(), "i".repeat(len));
+            token.set_job_id(&id);
+            assert_eq!(token.cancel_job(&id), found, "{len}");
+        }
     }
 }

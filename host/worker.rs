@@ -22,7 +22,8 @@ use crate::outcome::{Attempt, Failure, FailureKind, Outcome, RetryHint, Settleme
 use crate::plugins::{Plugin, Plugins, Resolved};
 use crate::queue::{Consumer, Delivery};
 use crate::retry::{self, Moment};
-use crate::sandbox::{Cancel, Handler, PluginPermit};
+use crate::sandbox::{AttemptContext, Handler, Listener, PluginPermit};
+use crate::stop::StopReason;
 use crate::text;
 
 pub(crate) use times::unix_ns;
@@ -51,6 +52,7 @@ pub struct Worker {
     unknown: Unknown,
     told: Told,
     draining: Arc<CancellationToken>,
+    listener: Option<Arc<dyn Listener>>,
     times: Option<Arc<Times>>,
 }
 
@@ -64,8 +66,16 @@ impl Worker {
             unknown,
             told: Told::default(),
             draining: Arc::new(draining),
+            listener: None,
             times: None,
         }
+    }
+
+    /// Has a listener hear what handlers say while they run.
+    #[must_use]
+    pub fn with_listener(self, listener: Arc<dyn Listener>) -> Self {
+        let listener = Some(listener);
+        Self { listener, ..self }
     }
 
     /// Has the times of jobs written down, if somebody wants them.
@@ -122,9 +132,10 @@ impl Worker {
         if let Some(until) = job.is_early(|| self.consumer.now()) {
             return retry::wait(job, until, self.consumer.now());
         }
-        let cancel = Cancel {
+        let context = AttemptContext {
             draining: Arc::clone(&self.draining),
             stop: delivery.stop(),
+            listener: self.listener.clone(),
         };
         let queue = delivery.queue().as_str();
         let (plugin, permit) = loop {
@@ -134,17 +145,18 @@ impl Worker {
                 Resolved::Later(why) => return self.hold(job, queue, &why),
                 Resolved::Unknown => return self.unhandled(job, queue),
             };
-            match self.permit(&plugin.handler, delivery, &cancel).await {
+            delivery.starts(&job);
+            match self.permit(&plugin.handler, delivery, &context).await {
                 Start::Now(permit) => break (plugin, permit),
                 Start::Later(permit) if self.plugins.serves(&plugin, &job.name) => break (plugin, permit),
                 // Another version has come meanwhile.
                 Start::Later(_) => {}
-                Start::Never => return Settlement::Requeue,
+                Start::Never => return self.never_started(job, &context),
             }
         };
         let running = plugin.start();
         let began_ns = if times.is_some() { unix_ns() } else { 0 };
-        let attempt = plugin.handler.attempt(permit, &job, queue, &cancel).await;
+        let attempt = plugin.handler.attempt(permit, &job, queue, &context).await;
         drop(running);
         if let Some(times) = times {
             times.ran(began_ns, &attempt);
@@ -158,8 +170,8 @@ impl Worker {
     }
 
     /// Waits until the plugin may run once more. Meanwhile the store knows that the job has not started.
-    async fn permit(&self, handler: &Handler, delivery: &Delivery, cancel: &Cancel) -> Start {
-        if cancel.draining.is_cancelled() || cancel.stop.is_cancelled() {
+    async fn permit(&self, handler: &Handler, delivery: &Delivery, context: &AttemptContext) -> Start {
+        if context.draining.is_cancelled() || context.stop.is_stopped() {
             return Start::Never;
         }
         if let Some(permit) = handler.try_permit() {
@@ -168,13 +180,21 @@ impl Worker {
         if let Err(err) = self.consumer.park(delivery).await {
             self.consumer.note(&err);
         }
-        let Some(permit) = handler.permit(cancel).await else {
+        let Some(permit) = handler.permit(context).await else {
             return Start::Never;
         };
         // It starts only once the store knows, or a crash would give it back as if nothing had happened.
-        match cancel.stop.run_until_cancelled(self.unpark(delivery)).await {
+        match context.stop.run_until_stopped(self.unpark(delivery)).await {
             Some(true) => Start::Later(permit),
             Some(false) | None => Start::Never,
+        }
+    }
+
+    /// The fate of a job that was stopped while it waited for its plugin.
+    fn never_started(&self, job: Job, context: &AttemptContext) -> Settlement {
+        match context.stop.close() {
+            Some(StopReason::Cancelled) => retry::give_up(job, &Failure::cancelled(), self.consumer.now()),
+            Some(StopReason::Host) | None => Settlement::Requeue,
         }
     }
 
@@ -297,8 +317,8 @@ fn log_attempt(job: &Job, queue: &str, plugin: &Plugin, attempt: &Attempt) {
                 tracing::debug!(target: "guest", id, name, queue, plugin, %digest, stdout, stderr, "output");
             }
         }
-        Outcome::Cancelled => {
-            tracing::info!(id, name, queue, plugin, %digest, attempt = number, duration_ms, "attempt cancelled; the job goes back, unless another host has it");
+        Outcome::Stopped => {
+            tracing::info!(id, name, queue, plugin, %digest, attempt = number, duration_ms, "attempt stopped; the job goes back, unless another host has it");
         }
         Outcome::Failed { failure, retry } => {
             let (kind, why, cpu_ms) = (failure.kind, failure.message.as_str(), failure.cpu_ms);

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::jobs::{Template, at_rate};
 use super::report::{Percentiles, PushFigures, per_s, ratio};
 use crate::queue::{Bare, QueueError, Store};
-use crate::sandbox::{Cancel, Handler};
+use crate::sandbox::{AttemptContext, Handler};
 use crate::worker::unix_ns;
 
 /// How long each floor is measured; that of the sandbox twice, before and after what it is compared with.
@@ -31,7 +31,7 @@ pub(super) async fn sandbox(handler: &Arc<Handler>, template: &Template, concurr
         let (handler, job, queue) = (Arc::clone(handler), template.job(0), template.queue.clone());
         let guests = handler.guests().clone();
         let repeat = async move {
-            let (cancel, mut runs) = (Cancel::default(), 0_u64);
+            let (cancel, mut runs) = (AttemptContext::default(), 0_u64);
             while began.elapsed() < FLOOR_TIME
                 && let Some(permit) = handler.permit(&cancel).await
             {

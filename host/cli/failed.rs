@@ -81,7 +81,7 @@ struct Filter {
     /// Only jobs of this name
     #[arg(long)]
     name: Option<String>,
-    /// Only failures of this kind: rejected, error, trap, timeout, memory, denied, unknown-job, malformed, unloadable, lost, internal
+    /// Only failures of this kind: rejected, error, trap, timeout, memory, denied, unknown-job, malformed, unloadable, lost, internal, cancelled
     #[arg(long, value_parser = kind)]
     kind: Option<FailureKind>,
     /// Only what failed at least this long ago

@@ -20,7 +20,7 @@ use crate::job::{Job, null, saturating_ns};
 use crate::outcome::{Attempt, Failure, FailureKind, Outcome, Report, RetryHint};
 use crate::plugins::{PluginError, read_plugin};
 use crate::queue::QUEUE_DEFAULT;
-use crate::sandbox::Cancel;
+use crate::sandbox::AttemptContext;
 use crate::text;
 
 /// Run a plugin once, without a store
@@ -80,7 +80,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             path: args.plugin.clone(),
             source,
         })?;
-    let attempt = handler.run(&job, QUEUE_DEFAULT, &Cancel::default()).await;
+    let attempt = handler.run(&job, QUEUE_DEFAULT, &AttemptContext::default()).await;
     if args.json {
         writeln!(out(), "{}", as_json(&attempt, &manifest.retry))?;
     } else {
@@ -116,7 +116,7 @@ fn show(attempt: &Attempt, policy: &RetryPolicy) -> anyhow::Result<()> {
             let (kind, took, fate) = (failure.kind, took(report), fate(*retry, policy));
             tell(&format!("{failure}\nended as {kind} in {took}; {fate}"));
         }
-        Outcome::Cancelled => tell(&format!("cancelled after {}", took(report))),
+        Outcome::Stopped => tell(&format!("stopped after {}", took(report))),
     }
     Ok(())
 }
@@ -148,7 +148,7 @@ fn as_json(attempt: &Attempt, policy: &RetryPolicy) -> serde_json::Value {
     let (outcome, result, failure, retry): (_, _, Option<&Failure>, _) = match &attempt.outcome {
         Outcome::Completed { result } => ("completed", result.clone(), None, None),
         Outcome::Failed { failure, retry } => ("failed", None, Some(failure), Some(fate(*retry, policy))),
-        Outcome::Cancelled => ("cancelled", None, None, None),
+        Outcome::Stopped => ("stopped", None, None, None),
     };
     json!({
         "outcome": outcome,
@@ -181,7 +181,11 @@ fn exit_code(outcome: &Outcome) -> ExitCode {
         FailureKind::Memory => 14,
         FailureKind::Denied => 15,
         FailureKind::Unloadable => 4,
-        FailureKind::UnknownJob | FailureKind::Malformed | FailureKind::Lost | FailureKind::Internal => 1,
+        FailureKind::UnknownJob
+        | FailureKind::Malformed
+        | FailureKind::Lost
+        | FailureKind::Internal
+        | FailureKind::Cancelled => 1,
     }
     .into()
 }

@@ -13,16 +13,6 @@ pub struct Attempt {
     pub report: Report,
 }
 
-impl Attempt {
-    /// One that never came to run.
-    pub(crate) fn cancelled() -> Self {
-        Self {
-            outcome: Outcome::Cancelled,
-            report: Report::default(),
-        }
-    }
-}
-
 /// What an attempt took, and what it left behind.
 #[derive(Debug, Clone, Default)]
 pub struct Report {

@@ -29,8 +29,8 @@ pub enum Outcome {
         /// Whether and when trying again can help.
         retry: RetryHint,
     },
-    /// The host stopped the attempt for reasons of its own: it does not count.
-    Cancelled,
+    /// The host stopped the attempt for reasons of its own: the job goes back, and the attempt does not count.
+    Stopped,
 }
 
 /// What the failing side says about trying again.
@@ -72,11 +72,13 @@ pub enum FailureKind {
     Lost,
     /// The host itself failed, by a fault of its own; the handler is not to blame.
     Internal,
+    /// An operator ended the job for good.
+    Cancelled,
 }
 
 impl FailureKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Rejected,
         Self::Error,
         Self::Trap,
@@ -88,6 +90,7 @@ impl FailureKind {
         Self::Unloadable,
         Self::Lost,
         Self::Internal,
+        Self::Cancelled,
     ];
 
     /// The kind as it stands in JSON, logs and filters.
@@ -105,6 +108,7 @@ impl FailureKind {
             Self::Unloadable => "unloadable",
             Self::Lost => "lost",
             Self::Internal => "internal",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -186,6 +190,12 @@ impl Failure {
 }
 
 impl Failure {
+    /// That of a job which an operator cancelled.
+    #[must_use]
+    pub fn cancelled() -> Self {
+        Self::new(FailureKind::Cancelled, "an operator cancelled this job")
+    }
+
     /// Adds what else has to be told.
     pub fn add(&mut self, message: &str) {
         self.message = text::message(&format!("{}; {message}", self.message), MAX_LINE_BYTES).into_owned();

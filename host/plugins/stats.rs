@@ -106,12 +106,12 @@ impl Stats {
     }
 }
 
-/// Whether the host alone is why an attempt ended.
+/// Whether the host or an operator is why an attempt ended.
 fn is_of_the_host(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Cancelled => true,
+        Outcome::Stopped => true,
         Outcome::Completed { .. } => false,
-        Outcome::Failed { failure, .. } => failure.kind == FailureKind::Internal,
+        Outcome::Failed { failure, .. } => matches!(failure.kind, FailureKind::Internal | FailureKind::Cancelled),
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_fault_of_the_host_is_not_counted_against_the_plugin() {
+    fn what_the_host_or_an_operator_ends_is_not_counted_against_the_plugin() {
         let stats = Stats::default();
         let rule = Quarantine {
             share: 0.0,
@@ -145,9 +145,11 @@ mod tests {
             },
             report: Report::default(),
         };
-        let internal = failed(FailureKind::Internal);
-        stats.count(&internal.outcome);
-        assert_eq!((stats.judge(&rule, &internal), stats.attempts()), (None, 0));
+        for kind in [FailureKind::Internal, FailureKind::Cancelled] {
+            let attempt = failed(kind);
+            stats.count(&attempt.outcome);
+            assert_eq!((stats.judge(&rule, &attempt), stats.attempts()), (None, 0), "{kind}");
+        }
         assert!(stats.last().is_none());
         let trap = failed(FailureKind::Trap);
         stats.count(&trap.outcome);

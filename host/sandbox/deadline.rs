@@ -66,7 +66,7 @@ pub(super) enum Interrupt {
     TimedOut,
     #[error("used more processor time than it may")]
     OutOfCpu,
-    #[error("stopped by the host")]
+    #[error("stopped from outside")]
     Stopped,
 }
 

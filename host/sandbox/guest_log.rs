@@ -9,6 +9,7 @@ use super::bindings::exports::kiln::job::handler::Job;
 use super::bindings::kiln::job::context;
 use super::bindings::wasi::config::store;
 use super::bindings::wasi::logging::logging::{self, Level};
+use super::context::{Listener, LogLine, Speaker};
 use super::plugin::Plugin;
 use super::state::State;
 use crate::config::Limit;
@@ -18,6 +19,8 @@ use crate::text;
 /// Where one attempt's words go, and how many there were.
 pub(super) struct GuestLog {
     job: Names,
+    attempt: u32,
+    listener: Option<Arc<dyn Listener>>,
     pub(super) plugin: Arc<Plugin>,
     pub(super) log_lines: Count,
     /// Bytes of those that were passed on.
@@ -61,10 +64,12 @@ impl Names {
 }
 
 impl GuestLog {
-    pub(super) fn new(job: &Job, plugin: Arc<Plugin>) -> Self {
+    pub(super) fn new(job: &Job, plugin: Arc<Plugin>, listener: Option<Arc<dyn Listener>>) -> Self {
         let (log_lines, reports) = (Count::default(), Count::default());
         Self {
             job: Names::of(job),
+            attempt: job.attempt,
+            listener,
             plugin,
             log_lines,
             log_bytes: 0,
@@ -90,20 +95,32 @@ impl GuestLog {
         }
         self.log_bytes = bytes;
         macro_rules! event {
-            ($level:ident) => {
+            ($level:ident) => {{
                 tracing::event!(
                     target: "guest", tracing::Level::$level,
                     id = self.job.id(), name = self.job.name(), queue = self.job.queue(), plugin = self.plugin.name, digest = self.plugin.short_digest(),
                     context = &*context, "{message}"
-                )
-            };
+                );
+                tracing::Level::$level
+            }};
         }
-        match level {
+        let level = match level {
             Level::Trace => event!(TRACE),
             Level::Debug => event!(DEBUG),
             Level::Info => event!(INFO),
             Level::Warn => event!(WARN),
             Level::Error | Level::Critical => event!(ERROR),
+        };
+        if let Some(listener) = &self.listener {
+            let (context, message) = (&*context, &*message);
+            listener.log(
+                &self.speaker(),
+                &LogLine {
+                    level,
+                    context,
+                    message,
+                },
+            );
         }
     }
 
@@ -112,10 +129,25 @@ impl GuestLog {
         if !self.reports.admit(self.plugin.limits.count(Limit::ProgressReports)) {
             return;
         }
+        let note = &*text::line(note, self.plugin.limits.size(Limit::LogLineBytes));
         tracing::debug!(
             target: "guest",
-            id = self.job.id(), name = self.job.name(), queue = self.job.queue(), plugin = self.plugin.name, digest = self.plugin.short_digest(), percent, "{}", text::line(note, self.plugin.limits.size(Limit::LogLineBytes))
+            id = self.job.id(), name = self.job.name(), queue = self.job.queue(), plugin = self.plugin.name, digest = self.plugin.short_digest(), percent, "{note}"
         );
+        if let Some(listener) = &self.listener {
+            listener.progress(&self.speaker(), percent, note);
+        }
+    }
+
+    fn speaker(&self) -> Speaker<'_> {
+        Speaker {
+            id: self.job.id(),
+            name: self.job.name(),
+            queue: self.job.queue(),
+            attempt: self.attempt,
+            plugin: &self.plugin.name,
+            digest: &self.plugin.digest,
+        }
     }
 }
 
@@ -136,7 +168,7 @@ impl context::Host for State {
     }
 
     fn is_cancelled(&mut self) -> bool {
-        let draining = self.cancel.draining.is_cancelled();
+        let draining = self.context.draining.is_cancelled();
         self.guest_log.heard_of_drain |= draining;
         draining
     }

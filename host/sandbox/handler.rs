@@ -18,9 +18,9 @@ use wasmtime::Store;
 
 use super::Inner;
 
-use super::attempt::Cancel;
 use super::bindings::JobHandler;
 use super::bindings::exports::kiln::job::handler::Job as GuestJob;
+use super::context::AttemptContext;
 use super::deadline::{Deadline, Interrupt, TimeLimit};
 use super::egress;
 use super::load::Loaded;
@@ -33,6 +33,7 @@ use crate::aside::aside;
 use crate::config::{Limits, Manifest, RetryPolicy};
 use crate::job::Job;
 use crate::outcome::{Attempt, Outcome, Report};
+use crate::stop::StopReason;
 use crate::text;
 
 /// What job names resolve to. Holding one keeps its version of the plugin, whatever is loaded after it.
@@ -152,7 +153,7 @@ impl Handler {
     }
 
     /// The right to an attempt once the plugin may run once more; none if the host is told to stop first.
-    pub async fn permit(&self, cancel: &Cancel) -> Option<PluginPermit> {
+    pub async fn permit(&self, context: &AttemptContext) -> Option<PluginPermit> {
         let permit = async {
             let permit = OptionFuture::from(self.permits.as_ref().map(|permits| Arc::clone(permits).acquire_owned()));
             let permit = permit.await.transpose().ok()?;
@@ -164,8 +165,8 @@ impl Handler {
         };
         tokio::select! {
             biased;
-            () = cancel.draining.cancelled() => None,
-            () = cancel.stop.cancelled() => None,
+            () = context.draining.cancelled() => None,
+            () = context.stop.stopped() => None,
             permit = permit => permit,
         }
     }
@@ -178,36 +179,36 @@ impl Handler {
 
     /// Runs one attempt at `job`, which was found on `queue`, as soon as the plugin may run once more. Called from
     /// anywhere; dropping the future ends the attempt.
-    pub async fn run(&self, job: &Job, queue: &str, cancel: &Cancel) -> Attempt {
-        let Some(permit) = self.permit(cancel).await else {
-            return Attempt::cancelled();
+    pub async fn run(&self, job: &Job, queue: &str, context: &AttemptContext) -> Attempt {
+        let Some(permit) = self.permit(context).await else {
+            return self.never_ran(job, context);
         };
-        let Some((prepared, pool_slots)) = self.prepare(permit, job, queue, cancel).await else {
-            return Attempt::cancelled();
+        let Some((prepared, pool_slots)) = self.prepare(permit, job, queue, context).await else {
+            return self.never_ran(job, context);
         };
         let deadline = prepared.deadline;
         let running = self.sandbox.guests.spawn(prepared.run_anywhere(pool_slots));
         match AbortOnDropHandle::new(running).await {
             Ok(attempt) => attempt,
             Err(err) => match err.try_into_panic() {
-                Ok(panic) => self.panicked(&*panic, job, deadline),
+                Ok(panic) => self.panicked(&*panic, job, deadline, context),
                 // The threads are shut down.
-                Err(_) => Attempt::cancelled(),
+                Err(_) => self.never_ran(job, context),
             },
         }
     }
 
     /// The same with a permit in hand and on a guest thread already: the attempt runs there, without a task of its own.
-    pub async fn attempt(&self, permit: PluginPermit, job: &Job, queue: &str, cancel: &Cancel) -> Attempt {
-        let Some((prepared, pool_slots)) = self.prepare(permit, job, queue, cancel).await else {
-            return Attempt::cancelled();
+    pub async fn attempt(&self, permit: PluginPermit, job: &Job, queue: &str, context: &AttemptContext) -> Attempt {
+        let Some((prepared, pool_slots)) = self.prepare(permit, job, queue, context).await else {
+            return self.never_ran(job, context);
         };
         let deadline = prepared.deadline;
         // A panic of the host's is this attempt's failure alone.
         let running = AssertUnwindSafe(prepared.run_anywhere(pool_slots)).catch_unwind();
         running
             .await
-            .unwrap_or_else(|panic| self.panicked(&*panic, job, deadline))
+            .unwrap_or_else(|panic| self.panicked(&*panic, job, deadline, context))
     }
 
     /// All that an attempt needs; none if the host stops first.
@@ -216,23 +217,23 @@ impl Handler {
         permit: PluginPermit,
         job: &Job,
         queue: &str,
-        cancel: &Cancel,
+        context: &AttemptContext,
     ) -> Option<(PreparedAttempt, PoolSlots)> {
-        let pool_slots = self.pool_slots(cancel).await?;
+        let pool_slots = self.pool_slots(context).await?;
         let prepared = PreparedAttempt {
             sandbox: Arc::clone(&self.sandbox),
             loaded: Arc::clone(&self.loaded),
             plugin: Arc::clone(&self.plugin),
             job: guest_job(job, queue, &self.plugin.retry),
             deadline: Deadline::start(TimeLimit::of(job, &self.plugin.limits)),
-            cancel: cancel.clone(),
+            context: context.clone(),
             _permit: permit,
         };
         Some((prepared, pool_slots))
     }
 
     /// Somewhere to run: what an attempt before has left, or a place for a fresh instance. None if the host stops first.
-    async fn pool_slots(&self, cancel: &Cancel) -> Option<PoolSlots> {
+    async fn pool_slots(&self, context: &AttemptContext) -> Option<PoolSlots> {
         if self.plugin.reuse > NonZeroU32::MIN
             && let Some((warm, slots)) = self.sandbox.kept.take(&self.plugin)
         {
@@ -256,8 +257,8 @@ impl Handler {
                 Poll::Ready(slots) => slots,
                 Poll::Pending => tokio::select! {
                     biased;
-                    () = cancel.draining.cancelled() => return None,
-                    () = cancel.stop.cancelled() => return None,
+                    () = context.draining.cancelled() => return None,
+                    () = context.stop.stopped() => return None,
                     slots = acquiring => slots,
                 },
             };
@@ -271,13 +272,20 @@ impl Handler {
         })
     }
 
+    /// What becomes of an attempt that is stopped before it has an instance.
+    fn never_ran(&self, job: &Job, context: &AttemptContext) -> Attempt {
+        let limit = TimeLimit::of(job, &self.plugin.limits);
+        never_ran(&self.plugin, job.next_attempt(), limit, context)
+    }
+
     /// What becomes of an attempt in which the host itself fails.
-    fn panicked(&self, panic: &(dyn Any + Send), job: &Job, deadline: Deadline) -> Attempt {
+    fn panicked(&self, panic: &(dyn Any + Send), job: &Job, deadline: Deadline, context: &AttemptContext) -> Attempt {
         let report = Report {
             duration: deadline.elapsed(),
             ..Report::default()
         };
-        let facts = facts(&self.plugin, job.next_attempt(), deadline.limit(), &report);
+        let stopped = context.stop.close();
+        let facts = facts(&self.plugin, job.next_attempt(), deadline.limit(), &report, stopped);
         let outcome = verdict::host_panic(panic, &facts);
         if let Outcome::Failed { failure, .. } = &outcome {
             let (id, name, queue) = (&*text::name(&job.id), &*text::name(&job.name), job.home());
@@ -311,7 +319,7 @@ struct PreparedAttempt {
     plugin: Arc<Plugin>,
     job: GuestJob,
     deadline: Deadline,
-    cancel: Cancel,
+    context: AttemptContext,
     /// Last: the attempt that gets the permit next finds nothing left of this one.
     _permit: PluginPermit,
 }
@@ -324,10 +332,10 @@ impl PreparedAttempt {
     }
 
     async fn run(self, pool_slots: PoolSlots) -> Attempt {
-        let (deadline, cancel) = (self.deadline, &self.cancel);
+        let (deadline, context) = (self.deadline, &self.context);
         // It may have waited long until it was its turn on these threads.
-        if cancel.stop.is_cancelled() {
-            return Attempt::cancelled();
+        if context.stop.is_stopped() {
+            return never_ran(&self.plugin, self.job.attempt, deadline.limit(), context);
         }
         let (mut store, known, served) = self.store(pool_slots.thread_class, pool_slots.warm);
         let (cpu, refused) = (store.data().cpu.clone(), store.data().egress.refused());
@@ -338,7 +346,7 @@ impl PreparedAttempt {
                 let handler = self.loaded.pre.instantiate_async(&mut store).await?;
                 store.data_mut().holdings.started();
                 // Its memory may have had to wait for other threads.
-                if cancel.stop.is_cancelled() {
+                if context.stop.is_stopped() {
                     return Err(Interrupt::Stopped.into());
                 }
                 handler
@@ -352,7 +360,7 @@ impl PreparedAttempt {
             biased;
             called = cpu.measure(call, self.sandbox.ticker.ticks()) => called,
             denied = egress::refused(refused) => Err(denied.into()),
-            () = cancel.stop.cancelled() => Err(Interrupt::Stopped.into()),
+            () = context.stop.stopped() => Err(Interrupt::Stopped.into()),
             // A timer is set only for one that waits.
             () = async { tokio::time::sleep(deadline.remaining()).await } => Err(Interrupt::TimedOut.into()),
         };
@@ -364,7 +372,8 @@ impl PreparedAttempt {
             }
             Err(err) => Err(err),
         };
-        let facts = facts(&self.plugin, self.job.attempt, deadline.limit(), &report);
+        let stopped = context.stop.close();
+        let facts = facts(&self.plugin, self.job.attempt, deadline.limit(), &report, stopped);
         let result = returned.as_ref().ok().and_then(|answer| answer.as_ref().ok()?.as_ref());
         let result_bytes = result.map_or(0, String::len);
         let outcome = aside(result_bytes, || verdict::judge(returned, &facts));
@@ -375,17 +384,17 @@ impl PreparedAttempt {
     /// A store for this attempt; the instance in it, if there is one already; and how many attempts it will have served.
     fn store(&self, thread_class: ThreadClass, warm: Option<Warm>) -> (Store<State>, Option<JobHandler>, u32) {
         let (sandbox, plugin) = (&self.sandbox, &self.plugin);
-        let (deadline, cancel) = (self.deadline, self.cancel.clone());
+        let (deadline, context) = (self.deadline, self.context.clone());
         let (mut store, handler, served) = if let Some(warm) = warm {
             let (mut store, served) = (warm.store, warm.served + 1);
-            store.data_mut().renew(&self.job, deadline, cancel, &sandbox.shared);
+            store.data_mut().renew(&self.job, deadline, context, &sandbox.shared);
             (store, Some(warm.handler), served)
         } else {
             let state = State::new(
                 Arc::clone(plugin),
                 &self.job,
                 deadline,
-                cancel,
+                context,
                 thread_class,
                 &sandbox.shared,
             );
@@ -409,13 +418,26 @@ impl PreparedAttempt {
     }
 }
 
-fn facts<'a>(plugin: &'a Plugin, attempt: u32, limit: TimeLimit, report: &'a Report) -> Facts<'a> {
+fn facts<'a>(
+    plugin: &'a Plugin,
+    attempt: u32,
+    limit: TimeLimit,
+    report: &'a Report,
+    stopped: Option<StopReason>,
+) -> Facts<'a> {
     Facts {
         plugin,
         attempt,
         limit,
         report,
+        stopped,
     }
+}
+
+fn never_ran(plugin: &Plugin, attempt: u32, limit: TimeLimit, context: &AttemptContext) -> Attempt {
+    let report = Report::default();
+    let outcome = verdict::stopped(&facts(plugin, attempt, limit, &report, context.stop.close()));
+    Attempt { outcome, report }
 }
 
 /// The job as the guest sees it.

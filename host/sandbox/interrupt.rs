@@ -29,7 +29,7 @@ pub(super) fn watch(store: &mut Store<State>) {
 
 /// Why the guest has to stop, if it has to.
 fn ask(state: &State) -> Result<(), Interrupt> {
-    if state.cancel.stop.is_cancelled() {
+    if state.context.stop.is_stopped() {
         return Err(Interrupt::Stopped);
     }
     if state.deadline.is_over() {

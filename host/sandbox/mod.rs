@@ -13,13 +13,13 @@
 //! to the next), names looked up by string per job (linked once, at load), files and sockets (linked, because runtimes
 //! import them; but empty).
 
-mod attempt;
 mod backtrace;
 mod bindings;
 mod cache;
 mod code;
 mod compile;
 mod compiler;
+mod context;
 mod cpu;
 mod deadline;
 mod diff;
@@ -55,8 +55,8 @@ use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{Linker, types};
 
-pub use attempt::Cancel;
 pub use compile::{CompileOrder, Compiled, compile};
+pub use context::{AttemptContext, Listener, LogLine, Speaker};
 pub use handler::{Handler, PluginPermit};
 pub use imports::{Import, Offer};
 pub use plugin::digest;

@@ -9,8 +9,8 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::attempt::Cancel;
 use super::bindings::exports::kiln::job::handler::Job;
+use super::context::AttemptContext;
 use super::cpu::CpuTime;
 use super::deadline::Deadline;
 use super::egress::Egress;
@@ -37,7 +37,7 @@ pub(super) struct State {
     pub(super) plugin: Arc<Plugin>,
     pub(super) guest_log: GuestLog,
     pub(super) deadline: Deadline,
-    pub(super) cancel: Cancel,
+    pub(super) context: AttemptContext,
     pub(super) egress: Egress,
     /// How long it took until the guest could be called; none until then.
     pub(super) instantiate: Option<Duration>,
@@ -58,7 +58,7 @@ impl State {
         plugin: Arc<Plugin>,
         job: &Job,
         deadline: Deadline,
-        cancel: Cancel,
+        context: AttemptContext,
         thread_class: ThreadClass,
         host: &Shared,
     ) -> Self {
@@ -79,9 +79,9 @@ impl State {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(plugin.egress.header_bytes);
         Self {
-            guest_log: GuestLog::new(job, Arc::clone(&plugin)),
+            guest_log: GuestLog::new(job, Arc::clone(&plugin), context.listener.clone()),
             deadline,
-            cancel,
+            context,
             egress: Egress::new(Arc::clone(&plugin), host.io.clone(), deadline),
             instantiate: None,
             cpu: CpuTime::default(),
@@ -99,14 +99,14 @@ impl State {
 
     /// Makes this the state of another attempt in the same instance. What the guest holds on to stays: its memory, and its
     /// handles, which were closed at the end of the attempt before.
-    pub(super) fn renew(&mut self, job: &Job, deadline: Deadline, cancel: Cancel, host: &Shared) {
+    pub(super) fn renew(&mut self, job: &Job, deadline: Deadline, context: AttemptContext, host: &Shared) {
         let plugin = &self.plugin;
-        self.guest_log = GuestLog::new(job, Arc::clone(plugin));
+        self.guest_log = GuestLog::new(job, Arc::clone(plugin), context.listener.clone());
         self.egress = Egress::new(Arc::clone(plugin), host.io.clone(), deadline);
         self.cpu = CpuTime::default();
         self.instantiate = None;
         self.deadline = deadline;
-        self.cancel = cancel;
+        self.context = context;
     }
 
     /// Puts this into a store of its own, every bound in force.

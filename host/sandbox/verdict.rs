@@ -18,6 +18,7 @@ use super::last_words::last_words;
 use super::plugin::Plugin;
 use crate::config::Limit;
 use crate::outcome::{Failure, FailureKind, Outcome, Output, Report, RetryHint};
+use crate::stop::StopReason;
 
 /// A job of more than this part of its handler's memory is to blame if that runs out: it lies there as text, is read into
 /// values of several times its length, and most runtimes keep both.
@@ -33,13 +34,17 @@ pub(super) struct Facts<'a> {
     /// The time it had.
     pub(super) limit: TimeLimit,
     pub(super) report: &'a Report,
+    /// Why it had to stop, if it had to.
+    pub(super) stopped: Option<StopReason>,
 }
 
 /// Decides what an attempt came to.
 pub(super) fn judge(returned: Returned, facts: &Facts<'_>) -> Outcome {
     match returned {
         Ok(Ok(result)) => completed(result, facts),
-        Ok(Err(Answer::Retry(_))) if facts.report.heard_of_drain => Outcome::Cancelled,
+        // However it failed, the job is not to be run again.
+        _ if facts.stopped == Some(StopReason::Cancelled) => stopped(facts),
+        Ok(Err(Answer::Retry(_))) if facts.report.heard_of_drain => Outcome::Stopped,
         Ok(Err(Answer::Retry(message))) => facts.failed(FailureKind::Error, message, RetryHint::ByPolicy),
         Ok(Err(Answer::RetryAfter((message, ms)))) => {
             let wait = Duration::from_millis(ms);
@@ -55,17 +60,28 @@ pub(super) fn judge(returned: Returned, facts: &Facts<'_>) -> Outcome {
     }
 }
 
+/// What an attempt came to that was stopped, whatever its guest did.
+pub(super) fn stopped(facts: &Facts<'_>) -> Outcome {
+    match facts.stopped {
+        Some(StopReason::Cancelled) => {
+            let Failure { kind, message, .. } = Failure::cancelled();
+            facts.failed(kind, message, RetryHint::Never)
+        }
+        Some(StopReason::Host) | None => Outcome::Stopped,
+    }
+}
+
 /// What became of an attempt that the host itself failed, by a panic.
 pub(super) fn host_panic(panic: &(dyn Any + Send), facts: &Facts<'_>) -> Outcome {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_default();
-    facts.failed(
-        FailureKind::Internal,
-        format!("host panic: {text}"),
-        RetryHint::ByPolicy,
-    )
+    let retry = match facts.stopped {
+        Some(StopReason::Cancelled) => RetryHint::Never,
+        Some(StopReason::Host) | None => RetryHint::ByPolicy,
+    };
+    facts.failed(FailureKind::Internal, format!("host panic: {text}"), retry)
 }
 
 /// A handler that returned `ok`. What it did is done: running it again could not make its result any better.
@@ -112,7 +128,7 @@ fn has_lone_surrogate(json: &str) -> bool {
 fn ended(err: &wasmtime::Error, facts: &Facts<'_>) -> Outcome {
     let backtrace = err.downcast_ref::<WasmBacktrace>();
     let (kind, message) = match err.downcast_ref::<Interrupt>() {
-        Some(Interrupt::Stopped) => return Outcome::Cancelled,
+        Some(Interrupt::Stopped) => return Outcome::Stopped,
         Some(Interrupt::TimedOut) => (FailureKind::Timeout, facts.too_late()),
         Some(Interrupt::OutOfCpu) => {
             let message = facts.bound(Limit::CpuTime, "used more processor time than it may");
@@ -273,6 +289,7 @@ mod tests {
             attempt: 2,
             limit: TimeLimit::of(&job, &plugin.limits),
             report: &report,
+            stopped: None,
         };
         let panic = std::panic::catch_unwind(|| panic!("index {} out of range", 7)).unwrap_err();
         let Outcome::Failed { failure, retry } = host_panic(&*panic, &facts) else {
@@ -320,6 +337,7 @@ mod tests {
                 attempt: 1,
                 limit,
                 report: &report,
+                stopped: None,
             };
             (facts.too_late(), limit.is_short())
         };

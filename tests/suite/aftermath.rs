@@ -7,7 +7,7 @@ use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use kiln::config::{Limit, Manifest, SandboxSettings, Source};
 use kiln::job::null;
-use kiln::sandbox::{Cancel, Handler, Sandbox};
+use kiln::sandbox::{AttemptContext, Handler, Sandbox};
 
 use crate::guests::hostile_component;
 use crate::hostile::{corpus, load};
@@ -118,7 +118,7 @@ async fn run_all(handlers: &[Handler]) {
     let attempts = handlers.iter().map(|handler| async move {
         let mut job = job_of(handler.name(), null());
         job.timeout_ns = 15_000_000;
-        handler.run(&job, "default", &Cancel::default()).await
+        handler.run(&job, "default", &AttemptContext::default()).await
     });
     stream::iter(attempts)
         .buffer_unordered(CONCURRENCY as usize)
@@ -134,12 +134,12 @@ async fn every_slot_is_free(sandbox: &Sandbox) -> anyhow::Result<()> {
     let text = format!("{memories}{HANDLE} i32.const 0)");
     let wide = sandbox.load("wide", &hostile_component(&text)?, &Manifest::default())?;
     let sleep = sandbox.load("sleep", &load("sleep")?, &Manifest::default())?;
-    let (job, cancel) = (job_of("any", null()), Cancel::default());
-    let others = join_all((1..CONCURRENCY).map(|_| sleep.run(&job, "default", &cancel)));
+    let (job, context) = (job_of("any", null()), AttemptContext::default());
+    let others = join_all((1..CONCURRENCY).map(|_| sleep.run(&job, "default", &context)));
     tokio::select! {
         biased;
         _ = others => anyhow::bail!("a slot is missing"),
-        attempt = wide.run(&job, "default", &cancel) => assert_completes(&attempt),
+        attempt = wide.run(&job, "default", &context) => assert_completes(&attempt),
     }
     Ok(())
 }
@@ -155,7 +155,7 @@ async fn all_shared_memory_is_given_back(sandbox: &Sandbox) -> anyhow::Result<()
         let handler = sandbox.load("take", &hostile_component(&text)?, &manifest)?;
         anyhow::Ok(
             handler
-                .run(&job_of("take", null()), "default", &Cancel::default())
+                .run(&job_of("take", null()), "default", &AttemptContext::default())
                 .await,
         )
     };

@@ -8,7 +8,7 @@ use kiln::config::{Limits, SandboxSettings};
 use kiln::job::Job;
 use kiln::outcome::{FailureKind, Outcome, RetryHint};
 use kiln::plugins::read_plugin;
-use kiln::sandbox::{Cancel, Sandbox};
+use kiln::sandbox::{AttemptContext, Sandbox};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
@@ -27,7 +27,7 @@ async fn run(name: &str, payload: &Value, grant: Option<&str>) -> anyhow::Result
     };
     let handler = Sandbox::new(&settings)?.load(name, &bytes, &manifest)?;
     let job = Job::new(name, "default", serde_json::value::to_raw_value(payload)?);
-    Ok(handler.run(&job, "default", &Cancel::default()).await.outcome)
+    Ok(handler.run(&job, "default", &AttemptContext::default()).await.outcome)
 }
 
 fn completed(outcome: Outcome) -> Value {

@@ -13,7 +13,7 @@ use kiln::config::{Limits, SandboxSettings};
 use kiln::job::Job;
 use kiln::outcome::{Attempt, Failure, FailureKind, Outcome, RetryHint};
 use kiln::plugins::read_plugin;
-use kiln::sandbox::{Cancel, Handler, Sandbox};
+use kiln::sandbox::{AttemptContext, Handler, Sandbox};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -114,7 +114,7 @@ fn load(language: &'static str) -> anyhow::Result<Guest> {
 
 impl Guest {
     async fn attempt(&self, job: &Job) -> Attempt {
-        self.handler.run(job, "default", &Cancel::default()).await
+        self.handler.run(job, "default", &AttemptContext::default()).await
     }
 
     /// One attempt at a job with this payload, as text.
@@ -281,7 +281,7 @@ async fn json_nested_too_deeply_fails_for_good(guest: &Guest) -> anyhow::Result<
                 Outcome::Failed { failure, .. } => assert_eq!(failure.kind, FailureKind::Rejected, "{failure:?}"),
                 // It need not be read.
                 Outcome::Completed { .. } => assert_eq!(guest.language, "c"),
-                Outcome::Cancelled => panic!("nobody stopped it"),
+                Outcome::Stopped => panic!("nobody stopped it"),
             }
         }
     }

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use kiln::config::{EPOCH_TICK, Manifest};
 use kiln::job::{Job, null};
 use kiln::outcome::{Attempt, FailureKind, Outcome, RetryHint};
-use kiln::sandbox::Cancel;
+use kiln::sandbox::AttemptContext;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
@@ -18,11 +18,11 @@ async fn what_is_stopped_before_it_starts_runs_nothing() -> anyhow::Result<()> {
     for (name, manifest) in [("chatty", ""), ("chatty", "reuse = 9")] {
         let (handler, job) = (host.load_with(name, manifest)?, job_of(name, null()));
         assert_completes(&host.attempt(&handler, &job).await);
-        let cancel = Cancel::default();
+        let context = AttemptContext::default();
         let permit = handler.try_permit().context("its permit")?;
-        cancel.stop.cancel();
-        let attempt = handler.attempt(permit, &job, "default", &cancel).await;
-        assert!(matches!(attempt.outcome, Outcome::Cancelled), "{:?}", attempt.outcome);
+        context.stop.interrupt();
+        let attempt = handler.attempt(permit, &job, "default", &context).await;
+        assert!(matches!(attempt.outcome, Outcome::Stopped), "{:?}", attempt.outcome);
         let report = &attempt.report;
         assert_eq!((report.instantiate, report.log_lines.kept), (None, 0));
         assert!(report.stdout.text.is_empty());
@@ -34,12 +34,14 @@ async fn what_is_stopped_before_it_starts_runs_nothing() -> anyhow::Result<()> {
 async fn stopping_interrupts_a_loop_and_counts_nothing() -> anyhow::Result<()> {
     let host = TestHost::new()?;
     for name in ["spin", "sleep", "spin_start"] {
-        let cancel = Cancel::default();
+        let context = AttemptContext::default();
         let handler = host.load(name)?;
         let job = job_of(name, null());
-        let (attempt, ()) = tokio::join!(handler.run(&job, "default", &cancel), async { cancel.stop.cancel() });
+        let (attempt, ()) = tokio::join!(handler.run(&job, "default", &context), async {
+            context.stop.interrupt();
+        });
         assert!(
-            matches!(attempt.outcome, Outcome::Cancelled),
+            matches!(attempt.outcome, Outcome::Stopped),
             "{name}: {:?}",
             attempt.outcome
         );
@@ -55,14 +57,14 @@ async fn stopping_interrupts_a_loop_and_counts_nothing() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_retry_asked_for_while_draining_counts_nothing() -> anyhow::Result<()> {
     let host = TestHost::with(&settings_with(Duration::from_secs(30)))?;
-    let cancel = Cancel::default();
+    let context = AttemptContext::default();
     let handler = host.load("patient")?;
     let job = job_of("patient", null());
-    let (attempt, ()) = tokio::join!(handler.run(&job, "default", &cancel), async {
-        cancel.draining.cancel();
+    let (attempt, ()) = tokio::join!(handler.run(&job, "default", &context), async {
+        context.draining.cancel();
     });
-    assert!(matches!(attempt.outcome, Outcome::Cancelled), "{:?}", attempt.outcome);
-    let attempt = handler.run(&job, "default", &cancel).await;
+    assert!(matches!(attempt.outcome, Outcome::Stopped), "{:?}", attempt.outcome);
+    let attempt = handler.run(&job, "default", &context).await;
     assert_eq!(attempt.report.duration, Duration::ZERO, "nothing starts while draining");
     Ok(())
 }
@@ -70,12 +72,14 @@ async fn a_retry_asked_for_while_draining_counts_nothing() -> anyhow::Result<()>
 #[tokio::test]
 async fn only_a_handler_that_heard_of_the_drain_is_not_counted_and_every_wait_is_kept() -> anyhow::Result<()> {
     let host = TestHost::new()?;
-    let cancel = Cancel::default();
-    cancel.draining.cancel();
+    let context = AttemptContext::default();
+    context.draining.cancel();
     let while_draining = async |name: &str| {
         let handler = host.load(name)?;
         let permit = handler.try_permit().expect("no limit");
-        let attempt = handler.attempt(permit, &job_of(name, null()), "default", &cancel).await;
+        let attempt = handler
+            .attempt(permit, &job_of(name, null()), "default", &context)
+            .await;
         anyhow::Ok(failed(attempt)?.1)
     };
     let wait = Duration::from_millis(1_500);
@@ -89,9 +93,9 @@ async fn only_a_handler_that_heard_of_the_drain_is_not_counted_and_every_wait_is
 async fn a_plugin_runs_no_more_often_at_once_than_its_manifest_says() -> anyhow::Result<()> {
     let host = TestHost::new()?;
     let handler = host.load_with("sleep", "concurrency = 1\ntimeout = \"50ms\"")?;
-    let (job, cancel) = (job_of("sleep", null()), Cancel::default());
+    let (job, context) = (job_of("sleep", null()), AttemptContext::default());
     let started = Instant::now();
-    let run = || handler.run(&job, "default", &cancel);
+    let run = || handler.run(&job, "default", &context);
     for attempt in <[Attempt; 3]>::from(tokio::join!(run(), run(), run())) {
         assert_eq!(
             failed(attempt)?.0.message,
@@ -107,10 +111,10 @@ async fn a_plugin_runs_no_more_often_at_once_than_its_manifest_says() -> anyhow:
 async fn more_attempts_than_the_pool_has_slots_wait_their_turn() -> anyhow::Result<()> {
     let host = TestHost::new()?;
     let sleep = host.load_with("sleep", r#"timeout = "5ms""#)?;
-    let (job, cancel) = (job_of("sleep", null()), Cancel::default());
+    let (job, context) = (job_of("sleep", null()), AttemptContext::default());
     // Many rounds: that a slot is neither in use nor free is a matter of microseconds.
     for _ in 0..40 {
-        let attempts = join_all((0..64).map(|_| sleep.run(&job, "default", &cancel))).await;
+        let attempts = join_all((0..64).map(|_| sleep.run(&job, "default", &context))).await;
         for attempt in attempts {
             assert_eq!(failed(attempt)?.0.kind, FailureKind::Timeout);
         }
@@ -132,13 +136,13 @@ fn wide_nap() -> anyhow::Result<Vec<u8>> {
 async fn attempts_that_take_many_slots_leave_one_for_everybody_else() -> anyhow::Result<()> {
     let host = TestHost::with(&settings_with(Duration::from_mins(1)))?;
     let wide = host.sandbox.load("wide", &wide_nap()?, &Manifest::default())?;
-    let (long, cancel) = (job_of("wide", json("60000")), Cancel::default());
-    let naps = join_all((0..12).map(|_| wide.run(&long, "default", &cancel)));
+    let (long, context) = (job_of("wide", json("60000")), AttemptContext::default());
+    let naps = join_all((0..12).map(|_| wide.run(&long, "default", &context)));
     let job = job_of("neighbour", null());
     // As many as may run beside one of the others.
     let beside = timeout(
         PATIENCE,
-        join_all((0..7).map(|_| host.neighbour.run(&job, "default", &cancel))),
+        join_all((0..7).map(|_| host.neighbour.run(&job, "default", &context))),
     );
     tokio::select! {
         biased;
@@ -151,12 +155,12 @@ async fn attempts_that_take_many_slots_leave_one_for_everybody_else() -> anyhow:
 #[tokio::test]
 async fn attempts_that_take_many_slots_get_them_one_after_the_other() -> anyhow::Result<()> {
     let host = TestHost::with(&settings_with(Duration::from_mins(1)))?;
-    let cancel = Cancel::default();
+    let context = AttemptContext::default();
     for manifest in ["", "reuse = 5", "concurrency = 1"] {
         let load = || anyhow::Ok(host.sandbox.load("wide", &wide_nap()?, &toml::from_str(manifest)?)?);
         let (one, other) = (load()?, load()?);
         let short = job_of("wide", json("1"));
-        let naps = (0..24).map(|n| if n % 3 == 0 { &one } else { &other }.run(&short, "default", &cancel));
+        let naps = (0..24).map(|n| if n % 3 == 0 { &one } else { &other }.run(&short, "default", &context));
         let naps = timeout(PATIENCE, join_all(naps)).await;
         naps.context("they wait for each other")?
             .iter()
@@ -164,7 +168,7 @@ async fn attempts_that_take_many_slots_get_them_one_after_the_other() -> anyhow:
         assert_completes(
             &host
                 .neighbour
-                .run(&job_of("neighbour", null()), "default", &cancel)
+                .run(&job_of("neighbour", null()), "default", &context)
                 .await,
         );
     }
@@ -180,9 +184,9 @@ async fn the_pool_serves_thousands_of_attempts_good_and_bad() -> anyhow::Result<
         host.load("trap")?,
         host.load_with("grow", r#"max_memory = "2 MiB""#)?,
     ];
-    let (job, cancel) = (job_of("any", null()), Cancel::default());
+    let (job, context) = (job_of("any", null()), AttemptContext::default());
     for round in 0..2_000 {
-        let attempt = handlers[round % handlers.len()].run(&job, "default", &cancel).await;
+        let attempt = handlers[round % handlers.len()].run(&job, "default", &context).await;
         let kind = failed(attempt).ok().map(|(failure, _)| failure.kind);
         assert_eq!(
             kind,
@@ -196,8 +200,8 @@ async fn the_pool_serves_thousands_of_attempts_good_and_bad() -> anyhow::Result<
 async fn spinning_guests_do_not_delay_the_hosts_timers() -> anyhow::Result<()> {
     let host = TestHost::with(&settings_with(Duration::from_secs(2)))?;
     let spin = host.load("spin")?;
-    let (job, cancel) = (job_of("spin", null()), Cancel::default());
-    let spinning = join_all((0..8).map(|_| spin.run(&job, "default", &cancel)));
+    let (job, context) = (job_of("spin", null()), AttemptContext::default());
+    let spinning = join_all((0..8).map(|_| spin.run(&job, "default", &context)));
     let timers = async {
         let mut late = Vec::new();
         for _ in 0..100 {
@@ -205,7 +209,7 @@ async fn spinning_guests_do_not_delay_the_hosts_timers() -> anyhow::Result<()> {
             tokio::time::sleep_until(due).await;
             late.push(due.elapsed());
         }
-        cancel.stop.cancel();
+        context.stop.interrupt();
         late.sort();
         late[90]
     };
@@ -223,26 +227,26 @@ async fn guests_that_compute_keep_no_neighbour_waiting() -> anyhow::Result<()> {
     settings.concurrency = settings.concurrency.saturating_add(TURNS * cores);
     let host = TestHost::with(&settings)?;
     let spin = host.load("spin")?;
-    let (job, cancel) = (job_of("spin", null()), Cancel::default());
-    let computing = join_all((0..TURNS * cores).map(|_| spin.run(&job, "default", &cancel)));
+    let (job, context) = (job_of("spin", null()), AttemptContext::default());
+    let computing = join_all((0..TURNS * cores).map(|_| spin.run(&job, "default", &context)));
     let neighbours = async {
         let waited = eventually("neighbours that hardly wait", async || {
             let mut took = Vec::new();
             for _ in 0..20 {
                 let started = Instant::now();
-                assert_completes(&host.neighbour.run(&job, "default", &Cancel::default()).await);
+                assert_completes(&host.neighbour.run(&job, "default", &AttemptContext::default()).await);
                 took.push(started.elapsed());
             }
             took.sort();
             Ok((took[18] < 2 * EPOCH_TICK).then_some(()))
         })
         .await;
-        cancel.stop.cancel();
+        context.stop.interrupt();
         waited
     };
     let (crowd, waited) = tokio::join!(computing, neighbours);
     waited?;
-    let cancelled = |attempt: &Attempt| matches!(attempt.outcome, Outcome::Cancelled);
+    let cancelled = |attempt: &Attempt| matches!(attempt.outcome, Outcome::Stopped);
     assert!(crowd.iter().all(cancelled), "they compute to the end");
     Ok(())
 }
@@ -253,7 +257,7 @@ async fn a_handler_outlives_its_sandbox() -> anyhow::Result<()> {
     drop(sandbox);
     assert_completes(
         &neighbour
-            .run(&job_of("ok", null()), "default", &Cancel::default())
+            .run(&job_of("ok", null()), "default", &AttemptContext::default())
             .await,
     );
     Ok(())
@@ -263,9 +267,9 @@ async fn a_handler_outlives_its_sandbox() -> anyhow::Result<()> {
 async fn dropping_an_attempt_frees_its_slot() -> anyhow::Result<()> {
     let host = TestHost::with(&settings_with(Duration::from_mins(1)))?;
     let spin = host.load_with("spin", "concurrency = 1")?;
-    let (job, cancel) = (job_of("spin", null()), Cancel::default());
+    let (job, context) = (job_of("spin", null()), AttemptContext::default());
     for _ in 0..3 {
-        let dropped = tokio::time::timeout(Duration::from_millis(20), spin.run(&job, "default", &cancel)).await;
+        let dropped = tokio::time::timeout(Duration::from_millis(20), spin.run(&job, "default", &context)).await;
         assert!(dropped.is_err());
     }
     // It times out only if it runs, and it runs only if it gets the slot; waiting for that takes none of its time.
@@ -273,7 +277,7 @@ async fn dropping_an_attempt_frees_its_slot() -> anyhow::Result<()> {
         timeout_ns: 20_000_000,
         ..job_of("spin", null())
     };
-    let attempt = tokio::time::timeout(PATIENCE, spin.run(&short, "default", &cancel)).await?;
+    let attempt = tokio::time::timeout(PATIENCE, spin.run(&short, "default", &context)).await?;
     assert_eq!(failed(attempt)?.0.kind, FailureKind::Timeout);
     Ok(())
 }

@@ -11,7 +11,7 @@ use kiln::config::{Limit, Manifest, SandboxSettings, Source};
 use kiln::job::{Job, null};
 use kiln::outcome::FailureKind::{self, Denied, Error, Memory, Rejected, Timeout, Trap};
 use kiln::outcome::{Attempt, Outcome, RetryHint};
-use kiln::sandbox::{Cancel, Handler};
+use kiln::sandbox::{AttemptContext, Handler};
 use wit_component::StringEncoding;
 
 use crate::guests::{guest, guests_folder, hostile_component, hostile_component_in, hostile_guest, hostile_text};
@@ -253,10 +253,10 @@ async fn every_hostile_guest_ends_as_it_should_while_its_neighbours_go_on() -> a
 /// Runs several attempts of one guest at once and, all the while, those of a neighbour, which have to complete: one after
 /// another, and how long each took.
 async fn with_neighbours(host: &TestHost, handler: &Handler, job: &Job) -> (Vec<Attempt>, Vec<Duration>) {
-    let (cancel, over) = (Cancel::default(), Cell::new(false));
+    let (context, over) = (AttemptContext::default(), Cell::new(false));
     let other = job_of("neighbour", null());
     let attempts = async {
-        let attempts = join_all((0..ATTEMPTS).map(|_| handler.run(job, "default", &cancel))).await;
+        let attempts = join_all((0..ATTEMPTS).map(|_| handler.run(job, "default", &context))).await;
         over.set(true);
         attempts
     };
@@ -264,7 +264,7 @@ async fn with_neighbours(host: &TestHost, handler: &Handler, job: &Job) -> (Vec<
         let mut took = Vec::new();
         while !over.get() || took.len() < NEIGHBOURS {
             let started = Instant::now();
-            assert_completes(&host.neighbour.run(&other, "default", &cancel).await);
+            assert_completes(&host.neighbour.run(&other, "default", &context).await);
             took.push(started.elapsed());
         }
         took

@@ -160,7 +160,7 @@ async fn a_paused_host_drops_what_is_no_longer_its_own() -> anyhow::Result<()> {
     until_in_flight(&store, 1).await?;
     assert_eq!(held(&first).await?, 0, "the heir runs it");
     paused.signal("-CONT")?;
-    paused.until_said("attempt cancelled").await?;
+    paused.until_said("attempt stopped").await?;
     eventually("a new lease", async || {
         let hosts = store.counts(&default_queue()).await?.hosts;
         Ok(hosts

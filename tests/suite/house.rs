@@ -28,7 +28,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "worker",
         &[
-            "aside", "job", "outcome", "config", "retry", "queue", "sandbox", "plugins",
+            "aside", "stop", "job", "outcome", "config", "retry", "queue", "sandbox", "plugins",
         ],
     ),
     ("service", &["job", "config", "queue", "plugins", "worker"]),

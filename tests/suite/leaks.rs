@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kiln::config::{KEEP_RESIDENT_BYTES, Manifest, SandboxSettings};
 use kiln::outcome::{FailureKind, Outcome};
-use kiln::sandbox::{Cancel, Handler};
+use kiln::sandbox::{AttemptContext, Handler};
 
 use crate::guests::{hostile_component, hostile_text};
 use crate::sandbox::{TestHost, job_of, json, result, settings_with};
@@ -73,11 +73,11 @@ impl Prowlers {
         if matches!(told, Told::Spin) {
             job.timeout_ns = 10_000_000;
         }
-        let attempt = handler.run(&job, "default", &Cancel::default()).await;
+        let attempt = handler.run(&job, "default", &AttemptContext::default()).await;
         let ended = match &attempt.outcome {
             Outcome::Completed { result } => Err(result.as_deref().unwrap_or_default()),
             Outcome::Failed { failure, .. } => Ok(failure.kind),
-            Outcome::Cancelled => panic!("nobody cancels"),
+            Outcome::Stopped => panic!("nobody cancels"),
         };
         let expected = match told {
             Told::Complete => Err("false"),
@@ -97,13 +97,13 @@ impl Prowlers {
         let handler = &self.handlers[self.attempts / 2 % self.handlers.len()];
         self.attempts += 1;
         let job = job_of("prowler", json(&(Told::Spin as usize * 10_000 + pages).to_string()));
-        let cancel = Cancel::default();
-        let mut running = Box::pin(handler.run(&job, "default", &cancel));
+        let context = AttemptContext::default();
+        let mut running = Box::pin(handler.run(&job, "default", &context));
         let running_still = tokio::time::timeout(Duration::from_millis(10), &mut running).await;
         assert!(running_still.is_err(), "it found something: {running_still:?}");
         if !dropped {
-            cancel.stop.cancel();
-            assert!(matches!(running.await.outcome, Outcome::Cancelled));
+            context.stop.interrupt();
+            assert!(matches!(running.await.outcome, Outcome::Stopped));
         }
     }
 }
@@ -160,7 +160,7 @@ async fn a_prowler_finds_what_is_there() -> anyhow::Result<()> {
         let bytes = hostile_component(&text.replacen(clean, dirty, 1))?;
         let handler = host.sandbox.load("prowler", &bytes, &Manifest::default())?;
         let job = job_of("prowler", json(&SMALL.to_string()));
-        let found = result(handler.run(&job, "default", &Cancel::default()).await)?;
+        let found = result(handler.run(&job, "default", &AttemptContext::default()).await)?;
         assert_eq!(found.as_deref(), Some("true"), "{dirty}");
     }
     Ok(())

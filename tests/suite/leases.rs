@@ -124,7 +124,7 @@ async fn a_host_without_a_lease_takes_nothing_before_it_has_heard_of_it(store: S
     let stop = delivery.stop();
     until_lapsed(&store, &host).await?;
     assert!(fetch(&host, 1).await?.is_empty());
-    assert!(stop.is_cancelled(), "what ran under the old lease is told to stop");
+    assert!(stop.is_stopped(), "what ran under the old lease is told to stop");
     drop(delivery);
     host.tidy().await?;
     assert_eq!(
@@ -142,7 +142,7 @@ async fn what_runs_is_stopped_before_its_lease_ends(store: Store) -> anyhow::Res
     let stop = delivery.stop();
     eventually("the stop", async || {
         host.stop_in_time();
-        Ok(stop.is_cancelled().then_some(()))
+        Ok(stop.is_stopped().then_some(()))
     })
     .await?;
     let left = store.counts(&default_queue()).await?.hosts[host.host()].lease_left_ms;

@@ -14,6 +14,7 @@ mod admin;
 mod aftermath;
 mod bench;
 mod bundled;
+mod cancel;
 mod cli;
 mod codec;
 mod compiling;

@@ -119,7 +119,7 @@ async fn a_lease_counts_from_the_question_and_not_from_the_answer() -> anyhow::R
     let (kept, answer) = tokio::join!(beating.heartbeat(), fetch(&other, 1));
     assert!(kept? == Heartbeat::Kept && asked.elapsed() >= 2 * way);
     for stop in [before.stop(), answer?[0].stop()] {
-        eventually("the stop", async || Ok(stop.is_cancelled().then_some(()))).await?;
+        eventually("the stop", async || Ok(stop.is_stopped().then_some(()))).await?;
         // A tenth before the end of the lease, and not as much later as the answer took.
         let stopped = asked.elapsed();
         assert!(stopped > lease / 2 && stopped < lease * 9 / 10 + way, "{stopped:?}");

@@ -11,7 +11,7 @@ use kiln::job::{Job, null};
 use kiln::outcome::Outcome;
 use kiln::plugins::{Plugins, Resolved, Watching, watch};
 use kiln::queue::{Store, StoreSettings};
-use kiln::sandbox::{Cancel, Sandbox};
+use kiln::sandbox::{AttemptContext, Sandbox};
 use kiln::service::ServiceSettings;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +38,13 @@ async fn outcome(plugins: &Plugins, name: &str) -> Option<Outcome> {
         return None;
     };
     let job = Job::new(name, "default", null());
-    Some(plugin.handler.run(&job, "default", &Cancel::default()).await.outcome)
+    Some(
+        plugin
+            .handler
+            .run(&job, "default", &AttemptContext::default())
+            .await
+            .outcome,
+    )
 }
 
 /// The result of a plugin that answers with its version.
@@ -78,7 +84,7 @@ async fn a_new_version_takes_over_and_who_holds_the_old_one_keeps_it() -> anyhow
     })
     .await?;
     let job = Job::new("ok", "default", null());
-    let held = old.handler.run(&job, "default", &Cancel::default()).await;
+    let held = old.handler.run(&job, "default", &AttemptContext::default()).await;
     assert!(
         matches!(held.outcome, Outcome::Completed { .. }),
         "the old version still runs"
@@ -412,7 +418,7 @@ async fn no_producer_can_have_a_plugin_set_aside() -> anyhow::Result<()> {
             let Resolved::Plugin(plugin) = plugins.resolve(name) else {
                 panic!("set aside too early")
             };
-            let attempt = plugin.handler.run(&job, "default", &Cancel::default()).await;
+            let attempt = plugin.handler.run(&job, "default", &AttemptContext::default()).await;
             assert!(
                 matches!(attempt.outcome, Outcome::Failed { .. }),
                 "{:?}",

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use kiln::config::SandboxSettings;
 use kiln::outcome::{Attempt, FailureKind, Outcome};
-use kiln::sandbox::{Cancel, Handler};
+use kiln::sandbox::{AttemptContext, Handler};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -15,7 +15,7 @@ use crate::support::PATIENCE;
 
 async fn attempt(handler: &Handler, payload: &str) -> Attempt {
     let job = job_of("tally", json(&format!("\"{payload}\"")));
-    handler.run(&job, "default", &Cancel::default()).await
+    handler.run(&job, "default", &AttemptContext::default()).await
 }
 
 /// How many attempts the instance has served that answers.

@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use kiln::config::{Limit, Manifest, SandboxSettings, Source};
 use kiln::job::{Job, null};
 use kiln::outcome::{Attempt, Failure, FailureKind, Outcome, RetryHint};
-use kiln::sandbox::{Cancel, Handler, Sandbox};
+use kiln::sandbox::{AttemptContext, Handler, Sandbox};
 use serde_json::value::RawValue;
 
 use crate::guests::{guest, hostile_component};
@@ -40,14 +40,14 @@ impl TestHost {
 
     /// Runs one attempt beside one of the neighbour's, which has to complete during it and after it.
     pub(crate) async fn attempt(&self, handler: &Handler, job: &Job) -> Attempt {
-        let cancel = Cancel::default();
+        let context = AttemptContext::default();
         let other = job_of("neighbour", null());
         let (attempt, during) = tokio::join!(
-            handler.run(job, "default", &cancel),
-            self.neighbour.run(&other, "default", &cancel)
+            handler.run(job, "default", &context),
+            self.neighbour.run(&other, "default", &context)
         );
         assert_completes(&during);
-        assert_completes(&self.neighbour.run(&other, "default", &cancel).await);
+        assert_completes(&self.neighbour.run(&other, "default", &context).await);
         attempt
     }
 
@@ -356,8 +356,8 @@ fn a_short_address_space_costs_the_pool_and_nothing_else() -> anyhow::Result<()>
             let host = Arc::new(TestHost::with(&settings)?);
             assert!(host.sandbox.unpooled().is_some());
             let handler = host.load("echo")?;
-            let (job, cancel) = (job_of("echo", json("[1]")), Cancel::default());
-            for attempt in futures::future::join_all((0..200).map(|_| handler.run(&job, "default", &cancel))).await {
+            let (job, context) = (job_of("echo", json("[1]")), AttemptContext::default());
+            for attempt in futures::future::join_all((0..200).map(|_| handler.run(&job, "default", &context))).await {
                 assert_completes(&attempt);
             }
             assert_eq!(host.failure("spin").await?.0.kind, FailureKind::Timeout);

@@ -8,7 +8,7 @@ use crate::job::{DecodeError, Job};
 use crate::queue::limits::MAX_TAKEN_BYTES;
 use crate::queue::moves::Arrived;
 use crate::queue::queue_name::QueueName;
-use crate::stop::Stop;
+use crate::stop::StopToken;
 
 /// One job that this host has fetched and must settle. Dropped unsettled, it goes back to the front of its queue, before
 /// anything else is taken from there.
@@ -20,7 +20,7 @@ pub struct Delivery {
     pub(super) job: Arrived,
     held: Arc<HeldTags>,
     pub(super) end: End,
-    pub(super) stop: Arc<Stop>,
+    pub(super) stop: Arc<StopToken>,
     told: Told,
 }
 
@@ -46,14 +46,14 @@ impl fmt::Debug for Told {
 }
 
 impl Delivery {
-    pub(super) fn new(tag: u64, queue: &QueueName, job: Arrived, held: &Arc<HeldTags>, stop: &Arc<Stop>) -> Self {
+    pub(super) fn new(tag: u64, queue: &QueueName, job: Arrived, held: &Arc<HeldTags>, stop: Arc<StopToken>) -> Self {
         Self {
             tag,
             queue: queue.clone(),
             job,
             held: Arc::clone(held),
             end: End::Held,
-            stop: Arc::clone(stop),
+            stop,
             told: Told::default(),
         }
     }
@@ -77,10 +77,16 @@ impl Delivery {
         &self.queue
     }
 
-    /// Cancelled when this host must not run the job any longer: it is told to stop, or its lease is about to end.
+    /// Tells when the job must not run any longer: its host is told to stop, its lease is about to end, or an operator
+    /// cancels it.
     #[must_use]
-    pub fn stop(&self) -> Arc<Stop> {
+    pub fn stop(&self) -> Arc<StopToken> {
         Arc::clone(&self.stop)
+    }
+
+    /// From now on the job is about to run, and [`Consumer::cancel`](super::Consumer::cancel) finds it by its id.
+    pub fn starts(&self, job: &Job) {
+        self.stop.set_job_id(&job.id);
     }
 
     /// Lets go of the bytes, once a job is made of them: the store has its own copy, should the job go back.

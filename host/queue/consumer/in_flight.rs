@@ -15,7 +15,7 @@ use crate::queue::error::QueueError;
 use crate::queue::limits::{MAX_BATCH, MAX_BATCH_BYTES};
 use crate::queue::moves::{Arrived, Claim, Wish};
 use crate::queue::queue_name::QueueName;
-use crate::stop::Stop;
+use crate::stop::{LeaseStop, StopToken};
 
 /// Fewest bytes that a fetch, or one of the pieces of a large job, is to bring: a connection that cannot carry these in the
 /// time an answer may take is of no use for jobs.
@@ -67,14 +67,17 @@ impl Taking<'_> {
     }
 
     /// The store has answered that these came under the tags from `tag` on.
-    pub(super) fn heard(mut self, tag: u64, jobs: Vec<Arrived>, stop: &Arc<Stop>) -> Vec<Delivery> {
+    pub(super) fn heard(mut self, tag: u64, jobs: Vec<Arrived>, stop: &Arc<LeaseStop>) -> Vec<Delivery> {
         let largest = jobs.iter().map(|job| job.len).max();
         self.state.largest = (self.state.largest / 2).max(largest.unwrap_or(1)).max(1);
         self.state.bytes = (self.state.bytes * 2).min(MAX_BATCH_BYTES);
         let held = &self.table.held;
-        held.add((tag..).take(jobs.len()));
-        let deliver = |(tag, job)| Delivery::new(tag, self.table.queue(), job, held, stop);
-        let deliveries = (tag..).zip(jobs).map(deliver).collect();
+        let deliver = |(tag, job)| {
+            let stop = Arc::new(StopToken::under(stop));
+            Delivery::new(tag, self.table.queue(), job, held, stop)
+        };
+        let deliveries: Vec<_> = (tag..).zip(jobs).map(deliver).collect();
+        held.add(deliveries.iter().map(|delivery| (delivery.tag, delivery.stop())));
         self.state.suspect = false;
         deliveries
     }
@@ -103,6 +106,11 @@ impl InFlight {
 
     pub(super) fn queue(&self) -> &QueueName {
         &self.lease.queue
+    }
+
+    /// Cancels the attempts that run the job with this id, and tells how many.
+    pub(super) fn cancel(&self, id: &str) -> usize {
+        self.held.cancel(id)
     }
 
     pub(super) fn is_behind(&self) -> bool {

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::queue::queue_name::QueueName;
-use crate::stop::{Moment, Stop};
+use crate::stop::{LeaseStop, Moment};
 
 /// How long a host may be silent before others take over what it holds. Recovery after a crash takes this long and no
 /// more; much less, and a pause of a busy machine would pass for a crash.
@@ -35,7 +35,7 @@ struct State {
     since: Option<Moment>,
     ends: Moment,
     /// Ends what runs under the lease as it is now.
-    running: Arc<Stop>,
+    running: Arc<LeaseStop>,
 }
 
 impl Lease {
@@ -43,7 +43,7 @@ impl Lease {
         let state = State {
             since: None,
             ends: Moment(Duration::ZERO),
-            running: Arc::new(Stop::within(&every)),
+            running: Arc::new(LeaseStop::within(&every)),
         };
         Self {
             queue,
@@ -53,8 +53,8 @@ impl Lease {
         }
     }
 
-    /// Cancelled when what was fetched now must stop.
-    pub(super) fn running(&self) -> Arc<Stop> {
+    /// Stopped when what was fetched now must stop.
+    pub(super) fn running(&self) -> Arc<LeaseStop> {
         Arc::clone(&self.state().running)
     }
 
@@ -104,8 +104,8 @@ impl Lease {
 
     fn stop(&self, state: &mut State) -> bool {
         let ran = state.since.take().is_some();
-        state.running.cancel();
-        state.running = Arc::new(Stop::within(&self.every));
+        state.running.stop();
+        state.running = Arc::new(LeaseStop::within(&self.every));
         ran
     }
 

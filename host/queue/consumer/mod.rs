@@ -255,7 +255,7 @@ impl Consumer {
         while delivery.is_incomplete() {
             let (came, bytes) = (delivery.job.bytes.len(), delivery.job.len);
             let asked = self.shared.backend().piece(&claim, delivery.tag, came, piece);
-            match stop.run_until_cancelled(asked).await {
+            match stop.run_until_stopped(asked).await {
                 None | Some(Ok(None)) => return false,
                 Some(Ok(Some(more))) => {
                     delivery.job.bytes.extend(more);
@@ -270,7 +270,7 @@ impl Consumer {
                     } else {
                         self.note(&err);
                     }
-                    stop.run_until_cancelled(self.wait_out(PIECE_RETRY)).await;
+                    stop.run_until_stopped(self.wait_out(PIECE_RETRY)).await;
                 }
             }
         }
@@ -294,7 +294,7 @@ impl Consumer {
         let claim = self.shared.claim(&delivery.queue);
         let ours = self.shared.backend().unpark(&claim, delivery.tag).await?;
         self.stop_in_time();
-        Ok(ours && !delivery.stop.is_cancelled())
+        Ok(ours && !delivery.stop.is_stopped())
     }
 
     /// Hands a delivery's fate over to be carried out. Waits only while the store is too far behind.
@@ -334,6 +334,12 @@ impl Consumer {
     /// Tells every attempt to stop.
     pub fn stop_attempts(&self) {
         self.stop.cancel();
+    }
+
+    /// Cancels what runs of the job with this id, or is about to, and tells how many attempts that were: several jobs may
+    /// have one id. Each ends as a failed entry of kind `cancelled`.
+    pub fn cancel(&self, id: &str) -> usize {
+        self.shared.tables.iter().map(|table| table.cancel(id)).sum()
     }
 
     /// Puts the leases off.

@@ -123,14 +123,14 @@ pub(super) async fn settle_in_batches(
 
 /// What the store is asked to do with a batch. The host is sure of those whose lease has not ended since it took them.
 fn offers(batch: &mut [Settled], first_time: bool) -> Vec<Offer<'_>> {
-    let Some(stop) = batch.first().map(|settled| Arc::clone(&settled.delivery.stop)) else {
+    let Some(lease) = batch.first().map(|settled| Arc::clone(settled.delivery.stop.lease())) else {
         return Vec::new();
     };
-    let in_time = first_time && !stop.is_cancelled();
+    let in_time = first_time && !lease.is_stopped();
     let offers = batch.iter_mut().map(|settled| Offer {
         tag: settled.delivery.tag,
         settlement: &settled.settlement,
-        sure: in_time && Arc::ptr_eq(&settled.delivery.stop, &stop),
+        sure: in_time && Arc::ptr_eq(settled.delivery.stop.lease(), &lease),
         written: &mut settled.written,
     });
     offers.collect()

@@ -7,7 +7,7 @@ use kiln::config::{Limits, Manifest, SandboxSettings};
 use kiln::job::Job;
 use kiln::outcome::Outcome;
 use kiln::plugins::read_plugin;
-use kiln::sandbox::{Cancel, Handler, Sandbox};
+use kiln::sandbox::{AttemptContext, Handler, Sandbox};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -39,13 +39,13 @@ pub(crate) fn sandbox(c: &mut Criterion) {
     let mut group = c.benchmark_group("instantiate and call");
     for (name, handler, payload) in handlers {
         let job = Job::new(name, "default", RawValue::from_string(payload).unwrap());
-        let cancel = Cancel::default();
-        let outcome = runtime.block_on(handler.run(&job, "default", &cancel)).outcome;
+        let context = AttemptContext::default();
+        let outcome = runtime.block_on(handler.run(&job, "default", &context)).outcome;
         assert!(matches!(outcome, Outcome::Completed { .. }), "{name}: {outcome:?}");
         group.bench_function(name, |b| {
             b.iter_custom(|times| {
                 timed(&runtime, times, async || {
-                    handler.run(&job, "default", &cancel).await;
+                    handler.run(&job, "default", &context).await;
                 })
             });
         });

@@ -14,7 +14,7 @@ use std::time::Duration;
 use kiln::config::{Manifest, SandboxSettings};
 use kiln::job::{Job, null};
 use kiln::outcome::Outcome;
-use kiln::sandbox::{Cancel, Handler, Inspection, Sandbox};
+use kiln::sandbox::{AttemptContext, Handler, Inspection, Sandbox};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use tokio::runtime::{Builder, Runtime};
 
@@ -92,7 +92,7 @@ impl Host {
         match self.run(&handler.expect("inspection found nothing wrong")) {
             Outcome::Completed { .. } => {}
             Outcome::Failed { failure, .. } => line::assert_one(&failure.message),
-            Outcome::Cancelled => panic!("nobody cancelled it"),
+            Outcome::Stopped => panic!("nobody cancelled it"),
         }
         let outcome = self.run(&self.neighbour);
         assert!(
@@ -102,8 +102,8 @@ impl Host {
     }
 
     fn run(&self, handler: &Handler) -> Outcome {
-        let (job, cancel) = (Job::new("plugin", "default", null()), Cancel::default());
-        let attempt = handler.run(&job, "default", &cancel);
+        let (job, context) = (Job::new("plugin", "default", null()), AttemptContext::default());
+        let attempt = handler.run(&job, "default", &context);
         self.runtime.block_on(attempt).outcome
     }
 }
