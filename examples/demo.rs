@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use kiln::config::{PluginSettings, SandboxSettings};
+use kiln::events::Events;
 use kiln::job::Job;
+use kiln::observe::Log;
 use kiln::plugins::{Plugins, Watching};
 use kiln::queue::{Push, QUEUE_DEFAULT, QueueName, Store, StoreSettings};
 use kiln::sandbox::Sandbox;
@@ -34,7 +36,9 @@ async fn main() -> anyhow::Result<()> {
 
     let concurrency = NonZeroU32::new(8).context("not zero")?;
     let sandbox = Arc::new(Sandbox::new(&SandboxSettings::new(concurrency))?);
-    let plugins = Plugins::open(sandbox, &folder, PluginSettings::default()).await?;
+    let events = Events::default();
+    events.subscribe(&Arc::new(Log));
+    let plugins = Plugins::open(sandbox, &folder, PluginSettings::default(), events).await?;
     let store = Store::open(&StoreSettings::new("memory:")).await?;
     let queue = QueueName::new(QUEUE_DEFAULT).map_err(anyhow::Error::msg)?;
 

@@ -45,6 +45,8 @@ pub enum Event<'a> {
         settled: &'a [(u64, Fate)],
         /// The tags of deliveries that were no longer this host's to settle.
         refused: &'a [u64],
+        /// Whether the message was sent before, and its answer lost: what is refused may have been carried out then.
+        again: bool,
     },
     /// Jobs were taken over from a host that died.
     Adopted {

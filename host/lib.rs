@@ -32,6 +32,7 @@ pub mod config;
 pub mod events;
 mod file;
 pub mod job;
+pub mod observe;
 pub mod outcome;
 pub mod plugins;
 pub mod project;

@@ -5,8 +5,6 @@
 //!
 #![doc = include_str!("../docs/performance.md")]
 
-mod times;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,17 +15,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aside::aside;
 use crate::config::{HOLD_DEFAULT, RetryPolicy, Unknown};
+use crate::events::{Event, Events, Run};
 use crate::job::{DecodeError, Job, wrap_partial};
-use crate::outcome::{Attempt, Failure, FailureKind, Outcome, RetryHint, Settlement};
-use crate::plugins::{Plugin, Plugins, Resolved};
+use crate::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
+use crate::plugins::{Plugins, Resolved};
 use crate::queue::{Consumer, Delivery};
 use crate::retry::{self, Moment};
 use crate::sandbox::{AttemptContext, Handler, Listener, PluginPermit};
 use crate::stop::StopReason;
 use crate::text;
-
-pub(crate) use times::unix_ns;
-pub use times::{JobTimes, Times};
 
 /// Wait before the store is told again that a job starts, while it cannot be told.
 const UNPARK_RETRY: Duration = Duration::from_millis(500);
@@ -38,12 +34,6 @@ const TELL_AGAIN: Duration = Duration::from_mins(1);
 /// Names of held jobs that are remembered; they come from producers, in any number.
 const MAX_TOLD: usize = 1_000;
 
-/// Bytes of a backtrace, and of each of standard output and error, that are logged with a failed attempt.
-const MAX_LOGGED_BYTES: usize = 512;
-
-/// Frames of a backtrace that are logged.
-const MAX_LOGGED_FRAMES: usize = 4;
-
 /// Runs deliveries.
 #[derive(Debug)]
 pub struct Worker {
@@ -53,21 +43,22 @@ pub struct Worker {
     told: Told,
     draining: Arc<CancellationToken>,
     listener: Option<Arc<dyn Listener>>,
-    times: Option<Arc<Times>>,
+    events: Events,
 }
 
 impl Worker {
-    /// A worker that settles through `consumer`, runs what `plugins` hold and starts nothing once it is `draining`.
+    /// A worker that settles through `consumer`, runs what `plugins` hold and starts nothing once it is `draining`. It tells
+    /// of attempts where the plugins tell of themselves.
     #[must_use]
     pub fn new(consumer: Arc<Consumer>, plugins: Arc<Plugins>, unknown: Unknown, draining: CancellationToken) -> Self {
         Self {
             consumer,
+            events: plugins.events().clone(),
             plugins,
             unknown,
             told: Told::default(),
             draining: Arc::new(draining),
             listener: None,
-            times: None,
         }
     }
 
@@ -76,12 +67,6 @@ impl Worker {
     pub fn with_listener(self, listener: Arc<dyn Listener>) -> Self {
         let listener = Some(listener);
         Self { listener, ..self }
-    }
-
-    /// Has the times of jobs written down, if somebody wants them.
-    #[must_use]
-    pub fn with_times(self, times: Option<Arc<Times>>) -> Self {
-        Self { times, ..self }
     }
 
     /// Runs one job and has its fate carried out.
@@ -93,12 +78,7 @@ impl Worker {
         let settlement = match aside(bytes, || delivery.decode()) {
             Ok(job) => {
                 delivery.drop_bytes();
-                let mut times = self.times.as_ref().map(|_| JobTimes::begin(&job.id));
-                let settlement = self.attempt(job, &delivery, times.as_mut()).await;
-                if let Some((all, times)) = self.times.as_ref().zip(times) {
-                    delivery.when_settled(all.of(times));
-                }
-                settlement
+                self.attempt(job, &delivery).await
             }
             Err(err) => aside(bytes, || malformed(&delivery, &err, self.consumer.now())),
         };
@@ -128,7 +108,7 @@ impl Worker {
         self.consumer.settle(delivery, settlement).await;
     }
 
-    async fn attempt(&self, job: Job, delivery: &Delivery, times: Option<&mut JobTimes>) -> Settlement {
+    async fn attempt(&self, job: Job, delivery: &Delivery) -> Settlement {
         if let Some(until) = job.is_early(|| self.consumer.now()) {
             return retry::wait(job, until, self.consumer.now());
         }
@@ -154,15 +134,17 @@ impl Worker {
                 Start::Never => return self.never_started(job, &context),
             }
         };
-        let running = plugin.start();
-        let began_ns = if times.is_some() { unix_ns() } else { 0 };
+        let run = Run {
+            tag: delivery.tag(),
+            queue,
+            job: &job,
+            plugin: plugin.id(),
+            attempt: job.next_attempt(),
+            max_attempts: plugin.handler.retry().attempts_of(&job),
+        };
+        self.events.tell(Event::Started(run));
         let attempt = plugin.handler.attempt(permit, &job, queue, &context).await;
-        drop(running);
-        if let Some(times) = times {
-            times.ran(began_ns, &attempt);
-        }
-        log_attempt(&job, queue, &plugin, &attempt);
-        self.plugins.note(&plugin, &attempt);
+        self.events.tell(Event::Ended { run, attempt: &attempt });
         let bytes = job.given_bytes();
         aside(bytes, || {
             retry::settle(plugin.handler.retry(), job, attempt.outcome, self.moment())
@@ -297,64 +279,6 @@ pub fn malformed(delivery: &Delivery, err: &DecodeError, now: Timestamp) -> Sett
     Settlement::Fail {
         entry: wrap_partial(delivery.bytes(), bytes, sha1, queue, err, now),
     }
-}
-
-/// What a producer or a guest wrote is logged as a value, never as text: quoted, no line can be forged with it.
-fn log_attempt(job: &Job, queue: &str, plugin: &Plugin, attempt: &Attempt) {
-    let (id, name) = (&*text::name(&job.id), &*text::name(&job.name));
-    let attempts = plugin.handler.retry().attempts_of(job);
-    let (plugin, digest) = (plugin.handler.name(), plugin.handler.short_digest());
-    let number = job.next_attempt();
-    let report = &attempt.report;
-    let duration_ms = (report.duration.as_secs_f64() * 1e4).round() / 10.0;
-    let peak_memory_bytes = report.peak_memory_bytes;
-    match &attempt.outcome {
-        Outcome::Completed { .. } => {
-            tracing::debug!(id, name, queue, plugin, %digest, attempt = number, duration_ms, peak_memory_bytes, "job completed");
-            let (stdout, stderr) = (report.stdout.text.trim_end(), report.stderr.text.trim_end());
-            if !(stdout.is_empty() && stderr.is_empty()) {
-                // Of one that failed, they are in its failed entry.
-                tracing::debug!(target: "guest", id, name, queue, plugin, %digest, stdout, stderr, "output");
-            }
-        }
-        Outcome::Stopped => {
-            tracing::info!(id, name, queue, plugin, %digest, attempt = number, duration_ms, "attempt stopped; the job goes back, unless another host has it");
-        }
-        Outcome::Failed { failure, retry } => {
-            let (kind, why, cpu_ms) = (failure.kind, failure.message.as_str(), failure.cpu_ms);
-            let counts = !matches!(retry, RetryHint::NotBeforeUncounted(_));
-            let backtrace = failure.backtrace.as_deref().map(log_frames);
-            let (stdout, stderr) = (
-                failure.stdout.as_deref().map(log_tail),
-                failure.stderr.as_deref().map(log_tail),
-            );
-            macro_rules! event {
-                ($level:ident, $fate:literal) => {
-                    tracing::$level!(id, name, queue, plugin, %digest, %kind, attempt = number, duration_ms, cpu_ms, peak_memory_bytes, why, backtrace, stdout, stderr, $fate)
-                };
-            }
-            if *retry == RetryHint::Never || (counts && number >= attempts) {
-                event!(warn, "job failed");
-            } else {
-                event!(info, "attempt failed; the job will be retried");
-            }
-        }
-    }
-}
-
-/// The innermost frames, without their places in the file, short enough for a line of a log; the failed entry has more.
-fn log_frames(backtrace: &str) -> String {
-    let frames = backtrace.lines().take(MAX_LOGGED_FRAMES).map(|frame| {
-        let frame = frame.rsplit(" - ").next().unwrap_or(frame).trim();
-        &frame[..frame.floor_char_boundary(MAX_LOGGED_BYTES / MAX_LOGGED_FRAMES)]
-    });
-    frames.collect::<Vec<_>>().join(" < ")
-}
-
-/// The end of a guest's words, short enough for a line of a log; the failed entry has more.
-fn log_tail(text: &str) -> &str {
-    let text = text.trim_end();
-    &text[text.ceil_char_boundary(text.len().saturating_sub(MAX_LOGGED_BYTES))..]
 }
 
 #[cfg(test)]

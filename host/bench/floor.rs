@@ -7,9 +7,9 @@ use tokio::task::JoinSet;
 
 use super::jobs::{Template, at_rate};
 use super::report::{Percentiles, PushFigures, per_s, ratio};
+use super::times::unix_ns;
 use crate::queue::{Bare, QueueError, Store};
 use crate::sandbox::{AttemptContext, Handler};
-use crate::worker::unix_ns;
 
 /// How long each floor is measured; that of the sandbox twice, before and after what it is compared with.
 const FLOOR_TIME: Duration = Duration::from_secs(1);

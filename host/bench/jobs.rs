@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+use super::times::unix_ns;
 use crate::job::Job;
 use crate::queue::{Push, QueueError, QueueName, Store};
-use crate::worker::unix_ns;
 
 /// Jobs that are pushed in one go, as `kiln push --batch` does.
 const BATCH_JOBS: usize = 1_000;

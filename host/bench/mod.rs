@@ -9,6 +9,7 @@ mod floor;
 mod jobs;
 mod modes;
 mod report;
+mod times;
 mod usage;
 mod worker;
 
@@ -29,6 +30,7 @@ use crate::sandbox::Handler;
 use jobs::Template;
 
 pub(crate) use report::{Percentiles, Report};
+pub(crate) use times::Times;
 pub(crate) use worker::{Launch, write_times};
 
 use report::{RedisFigures, per, per_s, rounded};

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::report::{DrainFigures, DueFigures, Floor, Percentiles, RateFigures, Report, per_s, ratio, rounded};
+use super::times::{JobTimes, unix_ns};
 use super::worker::Worker;
 use super::{Bench, BenchError, Meanwhile, Measured, floor};
-use crate::worker::{JobTimes, unix_ns};
 
 /// When jobs are due that are to lie in the delayed set and never to run.
 const LONG_AFTER: Duration = Duration::from_hours(24);

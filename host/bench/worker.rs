@@ -12,9 +12,9 @@ use tokio::time::{sleep, timeout};
 
 use super::BenchError;
 use super::report::WorkerFigures;
+use super::times::JobTimes;
 use super::usage::Usage;
 use crate::queue::{QueueName, Store};
-use crate::worker::JobTimes;
 
 /// Time between two looks at a worker that is still starting, or at one that has nothing to do.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);

@@ -22,11 +22,11 @@ use super::push::PayloadSource;
 use super::store::{StoreArgs, positive_duration};
 use super::worker::{self, Signals, WorkerArgs};
 use super::{Usage, machine, out, tell};
-use crate::bench::{Bench, BenchError, Launch, Measured, Mode, Report, write_times};
+use crate::bench::{Bench, BenchError, Launch, Measured, Mode, Report, Times, write_times};
+use crate::events::Events;
 use crate::job::{DecodeError, MAX_PAYLOAD_BYTES, null};
 use crate::plugins::{PluginError, read_plugin};
 use crate::queue::QueueName;
-use crate::worker::Times;
 
 /// The queue of measured jobs.
 const QUEUE: &str = "bench";
@@ -338,7 +338,9 @@ async fn serve(mut args: BenchArgs, folder: PathBuf) -> anyhow::Result<ExitCode>
     args.store.set_prefix(args.worker_prefix.unwrap_or_default());
     let host = HostArgs::new(folder, args.concurrency, args.sandbox);
     let queue = QueueName::new(QUEUE).map_err(anyhow::Error::msg)?;
-    let served = worker::worker(WorkerArgs::measured(host, queue, args.store, times, stop)).await;
+    let events = Events::default();
+    events.subscribe(&times);
+    let served = worker::worker(WorkerArgs::serving(host, queue, args.store, events, stop)).await;
     over.store(true, Ordering::Release);
     let _ = telling.join();
     served

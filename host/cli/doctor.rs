@@ -16,6 +16,7 @@ use super::worker::WorkerArgs;
 use super::{machine, out};
 use crate::admin::doctor::{self, Check, Host, Level};
 use crate::config::{LIMITS, Limit, Limits, PluginSettings, Scope, Source};
+use crate::events::Events;
 use crate::plugins::{Listed, PluginError, Plugins};
 use crate::sandbox::Sandbox;
 use crate::text::{self, MAX_LINE_BYTES};
@@ -89,7 +90,7 @@ async fn load(sandbox: Arc<Sandbox>, folder: &Path) -> Result<Vec<Listed>, Plugi
         patience: Duration::MAX,
         ..PluginSettings::default()
     };
-    let opened = Plugins::open(sandbox, folder, patient)
+    let opened = Plugins::open(sandbox, folder, patient, Events::default())
         .with_subscriber(NoSubscriber::new())
         .await;
     Ok(opened?.list())

@@ -18,10 +18,11 @@ use super::push::{Batch, BatchFile};
 use super::store::{StoreArgs, duration, positive_duration};
 use super::{EXIT_SIGNAL, EXIT_STORE, Usage, log, machine};
 use crate::config::{HOLD_DEFAULT, Limit, PluginSettings, QUARANTINE_LEAST_ATTEMPTS, Quarantine, Unknown};
+use crate::events::Events;
+use crate::observe::Log;
 use crate::plugins::{PluginError, Plugins, Watching};
 use crate::queue::{LEASE_DEFAULT, QUEUE_DEFAULT, QueueName, RESULT_TTL_DEFAULT, Retention, Store, StoreSettings};
 use crate::service::{self, Drained, GRACE_DEFAULT, ServiceSettings};
-use crate::worker::Times;
 
 /// Signals within this time of the first say the same again.
 const ONE_WISH: Duration = Duration::from_millis(500);
@@ -77,21 +78,21 @@ pub(super) struct WorkerArgs {
     jobs: Option<BatchFile>,
     #[command(flatten)]
     pub(super) store: StoreArgs,
-    /// Where the times of jobs are written down.
+    /// Where it is told what happens.
     #[arg(skip)]
-    times: Option<Arc<Times>>,
+    events: Events,
     /// Has it stop, as a signal does.
     #[arg(skip)]
     stop: CancellationToken,
 }
 
 impl WorkerArgs {
-    /// The defaults, for a worker that serves one queue and is measured meanwhile.
-    pub(super) fn measured(
+    /// The defaults, for a worker that serves one queue until `stop`, and tells what happens as `events`.
+    pub(super) fn serving(
         host: HostArgs,
         queue: QueueName,
         store: StoreArgs,
-        times: Arc<Times>,
+        events: Events,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -109,7 +110,7 @@ impl WorkerArgs {
             no_watch: false,
             jobs: None,
             store,
-            times: Some(times),
+            events,
             stop,
         }
     }
@@ -158,7 +159,8 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     };
     let sandbox = args.host.open()?;
     let job_memory_bytes = sandbox.limits().get(Limit::JobMemory);
-    let plugins = Plugins::open(sandbox, &folder, plugin_settings).await?;
+    args.events.subscribe(&Arc::new(Log));
+    let plugins = Plugins::open(sandbox, &folder, plugin_settings, args.events).await?;
     if let Some(batch) = batch {
         batch.push(&store, &args.queues[0].0).await?;
     }
@@ -180,7 +182,6 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         burst: args.burst,
         unknown: args.unknown.into(),
         watching: watching.clone(),
-        times: args.times,
     };
     let stop = args.stop;
     tokio::spawn(stop_on_signal(stop.clone(), Signals::new()?));

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Plugin;
 use super::files::Content;
 use super::folder::{Fingerprint, Loaded};
-use crate::text;
+use crate::events::{Event, Events, LoadedPlugin};
 
 /// One file's story.
 #[derive(Debug, Clone)]
@@ -60,12 +60,12 @@ impl Entry {
         self.loading = true;
     }
 
-    /// Takes in what became of loading it.
-    pub(super) fn end(&mut self, stem: &str, loaded: Result<Loaded, String>, keep_previous: bool) {
+    /// Takes in what became of loading it, and returns what is to be told of it.
+    pub(super) fn end(&mut self, stem: &str, loaded: Result<Loaded, String>, keep_previous: bool) -> Option<News> {
         self.loading = false;
         match loaded {
-            Ok(loaded) => self.take_in(stem, loaded, keep_previous),
-            Err(why) => self.refuse(stem, &why, vec![stem.to_owned()]),
+            Ok(loaded) => self.take_in(loaded, keep_previous),
+            Err(why) => self.refuse(&why, vec![stem.to_owned()]),
         }
     }
 
@@ -74,40 +74,80 @@ impl Entry {
         Self { content: None, ..self }
     }
 
-    /// Takes in what reading the file came to. Says so once for each content.
-    fn take_in(&mut self, stem: &str, loaded: Loaded, keep_previous: bool) {
+    fn take_in(&mut self, loaded: Loaded, keep_previous: bool) -> Option<News> {
         match loaded {
-            Loaded::Same => {}
+            Loaded::Same => None,
             Loaded::Version(plugin, content) => {
                 self.content = Some(content);
                 self.fault = None;
-                self.accept(stem, *plugin, keep_previous);
+                Some(self.accept(*plugin, keep_previous))
             }
             Loaded::Fault { why, jobs, content } => {
                 self.content = content;
-                self.refuse(stem, &why.to_string(), jobs);
+                self.refuse(&why.to_string(), jobs)
             }
         }
     }
 
-    fn accept(&mut self, stem: &str, plugin: Plugin, keep_previous: bool) {
-        let replaced = self.good.as_ref().map(|old| old.handler.short_digest().to_owned());
-        if let Some(old) = &self.good {
+    fn accept(&mut self, plugin: Plugin, keep_previous: bool) -> News {
+        let plugin = Arc::new(plugin);
+        let replaced = self.good.replace(Arc::clone(&plugin));
+        if let Some(old) = &replaced {
             plugin.succeed(old, keep_previous);
         }
-        let (digest, jobs) = (plugin.handler.short_digest(), text::list(&plugin.jobs, ","));
-        let (bytes, ms, version) = (plugin.bytes, plugin.load_ms(), plugin.version.as_deref());
-        tracing::info!(plugin = stem, %digest, version, %jobs, bytes, ms, replaced, "plugin loaded");
-        self.good = Some(Arc::new(plugin));
+        News::Loaded { plugin, replaced }
     }
 
-    fn refuse(&mut self, stem: &str, why: &str, jobs: Vec<String>) {
-        let told = self.fault.as_ref().is_some_and(|fault| *fault.why == *why);
-        if !told {
-            self.faults += 1;
-            let in_service = self.good.as_ref().map(|good| good.handler.short_digest());
-            tracing::error!(plugin = stem, in_service, "plugin does not load: {why}");
+    /// News once for each content.
+    fn refuse(&mut self, why: &str, jobs: Vec<String>) -> Option<News> {
+        let why = Arc::<str>::from(why);
+        let known = self.fault.as_ref().is_some_and(|fault| fault.why == why);
+        let fault = Fault {
+            why: Arc::clone(&why),
+            jobs,
+        };
+        self.fault = Some(fault);
+        if known {
+            return None;
         }
-        self.fault = Some(Fault { why: why.into(), jobs });
+        self.faults += 1;
+        let in_service = self.good.clone();
+        Some(News::Refused { why, in_service })
+    }
+}
+
+/// What is to be told of a file that was read.
+pub(super) enum News {
+    /// A version of it serves.
+    Loaded {
+        plugin: Arc<Plugin>,
+        replaced: Option<Arc<Plugin>>,
+    },
+    /// Its content cannot be used.
+    Refused {
+        why: Arc<str>,
+        in_service: Option<Arc<Plugin>>,
+    },
+}
+
+impl News {
+    pub(super) fn tell(&self, stem: &str, events: &Events) {
+        let digest =
+            |plugin: &'_ Option<Arc<Plugin>>| plugin.as_ref().map(|plugin| plugin.handler.short_digest().to_owned());
+        match self {
+            Self::Loaded { plugin, replaced } => events.tell(Event::PluginLoaded(LoadedPlugin {
+                plugin: plugin.id(),
+                version: plugin.version.as_deref(),
+                jobs: &plugin.jobs,
+                bytes: plugin.bytes,
+                took: plugin.load,
+                replaced: digest(replaced).as_deref(),
+            })),
+            Self::Refused { why, in_service } => events.tell(Event::PluginRefused {
+                name: stem,
+                why,
+                in_service: digest(in_service).as_deref(),
+            }),
+        }
     }
 }

@@ -13,11 +13,12 @@ mod folder;
 mod plugin;
 mod quarantine;
 mod report;
+mod statistics;
 mod stats;
 mod table;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::config::PluginSettings;
-use crate::outcome::Attempt;
+use crate::events::{Event, Events};
 use crate::sandbox::{Handler, LoadError, Sandbox};
 use crate::text;
 use entry::Entry;
@@ -43,7 +44,8 @@ use table::{Losers, Table, table};
 pub use files::{read_manifest, read_plugin};
 pub use plugin::Plugin;
 pub use report::{HostReport, PluginReport, VersionReport};
-pub use stats::{LastError, Running};
+use statistics::Statistics;
+pub use stats::LastError;
 pub use watch::{Watching, watch};
 
 /// What a job name stands for at this moment.
@@ -103,6 +105,9 @@ pub struct Plugins {
     folder: PathBuf,
     settings: PluginSettings,
     table: ArcSwap<Table>,
+    /// Every version that serves or may have to serve again, by its number.
+    versions: ArcSwap<HashMap<u64, Arc<Plugin>>>,
+    events: Events,
     /// Who claims a name in vain, as it was logged.
     losers: Mutex<Losers>,
     /// What each file came to, by stem. Locked for moments only.
@@ -171,7 +176,8 @@ impl fmt::Debug for Plugins {
 }
 
 impl Plugins {
-    /// Loads every plugin in `folder`. Those that do not load are logged, and their names resolve as unloadable.
+    /// Loads every plugin in `folder`. The names of those that do not load resolve as unloadable. What happens to plugins is
+    /// told as `events`, and what is told there of attempts is counted.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -179,12 +185,15 @@ impl Plugins {
         sandbox: Arc<Sandbox>,
         folder: &Path,
         settings: PluginSettings,
+        events: Events,
     ) -> Result<Arc<Self>, PluginError> {
         let plugins = Arc::new(Self {
             sandbox,
             folder: folder.to_owned(),
             settings,
             table: ArcSwap::default(),
+            versions: ArcSwap::default(),
+            events,
             losers: Mutex::default(),
             entries: Mutex::default(),
             open: AtomicBool::new(false),
@@ -195,6 +204,7 @@ impl Plugins {
         if !folder.is_dir() {
             return Err(PluginError::Folder(folder.to_owned()));
         }
+        plugins.events.subscribe(&Arc::new(Statistics::of(&plugins)));
         let (_, mut loads) = plugins.look(&Look::Quiet(BTreeSet::new())).await?;
         if timeout(plugins.settings.patience, all(&mut loads)).await.is_err() {
             tracing::warn!(
@@ -266,17 +276,10 @@ impl Plugins {
         }
     }
 
-    /// Notes what an attempt came to, and sets its version aside if it was one too many.
-    pub fn note(&self, plugin: &Plugin, attempt: &Attempt) {
-        let Some(why) = plugin.note(attempt, self.settings.quarantine.as_ref()) else {
-            return;
-        };
-        if plugin.set_aside(&why) {
-            let (name, digest) = (plugin.handler.name(), plugin.handler.short_digest());
-            let instead = plugin.instead();
-            let instead = instead.as_deref().map(|plugin| plugin.handler.short_digest());
-            tracing::error!(plugin = name, %digest, instead, why, "plugin set aside; kiln plugins release brings it back");
-        }
+    /// Where it is told what happens to these plugins, and where their attempts are to be told.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     /// Serves with a plugin again that was set aside. False: it was not.
@@ -284,7 +287,7 @@ impl Plugins {
         let good = self.entries().get(name).and_then(|entry| entry.good.clone());
         let released = good.is_some_and(|plugin| plugin.release());
         if released {
-            tracing::info!(plugin = name, "plugin released; it serves again");
+            self.events.tell(Event::PluginReleased { name });
         }
         released
     }
@@ -362,11 +365,13 @@ impl Plugins {
                 loaded = loading(None).await;
             }
             let loaded = loaded.map_err(|panic| format!("the compiler failed: {panic}"));
+            let keep_previous = plugins.settings.quarantine.is_some();
             // It may have been taken away meanwhile.
-            if let Some(entry) = plugins.entries().get_mut(&stem) {
-                entry.end(&stem, loaded, plugins.settings.quarantine.is_some());
-            }
+            let news = (plugins.entries().get_mut(&stem)).and_then(|entry| entry.end(&stem, loaded, keep_previous));
             plugins.publish();
+            if let Some(news) = news {
+                news.tell(&stem, &plugins.events);
+            }
         });
     }
 
@@ -374,9 +379,8 @@ impl Plugins {
     /// how long the next of them has left.
     fn let_go(&self, sources: &BTreeMap<String, Source>) -> Option<Duration> {
         let hold = self.settings.hold_removed;
-        let mut left = None;
+        let (mut left, mut removed) = (None, Vec::new());
         let mut entries = self.entries();
-        let before = entries.len();
         entries.retain(|stem, entry| {
             if sources.contains_key(stem) {
                 entry.gone = None;
@@ -392,16 +396,18 @@ impl Plugins {
             });
             let rest = hold.saturating_sub(gone.elapsed());
             if rest.is_zero() {
-                tracing::info!(plugin = stem, "plugin removed");
+                removed.push(stem.clone());
                 return false;
             }
             left = Some(left.map_or(rest, |least: Duration| least.min(rest)));
             true
         });
-        let changed = entries.len() != before;
         drop(entries);
-        if changed {
+        if !removed.is_empty() {
             self.publish();
+        }
+        for name in &removed {
+            self.events.tell(Event::PluginRemoved { name });
         }
         left
     }
@@ -414,6 +420,8 @@ impl Plugins {
         // Held until the table is in place: of two that publish at once, the later must not be undone by the other.
         let entries = self.entries();
         let (table, losers) = table(&entries, &self.table.load());
+        // Before a version can be resolved, so that every attempt of it is counted.
+        self.versions.store(Arc::new(versions(&entries)));
         self.table.store(Arc::new(table));
         drop(entries);
         let mut known = self.losers.lock();
@@ -449,6 +457,12 @@ impl Looking {
             );
         }
     }
+}
+
+fn versions(entries: &BTreeMap<String, Entry>) -> HashMap<u64, Arc<Plugin>> {
+    let serving = entries.values().filter_map(|entry| entry.good.clone());
+    let all = serving.flat_map(|plugin| [plugin.previous(), Some(plugin)]).flatten();
+    all.map(|plugin| (plugin.id().number, plugin)).collect()
 }
 
 fn sooner(time: Option<Duration>, other: Duration) -> Duration {

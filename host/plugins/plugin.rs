@@ -1,20 +1,21 @@
 //! One version of a plugin, as long as anybody runs it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 
 use super::Resolved;
-use super::stats::{Running, Stats};
-use crate::config::Quarantine;
-use crate::outcome::Attempt;
+use super::stats::Stats;
+use crate::events::PluginVersion;
 use crate::sandbox::Handler;
 
 /// A version of a plugin that loaded.
 #[derive(Debug)]
 pub struct Plugin {
+    number: u64,
     /// What runs.
     pub handler: Handler,
     /// The job names it handles.
@@ -24,7 +25,7 @@ pub struct Plugin {
     /// Length of its file.
     pub(super) bytes: u64,
     /// How long it took to load: to compile, as a rule.
-    load: Duration,
+    pub(super) load: Duration,
     /// Since when it is loaded.
     pub(super) since: Timestamp,
     pub(super) stats: Stats,
@@ -42,7 +43,9 @@ impl Plugin {
         bytes: u64,
         load: Duration,
     ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             handler,
             jobs,
             version,
@@ -55,20 +58,18 @@ impl Plugin {
         }
     }
 
-    /// Counts an attempt as under way, as long as what is returned lives.
+    /// What events call it.
     #[must_use]
-    pub fn start(&self) -> Running<'_> {
-        self.stats.start()
+    pub fn id(&self) -> PluginVersion<'_> {
+        PluginVersion {
+            number: self.number,
+            name: self.handler.name(),
+            digest: self.handler.short_digest(),
+        }
     }
 
     pub(super) fn load_ms(&self) -> u64 {
         u64::try_from(self.load.as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// Counts what an attempt came to. Why the version is to be set aside, if it is.
-    pub(super) fn note(&self, attempt: &Attempt, rule: Option<&Quarantine>) -> Option<String> {
-        self.stats.count(&attempt.outcome);
-        self.stats.judge(rule?, attempt)
     }
 
     /// What serves a job of this name: this version, or, if it is set aside, the one before it.
@@ -90,9 +91,12 @@ impl Plugin {
     /// What serves in its place while it is set aside.
     pub(super) fn instead(&self) -> Option<Arc<Self>> {
         self.aside.load().as_ref()?;
-        self.previous
-            .load_full()
-            .filter(|previous| previous.aside.load().is_none())
+        self.previous().filter(|previous| previous.aside.load().is_none())
+    }
+
+    /// The version before it, if it may have to serve again.
+    pub(super) fn previous(&self) -> Option<Arc<Self>> {
+        self.previous.load_full()
     }
 
     /// Has the version before it serve from now on. False: it does already.

@@ -32,25 +32,20 @@ pub struct LastError {
     pub error: String,
 }
 
-/// An attempt under way; counted as long as this lives.
-#[derive(Debug)]
-pub struct Running<'a>(&'a Stats);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Stats {
     /// Counts an attempt as under way.
-    pub(super) fn start(&self) -> Running<'_> {
+    pub(super) fn begin(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Running(self)
     }
 
-    /// Counts what an attempt came to. One that the host stopped or failed says nothing about its handler.
-    pub(super) fn count(&self, outcome: &Outcome) {
+    /// Counts what an attempt came to, which is no longer under way.
+    pub(super) fn end(&self, outcome: &Outcome) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.count(outcome);
+    }
+
+    /// One that the host stopped or failed says nothing about its handler.
+    fn count(&self, outcome: &Outcome) {
         if is_of_the_host(outcome) {
             return;
         }

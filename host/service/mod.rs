@@ -21,7 +21,7 @@ use crate::config::{Limit, Unknown};
 use crate::plugins::{Plugins, Watching, watch};
 use crate::queue::{Consumer, LEASE_DEFAULT, QueueError, QueueName, Retention, Store};
 use crate::text;
-use crate::worker::{Times, Worker};
+use crate::worker::Worker;
 use loops::{guard, heartbeat, promote, reap, report, retain, stop_when_idle};
 
 /// How long running attempts may go on after the service was told to stop. Kubernetes kills after 30 s, and what follows
@@ -57,8 +57,6 @@ pub struct ServiceSettings {
     pub unknown: Unknown,
     /// When the plugin folder is looked at.
     pub watching: Watching,
-    /// Where the times of jobs are written down; none: nowhere.
-    pub times: Option<Arc<Times>>,
 }
 
 impl ServiceSettings {
@@ -79,7 +77,6 @@ impl ServiceSettings {
                 by_itself: true,
                 ..Watching::default()
             },
-            times: None,
         }
     }
 }
@@ -95,7 +92,7 @@ pub enum Drained {
     Unsettled,
 }
 
-/// Serves queues until `stop`, then drains.
+/// Serves queues until `stop`, then drains. What happens is told as the events of the plugins.
 ///
 /// # Errors
 /// When the store fails at the start or at the very end. In between it is waited for.
@@ -106,11 +103,16 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<Drained, QueueError> {
     let queues: Vec<_> = settings.queues.iter().map(|(queue, _)| queue.clone()).collect();
-    let consumer = Arc::new(Consumer::join(store.clone(), queues, settings.lease).await?);
+    let events = plugins.events().clone();
+    let consumer = Arc::new(Consumer::join(store.clone(), queues, settings.lease, events).await?);
     let (draining, guests) = (CancellationToken::new(), plugins.guests().clone());
     let (plugins_of, unknown) = (Arc::clone(&plugins), settings.unknown);
-    let worker = Worker::new(Arc::clone(&consumer), plugins_of, unknown, draining.clone());
-    let worker = Arc::new(worker.with_times(settings.times.clone()));
+    let worker = Arc::new(Worker::new(
+        Arc::clone(&consumer),
+        plugins_of,
+        unknown,
+        draining.clone(),
+    ));
     let queues = settings
         .queues
         .iter()

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use kiln::config::{PluginSettings, SandboxSettings};
+use kiln::events::Events;
 use kiln::job::Job;
 use kiln::plugins::{Plugins, Watching};
 use kiln::queue::{Push, QueueName, Store, StoreSettings};
@@ -50,7 +51,13 @@ async fn run(jobs: u64, url: &str) -> anyhow::Result<()> {
         patience: std::time::Duration::from_hours(1),
         ..PluginSettings::default()
     };
-    let plugins = Plugins::open(Arc::new(Sandbox::new(&settings)?), folder.path(), patience).await?;
+    let plugins = Plugins::open(
+        Arc::new(Sandbox::new(&settings)?),
+        folder.path(),
+        patience,
+        Events::default(),
+    )
+    .await?;
     let store = Store::open(&StoreSettings {
         prefix: format!("line-{:016x}", fastrand::u64(..)),
         ..StoreSettings::new(url)

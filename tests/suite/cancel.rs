@@ -28,8 +28,9 @@ struct Host {
 
 impl Host {
     async fn join(store: &Store, folder: &Path) -> anyhow::Result<Self> {
-        let consumer = Consumer::join(store.clone(), vec![default_queue()], LEASE_DEFAULT).await?;
-        let (consumer, plugins) = (Arc::new(consumer), open_plugins(folder).await?);
+        let plugins = open_plugins(folder).await?;
+        let (queues, events) = (vec![default_queue()], plugins.events().clone());
+        let consumer = Arc::new(Consumer::join(store.clone(), queues, LEASE_DEFAULT, events).await?);
         let (ours, draining) = (Arc::clone(&plugins), CancellationToken::new());
         let worker = Worker::new(Arc::clone(&consumer), ours, Unknown::default(), draining);
         Ok(Self {

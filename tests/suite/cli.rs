@@ -159,7 +159,13 @@ async fn a_pushed_job_is_as_dg_queue_would_write_it() -> anyhow::Result<()> {
     let (code, id, stderr) = run(&mut command)?;
     assert_eq!((code, &*id), (0, "me\n"), "{stderr}");
     let store = Store::open(&settings).await?;
-    let consumer = kiln::queue::Consumer::join(store, vec![default_queue()], std::time::Duration::from_mins(1)).await?;
+    let consumer = kiln::queue::Consumer::join(
+        store,
+        vec![default_queue()],
+        std::time::Duration::from_mins(1),
+        kiln::events::Events::default(),
+    )
+    .await?;
     let json = String::from_utf8(consumer.fetch(&default_queue(), 1).await?[0].bytes().to_vec())?;
     let start = r#"{"id":"me","name":"hello","queue":"default","payload":{"n": 1.0},"attempts":0,"timeout":2000000000,"delay":0,"available_at":""#;
     assert!(

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use bytesize::ByteSize;
 use kiln::config::{Compiler, Limit, Limits, Manifest, PluginSettings, SandboxSettings, Source};
+use kiln::events::Events;
 use kiln::plugins::{Plugins, Resolved};
 use kiln::sandbox::Sandbox;
 
@@ -222,7 +223,7 @@ async fn what_compiles_quickly_waits_for_the_first_turns_of_what_does_not_and_no
         first_turn: Duration::from_secs(1),
         ..PluginSettings::default()
     };
-    let plugins = Plugins::open(sandbox, folder.path(), settings).await?;
+    let plugins = Plugins::open(sandbox, folder.path(), settings, Events::default()).await?;
     eventually("the plugin serves", async || {
         Ok(matches!(plugins.resolve("ok"), Resolved::Plugin(_)).then_some(()))
     })

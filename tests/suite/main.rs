@@ -24,6 +24,7 @@ mod crowd;
 mod docs;
 mod doctor;
 mod egress;
+mod events;
 mod folder;
 mod guests;
 mod hostile;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kiln::config::{Compiler, PluginSettings, Quarantine, SandboxSettings};
+use kiln::events::{Event, Events, Run};
 use kiln::job::{Job, null};
 use kiln::outcome::Outcome;
 use kiln::plugins::{Plugins, Resolved, Watching, watch};
@@ -276,7 +277,7 @@ async fn a_manifest_alone_takes_effect_without_a_compiler() -> anyhow::Result<()
         ..crate::sandbox::settings()
     };
     let sandbox = Arc::new(Sandbox::new(&settings)?);
-    let plugins = Plugins::open(sandbox, folder.path(), PluginSettings::default()).await?;
+    let plugins = Plugins::open(sandbox, folder.path(), PluginSettings::default(), Events::default()).await?;
     fs::remove_file(compiler)?;
     fs::remove_dir_all(cache)?;
     fs::write(
@@ -304,7 +305,7 @@ async fn what_is_not_the_files_fault_is_tried_again() -> anyhow::Result<()> {
         ..crate::sandbox::settings()
     };
     let sandbox = Arc::new(Sandbox::new(&settings)?);
-    let plugins = Plugins::open(sandbox, folder.path(), PluginSettings::default()).await?;
+    let plugins = Plugins::open(sandbox, folder.path(), PluginSettings::default(), Events::default()).await?;
     assert!(matches!(plugins.resolve("ok"), Resolved::Unloadable(why) if why.contains("secret RELOAD_TEST")));
     fs::write(secrets.path().join("RELOAD_TEST"), "here it is")?;
     plugins.refresh().await?;
@@ -424,7 +425,16 @@ async fn no_producer_can_have_a_plugin_set_aside() -> anyhow::Result<()> {
                 "{:?}",
                 attempt.outcome
             );
-            plugins.note(&plugin, &attempt);
+            let run = Run {
+                tag: 0,
+                queue: "default",
+                job: &job,
+                plugin: plugin.id(),
+                attempt: 1,
+                max_attempts: 3,
+            };
+            plugins.events().tell(Event::Started(run));
+            plugins.events().tell(Event::Ended { run, attempt: &attempt });
         }
         anyhow::Ok(matches!(plugins.resolve(name), Resolved::Later(_)))
     };

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kiln::config::{PluginSettings, SandboxSettings, Unknown};
+use kiln::events::Events;
 use kiln::job::Job;
 use kiln::outcome::FailureKind;
 use kiln::plugins::{Plugins, Resolved, Watching};
@@ -21,7 +22,7 @@ use crate::guests::guest;
 use crate::queue::{due, ready};
 use crate::support::{default_queue, eventually, plugins, redis_settings, shared_redis};
 
-const CONCURRENCY: NonZeroU32 = NonZeroU32::new(16).unwrap();
+pub(crate) const CONCURRENCY: NonZeroU32 = NonZeroU32::new(16).unwrap();
 
 fn memory() -> StoreSettings {
     StoreSettings::new("memory:")
@@ -51,7 +52,7 @@ pub(crate) async fn open_plugins(folder: &Path) -> anyhow::Result<Arc<Plugins>> 
 
 pub(crate) async fn open_plugins_with(folder: &Path, settings: PluginSettings) -> anyhow::Result<Arc<Plugins>> {
     let sandbox = Arc::new(Sandbox::new(&SandboxSettings::new(CONCURRENCY))?);
-    Ok(Plugins::open(sandbox, folder, settings).await?)
+    Ok(Plugins::open(sandbox, folder, settings, Events::default()).await?)
 }
 
 pub(crate) async fn push(store: &Store, jobs: &[&str]) -> anyhow::Result<()> {
@@ -263,7 +264,13 @@ async fn what_the_grace_period_leaves_goes_back_uncounted() -> anyhow::Result<()
     assert_eq!(serving.await??, Drained::Interrupted(1));
     let counts = store.counts(&default_queue()).await?;
     assert_eq!((counts.ready, counts.in_flight, counts.hosts.len()), (1, 0, 0));
-    let other = kiln::queue::Consumer::join(store.clone(), vec![default_queue()], Duration::from_mins(1)).await?;
+    let other = kiln::queue::Consumer::join(
+        store.clone(),
+        vec![default_queue()],
+        Duration::from_mins(1),
+        Events::default(),
+    )
+    .await?;
     assert_eq!(other.fetch(&default_queue(), 1).await?[0].bytes(), job.as_bytes());
     Ok(())
 }

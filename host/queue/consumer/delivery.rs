@@ -1,6 +1,5 @@
 //! A job in the hands of this host.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::held::HeldTags;
@@ -21,7 +20,6 @@ pub struct Delivery {
     held: Arc<HeldTags>,
     pub(super) end: End,
     pub(super) stop: Arc<StopToken>,
-    told: Told,
 }
 
 /// What became of a delivery, as far as this host knows.
@@ -35,16 +33,6 @@ pub(super) enum End {
     Refused,
 }
 
-/// Who hears that a delivery is settled, if anybody does.
-#[derive(Default)]
-struct Told(Option<Box<dyn FnOnce() + Send + Sync>>);
-
-impl fmt::Debug for Told {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "told" } else { "not told" })
-    }
-}
-
 impl Delivery {
     pub(super) fn new(tag: u64, queue: &QueueName, job: Arrived, held: &Arc<HeldTags>, stop: Arc<StopToken>) -> Self {
         Self {
@@ -54,7 +42,6 @@ impl Delivery {
             held: Arc::clone(held),
             end: End::Held,
             stop,
-            told: Told::default(),
         }
     }
 
@@ -69,6 +56,12 @@ impl Delivery {
         let mut job = Job::decode(&self.job.bytes)?;
         job.found_on = Some(self.queue.to_string());
         Ok(job)
+    }
+
+    /// Its tag: no other delivery of this host has the same.
+    #[must_use]
+    pub fn tag(&self) -> u64 {
+        self.tag
     }
 
     /// The queue it was taken from.
@@ -117,21 +110,10 @@ impl Delivery {
     pub fn is_incomplete(&self) -> bool {
         self.job.is_partial() && self.job.len <= MAX_TAKEN_BYTES
     }
-
-    /// Has `tell` called as soon as the store has carried the delivery's settlement out; not at all if that is refused, or
-    /// the delivery is dropped. It must not take long: the next settlements wait for it.
-    pub fn when_settled(&mut self, tell: impl FnOnce() + Send + Sync + 'static) {
-        self.told = Told(Some(Box::new(tell)));
-    }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
         self.held.release(self.tag, self.end == End::Held);
-        if self.end == End::Settled
-            && let Some(tell) = self.told.0.take()
-        {
-            tell();
-        }
     }
 }

@@ -33,9 +33,9 @@ use super::error::QueueError;
 use super::limits::{MAX_BATCH, MAX_BATCH_BYTES};
 use super::queue_name::QueueName;
 use super::store::Store;
+use crate::events::{Event, Events, LeaseLoss};
 use crate::outcome::Settlement;
 use crate::stop::Moment;
-use crate::text;
 
 /// Longest time between two looks at the clock that leases end by: the timers of a process stop while its machine
 /// sleeps, that clock does not.
@@ -74,11 +74,17 @@ pub enum Heartbeat {
 }
 
 impl Consumer {
-    /// Joins the hosts that serve `queues`, under an identity that no other host and no earlier start has.
+    /// Joins the hosts that serve `queues`, under an identity that no other host and no earlier start has. What happens to
+    /// its deliveries is told as `events`.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn join(store: Store, queues: Vec<QueueName>, lease: Duration) -> Result<Self, QueueError> {
+    pub async fn join(
+        store: Store,
+        queues: Vec<QueueName>,
+        lease: Duration,
+        events: Events,
+    ) -> Result<Self, QueueError> {
         let (stop, closing) = (CancellationToken::new(), CancellationToken::new());
         let table = |queue: &QueueName| InFlight::new(Lease::new(queue.clone(), lease, stop.clone()));
         let shared = Arc::new(Shared {
@@ -87,7 +93,8 @@ impl Consumer {
             tables: queues.iter().map(table).collect(),
             length: lease,
             room_kib: (MAX_UNSETTLED_KIB / u32::try_from(queues.len().max(1)).unwrap_or(u32::MAX)).max(1),
-            outage: Outage::default(),
+            outage: Outage::new(events.clone()),
+            events,
             clock: Clock::default(),
         });
         let settler = |table| {
@@ -175,7 +182,15 @@ impl Consumer {
         }
         // The answer may have waited while this process was stopped: what it brings must not start then.
         self.stop_in_time();
-        Ok(taking.heard(tag, taken.jobs, &stop))
+        let fetched = taking.heard(tag, taken.jobs, &stop);
+        if !fetched.is_empty() {
+            self.shared.events.tell(Event::Fetched {
+                queue: queue.as_str(),
+                first_tag: tag,
+                jobs: fetched.len(),
+            });
+        }
+        Ok(fetched)
     }
 
     /// Takes over what dead hosts held, some at a time: at once, or, if this host's own lease is young, once somebody has
@@ -206,8 +221,12 @@ impl Consumer {
             let deliveries = taking.heard(tag, taken.jobs, &stop);
             // One that held nothing only had its lease taken away.
             if !deliveries.is_empty() || taken.went_back > 0 {
-                let (started, not_started) = (deliveries.len(), taken.went_back);
-                tracing::warn!(host = &*text::name(dead), %queue, started, not_started, "took over from a host that died");
+                self.shared.events.tell(Event::Adopted {
+                    queue: queue.as_str(),
+                    host: dead,
+                    started: deliveries.len(),
+                    not_started: taken.went_back,
+                });
                 return Ok(deliveries);
             }
         }
@@ -387,8 +406,10 @@ impl Consumer {
             }
         }
         if !stopped.is_empty() {
-            let queues = stopped.join(",");
-            tracing::error!(queues, "the lease could not be put off; stopping what runs under it");
+            self.shared.events.tell(Event::LeaseLost {
+                queues: &stopped,
+                loss: LeaseLoss::NotRenewed,
+            });
         }
         next
     }

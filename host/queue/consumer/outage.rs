@@ -6,13 +6,15 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::events::{Event, Events};
 use crate::queue::error::QueueError;
 
 /// Whether the store can be used.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outage {
     state: Mutex<State>,
     over: Notify,
+    events: Events,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +29,15 @@ struct State {
 const BEATS: u32 = 2;
 
 impl Outage {
+    /// None so far. Tells when one begins and when it is over.
+    pub(super) fn new(events: Events) -> Self {
+        Self {
+            state: Mutex::default(),
+            over: Notify::new(),
+            events,
+        }
+    }
+
     /// Takes note of an error. False: it says nothing about the store as a whole.
     pub(super) fn note(&self, err: &QueueError) -> bool {
         if !err.is_outage() {
@@ -36,7 +47,8 @@ impl Outage {
         state.beats = 0;
         if state.since.is_none() {
             state.since = Some(Instant::now());
-            tracing::error!(%err, "the store cannot be used; what runs goes on, settlements wait");
+            // Under the lock, so that nobody hears of the end before the beginning.
+            self.events.tell(Event::StoreAway { why: &err.to_string() });
         }
         true
     }
@@ -48,8 +60,8 @@ impl Outage {
         state.beats += 1;
         if state.beats >= BEATS {
             state.since = None;
-            let outage_s = (since.elapsed().as_secs_f64() * 10.0).round() / 10.0;
-            tracing::info!(outage_s, "the store can be used again");
+            let after = since.elapsed();
+            self.events.tell(Event::StoreBack { after });
         }
         self.over.notify_waiters();
     }

@@ -15,6 +15,7 @@ use super::delivery::{Delivery, End};
 use super::in_flight::InFlight;
 use super::outage::Outage;
 use super::shared::Shared;
+use crate::events::Event;
 use crate::job::{DecodeError, wrap_refused};
 use crate::outcome::Settlement;
 use crate::queue::error::QueueError;
@@ -233,7 +234,7 @@ impl Settler<'_> {
     async fn offer(&mut self, batch: &mut [Settled]) -> Result<(), Refusal> {
         let size: usize = batch.iter().map(|settled| settled.settlement.bytes()).sum();
         let (shared, lease) = (self.shared, &self.table.lease);
-        let (queue, jobs) = (&lease.queue, batch.len());
+        let queue = &lease.queue;
         let (mut wait, mut failures, mut broken) = (RETRY_MIN, 0_u32, 0);
         // Of one that is known to break its connection, others do not wait for more than one try.
         let may_break = if batch[0].breaks.is_some() { 1 } else { MAX_BROKEN };
@@ -264,16 +265,19 @@ impl Settler<'_> {
             shared.outage.wait(wait).await;
             wait = (wait * 2).min(RETRY_MAX);
         };
-        for settled in batch {
+        for settled in &mut *batch {
             let is_refused = refused.contains(&settled.delivery.tag);
             settled.delivery.end = if is_refused { End::Refused } else { End::Settled };
         }
-        if failures > 0 {
-            // Some may have been carried out the first time, and only the answer was lost: `refused` does not tell.
-            tracing::info!(%queue, jobs, "settlements delivered after a failure of the store");
-        } else if !refused.is_empty() {
-            let jobs = refused.len();
-            tracing::warn!(%queue, jobs, "settlements refused: these jobs were no longer this host's");
+        if shared.events.are_heard() {
+            let settled = batch.iter().filter(|settled| settled.delivery.end == End::Settled);
+            let settled = settled.map(|settled| (settled.delivery.tag, settled.settlement.fate()));
+            shared.events.tell(Event::Settled {
+                queue: queue.as_str(),
+                settled: &settled.collect::<Vec<_>>(),
+                refused: &refused.into_iter().collect::<Vec<_>>(),
+                again: failures > 0,
+            });
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use super::clock::Clock;
 use super::in_flight::{InFlight, Taking};
 use super::lease::Lease;
 use super::outage::Outage;
+use crate::events::{Event, Events, LeaseLoss};
 use crate::queue::backend::Backend;
 use crate::queue::error::QueueError;
 use crate::queue::moves::{Claim, Renewed};
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     /// The room that each queue has for settlements.
     pub(super) room_kib: u32,
     pub(super) outage: Outage,
+    pub(super) events: Events,
     pub(super) clock: Clock,
 }
 
@@ -41,7 +43,10 @@ impl Shared {
         let Renewed { kept, at } = renewed.unwrap_or(Err(QueueError::Slow { patience }))?;
         self.clock.heard(at, asked_at, Timestamp::now());
         if !kept && lease.ran_out() {
-            tracing::error!(queue = %lease.queue, "the lease had run out: others may have taken over what ran here; stopped it");
+            self.events.tell(Event::LeaseLost {
+                queues: &[lease.queue.as_str()],
+                loss: LeaseLoss::RanOut,
+            });
         }
         lease.renewed(asked);
         Ok(kept)

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
+use kiln::events::{Event, Events, Subscriber};
 use kiln::job::Job;
 use kiln::outcome::Settlement;
 use kiln::queue::{Consumer, MAX_BATCH, Push, Store, StoreSettings};
@@ -53,6 +54,24 @@ struct Host {
     store: Store,
     consumer: Consumer,
     job: String,
+    unsettled: Arc<Unsettled>,
+}
+
+/// How many deliveries are still to be settled.
+#[derive(Default)]
+struct Unsettled {
+    left: AtomicUsize,
+    none: Notify,
+}
+
+impl Subscriber for Unsettled {
+    fn on(&self, event: &Event<'_>) {
+        if let Event::Settled { settled, .. } = event
+            && self.left.fetch_sub(settled.len(), Ordering::AcqRel) == settled.len()
+        {
+            self.none.notify_one();
+        }
+    }
 }
 
 /// What the steps took.
@@ -66,12 +85,19 @@ struct Took {
 async fn open(settings: &StoreSettings) -> Host {
     let store = Store::open(settings).await.unwrap();
     let lease = Duration::from_mins(10);
-    let consumer = Consumer::join(store.clone(), vec![default_queue()], lease)
+    let (events, unsettled) = (Events::default(), Arc::new(Unsettled::default()));
+    events.subscribe(&unsettled);
+    let consumer = Consumer::join(store.clone(), vec![default_queue()], lease, events)
         .await
         .unwrap();
     let payload = RawValue::from_string(format!(r#"{{"to":"{}"}}"#, "x".repeat(391))).unwrap();
     let job = Job::new("hello", "default", payload).encode();
-    Host { store, consumer, job }
+    Host {
+        store,
+        consumer,
+        job,
+        unsettled,
+    }
 }
 
 impl Host {
@@ -93,22 +119,17 @@ impl Host {
             took.fetch += began.elapsed();
             assert_eq!(deliveries.len(), jobs);
 
-            let (left, all) = (Arc::new(AtomicUsize::new(jobs)), Arc::new(Notify::new()));
+            self.unsettled.left.store(jobs, Ordering::Release);
             let began = Instant::now();
-            for mut delivery in deliveries {
-                let (left, all) = (Arc::clone(&left), Arc::clone(&all));
-                delivery.when_settled(move || {
-                    if left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                        all.notify_one();
-                    }
-                });
+            for delivery in deliveries {
                 self.consumer.settle(delivery, Settlement::Ack { result: None }).await;
             }
-            all.notified().await;
+            self.unsettled.none.notified().await;
             took.settle += began.elapsed();
         }
         took
     }
+
     /// Has the small jobs fetched so often that large ones follow. Redis does nothing else meanwhile.
     async fn mixed(&self, times: u64) -> Duration {
         let push = |job: String| Push {
@@ -118,6 +139,7 @@ impl Host {
         };
         let (small, large) = (push(self.job.clone()), push("x".repeat(LARGE_BYTES)));
         let mut took = Duration::ZERO;
+        self.unsettled.left.store(usize::MAX, Ordering::Release);
         for _ in 0..times {
             self.store.push(&vec![small.clone(); SMALL]).await.unwrap();
             for _ in 0..LARGE {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use kiln::config::{PluginSettings, SandboxSettings};
+use kiln::events::Events;
 use kiln::plugins::Plugins;
 use kiln::sandbox::Sandbox;
 use tempfile::TempDir;
@@ -54,7 +55,9 @@ async fn open(count: usize, cache: &Path) -> (TempDir, Arc<Plugins>) {
         ..PluginSettings::default()
     };
     let sandbox = Arc::new(Sandbox::new(&settings).unwrap());
-    let plugins = Plugins::open(sandbox, folder.path(), patience).await.unwrap();
+    let plugins = Plugins::open(sandbox, folder.path(), patience, Events::default())
+        .await
+        .unwrap();
     assert_eq!(plugins.jobs().len(), count);
     (folder, plugins)
 }

@@ -1,0 +1,175 @@
+//! Tells operators what happens, one line for each event that they may have to know of.
+//!
+//! What a producer or a guest wrote is logged as a value, never as text: quoted, no line can be forged with it.
+
+use std::time::Duration;
+
+use tracing::{Level, enabled};
+
+use crate::events::{Event, LeaseLoss, LoadedPlugin, Run, Subscriber};
+use crate::outcome::{Attempt, Failure, Outcome, RetryHint};
+use crate::text;
+
+/// Bytes of a backtrace, and of each of standard output and error, that are logged with a failed attempt.
+const MAX_LOGGED_BYTES: usize = 512;
+
+/// Frames of a backtrace that are logged.
+const MAX_LOGGED_FRAMES: usize = 4;
+
+/// Writes events to the log.
+#[derive(Debug, Default)]
+pub struct Log;
+
+impl Subscriber for Log {
+    fn on(&self, event: &Event<'_>) {
+        match *event {
+            Event::Ended { run, attempt } => log_attempt(&run, attempt),
+            Event::Settled {
+                queue,
+                settled,
+                refused,
+                again,
+            } => {
+                if again {
+                    let jobs = settled.len() + refused.len();
+                    tracing::info!(queue, jobs, "settlements delivered after a failure of the store");
+                } else if !refused.is_empty() {
+                    let jobs = refused.len();
+                    tracing::warn!(
+                        queue,
+                        jobs,
+                        "settlements refused: these jobs were no longer this host's"
+                    );
+                }
+            }
+            Event::Adopted {
+                queue,
+                host,
+                started,
+                not_started,
+            } => {
+                tracing::warn!(
+                    host = &*text::name(host),
+                    queue,
+                    started,
+                    not_started,
+                    "took over from a host that died"
+                );
+            }
+            Event::LeaseLost { queues, loss } => log_lease_lost(&queues.join(","), loss),
+            Event::StoreAway { why } => {
+                tracing::error!(
+                    err = why,
+                    "the store cannot be used; what runs goes on, settlements wait"
+                );
+            }
+            Event::StoreBack { after } => {
+                tracing::info!(outage_s = tenths(after.as_secs_f64()), "the store can be used again");
+            }
+            Event::PluginLoaded(loaded) => log_loaded(&loaded),
+            Event::PluginRefused { name, why, in_service } => {
+                tracing::error!(plugin = name, in_service, "plugin does not load: {why}");
+            }
+            Event::PluginSetAside { plugin, why, instead } => {
+                let (plugin, digest) = (plugin.name, plugin.digest);
+                tracing::error!(plugin, %digest, instead, why, "plugin set aside; kiln plugins release brings it back");
+            }
+            Event::PluginReleased { name } => tracing::info!(plugin = name, "plugin released; it serves again"),
+            Event::PluginRemoved { name } => tracing::info!(plugin = name, "plugin removed"),
+            // Of each job, one line at its end is enough.
+            Event::Fetched { .. } | Event::Started(_) => {}
+        }
+    }
+}
+
+fn log_lease_lost(queues: &str, loss: LeaseLoss) {
+    match loss {
+        LeaseLoss::NotRenewed => {
+            tracing::error!(queues, "the lease could not be put off; stopping what runs under it");
+        }
+        LeaseLoss::RanOut => tracing::error!(
+            queues,
+            "the lease had run out: others may have taken over what ran here; stopped it"
+        ),
+    }
+}
+
+fn log_loaded(loaded: &LoadedPlugin<'_>) {
+    let (plugin, digest, version) = (loaded.plugin.name, loaded.plugin.digest, loaded.version);
+    let (jobs, bytes, replaced) = (text::list(loaded.jobs, ","), loaded.bytes, loaded.replaced);
+    let ms = u64::try_from(loaded.took.as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(plugin, %digest, version, %jobs, bytes, ms, replaced, "plugin loaded");
+}
+
+fn log_attempt(run: &Run<'_>, attempt: &Attempt) {
+    let report = &attempt.report;
+    match &attempt.outcome {
+        Outcome::Completed { .. } => log_completed(run, attempt),
+        Outcome::Stopped => {
+            let (id, name) = (&*text::name(&run.job.id), &*text::name(&run.job.name));
+            let (plugin, digest, duration_ms) = (run.plugin.name, run.plugin.digest, millis(report.duration));
+            tracing::info!(id, name, queue = run.queue, plugin, %digest, attempt = run.attempt, duration_ms, "attempt stopped; the job goes back, unless another host has it");
+        }
+        Outcome::Failed { failure, retry } => log_failed(run, attempt, failure, *retry),
+    }
+}
+
+fn log_completed(run: &Run<'_>, attempt: &Attempt) {
+    // Most jobs end here, and most logs leave the line out: then it costs nothing.
+    if !(enabled!(Level::DEBUG) || enabled!(target: "guest", Level::DEBUG)) {
+        return;
+    }
+    let (id, name) = (&*text::name(&run.job.id), &*text::name(&run.job.name));
+    let (queue, plugin, digest) = (run.queue, run.plugin.name, run.plugin.digest);
+    let report = &attempt.report;
+    let (duration_ms, peak_memory_bytes) = (millis(report.duration), report.peak_memory_bytes);
+    tracing::debug!(id, name, queue, plugin, %digest, attempt = run.attempt, duration_ms, peak_memory_bytes, "job completed");
+    let (stdout, stderr) = (report.stdout.text.trim_end(), report.stderr.text.trim_end());
+    if !(stdout.is_empty() && stderr.is_empty()) {
+        // Of one that failed, they are in its failed entry.
+        tracing::debug!(target: "guest", id, name, queue, plugin, %digest, stdout, stderr, "output");
+    }
+}
+
+fn log_failed(run: &Run<'_>, attempt: &Attempt, failure: &Failure, retry: RetryHint) {
+    let (id, name) = (&*text::name(&run.job.id), &*text::name(&run.job.name));
+    let (queue, plugin, digest) = (run.queue, run.plugin.name, run.plugin.digest);
+    let (duration_ms, peak_memory_bytes) = (millis(attempt.report.duration), attempt.report.peak_memory_bytes);
+    let (kind, why, cpu_ms) = (failure.kind, failure.message.as_str(), failure.cpu_ms);
+    let counts = !matches!(retry, RetryHint::NotBeforeUncounted(_));
+    let backtrace = failure.backtrace.as_deref().map(frames);
+    let (stdout, stderr) = (failure.stdout.as_deref().map(tail), failure.stderr.as_deref().map(tail));
+    macro_rules! event {
+        ($level:ident, $fate:literal) => {
+            tracing::$level!(id, name, queue, plugin, %digest, %kind, attempt = run.attempt, duration_ms, cpu_ms, peak_memory_bytes, why, backtrace, stdout, stderr, $fate)
+        };
+    }
+    if retry == RetryHint::Never || (counts && run.attempt >= run.max_attempts) {
+        event!(warn, "job failed");
+    } else {
+        event!(info, "attempt failed; the job will be retried");
+    }
+}
+
+/// The innermost frames, without their places in the file, short enough for a line of a log; the failed entry has more.
+fn frames(backtrace: &str) -> String {
+    let frames = backtrace.lines().take(MAX_LOGGED_FRAMES).map(|frame| {
+        let frame = frame.rsplit(" - ").next().unwrap_or(frame).trim();
+        &frame[..frame.floor_char_boundary(MAX_LOGGED_BYTES / MAX_LOGGED_FRAMES)]
+    });
+    frames.collect::<Vec<_>>().join(" < ")
+}
+
+/// The end of a guest's words, short enough for a line of a log; the failed entry has more.
+fn tail(text: &str) -> &str {
+    let text = text.trim_end();
+    &text[text.ceil_char_boundary(text.len().saturating_sub(MAX_LOGGED_BYTES))..]
+}
+
+fn millis(time: Duration) -> f64 {
+    tenths(time.as_secs_f64() * 1e3)
+}
+
+fn tenths(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}
