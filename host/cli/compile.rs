@@ -23,6 +23,9 @@ pub(super) struct CompileArgs {
     /// Compile for memories that come from no pool
     #[arg(long)]
     unpooled: bool,
+    /// By how much it gives way to what else runs on the machine
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..20))]
+    niceness: i32,
 }
 
 /// Runs before any thread is started: what bounds this process is to bound all of them.
@@ -33,6 +36,7 @@ pub(super) fn compile(args: &CompileArgs) -> ExitCode {
             memory: ByteSize::b(args.max_memory),
         },
         pooled: !args.unpooled,
+        niceness: args.niceness,
     };
     match compile_component(&order, stdin().lock()) {
         Ok(compiled) => {

@@ -12,7 +12,7 @@ use directories::ProjectDirs;
 
 use super::machine;
 use super::store::positive_duration;
-use crate::config::{Compiler, Limit, Limits, SPARE_SLOTS, SandboxSettings, Source};
+use crate::config::{COMPILE_NICENESS, Compiler, Limit, Limits, SPARE_SLOTS, SandboxSettings, Source};
 use crate::sandbox::{Sandbox, SandboxError};
 
 /// What a host runs: a worker, and whoever speaks for one.
@@ -42,12 +42,12 @@ impl HostArgs {
     }
 
     pub(super) fn open(&self) -> Result<Arc<Sandbox>, SandboxError> {
-        self.sandbox.open(self.concurrency())
+        Ok(Arc::new(Sandbox::new(&self.settings()?)?))
     }
 
     /// The settings of its sandbox.
     pub(super) fn settings(&self) -> Result<SandboxSettings, SandboxError> {
-        self.sandbox.settings(self.concurrency())
+        self.sandbox.settings(self.concurrency(), COMPILE_NICENESS)
     }
 }
 
@@ -82,16 +82,17 @@ struct SetLimit {
 }
 
 impl SandboxArgs {
-    /// A sandbox for this many attempts at once.
+    /// A sandbox for this many attempts at once, of somebody who waits for what is compiled.
     pub(super) fn open(&self, concurrency: NonZeroU32) -> Result<Arc<Sandbox>, SandboxError> {
-        Ok(Arc::new(Sandbox::new(&self.settings(concurrency)?)?))
+        Ok(Arc::new(Sandbox::new(&self.settings(concurrency, 0)?)?))
     }
 
-    /// The settings of that sandbox.
-    fn settings(&self, concurrency: NonZeroU32) -> Result<SandboxSettings, SandboxError> {
+    /// The settings of a sandbox whose compiler gives way to others that much.
+    fn settings(&self, concurrency: NonZeroU32, niceness: i32) -> Result<SandboxSettings, SandboxError> {
         let compiler = Compiler {
             program: this_program().map_err(SandboxError::Compiler)?,
             args: vec!["compile".into()],
+            niceness,
         };
         let users = || ProjectDirs::from("", "", "kiln").map(|dirs| dirs.cache_dir().to_owned());
         let limits = self.limits();

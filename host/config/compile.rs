@@ -11,7 +11,7 @@ use super::{Limit, Limits};
 /// How much longer than its CPU time a compilation may take by the clock: a busy machine gives it a tenth of a core.
 pub const COMPILE_WAIT_FACTOR: u32 = 10;
 
-/// By how much compiling gives way to running jobs: its niceness.
+/// The niceness of compilations that a worker starts: running jobs go first.
 pub const COMPILE_NICENESS: i32 = 10;
 
 /// The program that compiles plugins.
@@ -21,6 +21,8 @@ pub struct Compiler {
     pub program: PathBuf,
     /// What stands before the arguments that say what to compile, and how.
     pub args: Vec<OsString>,
+    /// By how much it gives way to what else runs on the machine.
+    pub niceness: i32,
 }
 
 /// What compiling one component may take.

@@ -5,12 +5,12 @@ use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::files::{Content, Files, claimed, manifest_path};
 use super::{Plugin, PluginError};
 use crate::config::Manifest;
-use crate::sandbox::{Handler, LoadError, Sandbox};
+use crate::sandbox::{CompileStop, Handler, LoadError, Sandbox};
 use crate::text::is_hidden;
 
 /// Tells, without reading a file, that it is most likely the one seen before.
@@ -132,13 +132,13 @@ pub(super) enum Loaded {
 }
 
 impl Loaded {
-    /// Whether it is to be loaded again, with all the time that compiling it may take.
-    pub(super) fn takes_long(&self) -> bool {
+    /// Whether compiling it was stopped, so that it is to be loaded again.
+    pub(super) fn is_stopped(&self) -> bool {
         let Self::Fault { why, .. } = self else { return false };
         matches!(
             why,
             PluginError::Load {
-                source: LoadError::TakesLong,
+                source: LoadError::Stopped,
                 ..
             }
         )
@@ -146,14 +146,19 @@ impl Loaded {
 }
 
 impl Source {
+    /// The length of its file.
+    pub(super) fn bytes(&self) -> u64 {
+        self.fingerprint.wasm.len
+    }
+
     /// Reads it; compiles and links it, unless only its manifest is new. `good` is the last version of it that loaded,
-    /// `last` what was in it when it was last read, `turn` the most time that compiling it may take for now.
+    /// `last` what was in it when it was last read.
     pub(super) fn load(
         &self,
         sandbox: &Sandbox,
         good: Option<&Plugin>,
         last: Option<&Content>,
-        turn: Option<Duration>,
+        stop: &CompileStop,
     ) -> Loaded {
         let started = Instant::now();
         let read = self
@@ -171,7 +176,7 @@ impl Source {
         let old = good.map(|good| &good.handler);
         let handler = match old.filter(|old| old.digest() == files.content.wasm) {
             Some(old) => sandbox.reconfigure(old, &manifest),
-            None => sandbox.load_within(&self.stem, &files.bytes, &manifest, turn),
+            None => sandbox.load_unless(stop, &self.stem, &files.bytes, &manifest),
         };
         match handler {
             Ok(handler) => {

@@ -10,12 +10,14 @@
 mod entry;
 mod files;
 mod folder;
+mod load;
 mod plugin;
 mod quarantine;
 mod report;
 mod statistics;
 mod stats;
 mod table;
+mod turns;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -30,8 +32,8 @@ use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::timeout;
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio::time::{sleep, timeout};
 
 use crate::config::PluginSettings;
 use crate::events::{Event, Events};
@@ -39,7 +41,9 @@ use crate::sandbox::{Handler, LoadError, Sandbox};
 use crate::text;
 use entry::Entry;
 use folder::{Fingerprint, Loaded, Scan, Source};
+use load::Load;
 use table::{Losers, Table, table};
+use turns::{Turns, longer};
 
 pub use files::{read_manifest, read_plugin};
 pub use plugin::Plugin;
@@ -114,11 +118,11 @@ pub struct Plugins {
     entries: Mutex<BTreeMap<String, Entry>>,
     /// Whether entries are published yet. Until all files were looked at, it would be chance who gets a name.
     open: AtomicBool,
-    /// The permit to load within a first turn, in the order in which it is asked for. What takes longer makes way: so a
-    /// plugin that compiles within a turn waits for no more than one turn of each that came before.
+    /// The permit for a plugin's first turn at compiling, in the order in which it is asked for. A plugin that compiles
+    /// within it waits for one such turn, at most, of each that came before.
     first_turn: Semaphore,
-    /// The permit to load for as long as it takes.
-    long_turn: Semaphore,
+    /// The turns of plugins that take longer.
+    turns: Turns,
     /// Held while the folder is compared with the entries.
     looking: tokio::sync::Mutex<Looking>,
 }
@@ -198,7 +202,7 @@ impl Plugins {
             entries: Mutex::default(),
             open: AtomicBool::new(false),
             first_turn: Semaphore::new(1),
-            long_turn: Semaphore::new(1),
+            turns: Turns::default(),
             looking: tokio::sync::Mutex::default(),
         });
         if !folder.is_dir() {
@@ -319,7 +323,10 @@ impl Plugins {
         let mut again = self.let_go(&scan.sources);
         let unsettled = std::mem::take(&mut looking.unsettled);
         let mut loads = JoinSet::new();
-        for (stem, source) in scan.sources {
+        let mut sources: Vec<_> = scan.sources.into_iter().collect();
+        // Small files first: they have their first turns in this order, and most likely end sooner.
+        sources.sort_by_key(|(_, source)| source.bytes());
+        for (stem, source) in sources {
             let old = self.entries().get(&stem).cloned();
             let same = old.as_ref().is_some_and(|entry| entry.is_of(&source.fingerprint));
             match look {
@@ -350,20 +357,13 @@ impl Plugins {
         }
         let plugins = Arc::clone(self);
         loads.spawn(async move {
-            let source = Arc::new(source);
-            let loading = |turn| {
-                let (sandbox, source) = (Arc::clone(&plugins.sandbox), Arc::clone(&source));
-                let (good, content) = (good.clone(), content.clone());
-                spawn_blocking(move || source.load(&sandbox, good.as_deref(), content.as_ref(), turn))
+            let load = Load {
+                sandbox: Arc::clone(&plugins.sandbox),
+                source: Arc::new(source),
+                good,
+                content,
             };
-            let mut loaded = {
-                let _turn = plugins.first_turn.acquire().await;
-                loading(Some(plugins.settings.first_turn)).await
-            };
-            if loaded.as_ref().is_ok_and(Loaded::takes_long) {
-                let _turn = plugins.long_turn.acquire().await;
-                loaded = loading(None).await;
-            }
+            let loaded = plugins.in_turns(&load).await;
             let loaded = loaded.map_err(|panic| format!("the compiler failed: {panic}"));
             let keep_previous = plugins.settings.quarantine.is_some();
             // It may have been taken away meanwhile.
@@ -373,6 +373,22 @@ impl Plugins {
                 news.tell(&stem, &plugins.events);
             }
         });
+    }
+
+    /// Loads a file in a first turn, or in one of those after it, which are longer each time.
+    async fn in_turns(&self, load: &Load) -> Result<Loaded, JoinError> {
+        let mut length = self.settings.first_turn;
+        let mut loaded = {
+            let _turn = self.first_turn.acquire().await;
+            load.until(sleep(length)).await
+        };
+        length *= 2;
+        while loaded.as_ref().is_ok_and(Loaded::is_stopped) {
+            let turn = self.turns.take(length, load.source.bytes()).await;
+            loaded = load.until(turn.over()).await;
+            length = longer(length, turn.lasted());
+        }
+        loaded
     }
 
     /// Lets go of plugins whose files are gone, after a while: what is deleted is often about to be created anew. Returns

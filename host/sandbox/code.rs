@@ -6,7 +6,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::cache::Cache;
-use super::compiler::Outside;
+use super::compiler::{CompileStop, Outside};
 use super::refusal::{LoadError, causes};
 use crate::config::CompileLimits;
 
@@ -26,13 +26,14 @@ impl Code {
         bytes: &[u8],
         digest: &str,
         limits: &CompileLimits,
+        stop: &CompileStop,
     ) -> Result<Component, LoadError> {
         let known = self.cache.as_ref().and_then(|cache| cache.find(digest));
         if let Some(Ok(component)) = known.map(|code| component(engine, &code)) {
             return Ok(component);
         }
         let (component, code) = if let Some(outside) = &self.outside {
-            let code = outside.compile(bytes, limits)?;
+            let code = outside.compile(bytes, limits, stop)?;
             (component(engine, &code).map_err(invalid)?, code)
         } else {
             let component = Component::from_binary(engine, bytes).map_err(invalid)?;

@@ -13,7 +13,7 @@ use wasmtime::OutOfMemory;
 
 use super::engine;
 use super::refusal::causes;
-use crate::config::{COMPILE_NICENESS, COMPILE_WAIT_FACTOR, CompileLimits};
+use crate::config::{COMPILE_WAIT_FACTOR, CompileLimits};
 
 /// How the compiling process says that the component is wrong; its standard output says how.
 pub(super) const EXIT_INVALID: u8 = 65;
@@ -34,6 +34,8 @@ pub struct CompileOrder {
     pub limits: CompileLimits,
     /// Whether memories will come from a pool: their layout is part of the code.
     pub pooled: bool,
+    /// By how much the process gives way to others.
+    pub niceness: i32,
 }
 
 /// How it went.
@@ -65,6 +67,8 @@ impl Compiled {
 /// When the process cannot be bounded or the source not be read.
 pub fn compile(order: &CompileOrder, mut source: impl Read) -> io::Result<Compiled> {
     bound(&order.limits)?;
+    // Threads inherit it. It is a favour to others: that it fails is no fault.
+    nice(order.niceness).ok();
     let mut bytes = Vec::new();
     source.read_to_end(&mut bytes)?;
     let compiled = engine::compiling(order.pooled).and_then(|engine| engine.precompile_component(&bytes));
@@ -92,8 +96,6 @@ fn bound(limits: &CompileLimits) -> io::Result<()> {
     limit(Resource::Data, limits.memory.as_u64(), 0)?;
     // What is compiled may be secret, and a dump of it large.
     limit(Resource::Core, 0, 0)?;
-    // Threads inherit it. It is a favour to others: that it fails is no fault.
-    nice(COMPILE_NICENESS).ok();
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let longest = limits.time.saturating_mul(COMPILE_WAIT_FACTOR);

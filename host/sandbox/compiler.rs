@@ -2,7 +2,7 @@
 //!
 //! The other process returns the code on its standard output, so that no folder is needed for it.
 //!
-//! Absent on purpose: a time-out and a kill. The other process bounds itself, and ends with this one.
+//! Absent on purpose: a time-out. The other process bounds itself, and ends with this one.
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
 use bytesize::ByteSize;
+use parking_lot::Mutex;
 use rustix::process::Signal;
 
 use super::compile::{EXIT_INVALID, EXIT_LATE, EXIT_MEMORY};
@@ -18,6 +19,46 @@ use crate::config::{COMPILE_WAIT_FACTOR, CompileLimits, Compiler, MAX_COMPILED_B
 
 /// Bytes that are read of what the compiler complains of: it writes lines, not texts.
 const MAX_SAID_BYTES: u64 = 64 * 1024;
+
+/// Ends a compilation from another thread, so that another plugin can be compiled. One in this process goes on all the same.
+#[derive(Debug, Default)]
+pub struct CompileStop(Mutex<Stopping>);
+
+#[derive(Debug, Default)]
+struct Stopping {
+    stopped: bool,
+    /// The process under way.
+    child: Option<Child>,
+}
+
+impl CompileStop {
+    /// Ends the compilation under way, and whichever begins later.
+    pub fn stop(&self) {
+        let mut state = self.0.lock();
+        state.stopped = true;
+        if let Some(child) = &mut state.child {
+            // Where that fails it has ended.
+            child.kill().ok();
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.0.lock().stopped
+    }
+
+    /// Lets the process be ended during `work`, and gives it back.
+    fn during<T>(&self, mut child: Child, work: impl FnOnce() -> T) -> (Option<Child>, T) {
+        {
+            let mut state = self.0.lock();
+            if state.stopped {
+                child.kill().ok();
+            }
+            state.child = Some(child);
+        }
+        let done = work();
+        (self.0.lock().child.take(), done)
+    }
+}
 
 /// Compiles components by way of another process.
 pub(super) struct Outside {
@@ -28,11 +69,16 @@ pub(super) struct Outside {
 
 impl Outside {
     /// The code of these bytes.
-    pub(super) fn compile(&self, bytes: &[u8], limits: &CompileLimits) -> Result<Vec<u8>, LoadError> {
+    pub(super) fn compile(
+        &self,
+        bytes: &[u8],
+        limits: &CompileLimits,
+        stop: &CompileStop,
+    ) -> Result<Vec<u8>, LoadError> {
         let child = self
             .start(limits)
             .map_err(|err| LoadError::Compiler(format!("does not start: {err}")))?;
-        end_of(child, bytes, limits)
+        end_of(child, bytes, limits, stop)
     }
 
     fn start(&self, limits: &CompileLimits) -> io::Result<Child> {
@@ -42,6 +88,7 @@ impl Outside {
             .args(&self.compiler.args)
             .args(["--max-time", &limits.time.as_secs().to_string()])
             .args(["--max-memory", &limits.memory.as_u64().to_string()])
+            .args(["--niceness", &self.compiler.niceness.to_string()])
             .args((!self.pooled).then_some("--unpooled"))
             // It reads what may be hostile: it need not know our passwords.
             .env_clear()
@@ -55,18 +102,21 @@ impl Outside {
 }
 
 /// Hands it the bytes, takes the code and tells how it ended.
-fn end_of(mut child: Child, bytes: &[u8], limits: &CompileLimits) -> Result<Vec<u8>, LoadError> {
+fn end_of(mut child: Child, bytes: &[u8], limits: &CompileLimits, stop: &CompileStop) -> Result<Vec<u8>, LoadError> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (said, complained) = thread::scope(|scope| {
-        let complained = scope.spawn(|| read(stderr, MAX_SAID_BYTES));
-        // Where it has ended before it has read all, its end says why.
-        scope.spawn(|| stdin.map(|mut stdin| stdin.write_all(bytes)));
-        // Closed once too much has come: the other process then ends.
-        let said = read(stdout, MAX_COMPILED_BYTES + 1);
-        (said, complained.join().unwrap_or_default())
+    let (child, (said, complained)) = stop.during(child, || {
+        thread::scope(|scope| {
+            let complained = scope.spawn(|| read(stderr, MAX_SAID_BYTES));
+            // Where it has ended before it has read all, its end says why.
+            scope.spawn(|| stdin.map(|mut stdin| stdin.write_all(bytes)));
+            // Closed once too much has come: the other process then ends.
+            let said = read(stdout, MAX_COMPILED_BYTES + 1);
+            (said, complained.join().unwrap_or_default())
+        })
     });
     let status = child
-        .wait()
+        .ok_or_else(|| io::Error::other("another thread waits for it"))
+        .and_then(|mut child| child.wait())
         .map_err(|err| LoadError::Compiler(format!("was lost: {err}")))?;
     if said.len() as u64 > MAX_COMPILED_BYTES {
         let limit = ByteSize::b(MAX_COMPILED_BYTES);
@@ -74,6 +124,9 @@ fn end_of(mut child: Child, bytes: &[u8], limits: &CompileLimits) -> Result<Vec<
     }
     if status.success() {
         return Ok(said);
+    }
+    if stop.is_stopped() {
+        return Err(LoadError::Stopped);
     }
     Err(told(
         status,

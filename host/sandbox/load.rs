@@ -1,13 +1,12 @@
 //! From the bytes of a plugin to a component that can run here, or to one line saying what is wrong with it.
 
-use std::time::Duration;
-
 use bytesize::ByteSize;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker, types};
 
 use super::bindings::JobHandlerPre;
 use super::code::Code;
+use super::compiler::CompileStop;
 use super::diff;
 use super::engine;
 use super::imports::{self, HANDLER, Import};
@@ -32,25 +31,17 @@ pub(super) struct Examined {
     pub(super) exports: Vec<String>,
 }
 
-/// Compiles a component, or takes it from the cache, and looks at it. `turn` is the most time that compiling it may take for
-/// now.
+/// Compiles a component, or takes it from the cache, and looks at it.
 pub(super) fn examine(
     engine: &Engine,
     code: &Code,
     bytes: &[u8],
     digest: &str,
     limits: &Limits,
-    turn: Option<Duration>,
+    stop: &CompileStop,
 ) -> Result<Examined, LoadError> {
     check_format(bytes, limits)?;
-    let whole = CompileLimits::from(limits);
-    let time = whole.time.min(turn.unwrap_or(whole.time));
-    let component = match code.of(engine, bytes, digest, &CompileLimits { time, ..whole }) {
-        Err(LoadError::CompileTime { .. } | LoadError::CompileWait { .. }) if time < whole.time => {
-            return Err(LoadError::TakesLong);
-        }
-        component => component?,
-    };
+    let component = code.of(engine, bytes, digest, &CompileLimits::from(limits), stop)?;
     let ty = component.component_type();
     for (what, found) in [
         ("imports", ty.imports(engine).len()),

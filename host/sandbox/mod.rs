@@ -47,7 +47,6 @@ mod warm;
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use rustix::process::nice;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -56,6 +55,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Linker, types};
 
 pub use compile::{CompileOrder, Compiled, compile};
+pub use compiler::CompileStop;
 pub use context::{AttemptContext, Listener, LogLine, Speaker};
 pub use handler::{Handler, PluginPermit};
 pub use imports::{Import, Offer};
@@ -198,22 +198,22 @@ impl Sandbox {
     /// # Errors
     /// When the bytes are no component that can run here, or not within what the manifest allows. The plugin's fault.
     pub fn load(&self, name: &str, bytes: &[u8], manifest: &Manifest) -> Result<Handler, LoadError> {
-        self.load_within(name, bytes, manifest, None)
+        self.load_unless(&CompileStop::default(), name, bytes, manifest)
     }
 
-    /// The same, if compiling takes no more than so much processor time: of whole seconds, and of all cores.
+    /// The same, unless compiling is stopped.
     ///
     /// # Errors
-    /// As [`Sandbox::load`]; [`LoadError::TakesLong`] where it takes more, and may.
-    pub fn load_within(
+    /// As [`Sandbox::load`]; [`LoadError::Stopped`] where it was stopped.
+    pub fn load_unless(
         &self,
+        stop: &CompileStop,
         name: &str,
         bytes: &[u8],
         manifest: &Manifest,
-        turn: Option<Duration>,
     ) -> Result<Handler, LoadError> {
         let plugin = Plugin::new(name, digest(bytes), manifest, &self.settings)?;
-        let found = self.examine(bytes, &plugin.digest, &plugin.limits, turn)?;
+        let found = self.examine(bytes, &plugin.digest, &plugin.limits, stop)?;
         let loaded = self.link(&found, &plugin.limits)?;
         Ok(Handler::new(
             Arc::clone(&self.inner),
@@ -248,7 +248,8 @@ impl Sandbox {
         let digest = digest(bytes);
         let limits = self.settings.limits.with(&manifest.wishes());
         // A manifest that asks for too much is told of at the end; what it is about can be told all the same.
-        let found = self.examine(bytes, &digest, limits.as_ref().unwrap_or(&self.settings.limits), None)?;
+        let all = limits.as_ref().unwrap_or(&self.settings.limits);
+        let found = self.examine(bytes, &digest, all, &CompileStop::default())?;
         let linked = limits
             .map_err(LoadError::from)
             .and_then(|limits| self.link(&found, &limits));
@@ -276,14 +277,8 @@ impl Sandbox {
         Ok(loaded)
     }
 
-    fn examine(
-        &self,
-        bytes: &[u8],
-        digest: &str,
-        limits: &Limits,
-        turn: Option<Duration>,
-    ) -> Result<Examined, LoadError> {
-        load::examine(&self.inner.engine, &self.code, bytes, digest, limits, turn)
+    fn examine(&self, bytes: &[u8], digest: &str, limits: &Limits, stop: &CompileStop) -> Result<Examined, LoadError> {
+        load::examine(&self.inner.engine, &self.code, bytes, digest, limits, stop)
     }
 
     /// The threads on which guests run, in turns. What is spawned there may wait as long as it likes, and compute no

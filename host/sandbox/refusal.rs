@@ -61,9 +61,9 @@ pub enum LoadError {
         /// What it may come to.
         limit: ByteSize,
     },
-    /// It takes longer to compile than its first turn: it is to be loaded again, with all the time that it may have.
-    #[error("takes longer to compile than its first turn")]
-    TakesLong,
+    /// Compiling it was stopped by whoever asked for it.
+    #[error("compiling was stopped")]
+    Stopped,
     /// The compiling process ended otherwise.
     #[error("the compiler {0}")]
     Compiler(String),

@@ -7,7 +7,7 @@ use std::io;
 use std::num::NonZeroU32;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +16,7 @@ use bytesize::ByteSize;
 use kiln::config::{Compiler, Limit, Limits, Manifest, PluginSettings, SandboxSettings, Source};
 use kiln::events::Events;
 use kiln::plugins::{Plugins, Resolved};
-use kiln::sandbox::Sandbox;
+use kiln::sandbox::{CompileStop, LoadError, Sandbox};
 
 use crate::guests::guest;
 use crate::sandbox::TestHost;
@@ -29,6 +29,7 @@ fn with_compiler(cache_dir: &Path, program: &str, args: &[&str], limits: Limits)
         compiler: Some(Compiler {
             program: program.into(),
             args: args.iter().map(OsString::from).collect(),
+            niceness: 0,
         }),
         limits,
         ..SandboxSettings::new(NonZeroU32::MIN)
@@ -75,13 +76,14 @@ fn marked() -> u64 {
 }
 
 /// The processes that were told this.
-fn processes_with(mark: u64) -> anyhow::Result<usize> {
+fn processes_with(mark: u64) -> anyhow::Result<Vec<u32>> {
     let mark = mark.to_string();
     let processes = std::fs::read_dir("/proc")?.flatten();
     let told = processes.filter(|process| {
         std::fs::read(process.path().join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&mark))
     });
-    Ok(told.count())
+    let pids = told.filter_map(|process| process.file_name().to_str()?.parse().ok());
+    Ok(pids.collect())
 }
 
 /// The components in a cache, and when each was written.
@@ -105,7 +107,7 @@ async fn what_takes_too_long_to_compile_is_refused_and_leaves_no_process() -> an
         refusal(&settings, &bomb()?)?,
         "compiling took more processor time than it may; the limit compile_time is 1s"
     );
-    assert_eq!(processes_with(mark)?, 0);
+    assert_eq!(processes_with(mark)?, [0; 0]);
     Ok(())
 }
 
@@ -216,14 +218,37 @@ async fn what_compiles_quickly_waits_for_the_first_turns_of_what_does_not_and_no
     for name in ["a-bomb.wasm", "another-bomb.wasm"] {
         std::fs::write(folder.path().join(name), bomb()?)?;
     }
-    let limits = limits(Limit::CompileTime, 6_000);
-    let sandbox = Arc::new(Sandbox::new(&kiln_compiler(cache.path(), limits))?);
+    let sandbox = Arc::new(Sandbox::new(&kiln_compiler(cache.path(), Limits::default()))?);
+    serves_beside_bombs(sandbox, folder.path(), Duration::from_secs(1)).await
+}
+
+/// Compiles bombs for ever, and what is none after a while.
+const SLOW_COMPILER: &str = r#"component=$(mktemp -p "$1") && shift && cat > "$component"
+if grep -q bomb "$component"; then exec sleep 600; fi
+sleep 0.3 > /dev/null 2>&1
+exec "$0" compile "$@" < "$component""#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_compiles_in_several_turns_waits_for_as_many_of_each_bomb_and_no_longer() -> anyhow::Result<()> {
+    let (folder, scratch) = (folder_of(&[("ok", "")])?, tempfile::tempdir()?);
+    for n in 0..6 {
+        std::fs::write(folder.path().join(format!("bomb-{n}.wasm")), b"\0asm\x0d\0\x01\0bomb")?;
+    }
+    let scratch_dir = scratch.path().to_str().context("utf-8")?;
+    let args = ["-c", SLOW_COMPILER, env!("CARGO_BIN_EXE_kiln"), scratch_dir];
+    let settings = with_compiler(&scratch.path().join("cache"), "/bin/sh", &args, Limits::default());
+    let sandbox = Arc::new(Sandbox::new(&settings)?);
+    serves_beside_bombs(sandbox, folder.path(), Duration::from_millis(100)).await
+}
+
+/// Waits until the plugin `ok` serves, while no bomb has had all its time.
+async fn serves_beside_bombs(sandbox: Arc<Sandbox>, folder: &Path, first_turn: Duration) -> anyhow::Result<()> {
     let settings = PluginSettings {
         patience: Duration::ZERO,
-        first_turn: Duration::from_secs(1),
+        first_turn,
         ..PluginSettings::default()
     };
-    let plugins = Plugins::open(sandbox, folder.path(), settings, Events::default()).await?;
+    let plugins = Plugins::open(sandbox, folder, settings, Events::default()).await?;
     eventually("the plugin serves", async || {
         Ok(matches!(plugins.resolve("ok"), Resolved::Plugin(_)).then_some(()))
     })
@@ -231,6 +256,65 @@ async fn what_compiles_quickly_waits_for_the_first_turns_of_what_does_not_and_no
     let through = plugins.list().iter().filter(|plugin| plugin.fault.is_some()).count();
     assert_eq!(through, 0, "bombs that have had all their time");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compilation_that_is_stopped_leaves_no_process_and_blames_nobody() -> anyhow::Result<()> {
+    let (dir, mark) = (tempfile::tempdir()?, marked());
+    let limits = limits(Limit::CompileMemory, mark);
+    let sandbox = Sandbox::new(&kiln_compiler(dir.path(), limits))?;
+    let (stop, bytes) = (Arc::new(CompileStop::default()), bomb()?);
+    let stopping = Arc::clone(&stop);
+    let load = tokio::task::spawn_blocking(move || {
+        sandbox
+            .load_unless(&stopping, "bomb", &bytes, &Manifest::default())
+            .err()
+    });
+    eventually("the compiler runs", async || {
+        Ok((!processes_with(mark)?.is_empty()).then_some(()))
+    })
+    .await?;
+    stop.stop();
+    assert!(matches!(load.await?, Some(LoadError::Stopped)));
+    assert_eq!(processes_with(mark)?, [0; 0]);
+    Ok(())
+}
+
+/// A worker's guests go first; somebody who has called for a plugin waits for it.
+#[tokio::test]
+async fn a_worker_has_its_compilers_give_way_and_other_commands_do_not() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let bomb_file = folder.path().join("bomb.wasm");
+    std::fs::write(&bomb_file, bomb()?)?;
+    let plugins = folder.path().to_str().context("utf-8")?;
+    let commands = [
+        (vec!["inspect", bomb_file.to_str().context("utf-8")?], 0),
+        (vec!["worker", "--store", "memory:", "--plugins", plugins], 10),
+    ];
+    for (command, niceness) in commands {
+        let mark = marked();
+        let mut host = kiln()
+            .args(command)
+            .args(["--cache-dir", plugins, "--limit", &format!("compile_memory={mark}B")])
+            .stderr(Stdio::null())
+            .spawn()?;
+        let found = eventually("a compiler has the niceness that it was told", async || {
+            let compilers = processes_with(mark)?.into_iter().filter(|pid| *pid != host.id());
+            Ok(compilers.filter_map(niceness_of).find(|found| *found == niceness))
+        });
+        let found = found.await;
+        host.kill()?;
+        host.wait()?;
+        found?;
+    }
+    Ok(())
+}
+
+/// The niceness of a process that still runs.
+fn niceness_of(pid: u32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the program's name, which may hold anything.
+    stat.rsplit(')').next()?.split_whitespace().nth(16)?.parse().ok()
 }
 
 /// Somebody may name a folder that holds other things: his own cache folder, or his home.
@@ -317,7 +401,7 @@ fn a_worker_that_meets_a_bomb_goes_on_serving() -> anyhow::Result<()> {
         stderr.contains("bomb.wasm: compiling took more processor time than it may; the limit compile_time is 1s"),
         "{stderr}"
     );
-    assert_eq!(processes_with(mark)?, 0);
+    assert_eq!(processes_with(mark)?, [0; 0]);
     Ok(())
 }
 

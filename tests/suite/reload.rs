@@ -273,6 +273,7 @@ async fn a_manifest_alone_takes_effect_without_a_compiler() -> anyhow::Result<()
         compiler: Some(Compiler {
             program: compiler.clone(),
             args: vec!["compile".into()],
+            niceness: 0,
         }),
         ..crate::sandbox::settings()
     };
