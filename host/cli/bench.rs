@@ -17,7 +17,7 @@ use indicatif::ProgressBar;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use super::plugin::{HostArgs, SandboxArgs, default_concurrency, this_program};
+use super::plugin::{HostArgs, SandboxArgs, concurrency, default_concurrency, this_program};
 use super::push::PayloadSource;
 use super::store::{StoreArgs, positive_duration};
 use super::worker::{self, Signals, WorkerArgs};
@@ -88,7 +88,7 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "N")]
     payload_bytes: Option<usize>,
     /// Attempts at once [default: 32 for each core]
-    #[arg(long, env = "KILN_CONCURRENCY", value_name = "N")]
+    #[arg(long, env = "KILN_CONCURRENCY", value_parser = concurrency, value_name = "N")]
     concurrency: Option<NonZeroU32>,
     /// Jobs that stand behind those of burst in their queue
     #[arg(long, value_name = "N")]

@@ -122,8 +122,8 @@ fn print(checks: &[Check], settings: &[Setting], limits: &Limits, plugins: &[Lis
     }
     writeln!(
         out,
-        "\n{:<27} {:>10} {:>12}  {:<9} what it bounds",
-        "limit", "value", "manifest to", "from"
+        "\n{:<27} {:>10} {:>12} {:>26}  {:<9} what it bounds",
+        "limit", "value", "manifest to", "can be set to", "from"
     )?;
     for spec in &LIMITS {
         let bound = limits.bound(spec.limit);
@@ -134,17 +134,20 @@ fn print(checks: &[Check], settings: &[Setting], limits: &Limits, plugins: &[Lis
         };
         writeln!(
             out,
-            "{:<27} {value:>10} {ceiling:>12}  {source:<9} {}",
-            spec.name, spec.about
+            "{:<27} {value:>10} {ceiling:>12} {:>26}  {source:<9} {}",
+            spec.name,
+            spec.show_range(),
+            spec.about
         )?;
     }
     for (plugin, limit, value) in of_plugins(plugins) {
         let source = Source::Manifest;
         writeln!(
             out,
-            "{:<27} {:>10} {:>12}  {source:<9} attempts of {plugin}",
+            "{:<27} {:>10} {:>12} {:>26}  {source:<9} attempts of {plugin}",
             limit.to_string(),
             limit.show(value),
+            "",
             ""
         )?;
     }
@@ -170,6 +173,7 @@ fn print_json(checks: &[Check], settings: &[Setting], limits: &Limits, plugins: 
         json!({
             "name": spec.name, "unit": spec.unit.as_str(), "value": bound.value,
             "ceiling": (spec.scope == Scope::Plugin).then_some(bound.ceiling), "from": bound.source.to_string(),
+            "least": spec.least, "greatest": spec.greatest,
         })
     });
     let own = of_plugins(plugins).map(|(plugin, limit, value)| {

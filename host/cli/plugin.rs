@@ -4,15 +4,12 @@ use std::io;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytesize::ByteSize;
 use clap::Args;
 use directories::ProjectDirs;
 
 use super::machine;
-use super::store::positive_duration;
-use crate::config::{COMPILE_NICENESS, Compiler, Limit, Limits, SPARE_SLOTS, SandboxSettings, Source};
+use crate::config::{COMPILE_NICENESS, CONCURRENCY, Compiler, Limit, Limits, SPARE_SLOTS, SandboxSettings, Source};
 use crate::sandbox::{Sandbox, SandboxError};
 
 /// What a host runs: a worker, and whoever speaks for one.
@@ -22,7 +19,7 @@ pub(super) struct HostArgs {
     #[arg(long, env = "KILN_PLUGINS", default_value = "plugins", value_name = "DIR")]
     pub(super) plugins: PathBuf,
     /// Attempts at once [default: 32 for each core]
-    #[arg(long, env = "KILN_CONCURRENCY", value_name = "N")]
+    #[arg(long, env = "KILN_CONCURRENCY", value_parser = concurrency, value_name = "N")]
     concurrency: Option<NonZeroU32>,
     #[command(flatten)]
     sandbox: SandboxArgs,
@@ -55,11 +52,11 @@ impl HostArgs {
 #[command(next_help_heading = "Sandbox")]
 pub(super) struct SandboxArgs {
     /// The most time any attempt may take, whatever its job or its manifest asks for [default: 1h]
-    #[arg(long, env = "KILN_MAX_TIMEOUT", value_parser = positive_duration, value_name = "DURATION")]
-    max_timeout: Option<Duration>,
+    #[arg(long, env = "KILN_MAX_TIMEOUT", value_parser = max_timeout, value_name = "DURATION")]
+    max_timeout: Option<u64>,
     /// The memory an attempt may have where its plugin's manifest names none [default: 128MiB]
-    #[arg(long, env = "KILN_MAX_MEMORY", value_name = "SIZE")]
-    max_memory: Option<ByteSize>,
+    #[arg(long, env = "KILN_MAX_MEMORY", value_parser = max_memory, value_name = "SIZE")]
+    max_memory: Option<u64>,
     /// A limit, and with `..` also how far manifests may raise it; repeat for more. `kiln doctor` lists them all
     #[arg(long = "limit", env = "KILN_LIMITS", value_parser = set_limit, value_delimiter = ',', value_name = "NAME=VALUE[..CEILING]")]
     limits: Vec<SetLimit>,
@@ -111,34 +108,29 @@ impl SandboxArgs {
     fn limits(&self) -> Limits {
         let mut limits = Limits::default();
         if let Some(memory) = machine::memory() {
-            let guests = memory / 4 * 3;
+            let least = |limit: Limit, share: u64| share.max(limit.spec().least);
+            let guests = least(Limit::GuestMemory, memory / 4 * 3);
             limits.set(Limit::GuestMemory, guests, guests, Source::Machine);
-        }
-        if let Some(memory) = machine::memory() {
             // A compiler beside running guests must not take what they were promised.
-            let compiler = (memory / 4).min(limits.get(Limit::CompileMemory));
-            limits.set(
-                Limit::CompileMemory,
-                compiler,
-                limits.bound(Limit::CompileMemory).ceiling,
-                Source::Machine,
-            );
-        }
-        if let Some(memory) = machine::memory().filter(|memory| memory / 8 < limits.get(Limit::JobMemory)) {
+            let compile = limits.bound(Limit::CompileMemory);
+            let compiler = least(Limit::CompileMemory, memory / 4).min(compile.value);
+            limits.set(Limit::CompileMemory, compiler, compile.ceiling, Source::Machine);
             // Each of these jobs is held twice: a quarter, as much as guests leave.
-            limits.set(Limit::JobMemory, memory / 8, memory / 8, Source::Machine);
+            let jobs = least(Limit::JobMemory, memory / 8);
+            if jobs < limits.get(Limit::JobMemory) {
+                limits.set(Limit::JobMemory, jobs, jobs, Source::Machine);
+            }
         }
         for set in &self.limits {
             let ceiling = set.ceiling.unwrap_or(limits.bound(set.limit).ceiling);
             limits.set(set.limit, set.value, ceiling, Source::Host);
         }
-        if let Some(timeout) = self.max_timeout {
-            let ms = timeout.as_millis().try_into().unwrap_or(u64::MAX).max(1);
+        if let Some(ms) = self.max_timeout {
             limits.set(Limit::Timeout, ms, ms, Source::Host);
         }
-        if let Some(max_memory) = self.max_memory {
+        if let Some(bytes) = self.max_memory {
             let ceiling = limits.bound(Limit::MaxMemory).ceiling;
-            limits.set(Limit::MaxMemory, max_memory.as_u64(), ceiling, Source::Host);
+            limits.set(Limit::MaxMemory, bytes, ceiling, Source::Host);
         }
         limits
     }
@@ -153,6 +145,20 @@ pub(super) fn default_concurrency() -> NonZeroU32 {
         .ok()
         .and_then(NonZeroU32::new)
         .unwrap_or(NonZeroU32::MIN)
+}
+
+/// A `value_parser` for attempts at once.
+pub(super) fn concurrency(text: &str) -> Result<NonZeroU32, String> {
+    let number = CONCURRENCY.parse(text)?;
+    NonZeroU32::new(number).ok_or_else(|| CONCURRENCY.why.to_owned())
+}
+
+fn max_timeout(text: &str) -> Result<u64, String> {
+    Limit::Timeout.parse(text)
+}
+
+fn max_memory(text: &str) -> Result<u64, String> {
+    Limit::MaxMemory.parse(text)
 }
 
 fn set_limit(text: &str) -> Result<SetLimit, String> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Usage;
-use crate::config::parse_duration;
+use crate::config::{CountRange, TimeRange, parse_duration};
 use crate::queue::{ConnectionSettings, PREFIX_DEFAULT, QueueName, Store, StoreSettings};
 use crate::text::is_hidden;
 
@@ -75,18 +75,18 @@ struct ConnectionArgs {
     pool_size: usize,
     /// Connections that stay open while there is nothing to do
     #[arg(long, env = "KILN_IDLE_CONNECTIONS", default_value_t = ConnectionSettings::default().idle, value_name = "N",
-          hide_short_help = true)]
+          value_parser = idle_connections, hide_short_help = true)]
     idle_connections: usize,
     /// How often an attempt to connect is repeated before a command fails
     #[arg(long, env = "KILN_STORE_RETRIES", default_value_t = ConnectionSettings::default().retries, value_name = "N",
-          hide_short_help = true)]
+          value_parser = retries, hide_short_help = true)]
     store_retries: u32,
     /// The time a connection may take to be made
-    #[arg(long, env = "KILN_DIAL_TIMEOUT", default_value = "3s", value_parser = positive_duration,
+    #[arg(long, env = "KILN_DIAL_TIMEOUT", default_value = "3s", value_parser = answer_time,
           value_name = "DURATION", hide_short_help = true)]
     dial_timeout: Duration,
     /// The time an answer may take
-    #[arg(long, env = "KILN_READ_TIMEOUT", default_value = "10s", value_parser = positive_duration,
+    #[arg(long, env = "KILN_READ_TIMEOUT", default_value = "10s", value_parser = answer_time,
           value_name = "DURATION", hide_short_help = true)]
     read_timeout: Duration,
     /// The time the other end may take to acknowledge what was sent; after it the connection counts as dead
@@ -148,14 +148,24 @@ fn set(value: Option<&String>) -> Option<String> {
     value.filter(|value| !value.is_empty()).cloned()
 }
 
-/// What systems let a connection be told.
+const ANSWER: TimeRange = TimeRange {
+    least: Duration::from_millis(1),
+    most: Duration::from_hours(1),
+    why: "no answer comes sooner; a command that waits for longer is as good as lost",
+};
+
+const WRITE_TIMEOUT: TimeRange = TimeRange {
+    least: Duration::from_secs(1),
+    most: Duration::from_hours(1),
+    why: "what systems let a connection be told",
+};
+
+fn answer_time(text: &str) -> Result<Duration, String> {
+    ANSWER.parse(text)
+}
+
 fn write_timeout(text: &str) -> Result<Duration, String> {
-    let value = duration(text)?;
-    if (Duration::from_secs(1)..=Duration::from_hours(1)).contains(&value) {
-        Ok(value)
-    } else {
-        Err("must be between 1s and 1h".to_owned())
-    }
+    WRITE_TIMEOUT.parse(text)
 }
 
 fn prefix(text: &str) -> Result<String, String> {
@@ -166,12 +176,36 @@ fn prefix(text: &str) -> Result<String, String> {
     }
 }
 
-/// Commands share connections, so more of them help nobody.
-const MAX_POOL_SIZE: usize = 64;
+const POOL_SIZE: CountRange = CountRange {
+    what: "connections",
+    least: 1,
+    most: 64,
+    why: "commands share them, so more of them help nobody",
+};
+
+const IDLE_CONNECTIONS: CountRange = CountRange {
+    least: 0,
+    why: "no more than there can be",
+    ..POOL_SIZE
+};
+
+const RETRIES: CountRange = CountRange {
+    what: "repetitions",
+    least: 0,
+    most: 1000,
+    why: "a command that tries for longer never says that there is no store",
+};
 
 fn pool_size(text: &str) -> Result<usize, String> {
-    let size = text.parse().ok().filter(|size| (1..=MAX_POOL_SIZE).contains(size));
-    size.ok_or_else(|| format!("must be a whole number from 1 to {MAX_POOL_SIZE}"))
+    POOL_SIZE.parse(text).map(|size| size as usize)
+}
+
+fn idle_connections(text: &str) -> Result<usize, String> {
+    IDLE_CONNECTIONS.parse(text).map(|size| size as usize)
+}
+
+fn retries(text: &str) -> Result<u32, String> {
+    RETRIES.parse(text)
 }
 
 /// A `value_parser` for durations.

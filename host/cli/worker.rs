@@ -17,7 +17,9 @@ use super::plugin::HostArgs;
 use super::push::{Batch, BatchFile};
 use super::store::{StoreArgs, duration, positive_duration};
 use super::{EXIT_SIGNAL, EXIT_STORE, Usage, log, machine};
-use crate::config::{HOLD_DEFAULT, Limit, PluginSettings, QUARANTINE_LEAST_ATTEMPTS, Quarantine, Unknown};
+use crate::config::{
+    CountRange, HOLD_DEFAULT, Limit, PluginSettings, QUARANTINE_LEAST_ATTEMPTS, Quarantine, TimeRange, Unknown,
+};
 use crate::events::Events;
 use crate::observe::Log;
 use crate::plugins::{PluginError, Plugins, Watching};
@@ -270,28 +272,36 @@ fn quarantine(text: &str) -> Result<Quarantine, String> {
     }
     Ok(Quarantine {
         share: percent / 100.0,
-        window: positive_duration(window)?,
+        window: QUARANTINE_WINDOW.parse(window)?,
         least_attempts: QUARANTINE_LEAST_ATTEMPTS,
     })
 }
 
 fn weighted_queue(text: &str) -> Result<(QueueName, NonZeroU32), String> {
     let (name, weight) = text.split_once('=').unwrap_or((text, "1"));
-    let weight = weight
-        .parse()
-        .map_err(|_| format!("{weight:?} is no weight; write a whole number from 1"))?;
+    let weight = NonZeroU32::new(WEIGHT.parse(weight)?).ok_or(WEIGHT.why)?;
     Ok((QueueName::new(name)?, weight))
 }
 
-/// Longer, and the jobs of a host that died would be as good as lost.
-const LEASE_MAX: Duration = Duration::from_hours(1);
+const WEIGHT: CountRange = CountRange {
+    what: "turns",
+    least: 1,
+    most: 1_000_000,
+    why: "a queue with a millionth of another's weight is as good as not served",
+};
 
-/// A lease must outlast a few heartbeats of a busy machine.
+const LEASE: TimeRange = TimeRange {
+    least: Duration::from_secs(1),
+    most: Duration::from_hours(1),
+    why: "it outlasts a few heartbeats of a busy machine, and jobs of a host that died wait so long",
+};
+
+const QUARANTINE_WINDOW: TimeRange = TimeRange {
+    least: Duration::from_secs(1),
+    most: Duration::from_hours(24),
+    why: "within less too few attempts are made; what was longer ago says little",
+};
+
 fn lease(text: &str) -> Result<Duration, String> {
-    let lease = duration(text)?;
-    if (Duration::from_secs(1)..=LEASE_MAX).contains(&lease) {
-        Ok(lease)
-    } else {
-        Err("a lease must last between 1s and 1h".to_owned())
-    }
+    LEASE.parse(text)
 }

@@ -5,10 +5,12 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use serde::de::DeserializeSeed as _;
 use serde::{Deserialize, Deserializer};
 
 use super::retry::duration;
-use super::{Grants, Limit, LimitWishes, RetryPolicy};
+use super::wishes::ValueOf;
+use super::{CONCURRENCY, Grants, Limit, LimitWishes, REUSE, RetryPolicy};
 use crate::text::{self, MAX_LINE_BYTES};
 
 /// Job names that one plugin may handle.
@@ -26,14 +28,17 @@ pub struct Manifest {
     /// The job names it handles; the file's stem where it names none.
     pub jobs: Option<Vec<String>>,
     /// The most time an attempt may take; a job that asks for more gets this.
-    #[serde(deserialize_with = "optional_duration")]
+    #[serde(deserialize_with = "timeout")]
     pub timeout: Option<Duration>,
     /// The most memory an attempt may have, over all its linear memories.
+    #[serde(deserialize_with = "max_memory")]
     pub max_memory: Option<ByteSize>,
     /// Attempts at once on one host.
+    #[serde(deserialize_with = "concurrency")]
     pub concurrency: Option<NonZeroU32>,
     /// Attempts that one instance may serve, one after the other: what one leaves in memory the next one finds. One where
     /// it is not said.
+    #[serde(deserialize_with = "reuse")]
     pub reuse: Option<NonZeroU32>,
     /// When failed attempts are made again.
     pub retry: RetryPolicy,
@@ -51,9 +56,7 @@ impl Manifest {
     pub fn wishes(&self) -> LimitWishes {
         let mut wishes = self.limits.clone();
         if let Some(timeout) = self.timeout {
-            // Rounded up: a limit of no time would be none that anybody wants.
-            let ms = timeout.as_micros().div_ceil(1000);
-            wishes.add(Limit::Timeout, ms.try_into().unwrap_or(u64::MAX));
+            wishes.add(Limit::Timeout, Limit::of_time(timeout));
         }
         if let Some(max_memory) = self.max_memory {
             wishes.add(Limit::MaxMemory, max_memory.as_u64());
@@ -102,16 +105,73 @@ fn located(text: &str, err: &toml::de::Error) -> String {
     format!("line {line}, column {column}: {message}")
 }
 
-fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    match duration(deserializer)? {
-        Duration::ZERO => Err(serde::de::Error::custom("must be more than 0")),
-        value => Ok(Some(value)),
-    }
+fn timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let timeout = duration(deserializer)?;
+    let ms = Limit::of_time(timeout);
+    Limit::Timeout.check(ms).map_err(serde::de::Error::custom)?;
+    Ok(Some(timeout))
+}
+
+fn max_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
+    let bytes = ValueOf(Limit::MaxMemory).deserialize(deserializer)?;
+    Ok(Some(ByteSize::b(bytes)))
+}
+
+fn concurrency<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroU32>, D::Error> {
+    CONCURRENCY.manifest(deserializer).map(Some)
+}
+
+fn reuse<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroU32>, D::Error> {
+    REUSE.manifest(deserializer).map(Some)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_too_far_is_told_with_its_place_and_its_range() {
+        for (text, why) in [
+            ("timeout = \"0s\"", "line 1, column 11: timeout goes from 1ms to 168h: "),
+            ("timeout = \"169h\"", "timeout goes from 1ms to 168h: "),
+            (
+                "max_memory = 0",
+                "line 1, column 14: max_memory goes from 64.0 KiB to 64.0 GiB: ",
+            ),
+            ("max_memory = \"65GiB\"", "max_memory goes from 64.0 KiB to 64.0 GiB: "),
+            (
+                "concurrency = 0",
+                "line 1, column 15: must be a whole number of attempts at once from 1 to 16384: ",
+            ),
+            ("concurrency = 4294967295", "from 1 to 16384: "),
+            (
+                "reuse = 1000001",
+                "must be a whole number of attempts from 1 to 1000000: ",
+            ),
+            (
+                "retry.attempts = 1000001",
+                "must be a whole number of attempts from 1 to 1000000: ",
+            ),
+            ("retry.max = \"87601h\"", "is more than 87600h"),
+            (
+                "[limits]\nhandles = 1",
+                "line 2, column 11: handles goes from 16 to 1048576: ",
+            ),
+            (
+                "[limits]\nlog_lines = \"2_000_000_000\"",
+                "log_lines goes from 0 to 1000000000: ",
+            ),
+            ("[limits]\nstack = 1", "stack goes from 64.0 KiB to 64.0 MiB: "),
+        ] {
+            let message = Manifest::parse(text).unwrap_err();
+            assert!(message.contains(why), "{text}: {message}");
+        }
+        let most = "timeout = \"168h\"\nmax_memory = \"64GiB\"\nconcurrency = 16384\nreuse = 1000000\nretry.attempts = 1000000";
+        assert_eq!(
+            Manifest::parse(most).map(|manifest| manifest.concurrency.map(NonZeroU32::get)),
+            Ok(Some(16_384))
+        );
+    }
 
     #[test]
     fn what_is_wrong_is_quoted_in_one_bounded_line() {

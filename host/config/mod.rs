@@ -5,9 +5,11 @@
 mod compile;
 mod egress;
 mod grants;
+mod limit;
 mod limits;
 mod manifest;
 mod origin;
+mod range;
 mod retry;
 mod wishes;
 
@@ -18,9 +20,11 @@ use std::time::Duration;
 pub use compile::{COMPILE_NICENESS, COMPILE_WAIT_FACTOR, CompileLimits, Compiler};
 pub use egress::{EgressLimits, Resolver};
 pub use grants::{Gap, Grants, HttpGrant, Methods, PathPrefix, SecretGrant};
-pub use limits::{Bound, LIMITS, Limit, LimitError, Limits, Scope, Source, Spec, Unit};
+pub use limit::{LIMITS, Limit, Scope, Spec, Unit};
+pub use limits::{Bound, LimitError, Limits, Source};
 pub use manifest::Manifest;
 pub use origin::Origin;
+pub use range::{ATTEMPTS, CONCURRENCY, CountRange, REUSE, TimeRange};
 pub use retry::RetryPolicy;
 pub use wishes::LimitWishes;
 
@@ -133,8 +137,8 @@ pub const HOLD_REMOVED_DEFAULT: Duration = Duration::from_secs(5);
 /// How long a start waits for plugins to be compiled: one that takes minutes must not keep the others from serving.
 pub const START_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a plugin compiles before it makes way for those that wait, in processor time. Python's runtime, the largest known
-/// one, takes no longer on an idle machine.
+/// How long a plugin compiles before it makes way for those that wait, by the clock. Python's runtime, the largest known one,
+/// takes no longer on an idle machine.
 pub const FIRST_COMPILE_TURN: Duration = Duration::from_secs(5);
 
 /// How the plugin folder is dealt with.
@@ -142,7 +146,7 @@ pub const FIRST_COMPILE_TURN: Duration = Duration::from_secs(5);
 pub struct PluginSettings {
     /// How long a start waits for plugins to be compiled; the jobs of those that take longer wait for them.
     pub patience: Duration,
-    /// How long a plugin compiles, in processor time, before it makes way for those that wait.
+    /// How long a plugin compiles before it makes way for those that wait. Later turns are longer.
     pub first_turn: Duration,
     /// How long a plugin serves on whose file is gone.
     pub hold_removed: Duration,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Limit, parse_duration};
+use super::{ATTEMPTS, Limit, parse_duration};
 use crate::job::{Backoff, Job, MAX_ATTEMPTS_DEFAULT, RetryWish, fraction};
 
 /// When a failed attempt is made again, and how many are made.
@@ -27,6 +27,7 @@ pub struct RetryPolicy {
     #[serde(deserialize_with = "share")]
     pub jitter: f64,
     /// Attempts in all at a job that names none.
+    #[serde(deserialize_with = "attempts")]
     pub attempts: NonZeroU32,
     /// Attempts in all at any job, whatever it asks for: the limit `max_attempts`.
     #[serde(skip)]
@@ -71,6 +72,10 @@ impl Default for RetryPolicy {
 
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+fn attempts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroU32, D::Error> {
+    ATTEMPTS.manifest(deserializer)
 }
 
 fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {

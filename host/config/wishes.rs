@@ -60,7 +60,7 @@ impl<'de> Deserialize<'de> for Name {
 }
 
 /// A limit's value in a manifest: a number, or text with a unit.
-struct ValueOf(Limit);
+pub(super) struct ValueOf(pub(super) Limit);
 
 impl<'de> DeserializeSeed<'de> for ValueOf {
     type Value = u64;

@@ -114,15 +114,22 @@ impl Wrong {
     }
 }
 
+/// The longest time that can be set. Nothing waits for as long; and times of day can still be told from it.
+const MAX_DURATION: Duration = Duration::from_hours(10 * 365 * 24);
+
 /// Reads a duration as people write it: `100ms`, `30s`, `1h 30m`.
 ///
 /// # Errors
-/// When the text is no duration, or a negative one.
+/// When the text is no duration, a negative one, or one of more than ten years.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text
         .parse()
         .map_err(|_| format!("{text:?} is not a duration; write it like 100ms, 30s, 1h30m or 48h"))?;
-    Duration::try_from(span).map_err(|_| format!("{text:?} is negative"))
+    let duration = Duration::try_from(span).map_err(|_| format!("{text:?} is negative"))?;
+    if duration > MAX_DURATION {
+        return Err(format!("{text:?} is more than 87600h, ten years"));
+    }
+    Ok(duration)
 }
 
 /// A share between 0 and 1.

@@ -150,7 +150,7 @@ fn the_protocol_lists_every_kind_of_failure() {
 }
 
 #[test]
-fn the_limits_page_lists_every_limit_with_its_default_and_its_ceiling() {
+fn the_limits_page_lists_every_limit_with_its_default_its_ceiling_and_its_range() {
     let limits = page("docs/limits.md");
     for spec in &LIMITS {
         let ceiling = match spec.scope {
@@ -159,6 +159,8 @@ fn the_limits_page_lists_every_limit_with_its_default_and_its_ceiling() {
         };
         let default = spec.limit.show(spec.default);
         let row = format!("| `{}` | {default} | {ceiling} | {} |", spec.name, spec.about);
+        assert!(limits.contains(&row), "missing: {row}");
+        let row = format!("| `{}` | {} | {} |", spec.name, spec.show_range(), spec.range);
         assert!(limits.contains(&row), "missing: {row}");
     }
 }

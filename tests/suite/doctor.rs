@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use kiln::config::Limit;
 use serde_json::Value;
 
 use crate::servers::Server;
@@ -56,7 +57,13 @@ fn doctor_shows_every_limit_and_where_it_comes_from() -> anyhow::Result<()> {
             .cloned()
             .expect("a limit")
     };
-    let row = |name, unit, value, ceiling, from: &str| serde_json::json!({ "name": name, "unit": unit, "value": value, "ceiling": ceiling, "from": from });
+    let row = |name: &str, unit, value, ceiling, from: &str| {
+        let spec = name.parse::<Limit>().expect("a limit").spec();
+        serde_json::json!({
+            "name": name, "unit": unit, "value": value, "ceiling": ceiling, "from": from,
+            "least": spec.least, "greatest": spec.greatest,
+        })
+    };
     assert_eq!(limit("log_lines"), row("log_lines", "count", 10, Some(20), "host"));
     assert_eq!(limit("timeout"), row("timeout", "ms", 60_000, Some(60_000), "host"));
     assert_eq!(limit("stack"), row("stack", "bytes", 512 * 1024, None, "default"));

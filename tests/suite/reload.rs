@@ -288,7 +288,7 @@ async fn a_manifest_alone_takes_effect_without_a_compiler() -> anyhow::Result<()
     plugins.refresh().await?;
     assert_eq!(plugins.list()[0].fault, None);
     assert!(completes(&plugins, "fine").await);
-    fs::write(folder.path().join("ok.toml"), "max_memory = \"1KiB\"")?;
+    fs::write(folder.path().join("ok.toml"), "max_memory = \"64KiB\"")?;
     plugins.refresh().await?;
     let why = plugins.list()[0].fault.clone().unwrap_or_default();
     assert!(why.contains("needs 128.0 KiB of memory to start"), "{why}");

@@ -121,7 +121,7 @@ fn a_wrong_file_is_told_with_its_line_by_every_command() -> anyhow::Result<()> {
         ("strict = \"yes\"", ":1: strict is either true or false"),
         (
             "lease = \"1ms\"",
-            ":1: invalid value '1ms' for '--lease <DURATION>': a lease must last between 1s and 1h",
+            ":1: invalid value '1ms' for '--lease <DURATION>': must be from 1s to 1h",
         ),
         ("unknown = \"drop\"", ":1: invalid value 'drop' for '--unknown <FATE>'"),
         ("limit = [\"a=1\"]", ":1: invalid value 'a=1' for '--limit"),
@@ -138,6 +138,94 @@ fn a_wrong_file_is_told_with_its_line_by_every_command() -> anyhow::Result<()> {
         let begin = format!("kiln: {}:", config.path().display());
         assert!(stderr.starts_with(&begin) && stderr.contains(why), "{text}: {stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+    Ok(())
+}
+
+/// Settings that go only so far: their flags, their variables, a value beyond that, and what is said of it.
+const BEYOND: [(&str, &str, &str, &str); 19] = [
+    ("limit", "KILN_LIMITS", "memories=0", "memories goes from 1 to 100: "),
+    (
+        "limit",
+        "KILN_LIMITS",
+        "stack=100GiB",
+        "stack goes from 64.0 KiB to 64.0 MiB: ",
+    ),
+    (
+        "limit",
+        "KILN_LIMITS",
+        "log_lines=1..2000000000",
+        "log_lines goes from 0 to 1000000000: ",
+    ),
+    (
+        "max-memory",
+        "KILN_MAX_MEMORY",
+        "0",
+        "max_memory goes from 64.0 KiB to 64.0 GiB: ",
+    ),
+    (
+        "max-timeout",
+        "KILN_MAX_TIMEOUT",
+        "0s",
+        "timeout goes from 1ms to 168h: ",
+    ),
+    (
+        "concurrency",
+        "KILN_CONCURRENCY",
+        "4294967295",
+        "must be a whole number of attempts at once from 1 to 16384: ",
+    ),
+    ("concurrency", "KILN_CONCURRENCY", "1.5", "from 1 to 16384: "),
+    (
+        "queue",
+        "KILN_QUEUES",
+        "a=4294967295",
+        "a whole number of turns from 1 to 1000000: ",
+    ),
+    ("lease", "KILN_LEASE", "2h", "must be from 1s to 1h: "),
+    ("quarantine", "KILN_QUARANTINE", "50%/1ms", "must be from 1s to 24h: "),
+    (
+        "pool-size",
+        "KILN_POOL_SIZE",
+        "65",
+        "a whole number of connections from 1 to 64: ",
+    ),
+    (
+        "idle-connections",
+        "KILN_IDLE_CONNECTIONS",
+        "65",
+        "connections from 0 to 64: ",
+    ),
+    (
+        "store-retries",
+        "KILN_STORE_RETRIES",
+        "4294967295",
+        "repetitions from 0 to 1000: ",
+    ),
+    ("dial-timeout", "KILN_DIAL_TIMEOUT", "0s", "must be from 1ms to 1h: "),
+    ("read-timeout", "KILN_READ_TIMEOUT", "2h", "must be from 1ms to 1h: "),
+    ("write-timeout", "KILN_WRITE_TIMEOUT", "2h", "must be from 1s to 1h: "),
+    ("grace", "KILN_GRACE", "87601h", "is more than 87600h"),
+    ("result-ttl", "KILN_RESULT_TTL", "87601h", "is more than 87600h"),
+    ("failed-max-age", "KILN_FAILED_MAX_AGE", "87601h", "is more than 87600h"),
+];
+
+#[test]
+fn what_goes_too_far_is_told_with_its_setting_and_its_range_wherever_it_is_set() -> anyhow::Result<()> {
+    for (flag, variable, value, why) in BEYOND {
+        let config = file(&format!("{flag} = {value:?}"))?;
+        let told = [
+            run(kiln().arg("worker").arg(format!("--{flag}={value}")))?,
+            run(kiln().arg("worker").env(variable, value))?,
+            run(kiln().arg("worker").env("KILN_CONFIG", config.path()))?,
+        ];
+        for (code, _, stderr) in told {
+            assert_eq!(code, Some(2), "{flag} = {value}: {stderr}");
+            assert!(
+                stderr.contains(&format!("'--{flag} <")) && stderr.contains(why),
+                "{flag} = {value}: {stderr}"
+            );
+        }
     }
     Ok(())
 }
