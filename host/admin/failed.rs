@@ -1,10 +1,9 @@
 //! The failed list: reading it, and putting back or deleting what an operator chose.
 //!
 //! Everything here goes through the list a page at a time, and holds no more than one page. Others may change the list
-//! meanwhile: no entry is lost by that, none is passed over, and none is worked on twice.
+//! meanwhile. No entry is lost by that, or worked on twice, and work on the list passes over none.
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -15,8 +14,11 @@ use super::AdminError;
 use crate::outcome::FailureKind;
 use crate::queue::{FailedEntry, Fate, QueueError, Store};
 
-/// Entries read from the list at once, at most.
-pub const PAGE_ENTRIES: u64 = 2_000;
+/// Entries read from the list, and worked on, at once, at most: Redis takes as many out in some milliseconds.
+pub const PAGE_ENTRIES: u64 = 1_000;
+
+/// Looks at one page, at most, while others take entries out of it at the same time.
+const MAX_LOOKS: u32 = 1_000;
 
 /// Entries that a purge deletes at once: Redis frees as many in some hundredths of a second.
 const PURGE_ENTRIES: u64 = 20_000;
@@ -243,119 +245,71 @@ async fn work(
     store: &Store,
     choice: &Choice,
     act: Act,
-    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+    progress: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Worked, AdminError> {
+    let worked = work_through(store, choice, act, progress).await;
+    // However it ended.
+    let joined = store.join_failed().await;
+    let worked = worked?;
+    joined?;
+    Ok(worked)
+}
+
+/// From the newest entry to the oldest: whatever others take out meanwhile, an entry only ever moves to the front, and so
+/// none is passed over.
+async fn work_through(
+    store: &Store,
+    choice: &Choice,
+    act: Act,
+    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Worked, QueueError> {
     let now = store.now().await?;
     let of = store.failed_len().await?;
-    let mut walk = Walk::new(store, of);
     let mut worked = Worked {
         missing: choice.ids(),
         ..Worked::default()
     };
-    loop {
-        let page = walk.next().await?;
-        if page.is_empty() {
-            return Ok(worked);
-        }
-        let hashes: Vec<_> = page.iter().map(hash).collect();
-        let mut stays = vec![true; page.len()];
-        let (mut picked, mut entries) = (Vec::new(), Vec::new());
-        for (at, entry) in page.into_iter().enumerate() {
-            if choice.holds(&entry, now) {
-                picked.push((at, id(&entry).map(ToOwned::to_owned)));
-                entries.push(entry);
-            }
-        }
-        let fates = if entries.is_empty() {
-            Vec::new()
-        } else {
-            act.on(store, entries).await?
+    let (mut end, mut looks) = (of, 0);
+    while end > 0 {
+        let page = store.failed_before(end, PAGE_ENTRIES).await?;
+        let Some(start) = page.first().map(FailedEntry::place) else {
+            break;
         };
-        for ((at, id), fate) in picked.into_iter().zip(fates) {
-            stays[at] = fate == Fate::Stays;
+        let chosen: Vec<_> = page.into_iter().filter(|entry| choice.holds(entry, now)).collect();
+        let ids: Vec<_> = chosen.iter().map(|entry| id(entry).map(ToOwned::to_owned)).collect();
+        let fates = act.on(store, chosen).await?;
+        let (mut taken, mut gone) = (0, false);
+        for (id, fate) in ids.into_iter().zip(fates) {
+            gone |= fate == Fate::Gone;
             if fate == Fate::Taken {
-                worked.done += 1;
+                taken += 1;
                 id.map(|id| worked.missing.remove(&id));
             }
         }
-        walk.pass(
-            hashes
-                .into_iter()
-                .zip(stays)
-                .filter_map(|(hash, stays)| stays.then_some(hash)),
-        );
+        worked.done += taken;
+        if gone {
+            // Perhaps it has only moved while others worked on the list: then it is still before the end of this page.
+            looks += 1;
+            end -= taken;
+        } else {
+            (end, looks) = (start, 0);
+        }
+        if looks > MAX_LOOKS {
+            return Err(QueueError::Busy);
+        }
         let told = Progress {
-            seen: of.saturating_sub(walk.left),
+            seen: of - end,
             of,
             done: worked.done,
         };
-        if progress(told).is_break() && walk.left > 0 {
+        if progress(told).is_break() && end > 0 {
             worked.broken_off = true;
-            return Ok(worked);
+            break;
         }
     }
-}
-
-/// A way through the list from its oldest entry to the one that was the newest at the start.
-struct Walk<'a> {
-    store: &'a Store,
-    /// The place at which the next page begins.
-    place: u64,
-    /// Entries from there on that are to be looked at.
-    left: u64,
-    /// The hash of the entry before that place.
-    before: Option<u64>,
-}
-
-impl<'a> Walk<'a> {
-    fn new(store: &'a Store, len: u64) -> Self {
-        Self {
-            store,
-            place: 0,
-            left: len,
-            before: None,
-        }
-    }
-
-    /// The next page; empty at the end.
-    async fn next(&mut self) -> Result<Vec<FailedEntry>, QueueError> {
-        while self.left > 0 {
-            // With the one before them: where it is not, others have taken entries out, and what was not seen has moved up.
-            let overlap = u64::from(self.before.is_some());
-            let count = PAGE_ENTRIES.min(self.left) + overlap;
-            let mut page = self.store.failed(self.place - overlap, count).await?;
-            if self.before.is_some() && page.first().map(hash) != self.before {
-                let back = PAGE_ENTRIES.min(self.place);
-                (self.place, self.left, self.before) = (self.place - back, self.left + back, None);
-                continue;
-            }
-            if self.before.take().is_some() {
-                page.remove(0);
-                if page.is_empty() {
-                    // One that is large leaves no room for others.
-                    continue;
-                }
-            }
-            self.left = self.left.saturating_sub(page.len() as u64);
-            return Ok(page);
-        }
-        Ok(Vec::new())
-    }
-
-    /// Goes on behind those of the page that stayed in the list.
-    fn pass(&mut self, stayed: impl Iterator<Item = u64>) {
-        for hash in stayed {
-            (self.place, self.before) = (self.place + 1, Some(hash));
-        }
-    }
+    Ok(worked)
 }
 
 fn id(entry: &FailedEntry) -> Option<&str> {
     entry.job().ok().map(|job| job.id.as_str())
-}
-
-fn hash(entry: &FailedEntry) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    entry.bytes().hash(&mut hasher);
-    hasher.finish()
 }

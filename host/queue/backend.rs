@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::counts::Counts;
 use super::error::QueueError;
-pub use super::moves::{Arrived, Claim, Offer, Pick, Renewed, Taken, Wish};
+pub use super::moves::{Arrived, Claim, Offer, Pick, Reach, Renewed, Taken, Wish};
 use super::push::Push;
 use super::queue_name::QueueName;
 
@@ -101,12 +101,16 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// How many entries the failed list has.
     fn failed_len(&self) -> Answer<'_, u64>;
 
-    /// Entries of the failed list from position `start` on, as [`Store::failed`](super::Store::failed) describes.
-    fn failed(&self, start: u64, count: u64) -> Answer<'_, Vec<Arrived>>;
+    /// Up to `count` entries of the failed list in their order, and the place of the first: at least one if there is any, and
+    /// beyond that no more than fit into one message.
+    fn failed(&self, reach: Reach, count: u64) -> Answer<'_, (u64, Vec<Arrived>)>;
 
     /// Takes entries out of the failed list, puts the jobs of some into their queues, and tells of each whether it was
     /// still there.
     fn take_failed<'a>(&'a self, picks: &'a [Pick]) -> Answer<'a, Vec<bool>>;
+
+    /// Ends work on the failed list: whatever the store has put aside for [`Self::take_failed`] is as it was before.
+    fn join_failed(&self) -> Answer<'_, ()>;
 
     /// Deletes the oldest entries, and returns how many there were.
     fn purge_failed(&self, count: u64) -> Answer<'_, u64>;

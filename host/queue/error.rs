@@ -47,6 +47,9 @@ pub enum QueueError {
         /// Which queue.
         queue: QueueName,
     },
+    /// Others work through the failed list, and leave no turn.
+    #[error("others are working through the failed list; try again when they have finished")]
+    Busy,
     /// Nothing came back in the time a lease allows for.
     #[error("redis: no answer within {} ms", patience.as_millis())]
     Slow {
@@ -86,7 +89,7 @@ impl QueueError {
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Url { .. } | Self::Lapsed { .. } | Self::Behind { .. } => false,
+            Self::Url { .. } | Self::Lapsed { .. } | Self::Behind { .. } | Self::Busy => false,
             Self::Unreachable { .. } | Self::Refused { .. } | Self::Slow { .. } => true,
             Self::Redis(err) => is_outage(err),
         }

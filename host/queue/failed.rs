@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::error::QueueError;
-use super::moves::{Arrived, Pick};
+use super::moves::{Arrived, Pick, Reach};
 use super::queue_name::QueueName;
 use super::settings::QUEUE_DEFAULT;
 use super::store::Store;
@@ -46,7 +46,7 @@ pub struct FailedEntry {
 pub enum Fate {
     /// It was taken out.
     Taken,
-    /// Somebody else had.
+    /// It is no longer where it was read, nor before that: somebody else took it out, or has moved it far.
     Gone,
     /// It is still there: it holds no job that could be put back.
     Stays,
@@ -66,6 +66,12 @@ impl FailedEntry {
             Job::decode_any(&entry.bytes)
         };
         Self { place, entry, job }
+    }
+
+    /// Where in the list it was found: how many were before it.
+    #[must_use]
+    pub fn place(&self) -> u64 {
+        self.place
     }
 
     /// The entry as it stands in the list; of one that is too large to be read, the beginning.
@@ -133,7 +139,22 @@ impl Store {
     /// # Errors
     /// When the store fails.
     pub async fn failed(&self, start: u64, count: u64) -> Result<Vec<FailedEntry>, QueueError> {
-        let entries = self.backend().failed(start, count).await?;
+        self.read(Reach::From(start), count).await
+    }
+
+    /// Up to `count` entries before position `end`, or before the end of the list: the last of those, in their order. At
+    /// least one if there is any, and beyond that no more than fit into one message.
+    ///
+    /// Whatever others take out of the list, entries only ever move to its front: whoever reads it from its end misses none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn failed_before(&self, end: u64, count: u64) -> Result<Vec<FailedEntry>, QueueError> {
+        self.read(Reach::Before(end), count).await
+    }
+
+    async fn read(&self, reach: Reach, count: u64) -> Result<Vec<FailedEntry>, QueueError> {
+        let (start, entries) = self.backend().failed(reach, count).await?;
         let found = (start..).zip(entries);
         Ok(found.map(|(place, entry)| FailedEntry::found(place, entry)).collect())
     }
@@ -179,6 +200,15 @@ impl Store {
             }
         }
         Ok(fates.into_iter().map(|fate| fate.unwrap_or(Fate::Gone)).collect())
+    }
+
+    /// Ends work on the list, once entries have been put back or deleted for the last time: a long list is in two parts
+    /// meanwhile, and programs that know nothing of that see one of them.
+    ///
+    /// # Errors
+    /// When the store fails; the next to end such work makes up for it.
+    pub async fn join_failed(&self) -> Result<(), QueueError> {
+        self.backend().join_failed().await
     }
 
     /// Deletes the oldest entries, `count` of them, and returns how many there were.

@@ -19,7 +19,7 @@
 //! | delayed | the sorted set `queues:{queue}:delayed`, by the time they are due |
 //! | in flight | the table `inflight:{host}` of a queue, under a *tag* of the host's own making |
 //! | parked | in flight, and the tag in the set `parked:{host}`: fetched, but known not to have started |
-//! | failed | the list `failed` |
+//! | failed | the list `failed`; while operators work on a long one, its older entries in the list `failed:older` |
 //! | done | nowhere; a result is kept for a while under the job's id |
 //!
 //! A host holds what is in flight under its *lease*, an entry of `leases` which its heartbeat puts off by Redis' own
@@ -47,6 +47,7 @@
 //! | heartbeat, leave | `renew`, `leave` | nothing more happens | the same |
 //! | revive: failed → ready | `take_failed` | refused: the entry is gone | `take_failed` (looks), `RPUSH`, `take_failed`. A crash in between leaves it in both |
 //! | delete, purge, retain: failed → gone | `take_failed`, `purge`, `retain` | refused; a purge drops more | the same |
+//! | move the border: failed → failed, from one part to the other | `move_border` | nothing more happens: the border is elsewhere | the same |
 //!
 //! A *retry* also puts a job back that became ready before its own time, since its producer had rounded the score down.
 //!

@@ -18,6 +18,15 @@ pub struct Wish {
     pub largest: usize,
 }
 
+/// Which entries of the failed list are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Those from this place on.
+    From(u64),
+    /// Those before this place, the nearest to it.
+    Before(u64),
+}
+
 /// What a host says of itself with every move: who it is, which queue it means, how long its lease is to last.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {

@@ -16,6 +16,7 @@ use crate::support::{redis_settings, shared_redis};
 on_every_store! {
     a_page_holds_what_the_filter_asks_for_and_tells_where_the_next_begins
     only_the_chosen_leave_a_list_of_several_pages
+    what_is_left_of_a_long_list_is_in_order_and_whole
     work_on_the_list_tells_how_far_it_is_and_can_be_broken_off
     ids_without_an_entry_are_told
     an_age_means_the_same_to_operators_and_to_what_is_kept
@@ -25,7 +26,7 @@ on_every_store! {
 }
 
 /// More than two pages.
-const MANY: u64 = 2 * PAGE_ENTRIES + 300;
+const MANY: u64 = 2 * PAGE_ENTRIES + 400;
 
 fn go_on(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
@@ -114,6 +115,41 @@ async fn only_the_chosen_leave_a_list_of_several_pages(store: Store) -> anyhow::
     until_counts(&store, (MANY / 3, 0, 0)).await
 }
 
+/// So long that a page in its middle is not taken out where it lies.
+const LONG_LIST: u64 = 14 * PAGE_ENTRIES;
+
+/// Entries whose ids are their places. Those of the pages in the middle are of the name `a`, the others of `b`.
+fn a_in_the_middle() -> impl Iterator<Item = String> {
+    let name = |n| if is_in_the_middle(n) { "a" } else { "b" };
+    (0..LONG_LIST).map(move |n| format!(r#"{{"id":"{n}","name":"{}"}}"#, name(n)))
+}
+
+fn is_in_the_middle(id: u64) -> bool {
+    (5 * PAGE_ENTRIES..9 * PAGE_ENTRIES).contains(&id)
+}
+
+async fn what_is_left_of_a_long_list_is_in_order_and_whole(store: Store) -> anyhow::Result<()> {
+    fail(&store, a_in_the_middle()).await?;
+    let chosen = Choice::Matching(named("a"));
+    let retried = failed::retry(&store, &chosen, |progress| {
+        if progress.done == 2 * PAGE_ENTRIES {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })
+    .await?;
+    assert_eq!((retried.done, retried.broken_off), (2 * PAGE_ENTRIES, true));
+    let taken = 7 * PAGE_ENTRIES..9 * PAGE_ENTRIES;
+    let left: Vec<_> = (0..LONG_LIST).filter(|id| !taken.contains(id)).collect();
+    assert_eq!(ids(&store).await?, left);
+    let deleted = failed::delete(&store, &chosen, go_on).await?;
+    assert_eq!(deleted.done, 2 * PAGE_ENTRIES);
+    let left: Vec<_> = (0..LONG_LIST).filter(|id| !is_in_the_middle(*id)).collect();
+    assert_eq!(ids(&store).await?, left);
+    until_counts(&store, (2 * PAGE_ENTRIES, 0, 0)).await
+}
+
 async fn work_on_the_list_tells_how_far_it_is_and_can_be_broken_off(store: Store) -> anyhow::Result<()> {
     fail(&store, by_turns(MANY)).await?;
     let all = Choice::Matching(Filter::default());
@@ -135,9 +171,13 @@ async fn work_on_the_list_tells_how_far_it_is_and_can_be_broken_off(store: Store
         done: seen,
     };
     assert_eq!(told, [after(PAGE_ENTRIES), after(two_pages)]);
-    assert_eq!(ids(&store).await?, (2 * PAGE_ENTRIES..MANY).collect::<Vec<_>>());
+    assert_eq!(
+        ids(&store).await?,
+        (0..MANY - two_pages).collect::<Vec<_>>(),
+        "the newest go first"
+    );
     let rest = failed::delete(&store, &all, |_| ControlFlow::Break(())).await?;
-    assert_eq!((rest.done, rest.broken_off), (300, false), "there was no more to do");
+    assert_eq!((rest.done, rest.broken_off), (400, false), "there was no more to do");
     Ok(())
 }
 
@@ -209,6 +249,118 @@ async fn what_no_host_has_set_aside_cannot_be_released(store: Store) -> anyhow::
         "{released:?}"
     );
     assert!(plugins::hosts(&store, None).await?.is_empty());
+    Ok(())
+}
+
+/// A failed list on the shared Redis.
+struct OnRedis {
+    store: Store,
+    prefix: String,
+}
+
+impl OnRedis {
+    async fn with(entries: impl Iterator<Item = String>) -> anyhow::Result<Self> {
+        let settings = redis_settings();
+        let store = Store::open(&settings).await?;
+        let failed = Self {
+            store,
+            prefix: settings.prefix,
+        };
+        failed.push(entries).await?;
+        Ok(failed)
+    }
+
+    /// As hosts and dg-queue do it.
+    async fn push(&self, entries: impl Iterator<Item = String>) -> anyhow::Result<()> {
+        let key = format!("{}:failed", self.prefix);
+        let entries: Vec<_> = entries.collect();
+        for some in entries.chunks(1_000) {
+            let mut words = vec!["RPUSH", &key];
+            words.extend(some.iter().map(String::as_str));
+            let _: u64 = shared_redis().tell(&words).await?;
+        }
+        Ok(())
+    }
+
+    async fn is_in_two_parts(&self) -> anyhow::Result<bool> {
+        let older = format!("{{{}:failed}}:older", self.prefix);
+        shared_redis().tell(&["EXISTS", &older]).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_at_work_on_a_long_list_get_what_each_chose_and_lose_nothing() -> anyhow::Result<()> {
+    let failed = OnRedis::with(by_turns(30 * PAGE_ENTRIES)).await?;
+    let (store, choose) = (&failed.store, |name| Choice::Matching(named(name)));
+    let (retrying, deleting) = (choose("a"), choose("b"));
+    let later = async {
+        for n in 0..100 {
+            let entry = format!(r#"{{"id":"{}","name":"later"}}"#, 30 * PAGE_ENTRIES + n);
+            failed.push(std::iter::once(entry)).await?;
+        }
+        anyhow::Ok(())
+    };
+    let oldest = async {
+        for _ in 0..10 {
+            store.purge_failed(3).await?;
+        }
+        anyhow::Ok(())
+    };
+    let (retried, deleted, later, oldest) = tokio::join!(
+        failed::retry(store, &retrying, go_on),
+        failed::delete(store, &deleting, go_on),
+        later,
+        oldest
+    );
+    later.and(oldest)?;
+    let (retried, deleted) = (retried?.done, deleted?.done);
+    let left = ids(store).await?;
+    assert!(
+        left.is_sorted()
+            && left[left.len() - 100..]
+                .iter()
+                .eq(&(30 * PAGE_ENTRIES..).take(100).collect::<Vec<_>>())
+    );
+    let of_c = left[..left.len() - 100].iter().filter(|id| **id % 3 != 2).count();
+    assert_eq!(of_c, 0, "nothing that was chosen is left");
+    assert_eq!(
+        retried + deleted + left.len() as u64,
+        30 * PAGE_ENTRIES + 100 - 30,
+        "thirty were purged"
+    );
+    until_counts(store, (retried, 0, 0)).await?;
+    assert!(!failed.is_in_two_parts().await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_who_dies_at_work_leaves_a_whole_list_in_order() -> anyhow::Result<()> {
+    let failed = OnRedis::with(a_in_the_middle()).await?;
+    let (store, choice) = (failed.store.clone(), Choice::Matching(named("a")));
+    let work = tokio::spawn(async move {
+        failed::delete(&store, &choice, |progress| {
+            if progress.done == 2 * PAGE_ENTRIES {
+                // Dies here.
+                std::panic::resume_unwind(Box::new(()))
+            }
+            ControlFlow::Continue(())
+        })
+        .await
+    });
+    assert!(work.await.is_err_and(|err| err.is_panic()));
+    assert!(failed.is_in_two_parts().await?, "the test is about that");
+    let taken = 7 * PAGE_ENTRIES..9 * PAGE_ENTRIES;
+    let mut left: Vec<_> = (0..LONG_LIST).filter(|id| !taken.contains(id)).collect();
+    assert_eq!(failed.store.failed_len().await?, left.len() as u64);
+    assert_eq!(ids(&failed.store).await?, left);
+    let newest = Choice::Ids([(LONG_LIST - 1).to_string()].into());
+    assert_eq!(failed::retry(&failed.store, &newest, go_on).await?.done, 1);
+    assert!(
+        !failed.is_in_two_parts().await?,
+        "whoever works on it next makes one of it"
+    );
+    left.pop();
+    assert_eq!(ids(&failed.store).await?, left);
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What the scripts in `host/queue/redis/scripts` hold to that no host can be brought to ask of them at will: questions asked
 //! twice, small bounds, keys of the wrong type, a clock that stands.
 
+mod failed;
 mod lists;
 mod tables;
 

@@ -15,7 +15,7 @@ use state::{State, told};
 use super::backend::{Answer, Backend, SILENCE};
 use super::counts::{Counts, HostState};
 use super::limits::MAX_BATCH;
-use super::moves::{Arrived, Claim, Offer, Pick, Renewed, Taken, Wish};
+use super::moves::{Arrived, Claim, Offer, Pick, Reach, Renewed, Taken, Wish};
 use super::push::Push;
 use super::queue_name::QueueName;
 use super::settings::StoreSettings;
@@ -288,17 +288,6 @@ impl MemoryStore {
         self.state().failed.len() as u64
     }
 
-    fn failed(&self, start: u64, count: u64) -> Vec<Arrived> {
-        let usize_of = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        self.state()
-            .failed
-            .iter()
-            .skip(usize_of(start))
-            .take(usize_of(count))
-            .map(|entry| Arrived::from(entry.clone()))
-            .collect()
-    }
-
     fn purge_failed(&self, count: u64) -> u64 {
         let mut state = self.state();
         let count = usize::try_from(count).unwrap_or(usize::MAX).min(state.failed.len());
@@ -322,13 +311,7 @@ impl MemoryStore {
 
     fn take_failed(&self, picks: &[Pick]) -> Vec<bool> {
         let mut state = self.state();
-        // The last first, so that the places of the others stay.
-        let mut taken: Vec<_> = picks
-            .iter()
-            .rev()
-            .map(|pick| state.take_failed(&pick.entry, pick.place))
-            .collect();
-        taken.reverse();
+        let taken = state.take_failed(picks);
         for (pick, _) in picks.iter().zip(&taken).filter(|(_, taken)| **taken) {
             if let Some((queue, job)) = &pick.job {
                 state.add(queue, None, job.clone());
@@ -447,12 +430,16 @@ impl Backend for MemoryStore {
         Box::pin(async move { Ok(self.failed_len()) })
     }
 
-    fn failed(&self, start: u64, count: u64) -> Answer<'_, Vec<Arrived>> {
-        Box::pin(async move { Ok(self.failed(start, count)) })
+    fn failed(&self, reach: Reach, count: u64) -> Answer<'_, (u64, Vec<Arrived>)> {
+        Box::pin(async move { Ok(self.state().failed(reach, count)) })
     }
 
     fn take_failed<'a>(&'a self, picks: &'a [Pick]) -> Answer<'a, Vec<bool>> {
         Box::pin(async move { Ok(self.take_failed(picks)) })
+    }
+
+    fn join_failed(&self) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
     }
 
     fn purge_failed(&self, count: u64) -> Answer<'_, u64> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::queue::limits::MAX_BATCH_BYTES;
-use crate::queue::moves::{Arrived, Claim};
+use crate::queue::moves::{Arrived, Claim, Pick, Reach};
 use crate::queue::queue_name::QueueName;
 
 /// Results kept; the oldest goes first. Redis lets them expire instead.
@@ -63,11 +63,52 @@ impl State {
         }
     }
 
-    pub(super) fn take_failed(&mut self, entry: &Arrived, place: u64) -> bool {
-        let is_it = |place: &usize| self.failed.get(*place).is_some_and(|failed| *failed == entry.bytes);
-        let place = usize::try_from(place).ok().filter(is_it);
-        let place = place.or_else(|| self.failed.iter().position(|failed| *failed == entry.bytes));
-        place.and_then(|place| self.failed.remove(place)).is_some()
+    /// Entries of the failed list, and the place of the first.
+    pub(super) fn failed(&self, reach: Reach, count: u64) -> (u64, Vec<Arrived>) {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(self.failed.len());
+        let mut size = 0;
+        let fits = |entry: &&Vec<u8>| {
+            let is_first = size == 0;
+            size += entry.len();
+            is_first || size <= MAX_BATCH_BYTES
+        };
+        let (start, entries): (_, Vec<_>) = match reach {
+            Reach::From(place) => {
+                let start = at(place);
+                (start, self.failed.range(start..).take(count).take_while(fits).collect())
+            }
+            Reach::Before(place) => {
+                let end = at(place);
+                let before = self.failed.range(..end).rev().take(count).take_while(fits);
+                let mut before: Vec<_> = before.collect();
+                before.reverse();
+                (end - before.len(), before)
+            }
+        };
+        let entries = entries.into_iter().map(|entry| Arrived::from(entry.clone()));
+        (start as u64, entries.collect())
+    }
+
+    /// Takes entries out of the failed list, all in one go, and tells of each whether it was there: at the place where it was
+    /// read, or before it.
+    pub(super) fn take_failed(&mut self, picks: &[Pick]) -> Vec<bool> {
+        let mut taken = BTreeSet::new();
+        let mut gone = 0;
+        let there = picks.iter().map(|pick| {
+            let place = usize::try_from(pick.place).ok()?.checked_sub(gone)?;
+            let is_it = |place: &usize| self.failed.get(*place).is_some_and(|entry| *entry == pick.entry.bytes);
+            let found = Some(place).filter(is_it).or_else(|| (0..place).find(is_it))?;
+            gone += place - found;
+            taken.insert(found).then_some(())
+        });
+        let there = there.map(|there| there.is_some()).collect();
+        let mut place = 0;
+        self.failed.retain(|_| {
+            place += 1;
+            !taken.contains(&(place - 1))
+        });
+        there
     }
 }
 

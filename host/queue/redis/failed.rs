@@ -1,19 +1,52 @@
 //! The failed list in Redis: what operators read of it, and the moves out of it.
+//!
+//! To take entries out of the middle of a list takes Redis as long as they are far from its ends. So where many are taken
+//! out of a long one, the list is in two parts meanwhile, the older entries in a key of their own, and the border between
+//! them goes through the list with whoever works on it. All that reads the list reads both parts. Others may move the border
+//! at any time; only time is lost by that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use ::redis::cmd;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::RedisStore;
-use super::scripts::{FAILED_PAGE, PURGE, RETAIN, TAKE_FAILED};
+use super::scripts::{FAILED_LEN, FAILED_PAGE, MOVE_BORDER, PURGE, RETAIN, TAKE_FAILED};
 use crate::queue::error::QueueError;
 use crate::queue::limits::{MAX_BATCH_BYTES, MAX_ENTRY_BYTES};
-use crate::queue::moves::{Arrived, Pick};
+use crate::queue::moves::{Arrived, Pick, Reach};
+
+/// How far from an end of the list entries are taken out where they lie: Redis compares as many with a mark, in a few
+/// hundredths of a second.
+const NEAR: u64 = 100_000;
+
+/// How far they are all together: Redis walks as far, in about a hundredth of a second.
+const NEAR_TOGETHER: u64 = 4_000_000;
+
+/// Entries that the border passes in one script: some milliseconds.
+const BORDER_STEP: u64 = 2_000;
+
+/// How long others may keep the border away from where it has to be.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Waits after which the border is moved again if others have moved it. Each is of a random length, up to one that doubles.
+const WAIT_MIN: Duration = Duration::from_millis(20);
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Where the border is.
+#[derive(Debug, Clone, Copy)]
+struct Border {
+    /// Entries of both parts.
+    len: u64,
+    /// Entries of the older part.
+    at: u64,
+}
 
 impl RedisStore {
     pub(super) async fn failed_len(&self) -> Result<u64, QueueError> {
-        self.run(cmd("LLEN").arg(self.keys.failed())).await
+        Ok(self.border().await?.len)
     }
 
     pub(super) async fn failed_dropped(&self) -> Result<u64, QueueError> {
@@ -21,18 +54,23 @@ impl RedisStore {
         Ok(dropped.unwrap_or(0))
     }
 
-    pub(super) async fn failed(&self, start: u64, count: u64) -> Result<Vec<Arrived>, QueueError> {
-        let mut call = FAILED_PAGE.keys(&[self.keys.failed()]);
-        call.arg(start).arg(count).arg(MAX_BATCH_BYTES).arg(MAX_ENTRY_BYTES);
+    pub(super) async fn failed(&self, reach: Reach, count: u64) -> Result<(u64, Vec<Arrived>), QueueError> {
+        let mut call = FAILED_PAGE.keys(&self.failed_keys());
+        match reach {
+            Reach::From(place) => call.arg("from").arg(place),
+            Reach::Before(place) => call.arg("before").arg(place),
+        };
+        call.arg(count).arg(MAX_BATCH_BYTES).arg(MAX_ENTRY_BYTES);
         self.pool.call(&call).await
     }
 
     pub(super) async fn purge_failed(&self, count: u64) -> Result<u64, QueueError> {
-        self.pool.call(PURGE.keys(&[self.keys.failed()]).arg(count)).await
+        self.pool.call(PURGE.keys(&self.failed_keys()).arg(count)).await
     }
 
     pub(super) async fn retain_failed(&self, count: u64, last: &Arrived) -> Result<u64, QueueError> {
-        let mut call = RETAIN.keys(&[self.keys.failed(), self.keys.dropped()]);
+        let [failed, older] = self.failed_keys();
+        let mut call = RETAIN.keys(&[failed, older, self.keys.dropped()]);
         self.pool.call(call.arg(count).arg(&last.bytes).arg(last.len)).await
     }
 
@@ -64,22 +102,98 @@ impl RedisStore {
         Ok(there)
     }
 
+    /// Makes one list of the two parts again, in steps, unless somebody else works on them: who does will do this, too.
+    pub(super) async fn join_failed(&self) -> Result<(), QueueError> {
+        let mut border = self.border().await?;
+        let to = if border.at > border.len / 2 { u64::MAX } else { 0 };
+        while border.at > 0 {
+            let (now, moved) = self.step(border.at, to).await?;
+            if !moved {
+                break;
+            }
+            border = now;
+        }
+        Ok(())
+    }
+
     async fn take(&self, how: &str, picks: &[&Pick]) -> Result<Vec<bool>, QueueError> {
-        let queues = picks.iter().filter_map(|pick| Some(&pick.job.as_ref()?.0));
-        let queues: BTreeSet<_> = queues.filter(|_| !self.split).collect();
-        let ready = queues.iter().map(|queue| self.keys.ready(queue.as_str()));
-        let keys: Vec<_> = std::iter::once(self.keys.failed()).chain(ready).collect();
+        let (end, mut wait) = (Instant::now() + PATIENCE, WAIT_MIN);
+        loop {
+            if let Some(there) = self.try_to_take(how, picks).await? {
+                return Ok(there);
+            }
+            if Instant::now() > end {
+                return Err(QueueError::Busy);
+            }
+            // Somebody else moves the border. Whoever waits for longer lets the other finish what it is about.
+            sleep(wait.mul_f64(fastrand::f64())).await;
+            wait = (wait * 2).min(WAIT_MAX);
+        }
+    }
+
+    /// Takes entries out where they lie, or, if there is no end of the list near, at the border, which is moved to them
+    /// before. None if somebody else moves it, too.
+    async fn try_to_take(&self, how: &str, picks: &[&Pick]) -> Result<Option<Vec<bool>>, QueueError> {
+        let Some(last) = picks.iter().map(|pick| pick.place).max() else {
+            return Ok(Some(Vec::new()));
+        };
+        let mut border = self.border().await?;
+        if border.at > 0 || !border.is_near(picks) {
+            let to = border.len.min(last + 1);
+            while border.at != to {
+                let (now, moved) = self.step(border.at, to).await?;
+                if !moved {
+                    return Ok(None);
+                }
+                border = now;
+            }
+        }
+        let queues = self.queues_of(picks);
+        let ready = queues.iter().map(|queue| self.keys.ready(queue));
+        let keys: Vec<_> = self.failed_keys().into_iter().chain(ready).collect();
         let mut call = TAKE_FAILED.keys(&keys);
-        call.arg(how).arg(Uuid::new_v4().to_string());
+        call.arg(how).arg(border.at).arg(Uuid::new_v4().to_string());
         for Pick { place, entry, job } in picks {
             call.arg(place).arg(entry.len).arg(&entry.bytes);
             match job.as_ref().filter(|_| !self.split) {
                 Some((queue, job)) => call
-                    .arg(1 + queues.iter().take_while(|other| **other != queue).count())
+                    .arg(1 + queues.iter().take_while(|other| **other != queue.as_str()).count())
                     .arg(job),
                 None => call.arg(0).arg(""),
             };
         }
         self.pool.call(&call).await
+    }
+
+    async fn border(&self) -> Result<Border, QueueError> {
+        let (len, at) = self.pool.call(&FAILED_LEN.keys(&self.failed_keys())).await?;
+        Ok(Border { len, at })
+    }
+
+    /// Moves the border some way from where it was, and tells where it is now. False: it was elsewhere, and has not moved.
+    async fn step(&self, from: u64, to: u64) -> Result<(Border, bool), QueueError> {
+        let mut call = MOVE_BORDER.keys(&self.failed_keys());
+        call.arg(from).arg(to).arg(BORDER_STEP).arg(MAX_BATCH_BYTES);
+        let (len, at, moved) = self.pool.call(&call).await?;
+        Ok((Border { len, at }, moved))
+    }
+
+    fn failed_keys(&self) -> [String; 2] {
+        [self.keys.failed(), self.keys.older_failed()]
+    }
+
+    /// The queues that jobs go to in the same script.
+    fn queues_of<'p>(&self, picks: &[&'p Pick]) -> BTreeSet<&'p str> {
+        let queues = picks.iter().filter_map(|pick| Some(pick.job.as_ref()?.0.as_str()));
+        queues.filter(|_| !self.split).collect()
+    }
+}
+
+impl Border {
+    /// Whether entries are so few, and so near an end of the list, that they are best taken out where they lie.
+    fn is_near(self, picks: &[&Pick]) -> bool {
+        let from_an_end = |pick: &&Pick| pick.place.min(self.len.saturating_sub(pick.place));
+        let farthest = picks.iter().map(from_an_end).max().unwrap_or(0);
+        farthest <= NEAR && farthest.saturating_mul(picks.len() as u64) <= NEAR_TOGETHER
     }
 }

@@ -54,12 +54,12 @@ impl Keys {
 
     /// STRING: how many failed entries were dropped by the operator's wish. In the failed list's slot.
     pub(super) fn dropped(&self) -> String {
-        let failed = self.failed();
-        if self.tagged {
-            format!("{failed}:dropped")
-        } else {
-            format!("{{{failed}}}:dropped")
-        }
+        self.beside_failed("dropped")
+    }
+
+    /// LIST of the failed entries before those of the failed list, while somebody works on it. In its slot.
+    pub(super) fn older_failed(&self) -> String {
+        self.beside_failed("older")
     }
 
     /// Whether a Redis Cluster keeps all of the store's keys in one slot.
@@ -148,7 +148,14 @@ impl Keys {
     }
 
     fn beside(&self, queue: &str, what: &str) -> String {
-        let list = self.ready(queue);
+        self.in_the_slot_of(&self.ready(queue), what)
+    }
+
+    fn beside_failed(&self, what: &str) -> String {
+        self.in_the_slot_of(&self.failed(), what)
+    }
+
+    fn in_the_slot_of(&self, list: &str, what: &str) -> String {
         if self.tagged {
             format!("{list}:{what}")
         } else {
@@ -195,6 +202,7 @@ mod tests {
             for key in [
                 keys.failed(),
                 keys.dropped(),
+                keys.older_failed(),
                 keys.result("id"),
                 keys.hosts(),
                 keys.bare(),

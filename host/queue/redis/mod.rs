@@ -36,7 +36,7 @@ use unkept::Unkept;
 use super::backend::{Answer, Backend};
 use super::counts::Counts;
 use super::error::QueueError;
-use super::moves::{Arrived, Claim, Offer, Pick, Renewed, Taken, Wish};
+use super::moves::{Arrived, Claim, Offer, Pick, Reach, Renewed, Taken, Wish};
 use super::push::Push;
 use super::queue_name::QueueName;
 use super::settings::StoreSettings;
@@ -195,12 +195,16 @@ impl Backend for RedisStore {
         Box::pin(self.failed_len())
     }
 
-    fn failed(&self, start: u64, count: u64) -> Answer<'_, Vec<Arrived>> {
-        Box::pin(self.failed(start, count))
+    fn failed(&self, reach: Reach, count: u64) -> Answer<'_, (u64, Vec<Arrived>)> {
+        Box::pin(self.failed(reach, count))
     }
 
     fn take_failed<'a>(&'a self, picks: &'a [Pick]) -> Answer<'a, Vec<bool>> {
         Box::pin(self.take_failed(picks))
+    }
+
+    fn join_failed(&self) -> Answer<'_, ()> {
+        Box::pin(self.join_failed())
     }
 
     fn purge_failed(&self, count: u64) -> Answer<'_, u64> {

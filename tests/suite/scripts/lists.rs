@@ -1,19 +1,14 @@
-//! The delayed set, the failed list, and the moves into and out of them.
+//! The delayed set, and the moves into and out of it.
 
 use redis::Value;
 
-use super::{exist, keys, list, run, run_at, scores, tell};
-use crate::servers::Server;
+use super::{keys, list, run, scores, tell};
 
 const CLAIM_DUE: &str = include_str!("../../../host/queue/redis/scripts/claim_due.lua");
 const DROP_CLAIMED: &str = include_str!("../../../host/queue/redis/scripts/drop_claimed.lua");
 const DUE: &str = include_str!("../../../host/queue/redis/scripts/due.lua");
-const FAILED_PAGE: &str = include_str!("../../../host/queue/redis/scripts/failed_page.lua");
 const PROMOTE: &str = include_str!("../../../host/queue/redis/scripts/promote.lua");
-const PURGE: &str = include_str!("../../../host/queue/redis/scripts/purge.lua");
 const PUSH_DELAYED: &str = include_str!("../../../host/queue/redis/scripts/push_delayed.lua");
-const RETAIN: &str = include_str!("../../../host/queue/redis/scripts/retain.lua");
-const TAKE_FAILED: &str = include_str!("../../../host/queue/redis/scripts/take_failed.lua");
 
 /// Jobs of four bytes: four that are due, one this very microsecond, and one that is not.
 async fn delay(key: &str) -> anyhow::Result<()> {
@@ -145,155 +140,5 @@ async fn what_was_claimed_is_dropped_unless_it_has_been_delayed_anew() -> anyhow
     let _: Value = run(DROP_CLAIMED, &[delayed], &["7", "a", "anew", "gone", "b"]).await?;
     let left = [("of another", 7.0), ("anew", 9.0)].map(|(job, due)| (job.to_owned(), due));
     assert_eq!(scores(delayed).await?, left);
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_page_of_the_failed_list_is_what_was_asked_for_and_small() -> anyhow::Result<()> {
-    let [failed] = &keys(["failed"]);
-    let mut entries: Vec<_> = (10..50).map(|n| n.to_string()).collect();
-    entries.push("large".to_owned());
-    let words: Vec<_> = entries.iter().map(String::as_str).collect();
-    let _: u64 = tell(&[&["RPUSH", failed][..], &words[..]].concat()).await?;
-    for (start, count, bytes, read) in [
-        ("3", "21", "999", 3..24),
-        ("30", "21", "999", 30..41),
-        ("3", "21", "5", 3..5),
-        ("3", "21", "6", 3..6),
-        ("3", "21", "1", 3..4),
-        ("40", "21", "1", 40..41),
-        ("41", "21", "999", 41..41),
-    ] {
-        let page: Vec<String> = run(FAILED_PAGE, &[failed], &[start, count, bytes, "5"]).await?;
-        assert_eq!(page, entries[read], "{start}, {count}, {bytes}");
-    }
-    let page: Vec<(String, usize)> = run(FAILED_PAGE, &[failed], &["40", "9", "2", "4"]).await?;
-    assert_eq!(page, [("la".to_owned(), 5)]);
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_purge_drops_the_oldest_and_says_how_many_there_were() -> anyhow::Result<()> {
-    let [failed] = &keys(["failed"]);
-    let _: u64 = tell(&["RPUSH", failed, "a", "b", "c"]).await?;
-    for (count, dropped, left) in [("2", 2, &["c"][..]), ("2", 1, &[][..]), ("2", 0, &[][..])] {
-        assert_eq!(run::<u64>(PURGE, &[failed], &[count]).await?, dropped);
-        assert_eq!(list(failed).await?, left);
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn only_what_was_looked_at_is_dropped_from_the_failed_list_and_it_is_counted() -> anyhow::Result<()> {
-    let [failed, dropped] = &keys(["failed", "dropped"]);
-    let _: u64 = tell(&["RPUSH", failed, "aa", "bb", "cc", "dd"]).await?;
-    for (count, start, len, wanted) in [
-        ("9", "b", "2", 0),
-        ("2", "b", "3", 0),
-        ("2", "c", "2", 0),
-        ("3", "b", "2", 0),
-        ("2", "b", "2", 2),
-        ("1", "cc", "2", 1),
-    ] {
-        let args = [count, start, len];
-        assert_eq!(run::<u64>(RETAIN, &[failed, dropped], &args).await?, wanted, "{args:?}");
-    }
-    assert_eq!(list(failed).await?, ["dd"]);
-    assert_eq!(tell::<u64>(&["GET", dropped]).await?, 3);
-    Ok(())
-}
-
-/// Takes entries out of a failed list; of each: its place, its length, its first bytes, the list that its job goes to.
-async fn take(how: &str, keys: &[&String], entries: &[[&str; 4]]) -> anyhow::Result<Vec<u64>> {
-    let mut args = vec![how, "no entry"];
-    for entry in entries {
-        args.extend(entry);
-        args.push("job");
-    }
-    run(TAKE_FAILED, keys, &args).await
-}
-
-#[tokio::test]
-async fn entries_leave_the_failed_list_once_and_their_jobs_go_where_they_belong() -> anyhow::Result<()> {
-    let [failed, one, two] = &keys(["failed", "one", "two"]);
-    let _: u64 = tell(&["RPUSH", failed, "a0", "b1", "c2", "d3", "e4"]).await?;
-    let entries = [
-        ["1", "2", "b", "2"],
-        ["3", "2", "d3", "0"],
-        ["3", "2", "d3", "1"],
-        ["2", "3", "c2", "1"],
-        ["2", "2", "d", "1"],
-        ["9", "2", "i9", "1"],
-    ];
-    let there = [1, 1, 0, 0, 0, 0];
-    assert_eq!(take("look", &[failed, one, two], &entries).await?, there);
-    assert_eq!((list(failed).await?.len(), exist([one, two]).await?), (5, 0));
-    assert_eq!(take("take", &[failed, one, two], &entries).await?, there);
-    assert_eq!(list(failed).await?, ["a0", "c2", "e4"]);
-    assert_eq!((exist([one]).await?, list(two).await?), (0, vec!["job".to_owned()]));
-    Ok(())
-}
-
-#[tokio::test]
-async fn entries_are_found_where_they_have_moved_to_and_no_twin_is_taken_for_one() -> anyhow::Result<()> {
-    let [failed] = &keys(["failed"]);
-    let entries: Vec<_> = (10..50).map(|n| n.to_string()).collect();
-    let words: Vec<_> = entries.iter().map(String::as_str).collect();
-    let _: u64 = tell(&[&["RPUSH", failed][..], &words[..]].concat()).await?;
-    // Those of 10 to 33 have been read two places further on, the others five.
-    let places: Vec<_> = (10..40)
-        .map(|n| (n - 8 + if n < 34 { 0 } else { 3 }).to_string())
-        .collect();
-    let moved: Vec<_> = words
-        .iter()
-        .zip(&places)
-        .map(|(entry, place)| [place, "2", entry, "0"])
-        .collect();
-    assert_eq!(take("take", &[failed], &moved).await?, [1; 30]);
-    assert_eq!(list(failed).await?, entries[30..]);
-    // An entry only ever moves to the front: one that is further on is another.
-    assert_eq!(take("take", &[failed], &[["3", "2", "45", "0"]]).await?, [0]);
-    // To look for each takes as long as the list is, so there is an end to it.
-    let mut missing = vec![["9", "2", "xx", "0"]; 15];
-    missing.extend([["9", "2", "45", "0"], ["9", "2", "44", "0"]]);
-    let mut there = [0; 17];
-    there[15] = 1;
-    assert_eq!(take("take", &[failed], &missing).await?, there);
-    Ok(())
-}
-
-#[tokio::test]
-async fn entries_stay_in_the_failed_list_where_their_jobs_cannot_go() -> anyhow::Result<()> {
-    let [failed, one, two] = &keys(["failed", "one", "two"]);
-    let _: u64 = tell(&["RPUSH", failed, "a", "b"]).await?;
-    let _: () = tell(&["SET", two, "no list"]).await?;
-    let entries = [["0", "1", "a", "1"], ["1", "1", "b", "2"]];
-    let taken = take("take", &[failed, one, two], &entries).await;
-    taken.expect_err("a key of the wrong type");
-    assert_eq!((list(failed).await?.len(), exist([one]).await?), (2, 0));
-    Ok(())
-}
-
-#[tokio::test]
-async fn without_memory_entries_still_go_back_to_their_queue() -> anyhow::Result<()> {
-    let redis = Server::start(&[])?;
-    let [failed, ready] = &keys(["failed", "ready"]);
-    let _: u64 = redis.tell(&["RPUSH", failed, "a"]).await?;
-    let _: () = redis.tell(&["CONFIG", "SET", "maxmemory", "1"]).await?;
-    let args = ["take", "no entry", "0", "1", "a", "1", "job"];
-    let there: Vec<u64> = run_at(&redis, TAKE_FAILED, &[failed, ready], &args).await?;
-    assert_eq!(there, [1]);
-    assert_eq!(
-        redis
-            .tell::<(u64, u64)>(&[
-                "EVAL",
-                "return {redis.call('EXISTS', KEYS[1]), redis.call('LLEN', KEYS[2])}",
-                "2",
-                failed,
-                ready
-            ])
-            .await?,
-        (0, 1)
-    );
     Ok(())
 }

@@ -1,22 +1,54 @@
--- Reads entries of the failed list: up to `count`, and beyond the first only as many as come to `bytes` together. One that
--- is longer than Kiln writes any is told of in part. Moves nothing.
--- keys: failed   args: place of the first, count, bytes, the longest that is told of whole
--- returns: the entries, each its bytes or {first bytes, length}
-local start, count, bytes, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local entries, size, largest = {}, 0, 1
-while #entries < count do
+-- Reads entries of the failed list, the older part before the other: up to `count` of those from a place on, or of those
+-- before it, and beyond the nearest only as many as come to `bytes` together. One that is longer than Kiln writes any is
+-- told of in part. Moves nothing.
+-- keys: failed, its older part   args: from or before, the place, count, bytes, the longest that is told of whole
+-- returns: the place of the first, the entries in their order, each its bytes or {first bytes, length}
+local count, bytes, longest = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local older = redis.call('LLEN', KEYS[2])
+local len = older + redis.call('LLEN', KEYS[1])
+local start, up = math.min(tonumber(ARGV[2]), len), ARGV[1] == 'from'
+-- Up to so many from a place on.
+local function read(place, some)
+  if some == 0 then
+    return {}
+  elseif place < older then
+    return redis.call('LRANGE', KEYS[2], place, math.min(place + some, older) - 1)
+  end
+  return redis.call('LRANGE', KEYS[1], place - older, place - older + some - 1)
+end
+-- Up to so many of those that were not read yet, the nearest first.
+local function read_on(done, some)
+  if up then
+    return read(start + done, some)
+  end
+  local stop = start - done
+  local first = math.max(0, stop - some, stop > older and older or 0)
+  local entries, turned = read(first, stop - first), {}
+  for i = 1, #entries do
+    turned[i] = entries[#entries + 1 - i]
+  end
+  return turned
+end
+local entries, size, largest, full = {}, 0, 1, false
+while #entries < count and not full do
   -- A few at a time, as in fetch.lua.
   local some = math.max(1, math.min(count - #entries, math.floor((bytes - size) / largest), #entries, 16))
-  local read = redis.call('LRANGE', KEYS[1], start + #entries, start + #entries + some - 1)
-  for _, entry in ipairs(read) do
+  local some_read = read_on(#entries, some)
+  full = #some_read == 0
+  for _, entry in ipairs(some_read) do
     size, largest = size + #entry, math.max(largest, #entry)
     if #entries > 0 and size > bytes then
-      return entries
+      full = true
+      break
     end
     entries[#entries + 1] = #entry > longest and {string.sub(entry, 1, bytes), #entry} or entry
   end
-  if #read < some then
-    break
-  end
 end
-return entries
+if up then
+  return {start, entries}
+end
+local turned = {}
+for i = 1, #entries do
+  turned[i] = entries[#entries + 1 - i]
+end
+return {start - #entries, turned}
