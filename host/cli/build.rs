@@ -14,7 +14,7 @@ use super::plugin::SandboxArgs;
 use super::{inspect, out, shown, tell, told};
 use crate::plugins::read_manifest;
 use crate::project::{BUILD, Changes, Language, Project, ProjectError, Put};
-use crate::sandbox::{LoadError, Sandbox};
+use crate::sandbox::Sandbox;
 use crate::text;
 
 /// Build a handler from its source
@@ -104,9 +104,9 @@ fn once(args: &BuildArgs, sandbox: &Sandbox) -> anyhow::Result<ExitCode> {
         source,
         started.elapsed().as_secs_f64()
     )?;
-    inspect::show_briefly(&mut out, &found, &manifest)?;
+    inspect::show_briefly(&mut out, &found)?;
     // The values of secrets are the worker's; the machine that builds need not have them.
-    if !matches!(found.problem, None | Some(LoadError::Secret { .. })) {
+    if found.problem.as_ref().is_some_and(|problem| !problem.may_pass()) {
         return Ok(ExitCode::from(inspect::EXIT_UNLOADABLE));
     }
     let Put { path, kept } = project.put(&component, &args.folder(&project))?;

@@ -11,9 +11,8 @@ use serde_json::json;
 
 use super::plugin::SandboxArgs;
 use super::{out, plural, shown};
-use crate::config::{Grants, Manifest, SecretGrant};
 use crate::plugins::{PluginError, read_plugin};
-use crate::sandbox::{Import, Inspection, LoadError, Offer};
+use crate::sandbox::{GrantError, Import, Inspection, LoadError, Offer};
 
 /// The exit code for a component that would not load.
 pub(super) const EXIT_UNLOADABLE: u8 = 4;
@@ -58,7 +57,7 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
             .iter()
             .map(|import| {
                 let (need, offer) = (need(import.offer), import.offer.to_string());
-                json!({ "name": import.name, "need": need, "offer": offer, "granted": granted(import.offer, &manifest.grants) })
+                json!({ "name": import.name, "need": need, "offer": offer, "granted": import.granted })
             })
             .collect();
         let loads = problem.is_none();
@@ -76,7 +75,7 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
             found.digest
         )?;
         writeln!(out, "handles   {}", jobs.join(", "))?;
-        show(&mut out, &found, &manifest)?;
+        show(&mut out, &found)?;
     }
     Ok(if found.problem.is_none() {
         ExitCode::SUCCESS
@@ -86,31 +85,28 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Tells all that a component exports and imports, and whether it loads.
-fn show(out: &mut impl Write, found: &Inspection, manifest: &Manifest) -> io::Result<()> {
+fn show(out: &mut impl Write, found: &Inspection) -> io::Result<()> {
     for export in &found.exports {
         writeln!(out, "exports   {export}")?;
     }
     for import in &found.imports {
-        show_import(out, import, manifest)?;
+        show_import(out, import)?;
     }
     show_problem(out, found)
 }
 
 /// Tells what of its imports somebody has to see to, which packages the others are of, and whether it loads.
-pub(super) fn show_briefly(out: &mut impl Write, found: &Inspection, manifest: &Manifest) -> io::Result<()> {
+pub(super) fn show_briefly(out: &mut impl Write, found: &Inspection) -> io::Result<()> {
     let is_given = |import: &&Import| matches!(import.offer, Offer::Always | Offer::Empty);
     let (given, others): (Vec<_>, Vec<_>) = found.imports.iter().partition(is_given);
     for import in others {
-        show_import(out, import, manifest)?;
+        show_import(out, import)?;
     }
     let (empty, given): (Vec<_>, Vec<_>) = given.into_iter().partition(|import| import.offer == Offer::Empty);
     show_packages(out, &given, "that every handler has")?;
     show_packages(out, &empty, "that every handler may import, but empty")?;
-    if let Some(LoadError::Secret { .. }) = found.problem {
-        let secrets = manifest.grants.secrets.keys();
-        let names: Vec<_> = secrets.map(|name| format!("KILN_SECRET_{name}")).collect();
-        let names = names.join(", ");
-        return writeln!(out, "it loads where a worker has {names}, or files in its --secrets");
+    if let Some(LoadError::Grant(GrantError::Missing { loads_where, .. })) = &found.problem {
+        return writeln!(out, "it loads where {loads_where}");
     }
     show_problem(out, found)
 }
@@ -126,8 +122,8 @@ fn show_packages(out: &mut impl Write, imports: &[&Import], which: &str) -> io::
     writeln!(out, "imports   {count} {which}, of {}", packages.join(", "))
 }
 
-fn show_import(out: &mut impl Write, import: &Import, manifest: &Manifest) -> io::Result<()> {
-    writeln!(out, "imports   {:<44} {}", import.name, told(import, &manifest.grants))
+fn show_import(out: &mut impl Write, import: &Import) -> io::Result<()> {
+    writeln!(out, "imports   {:<44} {}", import.name, told(import))
 }
 
 fn show_problem(out: &mut impl Write, found: &Inspection) -> io::Result<()> {
@@ -146,29 +142,12 @@ fn need(offer: Offer) -> &'static str {
     }
 }
 
-/// How an import is met, with the manifest's grants counted in.
-fn told(import: &Import, grants: &Grants) -> String {
-    let granted = granted(import.offer, grants);
+/// How an import is met, with what the manifest grants of it.
+fn told(import: &Import) -> String {
     match import.offer {
-        Offer::ByGrant(key) if granted.is_empty() => format!("nothing granted ({key})"),
-        Offer::ByGrant(_) => format!("granted: {}", granted.join(", ")),
+        Offer::ByGrant(key) if import.granted.is_empty() => format!("nothing granted (grants.{key})"),
+        Offer::ByGrant(_) => format!("granted: {}", import.granted.join(", ")),
         offer => offer.to_string(),
-    }
-}
-
-/// What the manifest grants of what is offered by grant only.
-fn granted(offer: Offer, grants: &Grants) -> Vec<String> {
-    let secret = |(name, grant): (&String, &SecretGrant)| match grant {
-        SecretGrant::Header(origin) => format!("{name} (secret, for {origin})"),
-        SecretGrant::Value => format!("{name} (secret, its value)"),
-    };
-    match offer {
-        Offer::ByGrant("grants.http") => grants.http.iter().map(ToString::to_string).collect(),
-        Offer::ByGrant("grants.env") => {
-            let secrets = grants.secrets.iter().map(secret);
-            grants.env.keys().cloned().chain(secrets).collect()
-        }
-        _ => Vec::new(),
     }
 }
 
@@ -181,6 +160,7 @@ mod tests {
         let import = |name: &str, offer| Import {
             name: name.to_owned(),
             offer,
+            granted: Vec::new(),
         };
         let found = Inspection {
             digest: String::new(),
@@ -193,7 +173,7 @@ mod tests {
             problem: None,
         };
         let mut shown = Vec::new();
-        show_briefly(&mut shown, &found, &Manifest::default()).unwrap();
+        show_briefly(&mut shown, &found).unwrap();
         assert_eq!(
             String::from_utf8(shown).unwrap(),
             "imports   1 interface that every handler has, of wasi:clocks\n\

@@ -8,10 +8,12 @@ use bytesize::ByteSize;
 use serde::de::DeserializeSeed as _;
 use serde::{Deserialize, Deserializer};
 
+use super::grants::read_later;
 use super::retry::duration;
+use super::toml_error::told;
 use super::wishes::ValueOf;
 use super::{CONCURRENCY, Grants, Limit, LimitWishes, REUSE, RetryPolicy};
-use crate::text::{self, MAX_LINE_BYTES};
+use crate::text;
 
 /// Job names that one plugin may handle.
 const MAX_JOBS: usize = 1_000;
@@ -42,7 +44,8 @@ pub struct Manifest {
     pub reuse: Option<NonZeroU32>,
     /// When failed attempts are made again.
     pub retry: RetryPolicy,
-    /// Capabilities beyond the default.
+    /// Capabilities beyond the default. Empty where a manifest is read otherwise than by [`Manifest::parse`].
+    #[serde(deserialize_with = "read_later")]
     pub grants: Grants,
     /// The other limits it wants otherwise.
     pub limits: LimitWishes,
@@ -70,16 +73,7 @@ impl Manifest {
         if jobs.clone().count() > MAX_JOBS {
             return Err(format!("jobs: more than {MAX_JOBS}"));
         }
-        let variables = self.grants.env.keys();
-        for name in jobs.chain(variables).chain(&self.version) {
-            if name.is_empty() || name.len() > MAX_SHOWN_NAME_BYTES || name.contains(text::is_hidden) {
-                let name = text::name(name);
-                return Err(format!(
-                    "\"{name}\": a name has 1 to {MAX_SHOWN_NAME_BYTES} bytes, and no control or other hidden characters"
-                ));
-            }
-        }
-        Ok(())
+        jobs.chain(&self.version).try_for_each(|name| check_name(name))
     }
 
     /// Reads a manifest.
@@ -87,22 +81,22 @@ impl Manifest {
     /// # Errors
     /// Where it is wrong, what is, and what was expected: one line.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let manifest: Self =
-            toml::from_str(text).map_err(|err| text::message(&located(text, &err), MAX_LINE_BYTES).into_owned())?;
+        let manifest: Self = toml::from_str(text).map_err(|err| told(text, &err))?;
         manifest.names_can_be_shown()?;
-        Ok(manifest)
+        let grants = Grants::of(text);
+        Ok(Self { grants, ..manifest })
     }
 }
 
-/// Where it is wrong, and what is.
-fn located(text: &str, err: &toml::de::Error) -> String {
-    let message = err.message();
-    let Some(before) = err.span().and_then(|span| text.get(..span.start)) else {
-        return message.to_owned();
-    };
-    let line = before.matches('\n').count() + 1;
-    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    format!("line {line}, column {column}: {message}")
+/// Refuses a name that would make a log or a terminal lie.
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.len() > MAX_SHOWN_NAME_BYTES || name.contains(text::is_hidden) {
+        let name = text::name(name);
+        return Err(format!(
+            "\"{name}\": a name has 1 to {MAX_SHOWN_NAME_BYTES} bytes, and no control or other hidden characters"
+        ));
+    }
+    Ok(())
 }
 
 fn timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
@@ -128,6 +122,7 @@ fn reuse<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroU32
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::MAX_LINE_BYTES;
 
     #[test]
     fn what_goes_too_far_is_told_with_its_place_and_its_range() {

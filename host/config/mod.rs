@@ -3,14 +3,14 @@
 //! Reads no flag, no file and no environment: `cli` and `plugins` hand the values in.
 
 mod compile;
-mod egress;
 mod grants;
 mod limit;
 mod limits;
 mod manifest;
-mod origin;
 mod range;
+mod resolver;
 mod retry;
+mod toml_error;
 mod wishes;
 
 use std::num::NonZeroU32;
@@ -18,13 +18,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use compile::{COMPILE_NICENESS, COMPILE_WAIT_FACTOR, CompileLimits, Compiler};
-pub use egress::{EgressLimits, Resolver};
-pub use grants::{Gap, Grants, HttpGrant, Methods, PathPrefix, SecretGrant};
+pub use grants::Grants;
 pub use limit::{LIMITS, Limit, Scope, Spec, Unit};
 pub use limits::{Bound, LimitError, Limits, Source};
 pub use manifest::Manifest;
-pub use origin::Origin;
+pub(crate) use manifest::check_name;
 pub use range::{ATTEMPTS, CONCURRENCY, CountRange, REUSE, TimeRange};
+pub use resolver::Resolver;
 pub use retry::RetryPolicy;
 pub use wishes::LimitWishes;
 
@@ -38,19 +38,6 @@ pub const KEEP_RESIDENT_BYTES: usize = 1280 * 1024;
 
 /// Sandboxes beyond `concurrency`: what attempts take beyond their first comes out of these alone.
 pub const SPARE_SLOTS: u32 = 8;
-
-/// Bytes of an HTTP request's body that are handed over at once.
-pub const MAX_HTTP_CHUNK_BYTES: usize = 64 * 1024;
-
-/// System look-ups of names at once, of all attempts. One cannot be cancelled and holds a thread until it ends, also when
-/// the attempt that wanted it is long over.
-pub const MAX_LOOKUPS: usize = 64;
-
-/// Of those, the ones of one plugin: its server of names may be slow, and must not keep the others from theirs.
-pub const MAX_LOOKUPS_OF_PLUGIN: usize = 8;
-
-/// Bytes of a secret. A certificate chain with its key fits in.
-pub const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// Bytes of code that one component may compile to. Python's runtime with its libraries comes to 35 MiB.
 pub const MAX_COMPILED_BYTES: u64 = 256 * 1024 * 1024;

@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use super::PluginError;
 use crate::config::{Limit, Limits, MAX_MANIFEST_BYTES, Manifest};
 use crate::file::read;
-use crate::sandbox::{LoadError, digest};
+use crate::sandbox::{LoadError, digest, granted_lines};
 
 /// What tells one content of a plugin's files from another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +115,9 @@ fn parse(wasm: &Path, text: Option<&str>) -> Result<Manifest, PluginError> {
     let Some(text) = text else {
         return Ok(Manifest::default());
     };
-    Manifest::parse(text).map_err(|message| PluginError::Manifest {
+    let manifest = Manifest::parse(text);
+    let checked = manifest.and_then(|manifest| granted_lines(&manifest.grants).map(|_| manifest));
+    checked.map_err(|message| PluginError::Manifest {
         path: manifest_path(wasm),
         message,
     })

@@ -1,6 +1,6 @@
 //! The world of `wit/`, as Rust sees it.
 //!
-//! Generated; the imports are implemented in `voice` and linked in `link`.
+//! Generated. What it imports is implemented in `capabilities`.
 
 #![allow(
     missing_docs,
@@ -14,3 +14,6 @@ wasmtime::component::bindgen!({
     exports: { default: async },
     include_component_type: true,
 });
+
+/// The interface that makes a component a handler. Any patch version of it will do.
+pub(super) const HANDLER: &str = "kiln:job/handler@0.1.0";

@@ -13,77 +13,40 @@
 //! to the next), names looked up by string per job (linked once, at load), files and sockets (linked, because runtimes
 //! import them; but empty).
 
-mod backtrace;
 mod bindings;
-mod cache;
-mod code;
-mod compile;
-mod compiler;
-mod context;
-mod cpu;
-mod deadline;
-mod diff;
-mod egress;
+mod capabilities;
 mod engine;
-mod guest_log;
-mod handler;
-mod handles;
-mod holdings;
-mod imports;
-mod interrupt;
-mod last_words;
-mod link;
 mod load;
-mod output;
-mod plugin;
-mod refusal;
-mod secrets;
-mod state;
-mod thread_class;
-mod ticker;
-mod verdict;
-mod warm;
+mod run;
 
 use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use rustix::process::nice;
-use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
 use wasmtime::Engine;
 use wasmtime::component::{Linker, types};
 
-pub use compile::{CompileOrder, Compiled, compile};
-pub use compiler::CompileStop;
-pub use context::{AttemptContext, Listener, LogLine, Speaker};
-pub use handler::{Handler, PluginPermit};
-pub use imports::{Import, Offer};
-pub use plugin::digest;
-pub use refusal::LoadError;
-
-use crate::config::{Limit, Limits, Manifest, SandboxSettings};
-use cache::Cache;
-use code::Code;
-use compiler::Outside;
-use holdings::MemoryBudget;
-use load::{Examined, Loaded};
-use plugin::Plugin;
-use secrets::Secrets;
-use state::{Shared, State};
-use ticker::Ticker;
-use warm::Kept;
-
-/// How often, in turns of a guest thread, it looks for work from other threads and for timers. A turn may last a tick.
-const TURNS_BETWEEN_LOOKS: u32 = 4;
-
-/// By how much heavy guests give way to the others, and to the host. Beside work without end they still have a third of the
-/// processor's time.
-const HEAVY_NICENESS: i32 = 5;
+use crate::config::{Limits, Manifest, SandboxSettings};
+pub use capabilities::{GrantError, HttpGrant, HttpGrants, Offer, Origin, granted_lines};
+use load::cache::Cache;
+use load::code::Code;
+pub use load::compile::{CompileOrder, Compiled, compile};
+pub use load::compiler::CompileStop;
+use load::compiler::Outside;
+pub use load::imports::Import;
+use load::plugin::Plugin;
+pub use load::plugin::digest;
+pub use load::refusal::LoadError;
+use load::{Examined, Loaded, diff};
+pub use run::context::{AttemptContext, Listener, LogLine, Speaker};
+pub use run::handler::{Handler, PluginPermit};
+use run::runner::Runner;
+use run::state::State;
 
 /// Where handlers are compiled and run. Handlers keep what they need of it alive.
 pub struct Sandbox {
-    inner: Arc<Inner>,
+    runner: Arc<Runner>,
     linker: Linker<State>,
     /// What components are compared with.
     world: types::Component,
@@ -92,26 +55,6 @@ pub struct Sandbox {
     uncached: Option<String>,
     /// What components are compiled by, or taken from.
     code: Code,
-}
-
-/// What running attempts share.
-struct Inner {
-    engine: Engine,
-    ticker: Ticker,
-    /// One permit for every slot of the pool that can be in use, so that it never runs out.
-    slots: Arc<Semaphore>,
-    /// One for every slot that is not some attempt's first. Those that take several share them, so that one that takes a
-    /// single slot always finds it.
-    spare: Arc<Semaphore>,
-    /// Instances that wait for another attempt.
-    kept: Kept,
-    shared: Shared,
-    /// Where guests run.
-    guests: Handle,
-    /// Where those run that take much memory or time.
-    heavy: Handle,
-    /// The threads behind these, and those of guests' I/O; there until this is dropped.
-    threads: [Option<Runtime>; 3],
 }
 
 /// Why a sandbox could not be set up. The host's fault.
@@ -147,42 +90,20 @@ impl Sandbox {
     /// # Errors
     /// When the engine or a thread does not start. A short address space or an unusable cache is no error, but a warning.
     pub fn new(settings: &SandboxSettings) -> Result<Self, SandboxError> {
-        let limits = &settings.limits;
         let slots = settings.concurrency.get().saturating_add(settings.spare_slots);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let givers = u32::try_from(2 * cores).unwrap_or(u32::MAX);
-        let built = engine::build(slots, givers, limits).map_err(SandboxError::Engine)?;
-        let linker = link::linker(&built.engine).map_err(SandboxError::Engine)?;
+        let built = engine::build(slots, givers, &settings.limits).map_err(SandboxError::Engine)?;
+        let mut linker = Linker::new(&built.engine);
+        capabilities::link(&mut linker).map_err(SandboxError::Engine)?;
         let world = diff::world(&built.engine).map_err(SandboxError::Engine)?;
-        let (guests, heavy) = (
-            threads("kiln-guest", cores, 0)?,
-            threads("kiln-heavy", cores, HEAVY_NICENESS)?,
-        );
-        let io = Builder::new_multi_thread()
-            .worker_threads(cores)
-            .thread_name("kiln-io")
-            .enable_all()
-            .build()?;
         let (cache, uncached) = open_cache(settings, &built.engine);
         let pooled = built.unpooled.is_none();
         let outside = settings.compiler.clone();
         let outside = outside.map(|compiler| Outside { compiler, pooled });
-        let inner = Inner {
-            ticker: Ticker::start(&built.engine)?,
-            engine: built.engine,
-            slots: permits(slots),
-            spare: permits(settings.spare_slots),
-            kept: Kept::new(settings.concurrency.get() as usize),
-            shared: Shared {
-                io: io.handle().clone(),
-                memory_budget: Arc::new(MemoryBudget::new(limits.size(Limit::GuestMemory), slots as usize)),
-            },
-            guests: guests.handle().clone(),
-            heavy: heavy.handle().clone(),
-            threads: [Some(guests), Some(heavy), Some(io)],
-        };
+        let runner = Runner::start(built.engine, settings)?;
         Ok(Self {
-            inner: Arc::new(inner),
+            runner: Arc::new(runner),
             linker,
             world,
             settings: settings.clone(),
@@ -216,7 +137,7 @@ impl Sandbox {
         let found = self.examine(bytes, &plugin.digest, &plugin.limits, stop)?;
         let loaded = self.link(&found, &plugin.limits)?;
         Ok(Handler::new(
-            Arc::clone(&self.inner),
+            Arc::clone(&self.runner),
             plugin,
             Arc::new(loaded),
             manifest,
@@ -232,7 +153,7 @@ impl Sandbox {
         let loaded = handler.loaded();
         load::slots(loaded.pre.instance_pre().component(), &plugin.limits)?;
         Ok(Handler::new(
-            Arc::clone(&self.inner),
+            Arc::clone(&self.runner),
             plugin,
             Arc::clone(loaded),
             manifest,
@@ -253,13 +174,17 @@ impl Sandbox {
         let linked = limits
             .map_err(LoadError::from)
             .and_then(|limits| self.link(&found, &limits));
-        let secrets = || Secrets::find(&manifest.grants, self.settings.secrets_dir.as_deref());
-        let problem = linked.and_then(|_| secrets()).err();
+        let plugin = || Plugin::new("", digest.clone(), manifest, &self.settings);
+        let problem = linked.and_then(|_| plugin()).err();
+        let granted = |mut import: Import| {
+            import.granted = capabilities::granted_of(&import.name, &manifest.grants);
+            import
+        };
         Ok(Inspection {
-            digest,
             exports: found.exports,
-            imports: found.imports,
+            imports: found.imports.into_iter().map(granted).collect(),
             problem,
+            digest,
         })
     }
 
@@ -278,14 +203,14 @@ impl Sandbox {
     }
 
     fn examine(&self, bytes: &[u8], digest: &str, limits: &Limits, stop: &CompileStop) -> Result<Examined, LoadError> {
-        load::examine(&self.inner.engine, &self.code, bytes, digest, limits, stop)
+        load::examine(&self.runner.engine, &self.code, bytes, digest, limits, stop)
     }
 
     /// The threads on which guests run, in turns. What is spawned there may wait as long as it likes, and compute no
     /// longer than a guest may.
     #[must_use]
     pub fn guests(&self) -> &Handle {
-        &self.inner.guests
+        &self.runner.guests
     }
 
     /// What attempts may take, where no manifest says otherwise.
@@ -317,34 +242,6 @@ fn open_cache(settings: &SandboxSettings, engine: &Engine) -> (Option<Cache>, Op
         Err(err) => {
             tracing::warn!(dir = %dir.display(), %err, "compiled components are not cached");
             (None, Some(err.to_string()))
-        }
-    }
-}
-
-fn permits(count: u32) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new((count as usize).min(Semaphore::MAX_PERMITS)))
-}
-
-/// Threads that guests share in turns.
-fn threads(name: &str, count: usize, niceness: i32) -> io::Result<Runtime> {
-    Builder::new_multi_thread()
-        .worker_threads(count)
-        .thread_name(name)
-        // On Linux it is the thread's own.
-        .on_thread_start(move || {
-            nice(niceness).ok();
-        })
-        .enable_time()
-        .event_interval(TURNS_BETWEEN_LOOKS)
-        .global_queue_interval(TURNS_BETWEEN_LOOKS)
-        .build()
-}
-
-impl Drop for Inner {
-    /// Lets go of the guest threads without waiting for them: this may run on one of them, or on a host thread.
-    fn drop(&mut self) {
-        for threads in self.threads.iter_mut().filter_map(Option::take) {
-            threads.shutdown_background();
         }
     }
 }

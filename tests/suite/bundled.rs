@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use kiln::config::{Limits, SandboxSettings};
+use kiln::config::{Grants, Limits, SandboxSettings};
 use kiln::job::Job;
 use kiln::outcome::{FailureKind, Outcome, RetryHint};
 use kiln::plugins::read_plugin;
@@ -19,7 +19,7 @@ use crate::support::{PATIENCE, compiled, plugins};
 async fn run(name: &str, payload: &Value, grant: Option<&str>) -> anyhow::Result<Outcome> {
     let (bytes, mut manifest) = read_plugin(&plugins().join(name).with_extension("wasm"), &Limits::default())?;
     if let Some(origin) = grant {
-        manifest.grants = toml::from_str(&format!("http = [{{ origin = \"{origin}\", private = true }}]"))?;
+        manifest.grants = Grants::of(&format!("[[grants.http]]\norigin = \"{origin}\"\nprivate = true"));
     }
     let settings = SandboxSettings {
         cache_dir: Some(compiled()),

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kiln::config::{Limits, SandboxSettings};
+use kiln::config::{Grants, Limits, SandboxSettings};
 use kiln::job::Job;
 use kiln::outcome::{Attempt, Failure, FailureKind, Outcome, RetryHint};
 use kiln::plugins::read_plugin;
@@ -103,7 +103,7 @@ fn guest(language: &'static str) -> Arc<Guest> {
 fn load(language: &'static str) -> anyhow::Result<Guest> {
     let (bytes, mut manifest) = read_plugin(&built(language), &Limits::default())?;
     manifest.config.insert("greeting".to_owned(), "grüß dich".to_owned());
-    manifest.grants.env.insert("SHOP".to_owned(), "tea & more".to_owned());
+    manifest.grants = Grants::of("[grants.env]\nSHOP = \"tea & more\"");
     let settings = SandboxSettings {
         cache_dir: Some(compiled()),
         ..SandboxSettings::new(NonZeroU32::new(4).expect("not zero"))

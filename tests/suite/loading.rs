@@ -165,6 +165,6 @@ async fn inspection_tells_which_imports_take_a_grant() -> anyhow::Result<()> {
         .collect();
     assert_eq!(grants.len(), 1);
     assert_eq!(grants[0].name, "wasi:http/outgoing-handler@0.2.0");
-    assert_eq!(grants[0].offer, Offer::ByGrant("grants.http"));
+    assert_eq!(grants[0].offer, Offer::ByGrant("http"));
     Ok(())
 }

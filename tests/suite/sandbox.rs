@@ -35,7 +35,8 @@ impl TestHost {
     }
 
     pub(crate) fn load_with(&self, name: &str, manifest: &str) -> anyhow::Result<Handler> {
-        Ok(self.sandbox.load(name, &guest(name)?, &toml::from_str(manifest)?)?)
+        let manifest = Manifest::parse(manifest).map_err(anyhow::Error::msg)?;
+        Ok(self.sandbox.load(name, &guest(name)?, &manifest)?)
     }
 
     /// Runs one attempt beside one of the neighbour's, which has to complete during it and after it.

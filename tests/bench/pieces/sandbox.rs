@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use criterion::Criterion;
-use kiln::config::{Limits, Manifest, SandboxSettings};
+use kiln::config::{Grants, Limits, Manifest, SandboxSettings};
 use kiln::job::Job;
 use kiln::outcome::Outcome;
 use kiln::plugins::read_plugin;
@@ -56,7 +56,7 @@ pub(crate) fn sandbox(c: &mut Criterion) {
 fn bundled(sandbox: &Sandbox, name: &str, receiver: &str) -> Handler {
     let wasm = plugins().join(name).with_extension("wasm");
     let (bytes, mut manifest) = read_plugin(&wasm, &Limits::default()).unwrap();
-    manifest.grants = toml::from_str(&format!("http = [{{ origin = \"{receiver}\", private = true }}]")).unwrap();
+    manifest.grants = Grants::of(&format!("[[grants.http]]\norigin = \"{receiver}\"\nprivate = true"));
     sandbox.load(name, &bytes, &manifest).unwrap()
 }
 

@@ -7,8 +7,9 @@ mod line;
 use std::time::Duration;
 
 use http::Uri;
-use kiln::config::{Manifest, Origin, RetryPolicy};
+use kiln::config::{Manifest, RetryPolicy};
 use kiln::retry::backoff;
+use kiln::sandbox::{HttpGrants, Origin, granted_lines};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| match Manifest::parse(text) {
@@ -20,8 +21,12 @@ fn means_what_can_be_had(manifest: &Manifest) {
     assert_ne!(manifest.timeout, Some(Duration::ZERO));
     let _ = manifest.max_memory.map(|size| size.to_string());
     waits(&manifest.retry);
-    for grant in &manifest.grants.http {
-        covers(&grant.origin);
+    match granted_lines(&manifest.grants) {
+        Err(message) => line::assert_one(&message),
+        Ok(_) => HttpGrants::read(&manifest.grants)
+            .expect("they were read already")
+            .iter()
+            .for_each(|grant| covers(&grant.origin)),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{sources, without_comments};
 
 /// The rooms of which this is so.
-const ROOMS: &[&str] = &["queue"];
+const ROOMS: &[&str] = &["queue", "sandbox"];
 
 type Imports = BTreeMap<String, BTreeSet<String>>;
 

@@ -1,0 +1,69 @@
+//! The state of an attempt's requests, and where it is found in the data of a store.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use super::egress::Egress;
+use super::rules::HttpRules;
+use crate::outcome::Report;
+use crate::sandbox::capabilities::denied::LateDenial;
+use crate::sandbox::run::deadline::Deadline;
+use crate::sandbox::run::holdings::Holdings;
+
+/// What one attempt has of it.
+pub(in crate::sandbox) struct Http {
+    pub(super) ctx: WasiHttpCtx,
+    pub(super) egress: Egress,
+}
+
+impl Http {
+    /// `io` is where connections are served.
+    pub(in crate::sandbox::capabilities) fn new(rules: &Arc<HttpRules>, io: &Handle, deadline: Deadline) -> Self {
+        let mut ctx = WasiHttpCtx::new();
+        ctx.set_field_size_limit(rules.limits.header_bytes);
+        Self {
+            ctx,
+            egress: Egress::new(rules, io, deadline),
+        }
+    }
+
+    /// Begins another attempt in the same instance, of whose handles those of the attempt before are closed.
+    pub(in crate::sandbox::capabilities) fn renew(&mut self, rules: &Arc<HttpRules>, io: &Handle, deadline: Deadline) {
+        self.egress = Egress::new(rules, io, deadline);
+    }
+
+    /// Tells of a request that turns out to be denied while it is under way; none if there can be none.
+    pub(in crate::sandbox::capabilities) fn late_denial(&self) -> Option<LateDenial> {
+        self.egress.late_denial()
+    }
+
+    pub(in crate::sandbox::capabilities) fn report(&self, report: &mut Report) {
+        report.http_requests = self.egress.sent();
+    }
+
+    /// The same as the library's bindings want it, with the table that the handles are in.
+    pub(in crate::sandbox) fn ctx_view<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
+        WasiHttpCtxView {
+            ctx: &mut self.ctx,
+            table,
+            hooks: &mut self.egress,
+        }
+    }
+}
+
+/// The data of a store whose guest may call this.
+pub(in crate::sandbox) trait HttpHost: WasiHttpView + 'static {
+    /// What of it is this capability's.
+    fn http_view(&mut self) -> View<'_>;
+}
+
+/// An attempt's requests and its handles, and what it is charged for them.
+pub(in crate::sandbox) struct View<'a> {
+    pub(in crate::sandbox) rules: &'a HttpRules,
+    pub(in crate::sandbox) attempt: &'a mut Http,
+    pub(in crate::sandbox) table: &'a mut ResourceTable,
+    pub(in crate::sandbox) holdings: &'a mut Holdings,
+}

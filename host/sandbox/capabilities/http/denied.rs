@@ -1,0 +1,40 @@
+//! Requests that are not granted, and what to tell the operator about them.
+
+use std::net::IpAddr;
+
+use super::grant::Gap;
+use super::origin::Origin;
+use crate::sandbox::capabilities::denied::Denied;
+
+/// What of a request no grant covers. Neither origin, nor path, nor method may be missing.
+pub(super) fn gap(gap: Gap, origin: &Origin, path: &str, method: &str) -> Denied {
+    request(&match gap {
+        Gap::Origin => format!("to {origin}: not granted; add [[grants.http]] origin = \"{origin}\" to"),
+        Gap::Path => format!(
+            "to {origin}{path}: its path is not granted; add [[grants.http]] origin = \"{origin}\", path = {path:?} to"
+        ),
+        Gap::AmbiguousPath => format!(
+            "to {origin}{path}: its path is not plain ASCII, or holds .., %2e, %2f, %25 or the like, which no path \
+             covers; only a [[grants.http]] without path would, in"
+        ),
+        Gap::Method => format!(
+            "to {origin}{path}: its method is not granted; add \"{method}\" to methods of that [[grants.http]] in"
+        ),
+    })
+}
+
+/// More than one request was made, to whatever place, where none is granted.
+pub(super) fn ungranted() -> Denied {
+    request("to anywhere: not granted; add [[grants.http]] with its origin to")
+}
+
+/// One of the addresses is not public.
+pub(super) fn address(origin: &Origin, ip: IpAddr, class: &str) -> Denied {
+    request(&format!(
+        "to {origin}: it resolves to {ip}, {class}; add private = true to that [[grants.http]] in"
+    ))
+}
+
+fn request(what: &str) -> Denied {
+    Denied::new(format!("http request {what}"))
+}

@@ -1,0 +1,250 @@
+//! A guest's outgoing HTTP requests: to where its operator granted, counted, and with limits on each.
+//!
+//! They run on threads of their own, so that a guest which occupies the guest threads cannot keep a connection
+//! from being served. Absent on purpose: proxies from the environment, redirects followed by the host, connections
+//! shared between attempts. Each would let a request end where no grant was checked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HOST;
+use http::uri::Scheme;
+use http::{HeaderValue, Request, Uri};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::AbortOnDropHandle;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use super::connect::{NoConnection, connect};
+use super::denied;
+use super::exchange::{Answer, exchange};
+use super::grant::Gap;
+use super::limits::{HttpLimits, MAX_CHUNK_BYTES};
+use super::origin::Origin;
+use super::rules::{HttpRules, Unfilled};
+use crate::sandbox::capabilities::denied::{Denied, LateDenial};
+use crate::sandbox::run::deadline::Deadline;
+
+/// Methods that no request may have, in any spelling: some servers care for none, and `TRACK` is IIS's `TRACE`.
+const REFUSED_METHODS: [&str; 3] = ["CONNECT", "TRACE", "TRACK"];
+
+/// The way out for one attempt's requests.
+pub(super) struct Egress {
+    /// None where nothing is granted: such a plugin's attempts pay for no more than this.
+    way: Option<Way>,
+    sent: u32,
+    /// Whether the guest has made a request, sent or not, that no grant can cover.
+    drafted: bool,
+    /// The first request that no grant covers; the call that wanted to send it then ends the attempt with it.
+    pub(super) denied: Option<Denied>,
+}
+
+/// What an attempt's requests share.
+struct Way {
+    rules: Arc<HttpRules>,
+    io: Handle,
+    deadline: Deadline,
+    connections: Arc<Semaphore>,
+    late_denial: LateDenial,
+}
+
+/// A request that may be sent.
+struct Admitted {
+    origin: Origin,
+    /// Whether it may go to addresses that are not public.
+    private: bool,
+    /// Its place among the attempt's connections.
+    count: OwnedSemaphorePermit,
+    limits: HttpLimits,
+    rules: Arc<HttpRules>,
+    late_denial: LateDenial,
+    io: Handle,
+}
+
+/// Why a request is not sent.
+enum Refusal {
+    /// It ends the attempt.
+    Denied(Denied),
+    /// The guest hears of it.
+    Told(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(err: Error) -> Self {
+        Self::Told(err)
+    }
+}
+
+impl Egress {
+    pub(super) fn new(rules: &Arc<HttpRules>, io: &Handle, deadline: Deadline) -> Self {
+        let way = rules.grant_any().then(|| Way {
+            rules: Arc::clone(rules),
+            io: io.clone(),
+            deadline,
+            connections: Arc::new(Semaphore::new(rules.limits.connections as usize)),
+            late_denial: LateDenial::default(),
+        });
+        Self {
+            way,
+            sent: 0,
+            drafted: false,
+            denied: None,
+        }
+    }
+
+    /// Requests sent so far.
+    pub(super) fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// Connections that are open, or about to be.
+    pub(super) fn open(&self) -> usize {
+        self.way.as_ref().map_or(0, |way| {
+            let all = way.rules.limits.connections as usize;
+            all.saturating_sub(way.connections.available_permits())
+        })
+    }
+
+    /// Has the guest make a request. Where nothing is granted it makes one: that it is not sent tells the operator where
+    /// it wanted to go. More would only take the host's memory.
+    pub(super) fn draft(&mut self) -> Result<(), Denied> {
+        if self.way.is_none() && std::mem::replace(&mut self.drafted, true) {
+            return Err(denied::ungranted());
+        }
+        Ok(())
+    }
+
+    /// Tells of requests that are denied while they are under way; none if there can be none.
+    pub(super) fn late_denial(&self) -> Option<LateDenial> {
+        self.way.as_ref().map(|way| way.late_denial.clone())
+    }
+
+    /// Checks a request against the grants and the counts, and fills in its headers.
+    fn admit(&mut self, request: &mut Request<WasiBody>, asked: RequestOptions) -> Result<Admitted, Refusal> {
+        let origin = origin(request.uri())?;
+        // A tunnel leads to where no grant was checked; an echo shows the handler what the host put into a header.
+        if REFUSED_METHODS
+            .iter()
+            .any(|method| request.method().as_str().eq_ignore_ascii_case(method))
+        {
+            return Err(Error::HttpRequestMethodInvalid.into());
+        }
+        // What was checked goes out, not how the guest spelt it.
+        let host = HeaderValue::try_from(origin.authority()).map_err(|_| Error::HttpRequestUriInvalid)?;
+        request.headers_mut().insert(HOST, host);
+        let (path, method) = (request.uri().path(), request.method().as_str());
+        let covered = match &self.way {
+            Some(way) => way
+                .rules
+                .grants
+                .cover(&origin, path, method)
+                .map(|private| (way, private)),
+            None => Err(Gap::Origin),
+        };
+        let (way, private) = covered.map_err(|gap| Refusal::Denied(denied::gap(gap, &origin, path, method)))?;
+        let limits = way.limits(asked);
+        if let Some(fill) = &way.rules.fill {
+            fill.fill(request.headers_mut(), &origin)
+                .map_err(|unfilled| match unfilled {
+                    Unfilled::Denied(denied) => Refusal::Denied(denied),
+                    Unfilled::TooMany => Error::HttpRequestHeaderSectionSize(None).into(),
+                })?;
+        }
+        let count = Arc::clone(&way.connections).try_acquire_owned();
+        let count = count.map_err(|_| Error::ConnectionLimitReached)?;
+        if self.sent == limits.requests {
+            return Err(Error::ConnectionLimitReached.into());
+        }
+        self.sent += 1;
+        Ok(Admitted {
+            origin,
+            private,
+            count,
+            limits,
+            rules: Arc::clone(&way.rules),
+            late_denial: way.late_denial.clone(),
+            io: way.io.clone(),
+        })
+    }
+}
+
+impl Way {
+    /// What a request may take: what the guest asks for, up to the plugin's limits and the time of the attempt.
+    fn limits(&self, asked: RequestOptions) -> HttpLimits {
+        let limits = &self.rules.limits;
+        let remaining = self.deadline.remaining();
+        let within = |asked: Option<Duration>, limit: Duration| asked.unwrap_or(limit).min(limit).min(remaining);
+        HttpLimits {
+            connect_timeout: within(asked.connect_timeout, limits.connect_timeout),
+            first_byte_timeout: within(asked.first_byte_timeout, limits.first_byte_timeout),
+            between_bytes_timeout: within(asked.between_bytes_timeout, limits.between_bytes_timeout),
+            ..limits.clone()
+        }
+    }
+}
+
+impl WasiHttpHooks for Egress {
+    fn send_request(
+        &mut self,
+        mut request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _guest_body: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Answer> + Send> {
+        let admitted = match self.admit(&mut request, options.unwrap_or_default()) {
+            Ok(admitted) => admitted,
+            Err(Refusal::Told(err)) => return Box::new(async { Err(err) }),
+            Err(Refusal::Denied(denied)) => {
+                self.denied = Some(denied);
+                return Box::new(async { Err(Error::HttpRequestDenied) });
+            }
+        };
+        let io = admitted.io.clone();
+        let sending = AbortOnDropHandle::new(io.spawn(send(request, admitted)));
+        Box::new(async { sending.await.unwrap_or_else(|_| Err(Error::ConnectionTerminated)) })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        MAX_CHUNK_BYTES
+    }
+}
+
+/// Sends one request that was admitted. Runs on a thread for that; so does the connection, to its end.
+async fn send(request: Request<WasiBody>, admitted: Admitted) -> Answer {
+    let Admitted {
+        origin,
+        private,
+        count,
+        limits,
+        rules,
+        late_denial,
+        io,
+    } = admitted;
+    let connecting = connect(
+        &origin,
+        private,
+        &rules.resolver,
+        &rules.lookups,
+        limits.connect_timeout,
+    );
+    let stream = match connecting.await {
+        Ok(stream) => stream,
+        Err(NoConnection::Failed(err)) => return Err(err),
+        Err(NoConnection::NotPublic(ip, class)) => {
+            late_denial.tell(denied::address(&origin, ip, class));
+            // The guest is given no answer that it could act upon before it is ended.
+            return std::future::pending().await;
+        }
+    };
+    exchange(stream, request, &limits, count, &io).await
+}
+
+/// Where a request goes. User names in it are refused: they make one host look like another.
+fn origin(uri: &Uri) -> Result<Origin, Error> {
+    let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
+    let port_is_wrong = authority.port().is_some() && authority.port_u16().is_none();
+    if authority.as_str().contains('@') || port_is_wrong {
+        return Err(Error::HttpRequestUriInvalid);
+    }
+    let https = uri.scheme() == Some(&Scheme::HTTPS);
+    Origin::of_request(https, authority.host(), authority.port_u16()).ok_or(Error::HttpRequestUriInvalid)
+}

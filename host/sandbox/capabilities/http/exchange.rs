@@ -1,0 +1,84 @@
+//! One request and its answer, over a connection of its own.
+
+use std::time::Duration;
+
+use http::{Request, Response, Uri};
+use hyper::client::conn::http1;
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+use wasmtime_wasi_http::io::TokioIo;
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use super::body::{RequestBody, ResponseBody};
+use super::fault::fault;
+use super::limits::HttpLimits;
+use super::stream::Stream;
+
+/// The least that the library takes for its buffer.
+const MIN_BUFFER_BYTES: usize = 8 * 1024;
+
+/// The driver of a connection: runs until the answer's body is read.
+type Connection = Box<dyn Future<Output = Result<(), Error>> + Send>;
+/// What a request comes to.
+pub(super) type Answer = Result<(Response<WasiBody>, Connection), Error>;
+
+/// Sends a request and waits for the head of its answer. The connection is driven on `io` until the answer is
+/// dropped; it counts as one until the answer's body is.
+pub(super) async fn exchange(
+    stream: Stream,
+    request: Request<WasiBody>,
+    limits: &HttpLimits,
+    count: OwnedSemaphorePermit,
+    io: &Handle,
+) -> Answer {
+    let request = on_the_wire(request)?.map(|body| RequestBody::new(body, limits.body_bytes));
+    let buffer = limits.header_bytes.max(MIN_BUFFER_BYTES);
+    // The first bytes of the body may be read along with the head.
+    let (stream, whole) = stream
+        .stalling_at_most(limits.between_bytes_timeout)
+        .with_head_of(buffer.saturating_mul(2));
+    let stream = TokioIo::new(stream);
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(buffer)
+        .max_header_size(limits.header_bytes)
+        .handshake(stream)
+        .await
+        .map_err(|err| fault(&err))?;
+    let driver = AbortOnDropHandle::new(io.spawn(connection));
+    let response = head(&mut sender, request, limits.first_byte_timeout).await?;
+    whole.is_whole();
+    let (parts, body) = response.into_parts();
+    let body = ResponseBody::new(body, limits.body_bytes, limits.between_bytes_timeout, count)?;
+    // How it ended is told to whoever reads the body.
+    let connection: Connection = Box::new(async {
+        let _ = driver.await;
+        Ok(())
+    });
+    Ok((Response::from_parts(parts, WasiBody::new(body)), connection))
+}
+
+async fn head(
+    sender: &mut http1::SendRequest<RequestBody>,
+    request: Request<RequestBody>,
+    limit: Duration,
+) -> Result<Response<hyper::body::Incoming>, Error> {
+    let response = timeout(limit, sender.send_request(request)).await;
+    response
+        .map_err(|_| Error::ConnectionReadTimeout)?
+        .map_err(|err| fault(&err))
+}
+
+/// A request as servers take it: with the path alone. The host stands in its header.
+fn on_the_wire(mut request: Request<WasiBody>) -> Result<Request<WasiBody>, Error> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let path = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/{path}")
+    };
+    let uri = Uri::builder().path_and_query(path).build();
+    *request.uri_mut() = uri.map_err(|_| Error::HttpRequestUriInvalid)?;
+    Ok(request)
+}

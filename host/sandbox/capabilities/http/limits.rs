@@ -1,0 +1,65 @@
+//! What one attempt's HTTP requests may take.
+
+use std::time::Duration;
+
+use crate::config::{Limit, Limits};
+
+/// Bytes of a request's body that are handed over at once.
+pub(super) const MAX_CHUNK_BYTES: usize = 64 * 1024;
+
+/// System look-ups of names at once, of all attempts. One cannot be cancelled and holds a thread until it ends, also when
+/// the attempt that wanted it is long over.
+pub(super) const MAX_LOOKUPS: usize = 64;
+
+/// Of those, the ones of one plugin: its server of names may be slow, and must not keep the others from theirs.
+pub(super) const MAX_LOOKUPS_OF_PLUGIN: usize = 8;
+
+/// How many times the limit on a head's bytes both heads of a request take at most. A list of fields takes eight times its
+/// text where the fields are as small as can be.
+const HEADS_FACTOR: usize = 16;
+
+/// Chunks of bodies that wait: two in the request's own queue, one on either side of the connection.
+const EXCHANGE_CHUNKS: usize = 4;
+
+/// What one attempt's HTTP requests may take. A handler can ask for shorter times, not for longer ones.
+#[derive(Debug, Clone)]
+pub(super) struct HttpLimits {
+    /// Requests.
+    pub(super) requests: u32,
+    /// Connections at once. One counts until its answer's body is read to the end or dropped.
+    pub(super) connections: u32,
+    /// Bytes of a request's header fields, and of an answer's head.
+    pub(super) header_bytes: usize,
+    /// Bytes of a request's body, and of an answer's.
+    pub(super) body_bytes: u64,
+    /// Time to resolve the name, to connect, and for the TLS handshake, together.
+    pub(super) connect_timeout: Duration,
+    /// Time from then on until the answer's head is there.
+    pub(super) first_byte_timeout: Duration,
+    /// Time in which some byte of a body has to move, in either direction.
+    pub(super) between_bytes_timeout: Duration,
+}
+
+impl HttpLimits {
+    /// Bytes that the host keeps for one request under way at most: both heads, which take several times their text in
+    /// memory, and what of the bodies waits to be moved on.
+    pub(super) fn exchange_bytes(&self) -> usize {
+        self.header_bytes
+            .saturating_mul(HEADS_FACTOR)
+            .saturating_add(EXCHANGE_CHUNKS * MAX_CHUNK_BYTES)
+    }
+}
+
+impl From<&Limits> for HttpLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            requests: limits.count(Limit::HttpRequests),
+            connections: limits.count(Limit::HttpConnections),
+            header_bytes: limits.size(Limit::HttpHeaderBytes),
+            body_bytes: limits.get(Limit::HttpBodyBytes),
+            connect_timeout: limits.time(Limit::HttpConnectTimeout),
+            first_byte_timeout: limits.time(Limit::HttpFirstByteTimeout),
+            between_bytes_timeout: limits.time(Limit::HttpBetweenBytesTimeout),
+        }
+    }
+}

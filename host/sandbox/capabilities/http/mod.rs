@@ -1,0 +1,42 @@
+//! Outgoing HTTP requests, to where the manifest grants them.
+
+mod address;
+mod attempt;
+mod body;
+mod connect;
+mod denied;
+mod egress;
+mod exchange;
+mod fault;
+mod grant;
+mod handles;
+mod limits;
+mod link;
+mod origin;
+mod patience;
+mod rules;
+mod stream;
+
+use super::offer::{Interfaces, Offer};
+pub(in crate::sandbox) use attempt::{Http, HttpHost, View};
+pub use grant::{HttpGrant, HttpGrants};
+pub(super) use grant::{KEY, granted};
+pub(super) use link::link;
+pub use origin::Origin;
+pub(in crate::sandbox) use rules::HttpRules;
+pub(super) use rules::{FillHeaders, Unfilled};
+
+pub(super) const OFFERS: &[Interfaces] = &[
+    Interfaces {
+        package: "wasi:http",
+        version: "0.2",
+        names: &["outgoing-handler"],
+        offer: Offer::ByGrant(KEY),
+    },
+    Interfaces {
+        package: "wasi:http",
+        version: "0.2",
+        names: &["types"],
+        offer: Offer::Always,
+    },
+];

@@ -1,0 +1,284 @@
+//! What handlers can reach beyond their own memory: each capability is one folder, and this is the list of them.
+//!
+//! | capability | its part of the manifest | what it offers |
+//! |---|---|---|
+//! | `base` | | standard streams, clocks, random numbers; files and sockets without anything in them |
+//! | `context` | | `kiln:job/context`: progress, the time left, whether the host shuts down |
+//! | `log` | | `wasi:logging`, and where progress reports go |
+//! | `config` | `[config]` | `wasi:config` |
+//! | `env` | `[grants.env]` | the environment |
+//! | `secrets` | `[grants.secrets]` | values in the environment, and in headers of requests |
+//! | `http` | `[[grants.http]]` | `wasi:http/outgoing-handler` |
+//!
+//! A folder holds all of its capability: what its grant looks like and what is wrong with one, the limits it enforces, the
+//! imports that it offers, what it links, its state in an attempt, and the words of its denial. It knows neither the engine's
+//! store nor what else is in it: [`link`] tells it where in an attempt's data to find what is its own. So it can be tested
+//! alone. Two know others: `context` reports through `log`; `secrets` shares its names with `env`, and fills in the headers
+//! of `http`.
+//!
+//! To add one: a folder, and here its line in [`ALL`], in [`link`], and in the two structs, as far as it keeps anything for
+//! a plugin ([`Granted`]) or for an attempt ([`Capabilities`]).
+
+mod base;
+mod config;
+mod context;
+mod denied;
+mod env;
+mod error;
+mod http;
+mod log;
+mod offer;
+mod secrets;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::Linker;
+use wasmtime_wasi::WasiView;
+
+use crate::config::{Grants, Limits, Manifest, SandboxSettings};
+use crate::outcome::Report;
+use crate::sandbox::bindings::exports::kiln::job::handler::Job;
+use crate::sandbox::run::context::Listener;
+use crate::sandbox::run::deadline::Deadline;
+pub(super) use denied::{Denied, LateDenial};
+pub use error::GrantError;
+pub use http::{HttpGrant, HttpGrants, Origin};
+pub(super) use http::{HttpHost, View as HttpView};
+pub use offer::Offer;
+use offer::{Interfaces, Match};
+
+/// A capability, as far as it is known before any plugin is loaded.
+struct Capability {
+    /// Its key below `[grants]`; none: it is there without a grant.
+    key: Option<&'static str>,
+    /// The imports that it serves, or has a part in.
+    offers: &'static [Interfaces],
+    /// What a manifest grants of it, each in one line; or what is wrong there.
+    granted: fn(&Grants) -> Result<Vec<String>, String>,
+}
+
+/// All of them. Where several offer one import, the first says how it is met.
+const ALL: &[Capability] = &[
+    always(base::OFFERS),
+    always(context::OFFERS),
+    always(log::OFFERS),
+    always(config::OFFERS),
+    by_grant(env::KEY, env::OFFERS, env::granted),
+    by_grant(secrets::KEY, secrets::OFFERS, secrets::granted),
+    by_grant(http::KEY, http::OFFERS, http::granted),
+];
+
+/// Adds to a linker what all of them offer.
+pub(super) fn link<T: Host>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    base::link(linker)?;
+    context::link(linker, |host| {
+        let (granted, attempt) = host.parts();
+        let log = attempt.log.view(&granted.log);
+        context::View {
+            context: &mut attempt.context,
+            log,
+        }
+    })?;
+    log::link(linker, |host| {
+        let (granted, attempt) = host.parts();
+        attempt.log.view(&granted.log)
+    })?;
+    config::link(linker, |host| config::Values(&host.parts().0.config))?;
+    http::link(linker)
+}
+
+/// What a plugin has of them: the same for all of its attempts.
+pub(super) struct Granted {
+    log: log::LogRules,
+    config: BTreeMap<String, String>,
+    /// Its environment: what `env` grants, and `secrets`.
+    variables: Vec<(String, String)>,
+    pub(super) http: Arc<http::HttpRules>,
+}
+
+/// Whose grants they are.
+pub(super) struct Grantee<'a> {
+    /// The plugin's name.
+    pub(super) name: &'a str,
+    /// SHA-256 of its bytes, hexadecimal.
+    pub(super) digest: &'a str,
+    pub(super) limits: &'a Limits,
+}
+
+impl Granted {
+    /// Reads a manifest, and looks up what it names.
+    pub(super) fn read(
+        grantee: &Grantee<'_>,
+        manifest: &Manifest,
+        settings: &SandboxSettings,
+    ) -> Result<Self, GrantError> {
+        let (grants, limits) = (&manifest.grants, grantee.limits);
+        check(grants)?;
+        let secrets = secrets::Secrets::find(grants, settings.secrets_dir.as_deref())?;
+        let variables = env::variables(grants).map_err(GrantError::Wrong)?;
+        let variables = variables
+            .into_iter()
+            .chain(secrets.variables().iter().cloned())
+            .collect();
+        let http = http::HttpRules::new(grants, limits, settings.resolver.clone()).map_err(GrantError::Wrong)?;
+        Ok(Self {
+            log: log::LogRules::new(grantee.name, grantee.digest, limits),
+            config: manifest.config.clone(),
+            variables,
+            http: Arc::new(http.filling(Arc::new(secrets))),
+        })
+    }
+}
+
+/// What an attempt has of them.
+pub(super) struct Capabilities {
+    pub(super) base: base::Base,
+    context: context::Context,
+    log: log::Log,
+    pub(super) http: http::Http,
+}
+
+/// What an attempt begins with.
+pub(super) struct Beginning<'a> {
+    pub(super) job: &'a Job,
+    pub(super) deadline: Deadline,
+    pub(super) draining: &'a Arc<CancellationToken>,
+    pub(super) listener: Option<&'a Arc<dyn Listener>>,
+    /// Where guests' I/O is done.
+    pub(super) io: &'a Handle,
+}
+
+impl Capabilities {
+    pub(super) fn begin(granted: &Granted, limits: &Limits, beginning: &Beginning<'_>) -> Self {
+        Self {
+            base: base::Base::new(limits, &granted.variables),
+            context: context::Context::new(beginning.deadline, Arc::clone(beginning.draining)),
+            log: log::Log::new(beginning.job, beginning.listener.cloned()),
+            http: http::Http::new(&granted.http, beginning.io, beginning.deadline),
+        }
+    }
+
+    /// Makes them those of another attempt in the same instance: what a guest may hold on to stays, what counts begins anew.
+    pub(super) fn renew(&mut self, granted: &Granted, beginning: &Beginning<'_>) {
+        self.context = context::Context::new(beginning.deadline, Arc::clone(beginning.draining));
+        self.log = log::Log::new(beginning.job, beginning.listener.cloned());
+        self.http.renew(&granted.http, beginning.io, beginning.deadline);
+    }
+
+    /// Ends the attempt for what turns out to be denied while its guest waits; none where nothing can.
+    pub(super) fn late_denial(&self) -> Option<LateDenial> {
+        self.http.late_denial()
+    }
+
+    /// Adds to a report what became of an attempt.
+    pub(super) fn report(&self, report: &mut Report) {
+        self.base.report(report);
+        self.context.report(report);
+        self.log.report(report);
+        self.http.report(report);
+    }
+}
+
+/// The data of an attempt's store, as far as capabilities are concerned.
+pub(super) trait Host: WasiView + HttpHost {
+    /// What its plugin has of them, and what the attempt has.
+    fn parts(&mut self) -> (&Granted, &mut Capabilities);
+}
+
+/// Refuses grants that are wrong.
+pub(super) fn check(grants: &Grants) -> Result<(), GrantError> {
+    granted_lines(grants).map(|_| ()).map_err(GrantError::Wrong)
+}
+
+/// What a manifest grants, by capability: the key below `[grants]`, and a line for each thing.
+///
+/// # Errors
+/// Where the grants are wrong, what is, and what was expected: one line.
+pub fn granted_lines(grants: &Grants) -> Result<Vec<(&'static str, Vec<String>)>, String> {
+    let keys: Vec<_> = ALL.iter().filter_map(|capability| capability.key).collect();
+    grants.allow_only(&keys)?;
+    let of = |capability: &Capability| Some((capability.key?, (capability.granted)(grants)));
+    let all = ALL.iter().filter_map(of);
+    all.map(|(key, lines)| Ok((key, lines?))).collect()
+}
+
+/// How an import is met.
+pub(super) fn offer(import: &str) -> Offer {
+    let mut near = Offer::Never;
+    for interfaces in ALL.iter().flat_map(|capability| capability.offers) {
+        match interfaces.serve(import) {
+            Match::Served => return interfaces.offer,
+            Match::OtherVersion => near = Offer::OtherVersion(interfaces.version),
+            Match::No => {}
+        }
+    }
+    near
+}
+
+/// What a manifest grants of an import, each in one line. Nothing where its grants are wrong.
+pub(super) fn granted_of(import: &str, grants: &Grants) -> Vec<String> {
+    let serves = |interfaces: &Interfaces| {
+        matches!(interfaces.offer, Offer::ByGrant(_)) && interfaces.serve(import) == Match::Served
+    };
+    let serving = ALL.iter().filter(|capability| capability.offers.iter().any(serves));
+    serving
+        .flat_map(|capability| (capability.granted)(grants).unwrap_or_default())
+        .collect()
+}
+
+const fn always(offers: &'static [Interfaces]) -> Capability {
+    Capability {
+        key: None,
+        offers,
+        granted: |_| Ok(Vec::new()),
+    }
+}
+
+const fn by_grant(
+    key: &'static str,
+    offers: &'static [Interfaces],
+    granted: fn(&Grants) -> Result<Vec<String>, String>,
+) -> Capability {
+    Capability {
+        key: Some(key),
+        offers,
+        granted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_version_is_offered_and_a_draft_is_not() {
+        assert_eq!(offer("wasi:io/poll@0.2.6"), Offer::Always);
+        assert_eq!(offer("wasi:http/outgoing-handler@0.2.0"), Offer::ByGrant("http"));
+        assert_eq!(offer("wasi:cli/environment@0.2.0"), Offer::ByGrant("env"));
+        assert_eq!(offer("wasi:sockets/tcp@0.2.3"), Offer::Empty);
+        for other in ["wasi:io/poll@0.3.0", "wasi:io/poll@0.2.0-rc", "wasi:io/poll"] {
+            assert_eq!(offer(other), Offer::OtherVersion("0.2"), "{other}");
+        }
+        for other in ["wasi:keyvalue/store@0.2.0", "wasi:io/pool@0.2.0", "f"] {
+            assert_eq!(offer(other), Offer::Never, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_grant_that_no_capability_has_is_named() {
+        let grants = Grants::of("[grants]\nhttps = []");
+        let why = "line 2, column 1: unknown grant `https`, expected `env`, `secrets`, `http`";
+        assert_eq!(check(&grants), Err(GrantError::Wrong(why.to_owned())));
+    }
+
+    #[test]
+    fn an_import_shows_what_every_capability_with_a_part_in_it_is_granted() {
+        let grants = Grants::of("[grants]\nenv.A = \"1\"\nsecrets.B.expose = \"value\"\nhttp = []");
+        let shown = granted_of("wasi:cli/environment@0.2.0", &grants);
+        assert_eq!(shown, ["A", "B (secret, its value)"]);
+        assert!(granted_of("wasi:http/outgoing-handler@0.2.0", &grants).is_empty());
+    }
+}

@@ -1,0 +1,339 @@
+//! The secrets of a loaded plugin: looked up when it loads, and read by its handler, or put into the headers they are for.
+//!
+//! A value is in the host's memory and on the wire, in no message and no log; nothing here can be printed.
+
+mod grant;
+
+use std::borrow::Cow;
+use std::env;
+use std::io;
+use std::path::Path;
+use std::str;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue};
+use uuid::Uuid;
+
+use super::denied::Denied;
+use super::error::GrantError;
+use super::http::{FillHeaders, Origin, Unfilled};
+use super::offer::{Interfaces, Offer};
+use crate::config::Grants;
+pub(super) use grant::{KEY, granted};
+use grant::{SecretGrant, read};
+
+/// A handler finds values, or what stands for them, in its environment.
+pub(super) const OFFERS: &[Interfaces] = &[Interfaces {
+    package: "wasi:cli",
+    version: "0.2",
+    names: &["environment"],
+    offer: Offer::ByGrant(KEY),
+}];
+
+/// Bytes of a secret. A certificate chain with its key fits in.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+/// What comes before a secret's name in the host's environment.
+const VARIABLE_PREFIX: &str = "KILN_SECRET_";
+
+/// Placeholders in the headers of one request. Their number is bounded, not the bytes of what takes their place: a bound on
+/// those would tell the guest how long a secret is.
+const MAX_PLACEHOLDERS: usize = 8;
+
+/// The secrets granted to a plugin.
+#[derive(Default)]
+pub(super) struct Secrets {
+    /// What the guest reads: name, and value or placeholder.
+    variables: Vec<(String, String)>,
+    headers: Vec<HeaderSecret>,
+}
+
+/// A secret of which the guest holds a placeholder.
+struct HeaderSecret {
+    name: String,
+    placeholder: String,
+    value: String,
+    origin: Origin,
+}
+
+impl Secrets {
+    /// Finds the value of every secret granted: in the environment, else in the folder.
+    pub(super) fn find(grants: &Grants, dir: Option<&Path>) -> Result<Self, GrantError> {
+        let mut found = Self::default();
+        let granted = read(grants).map_err(GrantError::Wrong)?;
+        for (name, grant) in &granted {
+            let value = value(name, grant, dir).map_err(|why| GrantError::Missing {
+                why: format!("secret {name}: {why}"),
+                loads_where: place_of(granted.keys()),
+            })?;
+            let seen = match grant {
+                SecretGrant::Value => value,
+                SecretGrant::Header(origin) => {
+                    // New with each load, so that none can be known beforehand.
+                    let placeholder = format!("kiln-secret-{name}-{}", Uuid::new_v4().simple());
+                    found.headers.push(HeaderSecret {
+                        name: name.clone(),
+                        placeholder: placeholder.clone(),
+                        value,
+                        origin: origin.clone(),
+                    });
+                    placeholder
+                }
+            };
+            found.variables.push((name.clone(), seen));
+        }
+        Ok(found)
+    }
+
+    /// What the guest reads, by name: a value, or a placeholder for it.
+    pub(super) fn variables(&self) -> &[(String, String)] {
+        &self.variables
+    }
+
+    /// A header's text with values in it; none if it holds no placeholder. Each takes up one of `room`.
+    fn filled(&self, text: &str, to: &Origin, room: &mut usize) -> Result<Option<String>, Unfilled> {
+        let mut filled = Cow::Borrowed(text);
+        for secret in &self.headers {
+            let places = filled.matches(&secret.placeholder).count();
+            if places == 0 {
+                continue;
+            }
+            if !secret.origin.covers(to) {
+                return Err(Unfilled::Denied(secret.denied(to)));
+            }
+            *room = room.checked_sub(places).ok_or(Unfilled::TooMany)?;
+            filled = Cow::Owned(filled.replace(&secret.placeholder, &secret.value));
+        }
+        Ok(match filled {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(filled) => Some(filled),
+        })
+    }
+}
+
+impl HeaderSecret {
+    /// Its placeholder was about to go where it does not belong.
+    fn denied(&self, to: &Origin) -> Denied {
+        let (name, origin) = (&self.name, &self.origin);
+        Denied::new(format!(
+            "http request to {to}: its headers hold the secret {name}, which is for {origin} only; see \
+             [grants.secrets.{name}] in"
+        ))
+    }
+}
+
+impl FillHeaders for Secrets {
+    /// Puts values in place of placeholders.
+    fn fill(&self, headers: &mut HeaderMap, to: &Origin) -> Result<(), Unfilled> {
+        if self.headers.is_empty() {
+            return Ok(());
+        }
+        let mut room = MAX_PLACEHOLDERS;
+        for (_, header) in headers.iter_mut().filter(|(name, _)| *name != HOST) {
+            let Ok(text) = str::from_utf8(header.as_bytes()) else {
+                continue;
+            };
+            let credentials = credentials(text);
+            let plain = credentials.as_deref().unwrap_or(text);
+            let Some(filled) = self.filled(plain, to, &mut room)? else {
+                continue;
+            };
+            let filled = match &credentials {
+                Some(_) => format!("Basic {}", BASE64.encode(filled)),
+                None => filled,
+            };
+            // Values and headers are both fit for a header, and so is what they make together.
+            *header = HeaderValue::try_from(filled).map_err(|_| Unfilled::TooMany)?;
+            header.set_sensitive(true);
+        }
+        Ok(())
+    }
+}
+
+/// User name and password in a header for basic authentication, in which no placeholder could be seen.
+fn credentials(header: &str) -> Option<String> {
+    let (scheme, encoded) = header.split_once(' ')?;
+    let encoded = encoded.trim();
+    let decoded = scheme.eq_ignore_ascii_case("basic").then(|| BASE64.decode(encoded))?;
+    String::from_utf8(decoded.ok()?).ok()
+}
+
+/// Where a plugin with these secrets loads.
+fn place_of<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let variables: Vec<_> = names.map(|name| format!("{VARIABLE_PREFIX}{name}")).collect();
+    format!("a worker has {}, or files in its --secrets", variables.join(", "))
+}
+
+/// A secret's value, fit for what it is granted for.
+fn value(name: &str, grant: &SecretGrant, dir: Option<&Path>) -> Result<String, String> {
+    let variable = format!("{VARIABLE_PREFIX}{name}");
+    let value = match env::var_os(&variable) {
+        Some(value) => {
+            let value = value.into_string();
+            value.map_err(|_| format!("{variable} in the environment is not UTF-8"))?
+        }
+        None => from_file(name, &variable, dir)?,
+    };
+    let header = matches!(grant, SecretGrant::Header(_));
+    if value.is_empty() {
+        Err("its value is empty".to_owned())
+    } else if value.len() as u64 > MAX_SECRET_BYTES {
+        Err(format!("its value is larger than {MAX_SECRET_BYTES} bytes"))
+    } else if value.contains('\0') {
+        Err("its value holds a NUL".to_owned())
+    } else if header && HeaderValue::from_bytes(value.as_bytes()).is_err() {
+        Err("its value cannot stand in a header: it holds a line break or a control character".to_owned())
+    } else {
+        Ok(value)
+    }
+}
+
+/// What a secret's file holds, without the line break that editors put at its end.
+fn from_file(name: &str, variable: &str, dir: Option<&Path>) -> Result<String, String> {
+    let dir =
+        dir.ok_or_else(|| format!("not in the environment as {variable}, and no secrets folder is named (--secrets)"))?;
+    let path = dir.join(name);
+    // Some bytes more than allowed tell that there are more, once a line break has been dropped.
+    let bytes = crate::file::read(&path, MAX_SECRET_BYTES + 2).map_err(|err| match err.kind() {
+        io::ErrorKind::NotFound => format!(
+            "not in the environment as {variable}, and there is no {}",
+            path.display()
+        ),
+        _ => format!("{}: {err}", path.display()),
+    })?;
+    let mut value = String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", path.display()))?;
+    if value.ends_with('\n') {
+        value.pop();
+        if value.ends_with('\r') {
+            value.pop();
+        }
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets() -> Secrets {
+        secret_of("s3cret")
+    }
+
+    fn secret_of(value: &str) -> Secrets {
+        let grants = r#"
+            [grants]
+            http = [{ origin = "https://a.example" }]
+            secrets.KEY.origin = "https://a.example"
+        "#;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("KEY"), format!("{value}\n")).unwrap();
+        Secrets::find(&Grants::of(grants), Some(dir.path())).unwrap_or_else(|err| panic!("{err}"))
+    }
+
+    fn filled(secrets: &Secrets, name: &'static str, value: &str) -> Result<String, String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_str(value).unwrap());
+        let to = Origin::new(true, "a.example", None);
+        match secrets.fill(&mut headers, &to) {
+            Ok(()) => Ok(headers[name].to_str().unwrap().to_owned()),
+            Err(Unfilled::TooMany) => Err("too many".to_owned()),
+            Err(Unfilled::Denied(denied)) => Err(denied.told("a")),
+        }
+    }
+
+    #[test]
+    fn a_placeholder_is_filled_in_wherever_it_stands_in_a_header() {
+        let secrets = secrets();
+        let held = &secrets.variables[0].1;
+        for (header, value) in [
+            (held.clone(), "s3cret".to_owned()),
+            (format!("Bearer {held}"), "Bearer s3cret".to_owned()),
+            (format!("a={held}; b={held}"), "a=s3cret; b=s3cret".to_owned()),
+            (
+                format!("basic {}", BASE64.encode(format!("user:{held}"))),
+                format!("Basic {}", BASE64.encode("user:s3cret")),
+            ),
+            ("Basic !".to_owned(), "Basic !".to_owned()),
+            ("kiln-secret-KEY-".to_owned(), "kiln-secret-KEY-".to_owned()),
+        ] {
+            assert_eq!(filled(&secrets, "authorization", &header), Ok(value));
+        }
+        assert_eq!(
+            filled(&secrets, "host", held).as_ref(),
+            Ok(held),
+            "where it goes is no secret"
+        );
+    }
+
+    /// A guest that sees where filling ends must not learn a secret's length from it.
+    #[test]
+    fn how_many_placeholders_are_filled_does_not_depend_on_the_value() {
+        for value in ["s".to_owned(), "s".repeat(60_000)] {
+            let secrets = secret_of(&value);
+            let held = &secrets.variables[0].1;
+            assert_eq!(filled(&secrets, "x", &held.repeat(8)), Ok(value.repeat(8)));
+            assert_eq!(filled(&secrets, "x", &held.repeat(9)), Err("too many".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_placeholder_is_new_with_each_load() {
+        assert_ne!(secrets().variables, secrets().variables);
+    }
+
+    #[test]
+    fn a_value_that_would_not_do_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let header = SecretGrant::Header(Origin::new(true, "a.example", None));
+        let check = |bytes: &[u8], grant: &SecretGrant| {
+            std::fs::write(dir.path().join("KEY"), bytes).unwrap();
+            value("KEY", grant, Some(dir.path()))
+        };
+        assert_eq!(check(b"one\ntwo\n", &SecretGrant::Value).as_deref(), Ok("one\ntwo"));
+        assert!(check(b"one\ntwo\n", &header).unwrap_err().contains("line break"));
+        assert!(check(b"\n", &header).unwrap_err().contains("empty"));
+        assert!(check(b"a\0", &SecretGrant::Value).unwrap_err().contains("NUL"));
+        assert!(check(b"\xff", &SecretGrant::Value).unwrap_err().contains("UTF-8"));
+        assert!(check("x".repeat(65536).as_bytes(), &header).is_ok());
+        assert!(
+            check("x".repeat(65537).as_bytes(), &header)
+                .unwrap_err()
+                .contains("larger")
+        );
+        assert!(
+            value("OTHER", &header, Some(dir.path()))
+                .unwrap_err()
+                .contains("there is no")
+        );
+    }
+
+    #[test]
+    fn a_placeholder_that_goes_elsewhere_is_denied() {
+        let secrets = secrets();
+        let mut headers = HeaderMap::new();
+        headers.insert("x", HeaderValue::from_str(&secrets.variables[0].1).unwrap());
+        let Err(Unfilled::Denied(denied)) = secrets.fill(&mut headers, &Origin::new(true, "b.example", None)) else {
+            panic!("it is for https://a.example");
+        };
+        assert_eq!(
+            denied.told("a"),
+            "http request to https://b.example: its headers hold the secret KEY, which is for https://a.example only; \
+             see [grants.secrets.KEY] in a.toml"
+        );
+    }
+
+    #[test]
+    fn a_plugin_without_its_secrets_says_where_it_loads() {
+        let grants = Grants::of("[grants]\nsecrets.NONE_1.expose = \"value\"\nsecrets.NONE_2.expose = \"value\"");
+        let Err(GrantError::Missing { why, loads_where }) = Secrets::find(&grants, None) else {
+            panic!("they are nowhere");
+        };
+        assert!(why.starts_with("secret NONE_1: not in the environment"), "{why}");
+        assert_eq!(
+            loads_where,
+            "a worker has KILN_SECRET_NONE_1, KILN_SECRET_NONE_2, or files in its --secrets"
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! The thread that lets running guests be interrupted.
+//!
+//! Every tick ends the epoch that guests run in, so each of them is asked whether it has to stop. While nothing runs it
+//! sleeps. It holds the engine weakly and dies with it; nobody stops it, because a guest that outlives the sandbox
+//! still has to be interrupted.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use wasmtime::{Engine, EngineWeak};
+
+use crate::config::EPOCH_TICK;
+
+/// Ticks without a running guest before the thread goes to sleep. Short pauses between jobs should not cost a wake-up.
+const IDLE_TICKS: u32 = 50;
+
+/// How often a sleeping thread looks whether its engine is gone.
+const IDLE_WAIT: Duration = Duration::from_secs(1);
+
+/// Counts running attempts and wakes the thread for the first of them.
+pub(in crate::sandbox) struct Ticker {
+    state: Arc<State>,
+    thread: Thread,
+}
+
+#[derive(Default)]
+struct State {
+    running: AtomicUsize,
+    asleep: AtomicBool,
+    ticks: Ticks,
+}
+
+/// Counts epochs that have ended. In a cache line of its own: each attempt reads it often, and each writes the others.
+#[derive(Default)]
+#[repr(align(64))]
+pub(in crate::sandbox) struct Ticks(AtomicU64);
+
+impl Ticks {
+    pub(in crate::sandbox) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// While this lives, epochs advance.
+pub(in crate::sandbox) struct Running(Arc<State>);
+
+impl Ticker {
+    pub(in crate::sandbox) fn start(engine: &Engine) -> io::Result<Self> {
+        let state = Arc::new(State::default());
+        let (engine, seen) = (engine.weak(), Arc::clone(&state));
+        let thread = thread::Builder::new()
+            .name("kiln-epoch".into())
+            .spawn(move || tick(&engine, &seen))?;
+        Ok(Self {
+            state,
+            thread: thread.thread().clone(),
+        })
+    }
+
+    pub(in crate::sandbox) fn ticks(&self) -> &Ticks {
+        &self.state.ticks
+    }
+
+    /// Notes one more running attempt.
+    pub(in crate::sandbox) fn running(&self) -> Running {
+        self.state.running.fetch_add(1, Ordering::SeqCst);
+        if self.state.asleep.load(Ordering::SeqCst) {
+            self.thread.unpark();
+        }
+        Running(Arc::clone(&self.state))
+    }
+}
+
+impl Running {
+    pub(in crate::sandbox) fn ticks(&self) -> &Ticks {
+        &self.0.ticks
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn tick(engine: &EngineWeak, state: &State) {
+    let mut idle = 0;
+    while let Some(engine) = engine.upgrade() {
+        if state.running.load(Ordering::SeqCst) > 0 {
+            engine.increment_epoch();
+            state.ticks.0.fetch_add(1, Ordering::Relaxed);
+            idle = 0;
+        } else {
+            idle += 1;
+        }
+        drop(engine);
+        if idle < IDLE_TICKS {
+            thread::sleep(EPOCH_TICK);
+        } else {
+            sleep(state);
+            idle = 0;
+        }
+    }
+}
+
+/// Sleeps until an attempt starts. Says so first and looks again, so that none starts unseen.
+fn sleep(state: &State) {
+    state.asleep.store(true, Ordering::SeqCst);
+    if state.running.load(Ordering::SeqCst) == 0 {
+        thread::park_timeout(IDLE_WAIT);
+    }
+    state.asleep.store(false, Ordering::SeqCst);
+}

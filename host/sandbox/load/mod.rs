@@ -1,0 +1,166 @@
+//! From the bytes of a plugin to a component that can run here, or to one line saying what is wrong with it.
+
+pub(super) mod cache;
+pub(super) mod code;
+pub(super) mod compile;
+pub(super) mod compiler;
+pub(super) mod diff;
+pub(super) mod imports;
+pub(super) mod plugin;
+pub(super) mod refusal;
+
+use bytesize::ByteSize;
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker, types};
+
+use super::bindings::{HANDLER, JobHandlerPre};
+use super::engine;
+use super::run::state::State;
+use crate::config::{CompileLimits, Limit, Limits, MAX_INTERFACES};
+use code::Code;
+use compiler::CompileStop;
+use imports::Import;
+use refusal::{LoadError, causes};
+
+/// How the name of the first version of WASI stands in a module that imports it, its length before it.
+const PREVIEW1: &[u8] = b"\x16wasi_snapshot_preview1";
+
+/// A component that runs here.
+pub(in crate::sandbox) struct Loaded {
+    pub(in crate::sandbox) pre: JobHandlerPre<State>,
+    /// Slots of the pool that one instance of it takes.
+    pub(in crate::sandbox) slots: u32,
+}
+
+/// What could be learnt about a component.
+pub(in crate::sandbox) struct Examined {
+    pub(in crate::sandbox) component: Component,
+    pub(in crate::sandbox) imports: Vec<Import>,
+    pub(in crate::sandbox) exports: Vec<String>,
+}
+
+/// Compiles a component, or takes it from the cache, and looks at it.
+pub(in crate::sandbox) fn examine(
+    engine: &Engine,
+    code: &Code,
+    bytes: &[u8],
+    digest: &str,
+    limits: &Limits,
+    stop: &CompileStop,
+) -> Result<Examined, LoadError> {
+    check_format(bytes, limits)?;
+    let component = code.of(engine, bytes, digest, &CompileLimits::from(limits), stop)?;
+    let ty = component.component_type();
+    for (what, found) in [
+        ("imports", ty.imports(engine).len()),
+        ("exports", ty.exports(engine).len()),
+    ] {
+        let (found, limit) = (u32::try_from(found).unwrap_or(u32::MAX), MAX_INTERFACES);
+        if found > limit {
+            return Err(LoadError::TooMany { what, found, limit });
+        }
+    }
+    Ok(Examined {
+        imports: imports::imports(&ty, engine),
+        exports: imports::exports(&ty, engine),
+        component,
+    })
+}
+
+/// Links a component and checks that it can run within its limits.
+pub(in crate::sandbox) fn link(
+    linker: &Linker<State>,
+    world: &types::Component,
+    found: &Examined,
+    limits: &Limits,
+) -> Result<Loaded, LoadError> {
+    // What it is comes first: the imports of a program are not what is wrong with it.
+    if found.component.get_export_index(None, HANDLER).is_none() {
+        return Err(no_handler(&found.exports));
+    }
+    let missing: Vec<_> = found
+        .imports
+        .iter()
+        .filter(|import| import.offer.is_missing())
+        .collect();
+    if !missing.is_empty() {
+        return Err(LoadError::NotOffered {
+            imports: missing
+                .into_iter()
+                .map(|import| format!("{}: {}", import.name, import.offer))
+                .collect(),
+        });
+    }
+    let slots = slots(&found.component, limits)?;
+    // The engine compares what is exported only once it is called, and in words about its types in Rust; those of WIT are
+    // what the plugin's author knows.
+    if let Some(what) = diff::against_host(&found.component, world, linker.engine()) {
+        return Err(LoadError::Mismatch(what));
+    }
+    let pre = linker.instantiate_pre(&found.component).and_then(JobHandlerPre::new);
+    let pre = pre.map_err(|err| LoadError::Mismatch(causes(&err)))?;
+    Ok(Loaded { pre, slots })
+}
+
+/// What a component is that is no handler.
+fn no_handler(exports: &[String]) -> LoadError {
+    let exported = |prefix: &str| exports.iter().find(|name| name.starts_with(prefix)).cloned();
+    if let Some(other) = exported("kiln:job/handler@") {
+        LoadError::OtherHandler(other)
+    } else if exported("wasi:cli/run@").is_some() {
+        LoadError::Program
+    } else if let Some(server) = exported("wasi:http/incoming-handler@").or_else(|| exported("wasi:http/handler@")) {
+        LoadError::HttpServer(server)
+    } else {
+        LoadError::NoHandler {
+            exports: exports.to_vec(),
+        }
+    }
+}
+
+/// Tells what a file is by its first bytes.
+fn check_format(bytes: &[u8], limits: &Limits) -> Result<(), LoadError> {
+    let limit = limits.get(Limit::PluginBytes);
+    if bytes.len() as u64 > limit {
+        let limit = ByteSize::b(limit);
+        return Err(LoadError::TooLarge { limit });
+    }
+    if bytes.starts_with(b"\x7fELF") || Engine::detect_precompiled(bytes).is_some() {
+        return Err(LoadError::Precompiled);
+    }
+    match bytes {
+        [] => Err(LoadError::NotWasm("the file is empty")),
+        [b'\0', b'a', b's', b'm', _, _, 0, 0, ..] if bytes.windows(PREVIEW1.len()).any(|name| name == PREVIEW1) => {
+            Err(LoadError::Preview1Module)
+        }
+        [b'\0', b'a', b's', b'm', _, _, 0, 0, ..] => Err(LoadError::CoreModule),
+        [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
+        [b'\0', b'a', b's', b'm', ..] => Err(LoadError::NotWasm("the file is cut short or of an unknown version")),
+        _ if bytes.trim_ascii_start().starts_with(b"(") => {
+            Err(LoadError::NotWasm("it is text: run wasm-tools parse first"))
+        }
+        _ => Err(LoadError::NotWasm("it does not start with \\0asm")),
+    }
+}
+
+/// The slots of the pool that one instance takes: one for nearly every component.
+pub(in crate::sandbox) fn slots(component: &Component, limits: &Limits) -> Result<u32, LoadError> {
+    // None where it imports modules, which Kiln does not offer.
+    let Some(needs) = component.resources_required() else {
+        return Ok(1);
+    };
+    let wanted = ByteSize::b(needs.max_initial_memory_size.unwrap_or(0).saturating_mul(64 * 1024));
+    let limit = ByteSize::b(limits.get(Limit::MaxMemory));
+    if wanted > limit {
+        return Err(LoadError::Memory { wanted, limit });
+    }
+    for (what, found, limit) in [
+        ("memories", needs.num_memories, limits.count(Limit::Memories)),
+        ("tables", needs.num_tables, limits.count(Limit::Tables)),
+    ] {
+        if found > limit {
+            return Err(LoadError::TooMany { what, found, limit });
+        }
+    }
+    Ok(engine::slots(needs.num_memories, needs.num_tables))
+}

@@ -1,0 +1,103 @@
+//! What attempts run on: threads, places in the pool, memory.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use rustix::process::nice;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+
+use super::holdings::MemoryBudget;
+use super::state::Shared;
+use super::warm::Kept;
+use crate::config::{Limit, SandboxSettings};
+use crate::sandbox::engine::ticker::Ticker;
+
+/// How often, in turns of a guest thread, it looks for work from other threads and for timers. A turn may last a tick.
+const TURNS_BETWEEN_LOOKS: u32 = 4;
+
+/// By how much heavy guests give way to the others, and to the host. Beside work without end they still have a third of the
+/// processor's time.
+const HEAVY_NICENESS: i32 = 5;
+
+/// What running attempts share. Handlers keep it alive.
+pub(in crate::sandbox) struct Runner {
+    pub(in crate::sandbox) engine: Engine,
+    pub(in crate::sandbox) ticker: Ticker,
+    /// One permit for every slot of the pool that can be in use, so that it never runs out.
+    pub(in crate::sandbox) slots: Arc<Semaphore>,
+    /// One for every slot that is not some attempt's first. Those that take several share them, so that one that takes a
+    /// single slot always finds it.
+    pub(in crate::sandbox) spare: Arc<Semaphore>,
+    /// Instances that wait for another attempt.
+    pub(in crate::sandbox) kept: Kept,
+    pub(in crate::sandbox) shared: Shared,
+    /// Where guests run.
+    pub(in crate::sandbox) guests: Handle,
+    /// Where those run that take much memory or time.
+    pub(in crate::sandbox) heavy: Handle,
+    /// The threads behind these, and those of guests' I/O; there until this is dropped.
+    threads: [Option<Runtime>; 3],
+}
+
+impl Runner {
+    /// Starts the threads.
+    pub(in crate::sandbox) fn start(engine: Engine, settings: &SandboxSettings) -> io::Result<Self> {
+        let slots = settings.concurrency.get().saturating_add(settings.spare_slots);
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let (guests, heavy) = (
+            threads("kiln-guest", cores, 0)?,
+            threads("kiln-heavy", cores, HEAVY_NICENESS)?,
+        );
+        let io = Builder::new_multi_thread()
+            .worker_threads(cores)
+            .thread_name("kiln-io")
+            .enable_all()
+            .build()?;
+        let guest_memory = settings.limits.size(Limit::GuestMemory);
+        Ok(Self {
+            ticker: Ticker::start(&engine)?,
+            engine,
+            slots: permits(slots),
+            spare: permits(settings.spare_slots),
+            kept: Kept::new(settings.concurrency.get() as usize),
+            shared: Shared {
+                io: io.handle().clone(),
+                memory_budget: Arc::new(MemoryBudget::new(guest_memory, slots as usize)),
+            },
+            guests: guests.handle().clone(),
+            heavy: heavy.handle().clone(),
+            threads: [Some(guests), Some(heavy), Some(io)],
+        })
+    }
+}
+
+impl Drop for Runner {
+    /// Lets go of the guest threads without waiting for them: this may run on one of them, or on a host thread.
+    fn drop(&mut self) {
+        for threads in self.threads.iter_mut().filter_map(Option::take) {
+            threads.shutdown_background();
+        }
+    }
+}
+
+fn permits(count: u32) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new((count as usize).min(Semaphore::MAX_PERMITS)))
+}
+
+/// Threads that guests share in turns.
+fn threads(name: &str, count: usize, niceness: i32) -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(count)
+        .thread_name(name)
+        // On Linux it is the thread's own.
+        .on_thread_start(move || {
+            nice(niceness).ok();
+        })
+        .enable_time()
+        .event_interval(TURNS_BETWEEN_LOOKS)
+        .global_queue_interval(TURNS_BETWEEN_LOOKS)
+        .build()
+}
