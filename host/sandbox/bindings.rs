@@ -11,6 +11,7 @@
 wasmtime::component::bindgen!({
     path: "wit",
     world: "kiln:job/job-handler",
+    imports: { "kiln:http/client": async | trappable },
     exports: { default: async },
     include_component_type: true,
 });

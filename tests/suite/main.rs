@@ -30,6 +30,7 @@ mod guests;
 mod hostile;
 mod hosts;
 mod house;
+mod http_client;
 mod http_limits;
 mod leaks;
 mod leases;

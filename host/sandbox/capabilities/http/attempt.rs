@@ -7,6 +7,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::egress::Egress;
+use super::exchanges::Exchanges;
 use super::rules::HttpRules;
 use crate::outcome::Report;
 use crate::sandbox::capabilities::denied::LateDenial;
@@ -17,6 +18,8 @@ use crate::sandbox::run::holdings::Holdings;
 pub(in crate::sandbox) struct Http {
     pub(super) ctx: WasiHttpCtx,
     pub(super) egress: Egress,
+    /// Those of `kiln:http/client`.
+    pub(super) exchanges: Exchanges,
 }
 
 impl Http {
@@ -27,6 +30,7 @@ impl Http {
         Self {
             ctx,
             egress: Egress::new(rules, io, deadline),
+            exchanges: Exchanges::default(),
         }
     }
 

@@ -20,7 +20,7 @@ use super::stream::Stream;
 const MIN_BUFFER_BYTES: usize = 8 * 1024;
 
 /// The driver of a connection: runs until the answer's body is read.
-type Connection = Box<dyn Future<Output = Result<(), Error>> + Send>;
+pub(super) type Connection = Box<dyn Future<Output = Result<(), Error>> + Send>;
 /// What a request comes to.
 pub(super) type Answer = Result<(Response<WasiBody>, Connection), Error>;
 

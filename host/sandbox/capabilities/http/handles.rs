@@ -72,7 +72,8 @@ impl View<'_> {
         let exchange_bytes = self.rules.limits.exchange_bytes();
         let under_way = self.attempt.egress.open().saturating_mul(exchange_bytes);
         let entries = self.table.iter_mut();
-        let kept = under_way + entries.map(|entry| weight(entry)).sum::<usize>();
+        let sending = self.attempt.exchanges.body_bytes();
+        let kept = under_way + sending + entries.map(|entry| weight(entry)).sum::<usize>();
         self.holdings.keep(kept, (2 * kept).max(LEAST_WEIGHED_BYTES))
     }
 
@@ -86,6 +87,7 @@ impl View<'_> {
     /// taken. What is data alone, such as header fields, stays as the instance's memory does.
     pub(in crate::sandbox) fn close_handles(&mut self) -> std::result::Result<(), Exceeded> {
         self.table.iter_mut().for_each(|entry| close(entry));
+        self.attempt.exchanges.close_all();
         self.weigh()
     }
 }

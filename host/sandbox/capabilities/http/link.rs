@@ -11,7 +11,7 @@ use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequ
 use wasmtime_wasi_http::{Error, WasiHttp};
 
 use super::attempt::HttpHost;
-use super::{fault, handles};
+use super::{client, fault, handles};
 
 /// Bytes of an HTTP method's name. The longest in use have about twenty.
 const MAX_METHOD_BYTES: usize = 64;
@@ -37,7 +37,7 @@ pub(in crate::sandbox::capabilities) fn link<T: HttpHost>(linker: &mut Linker<T>
     types.func_wrap("http-error-code", error_code::<T>)?;
     handles::charge_growth(&mut types)?;
     linker.allow_shadowing(false);
-    Ok(())
+    client::link(linker)
 }
 
 /// Names a request's method, in place of the library's own binding: that one keeps a name of any length for each request,

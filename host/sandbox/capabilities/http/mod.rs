@@ -3,10 +3,12 @@
 mod address;
 mod attempt;
 mod body;
+mod client;
 mod connect;
 mod denied;
 mod egress;
 mod exchange;
+mod exchanges;
 mod fault;
 mod grant;
 mod handles;
@@ -16,6 +18,7 @@ mod origin;
 mod patience;
 mod rules;
 mod stream;
+mod told;
 
 use super::offer::{Interfaces, Offer};
 pub(in crate::sandbox) use attempt::{Http, HttpHost, View};
@@ -27,6 +30,12 @@ pub(in crate::sandbox) use rules::HttpRules;
 pub(super) use rules::{FillHeaders, Unfilled};
 
 pub(super) const OFFERS: &[Interfaces] = &[
+    Interfaces {
+        package: "kiln:http",
+        version: "0.1",
+        names: &["client"],
+        offer: Offer::ByGrant(KEY),
+    },
     Interfaces {
         package: "wasi:http",
         version: "0.2",
