@@ -144,6 +144,8 @@ const CORPUS: &[(&str, End)] = &[
     ("poll_spin", TIMED_OUT),
     ("poll_endless", Fails(Trap, "list pointer/length out of bounds of memory")),
     ("fields_list", TIMED_OUT),
+    ("exchange_wait", TIMED_OUT),
+    ("exchange_none", Completes),
     ("stdin", Completes),
     ("surroundings", Completes),
     ("clocks", Completes),

@@ -30,6 +30,9 @@ const MAX_URL_BYTES: usize = 16 * 1024;
 /// Bytes of an HTTP method's name. The longest in use have about twenty.
 const MAX_METHOD_BYTES: usize = 64;
 
+/// Exchanges of one `wait` that are looked at; no more can be open.
+const MAX_WAITED: usize = 1024;
+
 /// What a function of the interface answers.
 type Answer<T> = std::result::Result<T, Error>;
 
@@ -127,7 +130,7 @@ impl client::Host for View<'_> {
     }
 
     async fn wait(&mut self, exchanges: Vec<u32>, timeout_ms: Option<u64>) -> Result<Option<u32>> {
-        let asked: BTreeSet<_> = exchanges.into_iter().collect();
+        let asked: BTreeSet<_> = exchanges.into_iter().take(MAX_WAITED).collect();
         let open = &mut self.attempt.exchanges;
         let first = poll_fn(|cx| {
             // One that is not open answers at once, too: by an error.
