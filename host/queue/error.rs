@@ -47,6 +47,14 @@ pub enum QueueError {
         /// Which queue.
         queue: QueueName,
     },
+    /// One queue cannot be worked on, while the store can be used.
+    #[error("queue {queue}: {source}")]
+    Queue {
+        /// Which.
+        queue: QueueName,
+        /// Why.
+        source: Box<QueueError>,
+    },
     /// Others work through the failed list, and leave no turn.
     #[error("others are working through the failed list; try again when they have finished")]
     Busy,
@@ -89,7 +97,7 @@ impl QueueError {
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Url { .. } | Self::Lapsed { .. } | Self::Behind { .. } | Self::Busy => false,
+            Self::Url { .. } | Self::Lapsed { .. } | Self::Behind { .. } | Self::Queue { .. } | Self::Busy => false,
             Self::Unreachable { .. } | Self::Refused { .. } | Self::Slow { .. } => true,
             Self::Redis(err) => is_outage(err),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::faults::{Faults, Resting};
@@ -134,18 +134,40 @@ pub(super) async fn reap(consumer: Arc<Consumer>, worker: Arc<Worker>, queue: Qu
 }
 
 /// Stops the service once its queues hold nothing, delayed and in flight included.
-pub(super) async fn stop_when_idle(store: Store, consumer: Arc<Consumer>, stop: CancellationToken) {
+///
+/// # Errors
+/// When one of them could not be counted for so long, while there was nothing to do in the others: it stops the service then,
+/// too.
+pub(super) async fn stop_when_idle(
+    store: Store,
+    consumer: Arc<Consumer>,
+    patience: Duration,
+    stop: CancellationToken,
+) -> Result<(), QueueError> {
+    let mut given_up_at = None;
     while !stop.is_cancelled() {
-        let mut idle = true;
+        let (mut idle, mut uncounted) = (true, None);
         for queue in consumer.queues() {
-            idle &= store.counts(queue).await.is_ok_and(|counts| counts.is_empty());
+            match store.counts(queue).await {
+                Ok(counts) => idle &= counts.is_empty(),
+                Err(err) if err.is_outage() => idle = false,
+                Err(err) => uncounted = Some((queue, err)),
+            }
         }
-        if idle {
-            stop.cancel();
-        } else {
-            stop.run_until_cancelled(sleep(BURST_INTERVAL)).await;
+        let waits_only = idle && uncounted.is_some();
+        given_up_at = given_up_at.or(Some(Instant::now() + patience)).filter(|_| waits_only);
+        match uncounted.filter(|_| given_up_at.is_some_and(|at| Instant::now() >= at)) {
+            Some((queue, source)) => {
+                tracing::error!(%queue, err = %source, "the queue cannot be counted; stopping all the same");
+                stop.cancel();
+                let (queue, source) = (queue.clone(), Box::new(source));
+                return Err(QueueError::Queue { queue, source });
+            }
+            None if idle && !waits_only => stop.cancel(),
+            None => _ = stop.run_until_cancelled(sleep(BURST_INTERVAL)).await,
         }
     }
+    Ok(())
 }
 
 /// Tells the store what this host serves with and how that goes, for operators, and does what they ask. Nothing depends on

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -95,7 +96,8 @@ pub enum Drained {
 /// Serves queues until `stop`, then drains. What happens is told as the events of the plugins.
 ///
 /// # Errors
-/// When the store fails at the start or at the very end. In between it is waited for.
+/// When the store fails at the start or at the very end; in between it is waited for. Where the service is to stop by itself,
+/// also when it cannot tell whether one of its queues is empty.
 pub async fn run(
     settings: ServiceSettings,
     store: Store,
@@ -137,9 +139,10 @@ pub async fn run(
     }
     loops.spawn(watch(Arc::clone(&plugins), settings.watching.clone(), stop.clone()));
     loops.spawn(report(store.clone(), Arc::clone(&consumer), plugins, stop.clone()));
-    if settings.burst {
-        loops.spawn(stop_when_idle(store, Arc::clone(&consumer), stop.clone()));
-    }
+    let burst = settings.burst.then(|| {
+        let stopping = stop_when_idle(store, Arc::clone(&consumer), settings.lease, stop.clone());
+        loops.spawn(stopping)
+    });
     let attempts = TaskTracker::new();
     // As a trait object: the compiler proves here that it may change threads, and not once more wherever this is spawned.
     let fetching: BoxFuture<'_, ()> = Box::pin(fetch::fetch(&settings, &consumer, &worker, &attempts, &guests));
@@ -161,7 +164,11 @@ pub async fn run(
     }
     vital.close();
     vital.wait().await;
-    match timeout(CLOSE_TIMEOUT, consumer.close()).await {
+    let closed = timeout(CLOSE_TIMEOUT, consumer.close()).await;
+    if let Some(idle) = burst.filter(JoinHandle::is_finished) {
+        idle.await.unwrap_or(Ok(()))?;
+    }
+    match closed {
         Ok(closed) => closed.map(|()| ended),
         Err(_) => Ok(Drained::Unsettled),
     }

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use crate::process;
 use crate::queue::{ACK, LONG, counts, fetch, join, push_numbered, ready, texts, until_counts};
 use crate::servers::Server;
-use crate::service::{folder_of, open_plugins};
-use crate::support::{default_queue, eventually, settings_at};
+use crate::service::{folder_of, open_plugins, push};
+use crate::support::{default_queue, eventually, redis_settings, settings_at, shared_redis};
 
 on_every_store! {
     a_dead_hosts_jobs_go_to_one_other_host
@@ -326,4 +326,31 @@ async fn a_queue_whose_keys_are_of_the_wrong_type_is_named_and_keeps_no_other_fr
     worker.signal("-TERM")?;
     assert_eq!(worker.exit_code()?, Some(0));
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_ends_with_an_error_where_a_queue_cannot_be_counted() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let odd = format!("{}:queues:odd", settings.prefix);
+    let _: () = shared_redis().tell(&["SET", &odd, "wrong"]).await?;
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("nap", "")])?;
+    // Longer than the queue that cannot be counted is waited for.
+    push(&store, &[r#"{"id":"1","name":"nap","payload":2000}"#]).await?;
+    let queues = ["--queue", "default", "--queue", "odd", "--lease", "1s", "--burst"];
+    let mut worker = process::Worker::start(&settings, folder.path(), &queues)?;
+    assert_eq!(worker.exit_code()?, Some(3));
+    assert!(store.result("1").await?.is_some(), "what there was to do is done");
+    worker.until_said("kiln: queue odd: redis: ").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_gets_no_lease_names_a_queue() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let leases = format!("{{{}:queues:odd}}:leases", settings.prefix);
+    let _: () = shared_redis().tell(&["SET", &leases, "wrong"]).await?;
+    let folder = folder_of(&[("nap", "")])?;
+    let mut worker = process::Worker::start(&settings, folder.path(), &["--queue", "odd"])?;
+    assert_eq!(worker.exit_code()?, Some(3));
+    worker.until_said("kiln: queue odd: redis: ").await
 }

@@ -367,15 +367,18 @@ impl Consumer {
     /// When the store cannot be used, or refuses all of them.
     pub async fn heartbeat(&self) -> Result<Heartbeat, QueueError> {
         let (mut all, mut failed) = (None, None);
-        for beat in self.heartbeats().await {
+        for (queue, beat) in self.queues.iter().zip(self.heartbeats().await) {
             match beat {
                 Ok(beat) => all = all.filter(|all| *all == Heartbeat::Lapsed).or(Some(beat)),
                 Err(err) if err.is_outage() => return Err(err),
-                Err(err) => failed = failed.or(Some(err)),
+                Err(err) => failed = failed.or(Some((queue, err))),
             }
         }
         match (all, failed) {
-            (None, Some(err)) => Err(err),
+            (None, Some((queue, err))) => Err(QueueError::Queue {
+                queue: queue.clone(),
+                source: Box::new(err),
+            }),
             (all, _) => Ok(all.unwrap_or(Heartbeat::Kept)),
         }
     }
