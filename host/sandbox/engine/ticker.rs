@@ -1,12 +1,12 @@
 //! The thread that lets running guests be interrupted.
 //!
-//! Every tick ends the epoch that guests run in, so each of them is asked whether it has to stop. While nothing runs it
-//! sleeps. It holds the engine weakly and dies with it; nobody stops it, because a guest that outlives the sandbox
-//! still has to be interrupted.
+//! Every tick begins another epoch of the engine, upon which each running guest is asked whether it has to stop. While no
+//! guest runs the thread sleeps. It holds the engine weakly and ends with it. Nothing else ends it: a guest that outlives
+//! the sandbox still has to be interrupted.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -14,11 +14,14 @@ use wasmtime::{Engine, EngineWeak};
 
 use crate::config::EPOCH_TICK;
 
-/// Ticks without a running guest before the thread goes to sleep. Short pauses between jobs should not cost a wake-up.
+/// Ticks without a running guest before the thread sleeps: waking it costs more than ticking through a short pause.
 const IDLE_TICKS: u32 = 50;
 
-/// How often a sleeping thread looks whether its engine is gone.
+/// How often the sleeping thread checks whether its engine is gone.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
+
+/// Longest nap of a guest that keeps its thread: it still has to be asked whether it has to stop.
+const MAX_NAP: Duration = Duration::from_millis(100);
 
 /// Counts running attempts and wakes the thread for the first of them.
 pub(in crate::sandbox) struct Ticker {
@@ -30,10 +33,13 @@ pub(in crate::sandbox) struct Ticker {
 struct State {
     running: AtomicUsize,
     asleep: AtomicBool,
+    /// Guests that nap.
+    napping: AtomicU32,
     ticks: Ticks,
 }
 
-/// Counts epochs that have ended. In a cache line of its own: each attempt reads it often, and each writes the others.
+/// Counts epochs that have ended. It has a cache line of its own, because attempts read it often and write the counters
+/// beside it.
 #[derive(Default)]
 #[repr(align(64))]
 pub(in crate::sandbox) struct Ticks(AtomicU64);
@@ -78,6 +84,13 @@ impl Running {
     pub(in crate::sandbox) fn ticks(&self) -> &Ticks {
         &self.0.ticks
     }
+
+    /// Sleeps for a tick for each guest that naps.
+    pub(in crate::sandbox) fn nap(&self) {
+        let napping = self.0.napping.fetch_add(1, Ordering::Relaxed) + 1;
+        thread::sleep((EPOCH_TICK * napping).min(MAX_NAP));
+        self.0.napping.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Running {
@@ -106,7 +119,7 @@ fn tick(engine: &EngineWeak, state: &State) {
     }
 }
 
-/// Sleeps until an attempt starts. Says so first and looks again, so that none starts unseen.
+/// Sleeps until an attempt starts. It notes that it sleeps before it looks for the last time, so that no start is missed.
 fn sleep(state: &State) {
     state.asleep.store(true, Ordering::SeqCst);
     if state.running.load(Ordering::SeqCst) == 0 {

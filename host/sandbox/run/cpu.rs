@@ -1,5 +1,4 @@
-//! The processor time of one attempt: measured while its guest is polled, on whatever thread that happens. What its calls
-//! to the host take is part of it.
+//! The processor time of one attempt: that of the thread that polls it, while it polls it. Calls to the host are part of it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::sandbox::engine::ticker::Ticks;
 
-/// Processor time used so far. Clones share it: one measures, another asks in between.
+/// Processor time used so far. Clones are the same attempt's: one measures the polls, the other is asked during a poll.
 #[derive(Debug, Clone, Default)]
 pub(in crate::sandbox) struct CpuTime(Arc<Clock>);
 
@@ -21,8 +20,10 @@ struct Clock {
     used: AtomicU64,
     /// The thread's processor time when the poll under way began, in nanoseconds.
     began: AtomicU64,
-    /// The ticks there had been by then.
+    /// The ticks there had been when its turn began.
     ticks: AtomicU64,
+    /// Turns that went by during this poll without a yield.
+    overrun: AtomicU64,
 }
 
 impl CpuTime {
@@ -31,14 +32,24 @@ impl CpuTime {
         Duration::from_nanos(self.0.used.load(Ordering::Relaxed))
     }
 
-    /// Used until now. To be asked on the thread that polls, during a poll.
+    /// Used until now, the poll under way included. Call it on the thread that polls, during the poll.
     pub(in crate::sandbox) fn used_now(&self) -> Duration {
         self.used() + Duration::from_nanos(thread_time().saturating_sub(self.0.began.load(Ordering::Relaxed)))
     }
 
-    /// Whether the poll under way began before the last tick. Asked at every call to the host.
+    /// Whether a tick has passed since the turn under way began. Called after every call to the host, so it is cheap.
     pub(in crate::sandbox) fn is_turn_over(&self, ticks: &Ticks) -> bool {
         self.0.ticks.load(Ordering::Relaxed) != ticks.count()
+    }
+
+    /// Begins another turn in the same poll.
+    pub(in crate::sandbox) fn begin_turn(&self, ticks: &Ticks) {
+        self.0.ticks.store(ticks.count(), Ordering::Relaxed);
+    }
+
+    /// Counts one more turn that went by in the poll under way, and tells how many that were.
+    pub(in crate::sandbox) fn overrun(&self) -> u64 {
+        self.0.overrun.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Measures a future.
@@ -61,7 +72,8 @@ impl<F: Future + Unpin> Future for Measured<'_, F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let began = thread_time();
         self.cpu.0.began.store(began, Ordering::Relaxed);
-        self.cpu.0.ticks.store(self.ticks.count(), Ordering::Relaxed);
+        self.cpu.begin_turn(self.ticks);
+        self.cpu.0.overrun.store(0, Ordering::Relaxed);
         let polled = Pin::new(&mut self.future).poll(cx);
         let took = thread_time().saturating_sub(began);
         self.cpu.0.used.fetch_add(took, Ordering::Relaxed);

@@ -1,30 +1,40 @@
 //! Where a running guest is asked whether it has to stop, and lets others run.
 //!
-//! While it computes, the engine asks: at every function and every turn of a loop, once in a tick. It does not between two
-//! calls to the host in a row, and one such call may take milliseconds; so there the question is asked after the call.
+//! While a guest computes, the engine asks it at every function and every turn of a loop, once in a tick, and there it also
+//! yields to the other guests of its thread. Between two calls to the host in a row there is no such place, and one call, or
+//! one instruction that copies much memory, may take milliseconds. So after each of them the guest is asked as well; but
+//! there it cannot yield. Nearly every guest comes to a function or a loop at once. One that does not, for another tick, lets
+//! go of its thread and naps.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::task::yield_now;
-use wasmtime::{CallHook, CallHookHandler, Store, StoreContextMut, UpdateDeadline};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
+use wasmtime::{CallHook, Store, UpdateDeadline};
 
 use super::deadline::Interrupt;
 use super::state::State;
 use crate::config::Limit;
+use crate::sandbox::engine::ticker::Running;
 
-/// Processor time from which on an attempt runs among the heavy ones, a few ticks. What answers at once, or mostly waits,
-/// never gets there, and never has to wait for the turns of those that do.
+/// Processor time from which on an attempt runs on the threads for heavy ones: a few ticks. An attempt that answers at once,
+/// or mostly waits, stays below it, and does not wait for the turns of those that compute.
 const LIGHT_CPU: Duration = Duration::from_millis(10);
 
 /// Has the guests of a store be asked.
-pub(in crate::sandbox) fn watch(store: &mut Store<State>) {
+pub(super) fn watch(store: &mut Store<State>) {
     store.epoch_deadline_callback(|store| {
         ask(store.data())?;
         Ok(UpdateDeadline::Yield(1))
     });
-    store.call_hook_async(AfterCalls);
+    // Called at every change between guest and host. Not the variant that can yield: a job calls it some thirty times, and
+    // that one costs twice as much each time.
+    store.call_hook(|store, event| {
+        if matches!(event, CallHook::ReturningFromHost) {
+            after_call(store.data())?;
+        }
+        Ok(())
+    });
 }
 
 /// Why the guest has to stop, if it has to.
@@ -45,45 +55,32 @@ fn ask(state: &State) -> Result<(), Interrupt> {
     Ok(())
 }
 
-/// Asks after calls to the host.
-struct AfterCalls;
-
-type Asked<'a> = Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send + 'a>>;
-
-impl CallHookHandler<State> for AfterCalls {
-    /// Called for every change between guest and host. That of nearly all of them costs no allocation is why this is no
-    /// async function.
-    fn handle_call_event<'a, 'b, 'c>(&'a self, store: StoreContextMut<'b, State>, event: CallHook) -> Asked<'c>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        let state = store.data();
-        let is_turn_over = || {
-            let running = state.running.as_ref();
-            running.is_some_and(|running| state.cpu.is_turn_over(running.ticks()))
-        };
-        if !matches!(event, CallHook::ReturningFromHost) || !is_turn_over() {
-            // A box of nothing.
-            return Box::pin(GoesOn);
-        }
-        Box::pin(async move {
-            ask(store.data())?;
-            yield_now().await;
-            // It may have waited long for its turn, and the next call may take long, too.
-            Ok(ask(store.data())?)
-        })
+/// Asks a guest that comes back from the host, once in a tick.
+fn after_call(state: &State) -> Result<(), Interrupt> {
+    let Some(running) = &state.running else {
+        return Ok(());
+    };
+    let ticks = running.ticks();
+    if !state.cpu.is_turn_over(ticks) {
+        return Ok(());
     }
+    ask(state)?;
+    if state.cpu.overrun() > 1 {
+        let_others_run(running);
+        // The nap may have been long, and the next call may take long, too.
+        ask(state)?;
+    }
+    state.cpu.begin_turn(ticks);
+    Ok(())
 }
 
-/// The future of a guest that goes on.
-struct GoesOn;
-
-impl Future for GoesOn {
-    type Output = wasmtime::Result<()>;
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Ok(()))
+/// Lets go of the thread that the guest shares with others, and naps for a tick for each guest that does so. What this
+/// thread was to run next goes on on another one. So such guests together take the time of one thread, however many they
+/// are.
+fn let_others_run(running: &Running) {
+    // There is no other thread for it where the caller of an attempt has only one.
+    let shared = Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if shared {
+        block_in_place(|| running.nap());
     }
 }
