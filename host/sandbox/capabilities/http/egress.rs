@@ -248,3 +248,89 @@ fn origin(uri: &Uri) -> Result<Origin, Error> {
     let https = uri.scheme() == Some(&Scheme::HTTPS);
     Origin::of_request(https, authority.host(), authority.port_u16()).ok_or(Error::HttpRequestUriInvalid)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use http_body_util::{BodyExt as _, Empty};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::{Grants, Limits, Resolver};
+    use crate::job::{Job, null};
+    use crate::sandbox::capabilities::http::FillHeaders;
+    use crate::sandbox::run::deadline::TimeLimit;
+
+    /// Adds a header that the guest does not know.
+    struct Filling;
+
+    impl FillHeaders for Filling {
+        fn fill(&self, headers: &mut HeaderMap, to: &Origin) -> Result<(), Unfilled> {
+            if headers.contains_key("elsewhere") {
+                return Err(Unfilled::Denied(Denied::new(format!("not for {to}; see"))));
+            }
+            headers.insert("authorization", HeaderValue::from_static("s3cret"));
+            Ok(())
+        }
+    }
+
+    fn egress(manifest: &str) -> Egress {
+        let limits = Limits::default();
+        let rules = HttpRules::new(&Grants::of(manifest), &limits, Resolver::default());
+        let rules = Arc::new(rules.expect("grants").filling(Arc::new(Filling)));
+        let deadline = Deadline::start(TimeLimit::of(&Job::new("a", "default", null()), &limits));
+        Egress::new(&rules, &Handle::current(), deadline)
+    }
+
+    async fn send(egress: &mut Egress, url: &str, header: &'static str) -> Answer {
+        let body = WasiBody::new(Empty::new().map_err(|never| match never {}));
+        let request = Request::get(url).header(header, "1").body(body).expect("a request");
+        Box::into_pin(egress.send_request(request, None, Box::new(async { Ok(()) }))).await
+    }
+
+    #[tokio::test]
+    async fn a_granted_request_goes_out_with_what_the_host_fills_in() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let mut egress = egress(&format!("[[grants.http]]\norigin = \"{origin}\"\nprivate = true"));
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).await.unwrap();
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            String::from_utf8_lossy(&request[..read]).into_owned()
+        });
+        let (response, _) = send(&mut egress, &format!("{origin}/a?b=c"), "x").await.unwrap();
+        assert_eq!((response.status().as_u16(), egress.sent()), (204, 1));
+        let request = served.await.unwrap();
+        assert!(
+            request.starts_with("GET /a?b=c HTTP/1.1\r\n") && request.contains("authorization: s3cret"),
+            "{request}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_granted_is_denied_with_the_line_that_would_grant_it() {
+        let granted = "[[grants.http]]\norigin = \"http://a.example\"";
+        for (manifest, url, header, why) in [
+            (
+                "",
+                "http://b.example/",
+                "x",
+                "http request to http://b.example: not granted; add [[grants.http]] origin = \"http://b.example\" to a.toml",
+            ),
+            (
+                granted,
+                "http://a.example/",
+                "elsewhere",
+                "not for http://a.example; see a.toml",
+            ),
+        ] {
+            let mut egress = egress(manifest);
+            assert!(send(&mut egress, url, header).await.is_err());
+            let denied = egress.denied.take().expect("a denial");
+            assert_eq!((denied.told("a").as_str(), egress.sent()), (why, 0));
+        }
+    }
+}
