@@ -2,16 +2,24 @@
 //!
 //! The only owner of wasmtime. Whatever a guest does comes back as data: an [`Attempt`] has an outcome, never an error.
 //!
-//! Guests run on threads of their own, as many as there are cores, and share them in turns of a tick. Those that turn out to
-//! be heavy go on to other threads: with much memory, because one instruction may write all of it, and with much processor
-//! time, because what answers at once is not to wait for their turns. Their HTTP has threads of its
-//! own again, because servers may be hostile, too. The host's threads never do anything for a guest: heartbeats and
-//! settlement go on whatever guests do. What belongs to one job alone, to decode it and to decide about it, is done on its
-//! guest's thread: a job that changed threads would pay for waking them.
+//! # Threads
 //!
-//! Absent on purpose: a store that outlives an attempt, unless its operator says `reuse` (its memory carries one job's data
-//! to the next), names looked up by string per job (linked once, at load), files and sockets (linked, because runtimes
-//! import them; but empty).
+//! - *guest* threads, one for each core: guests run there and take turns of a tick. Decoding a job and deciding about it is
+//!   done on the guest's thread as well, since changing threads would cost more.
+//! - *heavy* threads, of lower priority: a guest moves there once it has much memory, because one instruction may then take
+//!   long, or once it has computed for some ticks, because short attempts must not wait for its turns.
+//! - *I/O* threads: HTTP requests of guests, whose servers may be hostile, too.
+//!
+//! The host's own threads do nothing for a guest, so heartbeats and settlement go on whatever guests do.
+//!
+//! # Where what is
+//!
+//! `engine` makes and compiles, `load` turns a file into a component that is checked and linked, `capabilities` is what
+//! components can reach, `run` makes an attempt.
+//!
+//! Absent on purpose: a store that outlives its attempt, unless the manifest says `reuse` (its memory would carry data of
+//! one job to the next); names that are looked up by text for every job (they are linked once, at load); files and sockets
+//! (they are linked, because language runtimes import them, but empty).
 
 mod bindings;
 mod capabilities;
@@ -39,8 +47,9 @@ use load::plugin::Plugin;
 pub use load::plugin::digest;
 pub use load::refusal::LoadError;
 use load::{Examined, Loaded, diff};
+pub use run::attempt::PluginPermit;
 pub use run::context::{AttemptContext, Listener, LogLine, Speaker};
-pub use run::handler::{Handler, PluginPermit};
+pub use run::handler::Handler;
 use run::runner::Runner;
 use run::state::State;
 

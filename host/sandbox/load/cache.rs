@@ -1,11 +1,11 @@
 //! Where compiled components are kept between starts.
 //!
 //! An entry is native code that this process will run. So folder and entries have to be this user's own and closed to
-//! others, an entry is read only if it is a regular file, and it starts with a digest of its name and its code: what was cut
-//! short, moved or has rotted is no entry. One comes into being under another name, and is renamed once it is whole.
+//! others, an entry is read only if it is a regular file, and it starts with a digest of its name and its code: a file that
+//! was cut short, moved or damaged is no entry. An entry is written under another name, and renamed once it is complete.
 //!
-//! A cache that cannot be used is no error: the host compiles anew and says why. What is not the cache's is removed from its
-//! folder, so that is one within the one that is named: whoever names his home folder loses nothing.
+//! A cache that cannot be used is no error: the host compiles anew and says why. Whatever else is in its folder is removed.
+//! So it is a folder of its own within the one that is named: naming a home folder loses nothing.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, DirEntry, File, Metadata};
@@ -40,7 +40,7 @@ const SUM_BYTES: usize = 32;
 pub(in crate::sandbox) struct Cache {
     dir: PathBuf,
     owner: u32,
-    /// What the names of entries start with: entries of other engines are none of ours.
+    /// What the names of entries start with: the engine they are for.
     environment: String,
 }
 
@@ -51,7 +51,7 @@ impl Cache {
         own(dir)?;
         let dir = std::path::absolute(dir)?.join(RULED);
         let owner = own(&dir)?;
-        // All that is in it and is no entry goes: a link could lead to a folder that is somebody's.
+        // Files that are no entries are removed, and a link could lead to a folder that has others.
         if !fs::symlink_metadata(&dir)?.is_dir() {
             let message = format!("{} is a link; name the folder it leads to instead", dir.display());
             return Err(io::Error::other(message));
@@ -176,7 +176,7 @@ fn age(of: SystemTime) -> Duration {
 /// Has the file's time say that it is used.
 fn note_use(file: &File, found: &Metadata) {
     if found.modified().is_ok_and(|used| age(used) > NOTED) {
-        // What is not noted is removed sooner; no more.
+        // A failure only has the entry removed sooner.
         file.set_modified(SystemTime::now()).ok();
     }
 }

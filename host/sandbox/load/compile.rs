@@ -1,7 +1,7 @@
 //! Compiles one component: what `kiln compile` does, in a process of its own and within bounds.
 //!
-//! The process bounds itself before it looks at a byte, so that whoever started it only has to wait. What a component
-//! can do here is take time and memory, or find a fault in the compiler: it does not run.
+//! The process bounds itself before it reads a byte, so that the one that started it only has to wait. A component can take
+//! time and memory here, or meet a fault of the compiler. It does not run.
 
 use std::io::{self, Read};
 use std::thread;
@@ -66,7 +66,7 @@ impl Compiled {
 /// When the process cannot be bounded or the source not be read.
 pub fn compile(order: &CompileOrder, mut source: impl Read) -> io::Result<Compiled> {
     bound(&order.limits)?;
-    // Threads inherit it. It is a favour to others: that it fails is no fault.
+    // Threads inherit it. It only helps others, so a failure is no error.
     nice(order.niceness).ok();
     let mut bytes = Vec::new();
     source.read_to_end(&mut bytes)?;

@@ -90,9 +90,9 @@ impl Outside {
             .args(["--max-memory", &limits.memory.as_u64().to_string()])
             .args(["--niceness", &self.compiler.niceness.to_string()])
             .args((!self.pooled).then_some("--unpooled"))
-            // It reads what may be hostile: it need not know our passwords.
+            // It reads hostile bytes, and must not know passwords.
             .env_clear()
-            // An interrupt from the terminal is meant for us: we may want to finish what we do.
+            // Ctrl-C in a terminal is meant for this process alone, which may still need the code.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -107,9 +107,9 @@ fn end_of(mut child: Child, bytes: &[u8], limits: &CompileLimits, stop: &Compile
     let (child, (said, complained)) = stop.during(child, || {
         thread::scope(|scope| {
             let complained = scope.spawn(|| read(stderr, MAX_SAID_BYTES));
-            // Where it has ended before it has read all, its end says why.
+            // If it ends before it has read everything, its exit code says why.
             scope.spawn(|| stdin.map(|mut stdin| stdin.write_all(bytes)));
-            // Closed once too much has come: the other process then ends.
+            // Reading stops after too much, upon which the other process ends.
             let said = read(stdout, MAX_COMPILED_BYTES + 1);
             (said, complained.join().unwrap_or_default())
         })
@@ -136,7 +136,7 @@ fn end_of(mut child: Child, bytes: &[u8], limits: &CompileLimits, stop: &Compile
     ))
 }
 
-/// What its end means.
+/// What the end of the process means.
 fn told(status: ExitStatus, said: &str, complained: &str, limits: &CompileLimits) -> LoadError {
     let code = |code: u8| status.code() == Some(code.into());
     if code(EXIT_INVALID) {
@@ -176,7 +176,7 @@ fn signal_name(status: ExitStatus, signal: Option<Signal>) -> String {
 fn read(source: Option<impl Read>, max: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(source) = source {
-        // What could be read says more than that the rest could not.
+        // An error of the pipe says less than the part that was read.
         source.take(max).read_to_end(&mut bytes).ok();
     }
     bytes

@@ -74,7 +74,7 @@ pub(in crate::sandbox) fn link(
     found: &Examined,
     limits: &Limits,
 ) -> Result<Loaded, LoadError> {
-    // What it is comes first: the imports of a program are not what is wrong with it.
+    // First of all it has to be a handler: what a program imports is not what is wrong with it.
     if found.component.get_export_index(None, HANDLER).is_none() {
         return Err(no_handler(&found.exports));
     }

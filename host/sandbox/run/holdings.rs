@@ -1,8 +1,8 @@
 //! What one attempt holds: bytes of linear memory and of what the host keeps for its handles, table elements, instances.
 //!
-//! The engine knows memories and tables one by one; the bounds are on their sums, so they are kept here. Growing beyond
-//! one ends the attempt with an error of our own, not with the `-1` that a guest would turn into an abort nobody can tell
-//! from a bug.
+//! The engine bounds each memory and each table; Kiln bounds their sums, which are kept here. Growing beyond one ends the
+//! attempt with an error of our own. The engine would return `-1`, and the guest would then abort in a way that nobody can
+//! tell from a bug.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,8 +13,8 @@ use wasmtime_wasi::async_trait;
 use super::thread_class::ThreadClass;
 use crate::config::{Limit, Limits};
 
-/// Bytes of memory from which on a guest runs among the heavy ones: one instruction may write all of it, which takes a
-/// third of a millisecond for each megabyte at first and cannot be interrupted.
+/// Bytes of memory from which on a guest runs on the threads for heavy attempts: one instruction may write all of it, which
+/// cannot be interrupted and takes a third of a millisecond for each megabyte that is written for the first time.
 const LARGE_MEMORY_BYTES: usize = 16 * 1024 * 1024;
 
 /// Why an attempt may not grow. The guest's fault: kind `memory`.
@@ -43,8 +43,8 @@ fn what(limit: Limit) -> &'static str {
     }
 }
 
-/// The memory that all attempts of a host share. Half of it is theirs in equal shares, so that none can starve another;
-/// the other half is for those that need more than their share.
+/// The memory that all attempts of a host share. Half of it is divided into equal shares, so that no attempt can starve
+/// another. Attempts that need more than their share take from the other half, first come, first served.
 pub(in crate::sandbox) struct MemoryBudget {
     total: usize,
     share: usize,
@@ -75,7 +75,8 @@ impl MemoryBudget {
                 .is_ok()
     }
 
-    /// Whether at least half of what goes to who asks first is there to be asked for.
+    /// Whether at least half of what is not divided into shares is free. Instances that are kept for another attempt may use
+    /// no more than the rest.
     pub(in crate::sandbox) fn has_half(&self) -> bool {
         self.taken.load(Ordering::Relaxed) <= self.total / 4
     }
@@ -98,17 +99,17 @@ pub(in crate::sandbox) struct Holdings {
     tables: usize,
     /// Linear memory, in bytes.
     memory: usize,
-    /// Of that, what was taken from the memory budget.
+    /// Of all that it holds, the bytes beyond its equal share of the memory budget.
     common: usize,
     elements: usize,
     peak: usize,
     /// What the host keeps for its handles, in bytes.
     kept: usize,
-    /// From how many of these on they are weighed anew.
+    /// How many of these there may be before all handles are weighed anew.
     weighed_from: usize,
     /// Linear memory once it was instantiated, in bytes.
     at_start: usize,
-    /// What the growth under way adds, to take back should it fail.
+    /// Bytes that the growth under way adds: taken back if it fails.
     adding: usize,
 }
 
@@ -137,17 +138,17 @@ impl Holdings {
         }
     }
 
-    /// What is held now is what the instance starts with.
+    /// Notes that the instance is complete: its memory has the size it starts with.
     pub(in crate::sandbox) fn started(&mut self) {
         self.at_start = self.memory;
     }
 
-    /// Whether so much has come to what the instance started with that it is not to be kept.
+    /// Whether the instance has grown too much since then to be kept for another attempt.
     pub(in crate::sandbox) fn has_grown_large(&self) -> bool {
         self.memory - self.at_start.min(self.memory) > LARGE_MEMORY_BYTES
     }
 
-    /// Whether one instruction of the guest's may take long.
+    /// Whether it has so much memory that one instruction may take long.
     pub(in crate::sandbox) fn is_large(&self) -> bool {
         self.memory > LARGE_MEMORY_BYTES
     }
@@ -220,7 +221,7 @@ impl ResourceLimiterAsync for Holdings {
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        // What it took from the memory budget it keeps: it is given back with the rest.
+        // Its part of the memory budget stays taken, and is given back at the end.
         self.memory = self.memory.saturating_sub(std::mem::take(&mut self.adding));
         Ok(())
     }
@@ -231,7 +232,7 @@ impl ResourceLimiterAsync for Holdings {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // A table that names no maximum of its own has the pool's here, which is beyond the limit.
+        // For a table without a maximum of its own this is the pool's, which is larger than the limit.
         if maximum.is_some_and(|maximum| desired > maximum && maximum < self.max_elements) {
             return Ok(false);
         }

@@ -2,6 +2,7 @@
 //!
 //! `handler` is the line of one attempt: a permit, a place in the pool, a store with its bounds, the call, the verdict.
 
+pub(super) mod attempt;
 mod backtrace;
 pub(super) mod context;
 mod cpu;

@@ -15,11 +15,10 @@ use super::warm::Kept;
 use crate::config::{Limit, SandboxSettings};
 use crate::sandbox::engine::ticker::Ticker;
 
-/// How often, in turns of a guest thread, it looks for work from other threads and for timers. A turn may last a tick.
+/// After how many turns of guests a thread looks for timers and for work from other threads. A turn may last a tick.
 const TURNS_BETWEEN_LOOKS: u32 = 4;
 
-/// By how much heavy guests give way to the others, and to the host. Beside work without end they still have a third of the
-/// processor's time.
+/// Niceness of the threads for heavy guests. Beside threads that never rest they still get a third of the processor's time.
 const HEAVY_NICENESS: i32 = 5;
 
 /// What running attempts share. Handlers keep it alive.
@@ -28,15 +27,15 @@ pub(in crate::sandbox) struct Runner {
     pub(in crate::sandbox) ticker: Ticker,
     /// One permit for every slot of the pool that can be in use, so that it never runs out.
     pub(in crate::sandbox) slots: Arc<Semaphore>,
-    /// One for every slot that is not some attempt's first. Those that take several share them, so that one that takes a
-    /// single slot always finds it.
+    /// One for every slot that is not some attempt's first. Attempts that take several share these, so that an attempt that
+    /// takes one slot always finds it.
     pub(in crate::sandbox) spare: Arc<Semaphore>,
     /// Instances that wait for another attempt.
     pub(in crate::sandbox) kept: Kept,
     pub(in crate::sandbox) shared: Shared,
     /// Where guests run.
     pub(in crate::sandbox) guests: Handle,
-    /// Where those run that take much memory or time.
+    /// Where heavy guests run.
     pub(in crate::sandbox) heavy: Handle,
     /// The threads behind these, and those of guests' I/O; there until this is dropped.
     threads: [Option<Runtime>; 3],
@@ -75,7 +74,7 @@ impl Runner {
 }
 
 impl Drop for Runner {
-    /// Lets go of the guest threads without waiting for them: this may run on one of them, or on a host thread.
+    /// Shuts the threads down without waiting for them: this may run on one of them, or on one of the host's.
     fn drop(&mut self) {
         for threads in self.threads.iter_mut().filter_map(Option::take) {
             threads.shutdown_background();

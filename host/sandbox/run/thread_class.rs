@@ -1,4 +1,5 @@
-//! On which threads an attempt runs: among those that take little, until it takes much memory or much time.
+//! On which threads an attempt runs: on those for light attempts, until it takes much memory or much processor time; from
+//! then on on those for heavy ones, which have a lower priority.
 
 use std::future::poll_fn;
 use std::panic::resume_unwind;
@@ -10,29 +11,29 @@ use std::task::Poll;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
-/// It runs among the light ones.
+/// It runs on the threads for light attempts.
 const LIGHT: u8 = 0;
 
-/// It is to go on elsewhere.
+/// It still does, and moves once it waits or yields.
 const LEAVING: u8 = 1;
 
-/// It runs among the heavy ones.
+/// It runs on the threads for heavy attempts.
 const HEAVY: u8 = 2;
 
-/// Where one attempt runs. Clones share it.
+/// Where one attempt runs. Clones are the same attempt's.
 #[derive(Clone, Default)]
 pub(in crate::sandbox) struct ThreadClass(Arc<AtomicU8>);
 
 impl ThreadClass {
-    /// Has the attempt go on among the heavy ones from where it next waits.
+    /// Has the attempt move to the threads for heavy ones once it next waits or yields.
     pub(in crate::sandbox) fn leave(&self) {
-        // Where it is there already, nothing changes.
+        // An error says that it is there already, or is about to be.
         let _ = self
             .0
             .compare_exchange(LIGHT, LEAVING, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Waits until the attempt, which waits for this, runs among the heavy ones.
+    /// Moves the attempt that awaits this to the threads for heavy ones, and resolves once it runs there.
     pub(in crate::sandbox) async fn left(&self) {
         self.leave();
         poll_fn(|_| match self.0.load(Ordering::Relaxed) {
@@ -42,12 +43,12 @@ impl ThreadClass {
         .await;
     }
 
-    /// Where the next attempt in the same instance begins.
+    /// Says where the next attempt in the same instance begins.
     pub(in crate::sandbox) fn begin(&self, heavy: bool) {
         self.0.store(if heavy { HEAVY } else { LIGHT }, Ordering::Relaxed);
     }
 
-    /// Runs an attempt here until it is to leave, and the rest of it elsewhere.
+    /// Runs an attempt on this thread until it has to move, and the rest of it `elsewhere`.
     pub(in crate::sandbox) async fn run<T: Send + 'static>(
         &self,
         mut attempt: Pin<Box<dyn Future<Output = T> + Send>>,

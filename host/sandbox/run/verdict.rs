@@ -1,6 +1,6 @@
 //! What an attempt came to: from the guest's answer, or from the error that ended it, to an outcome. Pure.
 //!
-//! Every error that can end a guest is the guest's fault here, save two: a stop by the host, and a fault of the host's own.
+//! Every error that ends a guest is the guest's fault, except a stop from outside and a fault of the host's own.
 
 use std::any::Any;
 use std::time::Duration;
@@ -84,7 +84,7 @@ pub(in crate::sandbox) fn host_panic(panic: &(dyn Any + Send), facts: &Facts<'_>
     facts.failed(FailureKind::Internal, format!("host panic: {text}"), retry)
 }
 
-/// A handler that returned `ok`. What it did is done: running it again could not make its result any better.
+/// A handler that returned `ok`. Its effects are there already: running it again would not mend its result.
 fn completed(result: Option<String>, facts: &Facts<'_>) -> Outcome {
     let wrong = result.as_deref().and_then(|result| {
         if result.len() > facts.plugin.limits.size(Limit::ResultBytes) {
@@ -134,14 +134,14 @@ fn ended(err: &wasmtime::Error, facts: &Facts<'_>) -> Outcome {
             let message = facts.bound(Limit::CpuTime, "used more processor time than it may");
             (FailureKind::Timeout, message)
         }
-        // No frame: it was not in a call to the host, but about to return.
+        // Without a frame the guest was not in a call to the host, but about to return.
         None if backtrace.is_none() && matches!(engine_bound(err), Some((Limit::HostcallBytes, _))) => {
             let message = facts.bound(Limit::HostcallBytes, "returned more than the host takes over at once");
             return facts.failed(FailureKind::Rejected, message, RetryHint::Never);
         }
         None => fault(err, facts),
     };
-    // What is not granted will not be the next time either.
+    // Trying again grants nothing.
     let retry = if kind == FailureKind::Denied {
         RetryHint::Never
     } else {
@@ -181,7 +181,7 @@ fn fault(err: &wasmtime::Error, facts: &Facts<'_>) -> (FailureKind, String) {
     }
     let message = match err.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => facts.bound(Limit::Stack, &plain(Trap::StackOverflow)),
-        // What it said last may be about this, and about nothing else.
+        // Only these two can come from a language's own way to abort, which it announces on standard error.
         Some(Trap::UnreachableCodeReached) | None => last_words(&facts.report.stderr.text)
             .or_else(|| err.downcast_ref::<Trap>().copied().map(plain))
             .unwrap_or_else(|| err.root_cause().to_string()),

@@ -1,8 +1,8 @@
-//! Instances that serve more than one attempt, where a plugin's manifest says `reuse`: its operator gives up isolation
-//! between those attempts, and gets starts that cost nothing.
+//! Instances that serve more than one attempt, where a plugin's manifest says `reuse`: the operator gives up isolation
+//! between those attempts, and they start at no cost.
 //!
-//! An instance is kept only after an answer, only while it is small, and only while nobody waits for its slots or is short
-//! of memory: what traps, is interrupted or grows large goes as a fresh one does.
+//! An instance is kept only if its handler has answered, it is small, no attempt waits for its slots, and memory is not
+//! short. One that trapped, was interrupted or has grown large is dropped.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ pub(in crate::sandbox) struct Warm {
     pub(in crate::sandbox) served: u32,
 }
 
-/// The instances that wait for their next attempt, those of all plugins, with the slots they take.
+/// The instances of all plugins that wait for their next attempt, with the slots they take.
 pub(in crate::sandbox) struct Kept {
     waiting: Mutex<VecDeque<(Warm, OwnedSemaphorePermit)>>,
-    /// How many may wait: as many as can run.
+    /// Most of them.
     most: usize,
 }
 
@@ -36,15 +36,15 @@ impl Kept {
         Self { waiting, most }
     }
 
-    /// An instance that has served this plugin, under this very manifest.
+    /// Takes an instance of this version of a plugin, under this very manifest.
     pub(in crate::sandbox) fn take(&self, plugin: &Arc<Plugin>) -> Option<(Warm, OwnedSemaphorePermit)> {
         let mut waiting = self.waiting();
-        // The last one to come back has most of its memory in a processor's cache.
+        // The latest has most of its memory in a processor's cache.
         let found = waiting.iter().rposition(|(warm, _)| warm.is_of(plugin));
         waiting.remove(found?)
     }
 
-    /// Keeps an instance, unless somebody waits for slots or would have to.
+    /// Keeps an instance, unless an attempt waits for slots or would have to.
     pub(in crate::sandbox) fn put(&self, used: (Warm, OwnedSemaphorePermit), slots: &Semaphore) {
         if slots.available_permits() == 0 {
             return;
@@ -56,22 +56,22 @@ impl Kept {
         } else {
             None
         };
-        // Nobody who wants an instance waits for one to be taken apart.
+        // Dropping an instance takes long: not under the lock.
         drop(waiting);
         drop(oldest);
         if slots.available_permits() == 0 {
-            // Somebody has come to wait in between, and may have cleared what was there before.
+            // An attempt has come to wait since, and may have looked before this one was here.
             self.clear();
         }
     }
 
-    /// Lets go of all instances.
+    /// Drops all instances.
     pub(in crate::sandbox) fn clear(&self) {
         let gone = std::mem::take(&mut *self.waiting());
         drop(gone);
     }
 
-    /// Lets go of those of one plugin, which has no use for them any more.
+    /// Drops those of one version of a plugin, which is not run any more.
     pub(in crate::sandbox) fn forget(&self, plugin: &Arc<Plugin>) {
         let mut waiting = self.waiting();
         let all = waiting.drain(..);

@@ -1,5 +1,5 @@
-//! Which addresses are public: after the IANA registries of special-purpose addresses, and without the one public address
-//! at which a cloud serves its machines' credentials. Those of the other clouds lie in special-purpose blocks. Pure.
+//! Which addresses are public: all but those of the IANA registries of special-purpose addresses, and the one public address
+//! at which a cloud (Azure) serves its machines' credentials. Other clouds use special-purpose addresses for that. Pure.
 //!
 //! A name that a guest may send to can resolve to anything, also to the host's own network. What is not public is refused
 //! by class, so that the operator reads why.

@@ -1,9 +1,8 @@
 //! What the host keeps for the handles of an attempt: charged to the attempt's memory, and let go of at its end.
 //!
-//! A handle's own record takes some hundred bytes, and the limit `handles` bounds their number. What can be large is what a
-//! guest puts behind one: header fields, paths, bodies, and what a request under way takes. The bindings here, which stand
-//! in place of the library's, charge for those as they grow. A charge is only ever added to; once the sum has doubled,
-//! everything is weighed anew.
+//! A handle's own record takes some hundred bytes, and the limit `handles` bounds their number. Large can be what a guest
+//! puts behind one: header fields, paths, bodies, and a request under way. The bindings here replace those of the library,
+//! and charge for these as they grow. Charges only grow; once their sum has doubled, all handles are weighed anew.
 
 use std::any::Any;
 use std::pin::Pin;

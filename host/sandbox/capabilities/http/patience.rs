@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-/// Bounds the time from when a poll is first pending until one is ready. Between those, nothing is timed: who does not
-/// ask does not wait.
+/// Bounds the time from the first poll that is pending to the next that is ready. The clock runs only while a poll is
+/// pending: a guest that takes its time before it reads on is not timed.
 pub(super) struct Patience {
     limit: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
@@ -18,7 +18,7 @@ impl Patience {
         Self { limit, waiting: None }
     }
 
-    /// What came of a poll; none if it has been pending for too long.
+    /// What was polled; none once it has been pending for too long.
     pub(super) fn bound<T>(&mut self, cx: &mut Context<'_>, polled: Poll<T>) -> Poll<Option<T>> {
         if let Poll::Ready(value) = polled {
             self.waiting = None;

@@ -14,21 +14,21 @@ use super::patience::Patience;
 trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
-/// A connection. A server that takes no bytes for too long ends it, and so does one that sends too many before it has
-/// come to the point.
+/// A connection. It ends if the server takes no bytes for too long, or sends too many before the head of its answer is
+/// complete.
 pub(super) struct Stream {
     bytes: Box<dyn Bytes>,
     patience: Option<Patience>,
     head: Head,
 }
 
-/// What may still be read before the head of the answer has to be whole. Interim answers (1xx) are no part of it, and
-/// the library skips any number of them. Clones share it.
+/// Bytes that may still be read before the head of the answer has to be complete. Interim answers (1xx) count: the library
+/// skips any number of them. Clones are the same connection's.
 #[derive(Clone)]
 pub(super) struct Head(Arc<AtomicUsize>);
 
 impl Head {
-    /// The head is whole: what follows has bounds of its own.
+    /// The head is complete: what follows has bounds of its own.
     pub(super) fn is_whole(&self) {
         self.0.store(usize::MAX, Ordering::Relaxed);
     }
@@ -61,7 +61,7 @@ impl Stream {
         }
     }
 
-    /// Allows so many bytes to be read before the head of the answer is whole.
+    /// Allows so many bytes to be read before the head of the answer is complete.
     pub(super) fn with_head_of(self, bytes: usize) -> (Self, Head) {
         self.head.0.store(bytes, Ordering::Relaxed);
         let head = self.head.clone();

@@ -1,0 +1,166 @@
+//! One attempt: a store with every bound in force, the call, and what it came to.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+use wasmtime::Store;
+
+use super::context::AttemptContext;
+use super::deadline::{Deadline, Interrupt, TimeLimit};
+use super::runner::Runner;
+use super::state::State;
+use super::store;
+use super::thread_class::ThreadClass;
+use super::verdict::{self, Facts, Returned};
+use super::warm::Warm;
+use crate::aside::aside;
+use crate::outcome::{Attempt, Report};
+use crate::sandbox::bindings::JobHandler;
+use crate::sandbox::bindings::exports::kiln::job::handler::Job as GuestJob;
+use crate::sandbox::capabilities::LateDenial;
+use crate::sandbox::load::Loaded;
+use crate::sandbox::load::plugin::Plugin;
+use crate::stop::StopReason;
+
+/// The right to one attempt: as far as the plugin's own limit goes, and for the slots beyond its first.
+#[derive(Debug)]
+pub struct PluginPermit {
+    pub(super) _permit: Option<OwnedSemaphorePermit>,
+    pub(super) _spare: Option<OwnedSemaphorePermit>,
+}
+
+/// What an attempt runs in: slots of the pool, and what is in them already.
+pub(super) struct PoolSlots {
+    pub(super) warm: Option<Warm>,
+    pub(super) thread_class: ThreadClass,
+    /// Dropped after `warm`, here and wherever both are: slots are free only once their instance is gone.
+    pub(super) slots: OwnedSemaphorePermit,
+}
+
+/// One attempt, ready to run on a guest thread.
+pub(super) struct PreparedAttempt {
+    pub(super) runner: Arc<Runner>,
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) plugin: Arc<Plugin>,
+    pub(super) job: GuestJob,
+    pub(super) deadline: Deadline,
+    pub(super) context: AttemptContext,
+    /// Dropped last: the next attempt finds nothing of this one left.
+    pub(super) _permit: PluginPermit,
+}
+
+impl PreparedAttempt {
+    /// Runs it on this thread, and the rest of it on the threads for heavy attempts once it turns out to be one.
+    pub(super) async fn run_anywhere(self, pool_slots: PoolSlots) -> Attempt {
+        let (thread_class, heavy) = (pool_slots.thread_class.clone(), self.runner.heavy.clone());
+        thread_class.run(Box::pin(self.run(pool_slots)), heavy).await
+    }
+
+    async fn run(self, pool_slots: PoolSlots) -> Attempt {
+        let (deadline, context) = (self.deadline, &self.context);
+        // It may have waited for these threads for long.
+        if context.stop.is_stopped() {
+            return never_ran(&self.plugin, self.job.attempt, deadline.limit(), context);
+        }
+        let (mut store, known, served) = self.store(pool_slots.thread_class, pool_slots.warm);
+        let (cpu, late_denial) = (store.data().cpu.clone(), store.data().late_denial());
+        let call = Box::pin(async {
+            let handler = if let Some(handler) = known {
+                handler
+            } else {
+                let handler = self.loaded.pre.instantiate_async(&mut store).await?;
+                store.data_mut().holdings.started();
+                // For much memory it had to move to other threads first.
+                if context.stop.is_stopped() {
+                    return Err(Interrupt::Stopped.into());
+                }
+                handler
+            };
+            store.data_mut().instantiate = Some(deadline.elapsed());
+            let answer = handler.kiln_job_handler().call_handle(&mut store, &self.job).await?;
+            Ok((answer, handler))
+        });
+        // A guest that computes is interrupted by the epoch, one that waits in the host by what follows.
+        let called: wasmtime::Result<_> = tokio::select! {
+            biased;
+            called = cpu.measure(call, self.runner.ticker.ticks()) => called,
+            denied = LateDenial::of(late_denial) => Err(denied.into()),
+            () = context.stop.stopped() => Err(Interrupt::Stopped.into()),
+            // A timer is set only for a guest that waits.
+            () = async { tokio::time::sleep(deadline.remaining()).await } => Err(Interrupt::TimedOut.into()),
+        };
+        let mut report = store.data().report();
+        let returned: Returned = match called {
+            Ok((answer, handler)) => {
+                self.keep((Warm { store, handler, served }, pool_slots.slots));
+                Ok(answer)
+            }
+            Err(err) => Err(err),
+        };
+        let stopped = context.stop.close();
+        let facts = facts(&self.plugin, self.job.attempt, deadline.limit(), &report, stopped);
+        let result = returned.as_ref().ok().and_then(|answer| answer.as_ref().ok()?.as_ref());
+        let result_bytes = result.map_or(0, String::len);
+        let outcome = aside(result_bytes, || verdict::judge(returned, &facts));
+        report.caused_by_job = facts.caused_by_job(&outcome, self.job.payload.len() + self.job.metadata.len());
+        Attempt { outcome, report }
+    }
+
+    /// A store for this attempt; the instance in it, if there is one already; and how many attempts it will have served.
+    fn store(&self, thread_class: ThreadClass, warm: Option<Warm>) -> (Store<State>, Option<JobHandler>, u32) {
+        let (sandbox, plugin) = (&self.runner, &self.plugin);
+        let (deadline, context) = (self.deadline, &self.context);
+        let (mut store, handler, served) = if let Some(warm) = warm {
+            let (mut store, served) = (warm.store, warm.served + 1);
+            store.data_mut().renew(&self.job, deadline, context, &sandbox.shared);
+            (store, Some(warm.handler), served)
+        } else {
+            let state = State::new(
+                Arc::clone(plugin),
+                &self.job,
+                deadline,
+                context,
+                thread_class,
+                &sandbox.shared,
+            );
+            (store::of(state, &sandbox.engine), None, 1)
+        };
+        store.data_mut().running = Some(sandbox.ticker.running());
+        store::rearm(&mut store);
+        (store, handler, served)
+    }
+
+    /// Keeps an instance for another attempt, or takes it apart.
+    fn keep(&self, mut used: (Warm, OwnedSemaphorePermit)) {
+        let warm = &mut used.0;
+        let state = warm.store.data_mut();
+        state.running = None;
+        let small = !state.holdings.has_grown_large() && self.runner.shared.memory_budget.has_half();
+        if warm.served < self.plugin.reuse.get() && small && state.close_handles().is_ok() {
+            state.thread_class.begin(state.holdings.is_large());
+            self.runner.kept.put(used, &self.runner.slots);
+        }
+    }
+}
+
+pub(super) fn facts<'a>(
+    plugin: &'a Plugin,
+    attempt: u32,
+    limit: TimeLimit,
+    report: &'a Report,
+    stopped: Option<StopReason>,
+) -> Facts<'a> {
+    Facts {
+        plugin,
+        attempt,
+        limit,
+        report,
+        stopped,
+    }
+}
+
+pub(super) fn never_ran(plugin: &Plugin, attempt: u32, limit: TimeLimit, context: &AttemptContext) -> Attempt {
+    let report = Report::default();
+    let outcome = verdict::stopped(&facts(plugin, attempt, limit, &report, context.stop.close()));
+    Attempt { outcome, report }
+}
