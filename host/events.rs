@@ -54,10 +54,8 @@ pub enum Event<'a> {
         queue: &'a str,
         /// The host that died.
         host: &'a str,
-        /// How many may have started under it, and are now this host's to settle.
-        started: usize,
-        /// How many had not started, and are ready again.
-        not_started: usize,
+        /// How many. They may have started under it, and are now this host's to settle.
+        jobs: usize,
     },
     /// This host's leases on some queues are over, and what ran under them was told to stop.
     LeaseLost {

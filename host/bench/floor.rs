@@ -33,7 +33,7 @@ pub(super) async fn sandbox(handler: &Arc<Handler>, template: &Template, concurr
         let repeat = async move {
             let (cancel, mut runs) = (AttemptContext::default(), 0_u64);
             while began.elapsed() < FLOOR_TIME
-                && let Some(permit) = handler.permit(&cancel).await
+                && let Some(permit) = handler.permit().await
             {
                 handler.attempt(permit, &job, queue.as_str(), &cancel).await;
                 runs += 1;

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 
 use crate::events::{Event, Subscriber};
-use crate::outcome::{Attempt, Outcome};
+use crate::outcome::{Attempt, Fate, Outcome};
 
 /// The times of settled jobs, until somebody takes them.
 #[derive(Debug, Default)]
@@ -50,7 +50,9 @@ impl Subscriber for Times {
             Event::Settled { settled, .. } => {
                 let now_ns = unix_ns();
                 let mut unsettled = self.unsettled.lock();
-                let times = settled.iter().map(|(tag, _)| {
+                // What waits comes back under another tag.
+                let over = settled.iter().filter(|(_, fate)| *fate != Fate::Waiting);
+                let times = over.map(|(tag, _)| {
                     let times = unsettled.remove(tag).unwrap_or_else(|| JobTimes::of_none(now_ns));
                     JobTimes {
                         settled_ns: now_ns,

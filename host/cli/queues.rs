@@ -11,7 +11,7 @@ use crate::admin::queues::{Figure, Figures, figures};
 use crate::queue::Counts;
 use crate::text::{self, MAX_LINE_BYTES};
 
-/// Show the queues: ready, delayed, in flight, failed, and the hosts that serve them
+/// Show the queues: ready, waiting, delayed, in flight, failed, and the hosts that serve them
 #[derive(Debug, Args)]
 pub(super) struct QueuesArgs {
     /// Print one JSON object
@@ -39,8 +39,8 @@ fn print(figures: &Figures) -> anyhow::Result<()> {
     let mut out = out();
     writeln!(
         out,
-        "{:<24} {:>10} {:>10} {:>10}  hosts",
-        "queue", "ready", "delayed", "in flight"
+        "{:<24} {:>10} {:>10} {:>10} {:>10}  hosts",
+        "queue", "ready", "waiting", "delayed", "in flight"
     )?;
     for (queue, figure) in &figures.queues {
         let queue = text::name(queue);
@@ -48,12 +48,16 @@ fn print(figures: &Figures) -> anyhow::Result<()> {
             Figure::Counted(counts) => {
                 let Counts {
                     ready,
+                    waiting,
                     delayed,
                     in_flight,
                     ..
                 } = counts;
                 let hosts = hosts(counts);
-                writeln!(out, "{queue:<24} {ready:>10} {delayed:>10} {in_flight:>10}  {hosts}")?;
+                writeln!(
+                    out,
+                    "{queue:<24} {ready:>10} {waiting:>10} {delayed:>10} {in_flight:>10}  {hosts}"
+                )?;
             }
             Figure::Fault { error } => {
                 let why = text::line(error, MAX_LINE_BYTES);

@@ -45,7 +45,7 @@ pub(super) struct WorkerArgs {
     /// Serve a queue only while those named before it have no ready job, whatever their weights
     #[arg(long, env = "KILN_STRICT", value_parser = BoolishValueParser::new())]
     strict: bool,
-    /// Stop by itself, with exit code 0, once nothing is ready, delayed or in flight
+    /// Stop by itself, with exit code 0, once nothing is ready, waiting, delayed or in flight
     #[arg(long, env = "KILN_BURST", value_parser = BoolishValueParser::new())]
     burst: bool,
     /// How long running attempts may go on after SIGTERM

@@ -42,17 +42,11 @@ impl Subscriber for Log {
                     );
                 }
             }
-            Event::Adopted {
-                queue,
-                host,
-                started,
-                not_started,
-            } => {
+            Event::Adopted { queue, host, jobs } => {
                 tracing::warn!(
                     host = &*text::name(host),
                     queue,
-                    started,
-                    not_started,
+                    jobs,
                     "took over from a host that died"
                 );
             }

@@ -3,6 +3,7 @@
 //! A guest's fault is data here, never a Rust error. Which settlement follows from which outcome is `retry`'s to say.
 
 mod attempt;
+mod lane;
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use attempt::{Attempt, Count, Output, Report};
+pub use lane::Lane;
 
 use crate::text::{self, MAX_LINE_BYTES};
 
@@ -228,6 +230,11 @@ pub enum Settlement {
         /// The failed entry's JSON.
         entry: String,
     },
+    /// The job waits in a lane as it was, nothing counted, until a host has room for it.
+    Wait {
+        /// Which.
+        lane: Lane,
+    },
     /// The job goes back to the front of its queue as it was, nothing counted.
     Requeue,
 }
@@ -241,6 +248,8 @@ pub enum Fate {
     Delayed,
     /// It is in the failed list.
     Failed,
+    /// It waits in a lane.
+    Waiting,
     /// It is ready again.
     Requeued,
 }
@@ -253,7 +262,16 @@ impl Settlement {
             Self::Ack { .. } => Fate::Acked,
             Self::Retry { .. } => Fate::Delayed,
             Self::Fail { .. } => Fate::Failed,
+            Self::Wait { .. } => Fate::Waiting,
             Self::Requeue => Fate::Requeued,
+        }
+    }
+
+    /// Whether what keeps the store from carrying this one out keeps it from the other, too.
+    pub(crate) fn goes_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Wait { lane }, Self::Wait { lane: other }) => lane == other,
+            _ => self.fate() == other.fate(),
         }
     }
 
@@ -263,7 +281,7 @@ impl Settlement {
             Self::Ack { result } => result.as_ref().map_or(0, |(id, json)| id.len() + json.len()),
             Self::Retry { job, .. } => job.len(),
             Self::Fail { entry } => entry.len(),
-            Self::Requeue => 0,
+            Self::Wait { .. } | Self::Requeue => 0,
         }
     }
 }

@@ -32,6 +32,7 @@ use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
@@ -59,10 +60,28 @@ pub enum Resolved {
     Plugin(Arc<Plugin>),
     /// A plugin claims it, but none of its versions has loaded. Says why.
     Unloadable(Arc<str>),
-    /// Its plugin cannot serve just now, but is expected to. Says why.
-    Later(Arc<str>),
+    /// Its plugin cannot serve just now, but is expected to.
+    NotNow {
+        /// The plugin: its file's stem.
+        plugin: Arc<str>,
+        /// Why it cannot.
+        why: Arc<str>,
+    },
+    /// The version of its plugin that serves just now does not know it, but another does that may serve again. Says why.
+    NotThis(Arc<str>),
     /// Nobody claims it.
     Unknown,
+}
+
+/// What serves the jobs that wait for a plugin.
+#[derive(Debug)]
+pub enum InService {
+    /// This version of it.
+    Plugin(Arc<Plugin>),
+    /// No version just now: it is being loaded, or set aside.
+    NotNow,
+    /// There is no such plugin here, or it does not load: what becomes of its jobs is for each job's name to say.
+    Nothing,
 }
 
 /// Why a plugin cannot be used.
@@ -112,6 +131,8 @@ pub struct Plugins {
     /// Every version that serves or may have to serve again, by its number.
     versions: ArcSwap<HashMap<u64, Arc<Plugin>>>,
     events: Events,
+    /// Told whenever something may serve that did not.
+    changed: Sender<()>,
     /// Who claims a name in vain, as it was logged.
     losers: Mutex<Losers>,
     /// What each file came to, by stem. Locked for moments only.
@@ -198,6 +219,7 @@ impl Plugins {
             table: ArcSwap::default(),
             versions: ArcSwap::default(),
             events,
+            changed: Sender::new(()),
             losers: Mutex::default(),
             entries: Mutex::default(),
             open: AtomicBool::new(false),
@@ -238,10 +260,22 @@ impl Plugins {
         }
     }
 
-    /// Whether that is what `name` stands for still.
+    /// What serves the jobs that wait for the plugin of this file's stem, as names resolve now.
     #[must_use]
-    pub fn serves(&self, plugin: &Arc<Plugin>, name: &str) -> bool {
-        matches!(self.resolve(name), Resolved::Plugin(now) if Arc::ptr_eq(&now, plugin))
+    pub fn in_service(&self, stem: &str) -> InService {
+        let table = self.table.load();
+        let its = |to: &Resolved| match to {
+            Resolved::Plugin(plugin) => (plugin.handler.name() == stem).then(|| plugin.in_service()),
+            Resolved::NotNow { plugin, .. } => (**plugin == *stem).then_some(InService::NotNow),
+            Resolved::NotThis(_) | Resolved::Unloadable(_) | Resolved::Unknown => None,
+        };
+        table.values().find_map(its).unwrap_or(InService::Nothing)
+    }
+
+    /// Tells whenever something may serve that did not.
+    #[must_use]
+    pub fn changes(&self) -> Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// The job names that have a handler.
@@ -291,6 +325,7 @@ impl Plugins {
         let good = self.entries().get(name).and_then(|entry| entry.good.clone());
         let released = good.is_some_and(|plugin| plugin.release());
         if released {
+            self.changed.send_replace(());
             self.events.tell(Event::PluginReleased { name });
         }
         released
@@ -440,6 +475,7 @@ impl Plugins {
         self.versions.store(Arc::new(versions(&entries)));
         self.table.store(Arc::new(table));
         drop(entries);
+        self.changed.send_replace(());
         let mut known = self.losers.lock();
         for (plugin, job) in losers.difference(&known) {
             tracing::error!(

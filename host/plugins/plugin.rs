@@ -7,8 +7,8 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 
-use super::Resolved;
 use super::stats::Stats;
+use super::{InService, Resolved};
 use crate::events::PluginVersion;
 use crate::sandbox::Handler;
 
@@ -77,10 +77,23 @@ impl Plugin {
         let Some(why) = &*self.aside.load() else {
             return Resolved::Plugin(Arc::clone(self));
         };
+        let why = format!("its plugin is set aside: {why}").into();
         match self.instead() {
             Some(previous) if previous.jobs.iter().any(|own| own == job) => Resolved::Plugin(previous),
-            _ => Resolved::Later(format!("its plugin is set aside: {why}").into()),
+            Some(_) => Resolved::NotThis(why),
+            None => Resolved::NotNow {
+                plugin: self.handler.name().into(),
+                why,
+            },
         }
+    }
+
+    /// What serves: this version, or, if it is set aside, the one before it.
+    pub(super) fn in_service(self: &Arc<Self>) -> InService {
+        if self.aside.load().is_none() {
+            return InService::Plugin(Arc::clone(self));
+        }
+        self.instead().map_or(InService::NotNow, InService::Plugin)
     }
 
     /// Why it is set aside, if it is.

@@ -47,6 +47,7 @@ impl Plugins {
 
     fn set_aside(&self, plugin: &Arc<Plugin>, why: &str) {
         if plugin.set_aside(why) {
+            self.changed.send_replace(());
             let instead = plugin.instead();
             self.events.tell(Event::PluginSetAside {
                 plugin: plugin.id(),

@@ -29,7 +29,12 @@ pub(super) fn table(entries: &BTreeMap<String, Entry>, old: &Table) -> (Table, L
             }
             (None, None) => {
                 let why: Arc<str> = "its plugin is still being loaded".into();
-                let resolved = |job: &String| (job.clone(), stem, Resolved::Later(Arc::clone(&why)));
+                let plugin: Arc<str> = stem.as_str().into();
+                let not_now = || Resolved::NotNow {
+                    plugin: Arc::clone(&plugin),
+                    why: Arc::clone(&why),
+                };
+                let resolved = |job: &String| (job.clone(), stem, not_now());
                 claims.extend(entry.claims.iter().map(resolved));
             }
         }

@@ -6,6 +6,7 @@
 //!
 //! A call returns a boxed future. That is one allocation for each message to the store, which carries a batch of jobs.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -14,12 +15,13 @@ use jiff::Timestamp;
 
 use super::counts::Counts;
 use super::error::QueueError;
-pub use super::moves::{Arrived, Claim, Offer, Pick, Reach, Renewed, Taken, Wish};
+pub use super::moves::{Arrived, Claim, LaneTaken, LaneWish, Offer, Pick, Reach, Renewed, Taken, Wish};
 use super::push::Push;
 use super::queue_name::QueueName;
+use crate::outcome::Lane;
 
-/// Longest time that [`Backend::wait_ready`] and [`Backend::wait_due`] last without news. Short enough that a connection
-/// that died unnoticed is noticed.
+/// Longest time that [`Backend::wait_ready`], [`Backend::wait_due`] and [`Backend::wait_lanes`] last without news. Short enough
+/// that a connection that died unnoticed is noticed.
 pub const SILENCE: Duration = Duration::from_secs(4);
 
 /// What the store answers, once it does.
@@ -39,17 +41,19 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// The queues that have a due job, as soon as one may have, at the latest after [`SILENCE`].
     fn wait_due<'a>(&'a self, queues: &'a [QueueName]) -> Answer<'a, Vec<QueueName>>;
 
-    /// Takes ready jobs under the tags from `tag` on, and renews the lease; none if the lease has run out.
-    fn fetch<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, wish: Wish) -> Answer<'a, Option<Taken>>;
+    /// Which lanes hold jobs, of each queue, as soon as that is not what is `known`, at the latest after [`SILENCE`].
+    fn wait_lanes<'a>(
+        &'a self,
+        queues: &'a [QueueName],
+        known: &'a [BTreeSet<Lane>],
+    ) -> Answer<'a, Vec<BTreeSet<Lane>>>;
+
+    /// Takes jobs from lanes, then ready ones, under the tags from `tag` on, and renews the lease; none if the lease has run
+    /// out.
+    fn fetch<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, wish: Wish<'a>) -> Answer<'a, Option<Taken>>;
 
     /// Up to so many bytes of a job in flight; none if it is no longer the host's.
     fn piece<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, skip: usize, bytes: usize) -> Answer<'a, Option<Vec<u8>>>;
-
-    /// Takes note that a delivery has not started.
-    fn park<'a>(&'a self, claim: &'a Claim<'a>, tag: u64) -> Answer<'a, ()>;
-
-    /// Takes note that a delivery is about to start, and tells whether it is still the host's.
-    fn unpark<'a>(&'a self, claim: &'a Claim<'a>, tag: u64) -> Answer<'a, bool>;
 
     /// Settles a batch, and returns the tags that were refused, since the host does not hold them. All others are settled.
     ///

@@ -7,10 +7,14 @@ use std::collections::BTreeMap;
 pub struct Counts {
     /// Ready jobs.
     pub ready: u64,
+    /// Jobs that wait in lanes, until a host has room for them.
+    pub waiting: u64,
     /// Jobs waiting for their time.
     pub delayed: u64,
     /// Jobs that a host holds.
     pub in_flight: u64,
+    /// How many of the waiting jobs are in which lane.
+    pub lanes: BTreeMap<String, u64>,
     /// The hosts that serve the queue.
     pub hosts: BTreeMap<String, HostState>,
 }
@@ -25,9 +29,9 @@ pub struct HostState {
 }
 
 impl Counts {
-    /// Whether nothing is ready, delayed or in flight.
+    /// Whether nothing is ready, waiting, delayed or in flight.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ready == 0 && self.delayed == 0 && self.in_flight == 0
+        self.ready == 0 && self.waiting == 0 && self.delayed == 0 && self.in_flight == 0
     }
 }

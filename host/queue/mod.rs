@@ -1,14 +1,16 @@
 //! Every state a job's bytes can be in, and every move between them.
 //!
 //! ```text
-//!            push                    fetch                     ack
-//! producer ────────► ready ─────────────────────► in flight ────────► done
-//!    │                 ▲ ▲                          │  │  │  ▲
-//!    │ push --delay    │ └──── requeue (front) ─────┘  │  │  │ adopt: the lease of the host
-//!    │                 │ promote                       │  │  └─ that held it ran out
-//!    └────────────► delayed ◄──────── retry ───────────┘  │
-//!                                                         ▼
-//!                      ▲────────── revive ───────────── failed
+//!                                     waiting
+//!                               fetch  │   ▲  wait
+//!            push                      ▼   │                   ack
+//! producer ────────► ready ────fetch───► in flight ────────────────► done
+//!    │                 ▲ ▲                  │  │  │  ▲
+//!    │ push --delay    │ └─ requeue (front) ┘  │  │  │ adopt: the lease of the host
+//!    │                 │ promote               │  │  └─ that held it ran out
+//!    └────────────► delayed ◄──── retry ───────┘  │
+//!                                                 ▼
+//!                      ▲────── revive ────────── failed
 //! ```
 //!
 //! # States
@@ -16,9 +18,9 @@
 //! | state | where a job's bytes are |
 //! |---|---|
 //! | ready | the list `queues:{queue}` |
+//! | waiting | the list `waiting:{lane}` of a queue; a lane that holds jobs is named in the set `lanes` |
 //! | delayed | the sorted set `queues:{queue}:delayed`, by the time they are due |
 //! | in flight | the table `inflight:{host}` of a queue, under a *tag* of the host's own making |
-//! | parked | in flight, and the tag in the set `parked:{host}`: fetched, but known not to have started |
 //! | failed | the list `failed`; while operators work on a long one, its older entries in the list `failed:older` |
 //! | done | nowhere; a result is kept for a while under the job's id |
 //!
@@ -30,19 +32,19 @@
 //!
 //! On one Redis, and in a Cluster under a prefix with a hash tag, each is one script (`redis/scripts/`), in memory one critical
 //! section: a crash, of a host or of Redis, finds the job before the move or after it. The last column is for a Cluster
-//! under a plain prefix, where ready, in flight, parked and leases share a slot and delayed and failed have others.
+//! under a plain prefix, where ready, waiting, in flight and leases share a slot and delayed and failed have others.
 //!
 //! | transition | made by | asked twice, or its answer lost | where slots differ |
 //! |---|---|---|---|
 //! | push | `RPUSH`, `push_delayed` | a second job | the same |
-//! | fetch: ready → in flight | `fetch`, only under a good lease, which it puts off | takes nothing more: no tag is used twice. What the host never heard of goes back by *give back* | the same |
-//! | park, unpark | `park`, `unpark` | nothing more happens. What is not known to be parked counts as started | the same |
+//! | fetch: waiting, ready → in flight | `fetch`, only under a good lease, which it puts off. Of lanes it takes what the host has room for, before anything that is ready | takes nothing more: no tag is used twice. What the host never heard of goes back by *give back* | the same |
+//! | wait: in flight → the end of a lane | `settle` | refused | the same |
 //! | ack: in flight → done | `settle` | refused, and which were is told: the tag is gone. Only whoever holds the delivery has its result kept | with a result: `ours` (under a good lease), `SET`, `settle` |
 //! | requeue: in flight → the front of ready | `settle` | refused | the same |
 //! | retry: in flight → delayed | `settle` | refused | `ours` (under a good lease), `push_delayed`, `settle`. A crash in between leaves the job in both: it runs twice |
 //! | fail: in flight → failed | `settle` | refused | `ours`, `RPUSH`, `settle`. As for retry |
 //! | promote: delayed → ready | `promote` | moves what else is due | `claim_due` puts the job off by ten seconds, `RPUSH`, `drop_claimed`. A crash before the push delays it by those, one after it runs it twice. One too large for any host: `claim_due`, `RPUSH` to failed, `ZREMRANGEBYSCORE` |
-//! | adopt: in flight → in flight of another host, parked → ready | `adopt`, once the lease has run out and the others had time to come back | as for fetch | the same |
+//! | adopt: in flight → in flight of another host | `adopt`, once the lease has run out and the others had time to come back | as for fetch | the same |
 //! | give back: in flight → the front of ready | `settle` | refused | the same |
 //! | heartbeat, leave | `renew`, `leave` | nothing more happens | the same |
 //! | revive: failed → ready | `take_failed` | refused: the entry is gone | `take_failed` (looks), `RPUSH`, `take_failed`. A crash in between leaves it in both |
@@ -50,6 +52,10 @@
 //! | move the border: failed → failed, from one part to the other | `move_border` | nothing more happens: the border is elsewhere | the same |
 //!
 //! A *retry* also puts a job back that became ready before its own time, since its producer had rounded the score down.
+//!
+//! A job *waits* that may not start now: its plugin runs as many attempts as it may, is being loaded or is set aside. No host
+//! holds it, and nothing is counted. A host looks which lanes hold jobs, is told when that changes, and takes from a lane only
+//! what it can start, or what it has no plugin for: so no lane is forgotten, whatever becomes of hosts and plugins.
 //!
 //! *Give back* compares the host's table with what its process holds: after each fault, when a delivery was given up, and
 //! now and then. *Adopt* makes what a dead host had started this host's own; it is then settled as lost, by an ordinary
@@ -79,7 +85,7 @@
 //! anybody's note is that old: hosts that keep crashing recover what they hold all the same. A note counts only while the
 //! lease that it is about has not been put off since.
 //!
-//! A job that waits falls due by the store's clock: a settlement says how long it waits, and the store adds the time. What
+//! A delayed job falls due by the store's clock: a settlement says how long it waits, and the store adds the time. What
 //! the job's JSON says of it (`available_at`, `failed_at`) is the host's own time, corrected by what its heartbeats measure.
 //!
 //! `tests/suite/model.rs` tries every order of these steps, crashes and lost answers included.
@@ -112,6 +118,7 @@ pub use counts::{Counts, HostState};
 pub use error::QueueError;
 pub use failed::{FailedEntry, Fate, Retention};
 pub use limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_TAKEN_BYTES};
+pub use moves::LaneWish;
 pub use push::Push;
 pub use queue_name::QueueName;
 pub(crate) use redis::Work;

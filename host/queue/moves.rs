@@ -5,17 +5,28 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::queue_name::QueueName;
-use crate::outcome::Settlement;
+use crate::outcome::{Lane, Settlement};
 
 /// How much a fetch is to bring.
 #[derive(Debug, Clone, Copy)]
-pub struct Wish {
+pub struct Wish<'a> {
     /// At most so many jobs.
     pub jobs: usize,
+    /// The lanes to take from before anything that is ready.
+    pub lanes: &'a [LaneWish],
     /// Beyond the first job, at most so many bytes.
     pub bytes: usize,
     /// The length of the largest job lately met on the queue: the next may be as large.
     pub largest: usize,
+}
+
+/// How much of a lane a fetch is to bring.
+#[derive(Debug, Clone)]
+pub struct LaneWish {
+    /// Which.
+    pub lane: Lane,
+    /// At most so many jobs of it.
+    pub jobs: usize,
 }
 
 /// Which entries of the failed list are read.
@@ -48,10 +59,19 @@ impl Claim<'_> {
 /// What a fetch or an adoption moved into a host's table.
 #[derive(Debug, Default)]
 pub struct Taken {
-    /// In the order of their tags.
+    /// In the order of their tags: those from lanes first, one lane's after the other's.
     pub jobs: Vec<Arrived>,
-    /// Jobs of a dead host that had not started, and are ready again.
-    pub went_back: usize,
+    /// What was taken from each lane that was asked for. Nothing where it cannot be told: the same was asked for before.
+    pub lanes: Vec<LaneTaken>,
+}
+
+/// What a fetch took from a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneTaken {
+    /// So many jobs.
+    pub taken: usize,
+    /// It still holds so many.
+    pub left: usize,
 }
 
 /// What the store answers when a lease is renewed.

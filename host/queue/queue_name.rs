@@ -25,8 +25,9 @@ impl QueueName {
         }
         if name.ends_with(":delayed")
             || name.ends_with(":leases")
+            || name.ends_with(":lanes")
+            || name.contains(":waiting:")
             || name.contains(":inflight:")
-            || name.contains(":parked:")
             || name.contains(":lasttag:")
             || name.contains(":founddead:")
         {

@@ -12,15 +12,17 @@ use tokio_util::task::TaskTracker;
 
 use super::ServiceSettings;
 use super::faults::{Faults, Resting};
+use super::lanes::Lanes;
 use super::room::{Room, Taken};
 use crate::queue::{Consumer, Delivery, MAX_BATCH, QueueError, QueueName};
-use crate::worker::Worker;
+use crate::worker::{Reserved, Worker};
 
 /// Takes as many jobs as there are free permits and room for, and starts each.
 pub(super) async fn fetch(
     settings: &ServiceSettings,
     consumer: &Arc<Consumer>,
     worker: &Arc<Worker>,
+    mut lanes: Lanes,
     attempts: &TaskTracker,
     guests: &Handle,
 ) {
@@ -32,22 +34,30 @@ pub(super) async fn fetch(
     loop {
         let mut free = acquire(&permits).await;
         let order = order(settings);
-        let (deliveries, failed) = fetch_in_order(&order, consumer, free.num_permits(), &rooms, &mut resting).await;
+        let count = free.num_permits();
+        lanes.begin();
+        let (fetched, failed) = fetch_in_order(&order, consumer, count, &rooms, &mut lanes, &mut resting).await;
+        lanes.end();
         match failed {
             None => fetching.over(),
-            Some(err) if deliveries.is_empty() => {
+            Some(err) if fetched.is_empty() => {
                 fetching.wait(&err).await;
                 continue;
             }
             Some(err) => fetching.tell(&err),
         }
-        let idle = deliveries.is_empty();
-        for (delivery, taken) in deliveries {
+        let idle = fetched.is_empty();
+        for Fetched {
+            delivery,
+            taken,
+            reserved,
+        } in fetched
+        {
             let worker = Arc::clone(worker);
             let permit = free.split(1);
             // Where its guest runs, so that no job changes threads on its way.
             let line = async move {
-                worker.process(delivery).await;
+                worker.process(delivery, reserved).await;
                 drop((permit, taken));
             };
             attempts.spawn_on(line, guests);
@@ -70,9 +80,18 @@ pub(super) async fn fetch(
                     Err(_) => {}
                 },
                 () = rooms.one_freed(&full) => {}
+                () = lanes.more() => {}
             }
         }
     }
+}
+
+/// A job that was taken, and what it takes.
+struct Fetched {
+    delivery: Delivery,
+    taken: Taken,
+    /// Of one from a lane, the right to start it.
+    reserved: Option<Reserved>,
 }
 
 /// The room that each queue has for its jobs in hand.
@@ -139,11 +158,12 @@ async fn fetch_in_order(
     consumer: &Consumer,
     count: usize,
     rooms: &Rooms,
+    lanes: &mut Lanes,
     resting: &mut Resting<'_>,
-) -> (Vec<(Delivery, Taken)>, Option<QueueError>) {
-    let (mut deliveries, mut failed) = (Vec::new(), None);
+) -> (Vec<Fetched>, Option<QueueError>) {
+    let (mut all, mut failed) = (Vec::new(), None);
     for queue in order {
-        let missing = count - deliveries.len();
+        let missing = count - all.len();
         if missing == 0 {
             break;
         }
@@ -153,15 +173,18 @@ async fn fetch_in_order(
         let Some(mut room) = rooms.of(queue).free() else {
             continue;
         };
-        match resting.note(queue, consumer.fetch(queue, missing).await) {
-            Ok(fetched) => deliveries.extend(fetched.into_iter().flatten().map(|delivery| {
-                let taken = room.take(delivery.pushed_bytes());
-                (delivery, taken)
+        let mut asks = lanes.asks(queue, missing);
+        let fetched = consumer.fetch_from(queue, missing, &asks.wishes).await;
+        match resting.note(queue, fetched) {
+            Ok(deliveries) => all.extend(deliveries.into_iter().flatten().map(|delivery| Fetched {
+                taken: room.take(delivery.pushed_bytes()),
+                reserved: asks.reserved(delivery.lane()),
+                delivery,
             })),
             Err(err) => failed = failed.or(Some(err)),
         }
     }
-    (deliveries, failed)
+    (all, failed)
 }
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ pub(super) async fn reap(consumer: Arc<Consumer>, worker: Arc<Worker>, queue: Qu
     }
 }
 
-/// Stops the service once its queues hold nothing, delayed and in flight included.
+/// Stops the service once its queues hold nothing, what waits, is delayed or in flight included.
 ///
 /// # Errors
 /// When one of them could not be counted for so long, while there was nothing to do in the others: it stops the service then,

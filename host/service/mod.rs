@@ -1,10 +1,11 @@
-//! Starts and stops the loops: fetch, promote due jobs, heartbeat, reap, reload, drain.
+//! Starts and stops the loops: fetch, look at lanes, promote due jobs, heartbeat, reap, reload, drain.
 //!
 //! Each loop outlives any fault of the store: it says so once, waits a little and tries again. None of them ever waits
 //! for a guest, except the drain, and that has its grace period.
 
 mod faults;
 mod fetch;
+mod lanes;
 mod loops;
 mod room;
 
@@ -23,6 +24,7 @@ use crate::plugins::{Plugins, Watching, watch};
 use crate::queue::{Consumer, LEASE_DEFAULT, QueueError, QueueName, Retention, Store};
 use crate::text;
 use crate::worker::Worker;
+use lanes::{Lanes, look_at_lanes};
 use loops::{guard, heartbeat, promote, reap, report, retain, stop_when_idle};
 
 /// How long running attempts may go on after the service was told to stop. Kubernetes kills after 30 s, and what follows
@@ -52,7 +54,7 @@ pub struct ServiceSettings {
     pub grace: Duration,
     /// How long this host may be silent before others take over.
     pub lease: Duration,
-    /// Stop by itself once nothing is ready, delayed or in flight.
+    /// Stop by itself once nothing is ready, waiting, delayed or in flight.
     pub burst: bool,
     /// What becomes of jobs that nobody handles.
     pub unknown: Unknown,
@@ -108,7 +110,7 @@ pub async fn run(
     let events = plugins.events().clone();
     let consumer = Arc::new(Consumer::join(store.clone(), queues, settings.lease, events).await?);
     let (draining, guests) = (CancellationToken::new(), plugins.guests().clone());
-    let (plugins_of, unknown) = (Arc::clone(&plugins), settings.unknown);
+    let (plugins_of, waited_for, unknown) = (Arc::clone(&plugins), Arc::clone(&plugins), settings.unknown);
     let worker = Arc::new(Worker::new(
         Arc::clone(&consumer),
         plugins_of,
@@ -143,9 +145,11 @@ pub async fn run(
         let stopping = stop_when_idle(store, Arc::clone(&consumer), settings.lease, stop.clone());
         loops.spawn(stopping)
     });
+    loops.spawn(look_at_lanes(Arc::clone(&consumer), stop.clone()));
+    let lanes = Lanes::new(Arc::clone(&consumer), waited_for);
     let attempts = TaskTracker::new();
     // As a trait object: the compiler proves here that it may change threads, and not once more wherever this is spawned.
-    let fetching: BoxFuture<'_, ()> = Box::pin(fetch::fetch(&settings, &consumer, &worker, &attempts, &guests));
+    let fetching: BoxFuture<'_, ()> = Box::pin(fetch::fetch(&settings, &consumer, &worker, lanes, &attempts, &guests));
     until(stop, fetching).await;
 
     let stopped = Instant::now();

@@ -115,14 +115,7 @@ impl Starter {
                         completed.fetch_add(1, Ordering::Relaxed);
                         ledger.completed(&id).with_context(|| format!("nobody pushed {id}"))?;
                     }
-                    Said::Moved {
-                        jobs,
-                        started,
-                        not_started,
-                    } => {
-                        let moved = jobs + started + not_started;
-                        ledger.moved.fetch_add(moved, Ordering::Relaxed);
-                    }
+                    Said::Moved { jobs } => _ = ledger.moved.fetch_add(jobs, Ordering::Relaxed),
                     Said::Else => {}
                 }
             }
@@ -181,14 +174,7 @@ enum Said {
         rename = "took over from a host that died",
         alias = "gave jobs back to the front of their queue"
     )]
-    Moved {
-        #[serde(default)]
-        jobs: usize,
-        #[serde(default)]
-        started: usize,
-        #[serde(default)]
-        not_started: usize,
-    },
+    Moved { jobs: usize },
     #[serde(other)]
     Else,
 }

@@ -7,11 +7,11 @@ use anyhow::Context;
 use futures::future::join_all;
 use kiln::config::Unknown;
 use kiln::job::{Job, null};
-use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint};
+use kiln::outcome::{Failure, FailureKind, Lane, Outcome, RetryHint};
 use kiln::plugins::{Plugins, Resolved};
-use kiln::queue::{Consumer, Delivery, LEASE_DEFAULT, Store, StoreSettings};
+use kiln::queue::{Consumer, Delivery, LEASE_DEFAULT, LaneWish, Store, StoreSettings};
 use kiln::sandbox::{AttemptContext, Listener, LogLine, Speaker};
-use kiln::worker::Worker;
+use kiln::worker::{Reserved, Worker};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +48,7 @@ impl Host {
             let worker = Arc::clone(&self.worker);
             self.plugins
                 .guests()
-                .spawn(async move { worker.process(delivery).await })
+                .spawn(async move { worker.process(delivery, None).await })
         };
         Ok(fetched.into_iter().map(run).collect())
     }
@@ -103,27 +103,35 @@ async fn cancelling_a_running_job_ends_it_for_good_and_its_neighbour_goes_on() -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_waits_for_its_plugin_is_cancelled_without_an_attempt() -> anyhow::Result<()> {
+async fn a_job_that_waits_for_its_plugin_is_in_nobodys_hands_and_cancelled_once_it_is() -> anyhow::Result<()> {
     for store in stores().await? {
-        let folder = folder_of(&[("ok", "concurrency = 1")])?;
-        push(&store, &[r#"{"id":"waits","name":"ok"}"#]).await?;
+        let folder = folder_of(&[("sleep", "concurrency = 1")])?;
+        push(&store, &[r#"{"id":"waits","name":"sleep"}"#]).await?;
         let host = Host::join(&store, folder.path()).await?;
-        let Resolved::Plugin(plugin) = host.plugins.resolve("ok") else {
+        let Resolved::Plugin(plugin) = host.plugins.resolve("sleep") else {
             anyhow::bail!("no plugin");
         };
-        let in_use = plugin.handler.try_permit();
-        let waiting = host.start(1).await?;
-        host.cancel("waits").await?;
-        for ended in join_all(waiting).await {
+        let permit = plugin.handler.try_permit().context("its only one")?;
+        for ended in join_all(host.start(1).await?).await {
             ended?;
         }
-        drop(in_use);
+        eventually("that it waits", async || {
+            Ok((store.counts(&default_queue()).await?.waiting == 1).then_some(()))
+        })
+        .await?;
+        assert_eq!(host.consumer.cancel("waits"), 0);
+        let (lane, jobs) = (Lane::of_plugin("sleep"), 1);
+        let wish = [LaneWish { lane, jobs }];
+        let mut taken = host.consumer.fetch_from(&default_queue(), 1, &wish).await?;
+        let (worker, delivery) = (Arc::clone(&host.worker), taken.remove(0));
+        let reserved = Some(Reserved { plugin, permit });
+        let run = async move { worker.process(delivery, reserved).await };
+        let running = host.plugins.guests().spawn(run);
+        host.cancel("waits").await?;
+        running.await?;
         host.consumer.close().await?;
         let (job, failure) = only_failed(&store).await?;
-        assert_eq!(
-            (job.attempts, failure.kind, failure.attempt),
-            (0, FailureKind::Cancelled, 0)
-        );
+        assert_eq!((job.attempts, failure.kind), (1, FailureKind::Cancelled));
     }
     Ok(())
 }

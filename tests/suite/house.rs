@@ -32,7 +32,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "aside", "stop", "job", "outcome", "events", "config", "retry", "queue", "sandbox", "plugins",
         ],
     ),
-    ("service", &["job", "events", "config", "queue", "plugins", "worker"]),
+    (
+        "service",
+        &["job", "outcome", "events", "config", "queue", "plugins", "worker"],
+    ),
     ("admin", &["job", "outcome", "config", "queue", "plugins"]),
     ("bench", &["job", "outcome", "events", "queue", "sandbox"]),
     ("project", &[]),

@@ -18,7 +18,6 @@ use crate::support::{default_queue, eventually, redis_settings, settings_at, sha
 
 on_every_store! {
     a_dead_hosts_jobs_go_to_one_other_host
-    a_dead_hosts_jobs_that_had_not_started_go_back_as_they_were
     a_host_that_lost_its_lease_cannot_settle
     a_host_without_a_lease_takes_nothing_before_it_has_heard_of_it
     what_runs_is_stopped_before_its_lease_ends
@@ -74,32 +73,6 @@ async fn a_dead_hosts_jobs_go_to_one_other_host(store: Store) -> anyhow::Result<
     assert_eq!(counts(&store).await?, (0, 0, 300));
     let hosts = store.counts(&default_queue()).await?.hosts;
     assert!(!hosts.contains_key(dead.host()), "the dead host's lease is gone");
-    Ok(())
-}
-
-async fn a_dead_hosts_jobs_that_had_not_started_go_back_as_they_were(store: Store) -> anyhow::Result<()> {
-    let pushed = push_numbered(&store, 6).await?;
-    let dead = join(&store, LIVELY).await?;
-    let held = fetch(&dead, 5).await?;
-    for delivery in &held {
-        dead.park(delivery).await?;
-    }
-    assert!(dead.unpark(&held[1]).await?, "it is still there");
-    let heir = join(&store, LIVELY).await?;
-    let started = eventually("an adopted job", async || Ok(adopt(&heir).await?.pop())).await?;
-    assert_eq!(started.bytes(), pushed[1].as_bytes());
-    let back = eventually("the others", async || {
-        let back = fetch(&heir, 10).await?;
-        Ok((!back.is_empty()).then_some(back))
-    })
-    .await?;
-    let expected = [&pushed[0], &pushed[2], &pushed[3], &pushed[4], &pushed[5]];
-    assert_eq!(
-        texts(&back).iter().collect::<Vec<_>>(),
-        expected,
-        "before the last, in their order"
-    );
-    assert!(!dead.unpark(&held[2]).await?, "it must not start any more");
     Ok(())
 }
 
@@ -244,7 +217,7 @@ async fn a_job_whose_lease_is_over_does_not_start(store: Store) -> anyhow::Resul
     // No timer has fired and no answer has come: the clock alone tells.
     let draining = CancellationToken::new();
     let worker = Worker::new(Arc::clone(&host), Arc::clone(&plugins), Unknown::default(), draining);
-    let line = async move { worker.process(delivery).await };
+    let line = async move { worker.process(delivery, None).await };
     plugins.guests().spawn(line).await?;
     host.tidy().await?;
     assert_eq!((store.result("a").await?, counts(&store).await?), (None, (1, 0, 0)));
@@ -300,11 +273,9 @@ async fn a_queue_whose_keys_are_of_the_wrong_type_is_named_and_keeps_no_other_fr
     until_named("heartbeat", "bad").await?;
     let hosts = store.counts(&default_queue()).await?.hosts;
     let host = hosts.keys().next().expect("the worker");
-    for what in ["inflight", "parked"] {
-        let _: () = redis
-            .tell(&["SET", &key("odd", &format!("{what}:{host}")), "wrong"])
-            .await?;
-    }
+    let _: () = redis
+        .tell(&["SET", &key("odd", &format!("inflight:{host}")), "wrong"])
+        .await?;
     push("odd", "odd", 1).await?;
     push("bad", "bad", 1).await?;
     // Longer than a lease that is not kept.
@@ -314,11 +285,7 @@ async fn a_queue_whose_keys_are_of_the_wrong_type_is_named_and_keeps_no_other_fr
     assert_eq!(worker.lines_with("the lease").len(), 0, "{:?}", worker.lines());
     let said = worker.lines().len();
     assert!(said < 20, "{:?}", worker.lines());
-    for key in [
-        key("bad", "leases"),
-        key("odd", &format!("inflight:{host}")),
-        key("odd", &format!("parked:{host}")),
-    ] {
+    for key in [key("bad", "leases"), key("odd", &format!("inflight:{host}"))] {
         let _: u64 = redis.tell(&["DEL", &key]).await?;
     }
     until_result("odd").await?;

@@ -11,6 +11,7 @@
 mod stores;
 
 mod admin;
+mod admission;
 mod aftermath;
 mod bench;
 mod bundled;

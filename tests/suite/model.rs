@@ -12,7 +12,7 @@ mod promises;
 
 use Place::{Delayed, InFlight, Ready};
 use Process::{Gone, Leaving, Up};
-use Stage::{Parked, Running, Settling, Underway, Waiting};
+use Stage::{Fetched, Running, Settling, Underway};
 use explore::explore;
 use promises::Property;
 
@@ -44,23 +44,23 @@ struct Protocol {
 /// The protocol with one thing done wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mistake {
-    AdoptsParkedAsLost,
     ComparesDuringAFetch,
     ComparesOnlyWhenSuspect,
     CountsTheLeaseFromTheReply,
     /// A fetch that is sent twice takes other jobs the second time, once those that it took are settled.
     FetchesUnderAUsedTag,
     FetchesWithoutLease,
-    KeepsWhatWaitsPastTheDeadline,
+    KeepsWhatItFetchedPastTheDeadline,
     LeavesDuringAPromotion,
     LeavesWithoutGivingBack,
     LetsGuestsOutliveTheLease,
     NeverGivesBack,
     PromotesUnclaimed,
     RemovesTheSourceFirst,
-    RunsBeforeUnparked,
     RunsOnAfterAPause,
+    RunsWhatItLeavesWaiting,
     SettlesUnchecked,
+    TakesOnlyWhatItLeftWaiting,
 }
 
 /// What a job's bytes say.
@@ -74,12 +74,13 @@ struct Job {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Place {
     Ready,
+    /// In a lane. Of several the model needs but one: where a job waits, no promise depends on.
+    Waiting,
     /// Perhaps claimed by a host. A claim puts the job off; that it falls due again is modelled as one that lapses.
     Delayed(Option<u8>),
     InFlight {
         host: u8,
         tag: u8,
-        parked: bool,
     },
     Failed,
     Done,
@@ -114,8 +115,7 @@ enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Stage {
     Underway,
-    Waiting,
-    Parked,
+    Fetched,
     Running,
     Settling(Place, Step),
 }
@@ -133,6 +133,8 @@ struct Host {
     /// By tag. One is used again only when nothing knows it any more.
     held: [Option<(Job, Stage)>; TAGS as usize],
     promoting: Option<(Job, Step)>,
+    /// It has left a job waiting: only one that makes a mistake remembers.
+    left_waiting: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -146,8 +148,8 @@ struct State {
 }
 
 impl Place {
-    fn in_flight(host: u8, tag: u8, parked: bool) -> Self {
-        InFlight { host, tag, parked }
+    fn in_flight(host: u8, tag: u8) -> Self {
+        InFlight { host, tag }
     }
 }
 
@@ -161,6 +163,7 @@ impl Host {
             late_fetch: None,
             held: [None; TAGS as usize],
             promoting: None,
+            left_waiting: false,
         }
     }
 
@@ -184,13 +187,13 @@ impl Host {
         (self.held[usize::from(tag)], self.suspect) = (None, true);
     }
 
-    /// The deadline has passed: cancels all that runs, waits or comes under this lease. Settlements are checked anyway.
+    /// The deadline has passed: cancels all that runs, was fetched or comes under this lease. Settlements are checked anyway.
     fn stop(&mut self, mistake: Option<Mistake>) {
         self.in_time = false;
         for tag in 0..TAGS {
             let kept_by = match self.held[usize::from(tag)] {
                 Some((_, Running)) => Mistake::LetsGuestsOutliveTheLease,
-                Some((_, Waiting | Parked)) => Mistake::KeepsWhatWaitsPastTheDeadline,
+                Some((_, Fetched)) => Mistake::KeepsWhatItFetchedPastTheDeadline,
                 Some((_, Underway)) => Mistake::CountsTheLeaseFromTheReply,
                 Some((_, Settling(..))) | None => continue,
             };
@@ -252,7 +255,7 @@ impl State {
 
     fn table(&self, h: u8) -> impl Iterator<Item = (u8, Entry)> {
         self.copies().filter_map(move |entry| match entry.1 {
-            InFlight { host, tag, .. } if host == h => Some((tag, entry)),
+            InFlight { host, tag } if host == h => Some((tag, entry)),
             _ => None,
         })
     }
@@ -381,14 +384,14 @@ mistakes! {
     promoting_unclaimed_doubles_the_job: TWO, PromotesUnclaimed, 0, NeverDoubled;
     leaving_during_a_promotion_doubles_the_job: TWO, LeavesDuringAPromotion, 0, NeverDoubled;
     a_guest_that_outlives_the_lease_runs_beside_another: ONE, LetsGuestsOutliveTheLease, 1, NeverRunTwiceAtOnce;
-    what_waits_past_the_deadline_runs_beside_another: ONE, KeepsWhatWaitsPastTheDeadline, 1, NeverRunTwiceAtOnce;
+    what_is_kept_past_the_deadline_runs_beside_another: ONE, KeepsWhatItFetchedPastTheDeadline, 1, NeverRunTwiceAtOnce;
     a_lease_counted_from_the_reply_is_believed_too_long: ONE, CountsTheLeaseFromTheReply, 1, NeverRunTwiceAtOnce;
     running_on_after_a_pause_runs_beside_another: ONE, RunsOnAfterAPause, 1, NeverRunTwiceAtOnce;
+    running_what_is_left_waiting_runs_it_beside_another: ONE, RunsWhatItLeavesWaiting, 0, NeverRunTwiceAtOnce;
     comparing_during_a_fetch_gives_away_what_will_run: LATE, ComparesDuringAFetch, 0, NeverRunTwiceAtOnce;
-    running_before_unparking_is_answered_hides_the_start: ONE, RunsBeforeUnparked, 0, CountedRight;
-    adopting_what_is_parked_counts_what_never_ran: ONE, AdoptsParkedAsLost, 1, CountedRight;
     leaving_without_giving_back_counts_what_never_ran: ONE, LeavesWithoutGivingBack, 0, CountedRight;
     fetching_without_a_lease_strands_the_job: ONE, FetchesWithoutLease, 2, NeverStuck;
     giving_nothing_back_strands_what_a_lost_reply_brought: ONE, NeverGivesBack, 1, NeverStuck;
+    taking_only_what_it_left_waiting_itself_strands_what_others_did: ONE, TakesOnlyWhatItLeftWaiting, 0, NeverStuck;
     comparing_only_when_suspect_strands_what_came_late: LATE, ComparesOnlyWhenSuspect, 1, NeverStuck;
 }

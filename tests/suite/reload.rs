@@ -437,7 +437,7 @@ async fn no_producer_can_have_a_plugin_set_aside() -> anyhow::Result<()> {
             plugins.events().tell(Event::Started(run));
             plugins.events().tell(Event::Ended { run, attempt: &attempt });
         }
-        anyhow::Ok(matches!(plugins.resolve(name), Resolved::Later(_)))
+        anyhow::Ok(matches!(plugins.resolve(name), Resolved::NotNow { .. }))
     };
     assert!(!ends("spin", 1, 0).await?, "the job asked for a nanosecond");
     assert!(!ends("grow", 0, 100_000).await?, "a fifth of its memory is the payload");

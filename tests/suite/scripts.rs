@@ -2,6 +2,7 @@
 //! twice, small bounds, keys of the wrong type, a clock that stands.
 
 mod failed;
+mod lanes;
 mod lists;
 mod tables;
 
@@ -11,6 +12,7 @@ use crate::servers::Server;
 use crate::support::shared_redis;
 
 const FETCH: &str = include_str!("../../host/queue/redis/scripts/fetch.lua");
+const SETTLE: &str = include_str!("../../host/queue/redis/scripts/settle.lua");
 const OURS: &str = include_str!("../../host/queue/redis/scripts/ours.lua");
 const ADOPT: &str = include_str!("../../host/queue/redis/scripts/adopt.lua");
 
@@ -70,7 +72,7 @@ async fn exist<const N: usize>(keys: [&String; N]) -> anyhow::Result<usize> {
 /// The keys of a queue of its own: a dead host, which holds two jobs, and an heir, whose lease has twenty seconds left.
 struct Estate<'a> {
     redis: &'a Server,
-    keys: [String; 7],
+    keys: [String; 5],
 }
 
 impl Estate<'_> {
@@ -78,7 +80,7 @@ impl Estate<'_> {
         let redis = shared_redis();
         let estate = Self {
             redis,
-            keys: keys(["leases", "dead", "heir", "ready", "parked", "last", "found"]),
+            keys: keys(["leases", "dead", "heir", "last", "found"]),
         };
         let [leases, dead, ..] = &estate.keys;
         let soon = (estate.now_ms().await? + 20_000).to_string();
@@ -99,11 +101,20 @@ impl Estate<'_> {
         Ok(ends_ms - s * 1e3 - us / 1e3)
     }
 
-    /// How many jobs went back, and those taken over.
-    async fn adopt<T: FromRedisValue>(&self, count: &str, enough_bytes: &str) -> anyhow::Result<(usize, Vec<T>)> {
+    /// The jobs taken over.
+    async fn adopt<T: FromRedisValue>(&self, count: &str, enough_bytes: &str) -> anyhow::Result<Vec<T>> {
+        self.adopt_under("10", count, enough_bytes).await
+    }
+
+    async fn adopt_under<T: FromRedisValue>(
+        &self,
+        tag: &str,
+        count: &str,
+        enough_bytes: &str,
+    ) -> anyhow::Result<Vec<T>> {
         let keys = self.keys.each_ref().map(String::as_str);
-        let head = ["EVAL", ADOPT, "7"];
-        let args = ["dead", "heir", "60000", "10", count, enough_bytes, "60000", "0", "1000"];
+        let head = ["EVAL", ADOPT, "5"];
+        let args = ["dead", "heir", "60000", tag, count, enough_bytes, "60000", "0", "1000"];
         self.redis.tell(&[&head[..], &keys[..], &args[..]].concat()).await
     }
 
@@ -116,7 +127,7 @@ impl Estate<'_> {
 async fn an_adoption_that_is_asked_for_twice_takes_nothing_more() -> anyhow::Result<()> {
     let estate = Estate::new().await?;
     let first = estate.adopt::<String>("1", "1000").await?;
-    assert_eq!((first.0, first.1.len()), (0, 1));
+    assert_eq!(first.len(), 1);
     assert_eq!(estate.adopt::<String>("1", "1000").await?, first);
     assert_eq!((estate.len("HLEN", 1).await?, estate.len("HLEN", 2).await?), (1, 1));
     Ok(())
@@ -125,73 +136,47 @@ async fn an_adoption_that_is_asked_for_twice_takes_nothing_more() -> anyhow::Res
 #[tokio::test]
 async fn a_fetch_that_is_asked_for_twice_takes_nothing_more() -> anyhow::Result<()> {
     let estate = Estate::new().await?;
-    let [leases, _, heir, ready, _, last, _] = &estate.keys;
+    let [leases, _, heir, last, _] = &estate.keys;
+    let [ready] = &keys(["ready"]);
     let _: u64 = estate.redis.tell(&["RPUSH", ready, "first-job", "second-job"]).await?;
     let fetch = [
         "EVAL", FETCH, "4", ready, heir, leases, last, "heir", "60000", "10", "1", "1000", "60000", "9", "1000",
     ];
     for _ in 0..2 {
-        let fetched: Vec<String> = estate.redis.tell(&fetch).await?;
+        let (fetched, _): (Vec<String>, Vec<u64>) = estate.redis.tell(&fetch).await?;
         assert_eq!(fetched, ["first-job"]);
     }
-    assert_eq!((estate.len("LLEN", 3).await?, estate.len("HLEN", 2).await?), (1, 1));
+    assert_eq!((list(ready).await?.len(), estate.len("HLEN", 2).await?), (1, 1));
     let left_ms = estate.lease_left_ms().await?;
     assert!(left_ms > 30_000.0, "{left_ms}");
     // Nor does it once they are settled: what was asked for is over.
     let _: u64 = estate.redis.tell(&["HDEL", heir, "10"]).await?;
-    let fetched: Vec<String> = estate.redis.tell(&fetch).await?;
+    let (fetched, _): (Vec<String>, Vec<u64>) = estate.redis.tell(&fetch).await?;
     assert!(fetched.is_empty(), "{fetched:?}");
-    assert_eq!(estate.len("LLEN", 3).await?, 1);
+    assert_eq!(list(ready).await?.len(), 1);
     Ok(())
 }
 
 #[tokio::test]
 async fn a_dead_hosts_lease_stays_until_nothing_is_left_under_it_and_then_nothing_of_it_is() -> anyhow::Result<()> {
     let estate = Estate::new().await?;
-    // One of these was settled meanwhile.
-    let _: u64 = estate.redis.tell(&["SADD", &estate.keys[4], "1", "2", "3"]).await?;
-    for (left, leases) in [(1, 2), (0, 1)] {
-        assert_eq!(estate.adopt::<String>("1", "1000").await?.0, 1);
+    for (tag, left, leases) in [("10", 1, 2), ("11", 0, 1)] {
+        assert_eq!(estate.adopt_under::<String>(tag, "1", "1000").await?.len(), 1);
         assert_eq!(
             (estate.len("HLEN", 1).await?, estate.len("ZCARD", 0).await?),
             (left, leases)
         );
     }
-    assert_eq!(estate.len("EXISTS", 4).await?, 0);
+    assert_eq!(estate.len("EXISTS", 1).await?, 0);
     Ok(())
 }
 
 #[tokio::test]
 async fn an_adoption_takes_no_more_bytes_than_are_enough_and_puts_the_lease_off() -> anyhow::Result<()> {
     let estate = Estate::new().await?;
-    assert_eq!(estate.adopt::<redis::Value>("256", "5").await?.1.len(), 1);
+    assert_eq!(estate.adopt::<redis::Value>("256", "5").await?.len(), 1);
     let left_ms = estate.lease_left_ms().await?;
     assert!(left_ms > 30_000.0, "{left_ms}");
-    Ok(())
-}
-
-#[tokio::test]
-async fn an_adoption_forgets_what_was_parked_as_it_goes_back() -> anyhow::Result<()> {
-    let estate = Estate::new().await?;
-    let _: u64 = estate.redis.tell(&["SADD", &estate.keys[4], "1", "2"]).await?;
-    assert_eq!(estate.adopt::<String>("1", "1000").await?.0, 1);
-    let counts = [(1, "HLEN"), (3, "LLEN"), (4, "SCARD")];
-    for (key, command) in counts {
-        assert_eq!(estate.len(command, key).await?, 1, "{}", estate.keys[key]);
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn an_adoption_that_cannot_give_back_moves_nothing() -> anyhow::Result<()> {
-    let estate = Estate::new().await?;
-    let _: u64 = estate.redis.tell(&["SADD", &estate.keys[4], "1", "2"]).await?;
-    let _: () = estate.redis.tell(&["SET", &estate.keys[3], "no list"]).await?;
-    estate
-        .adopt::<String>("256", "1000")
-        .await
-        .expect_err("a key of the wrong type");
-    assert_eq!((estate.len("HLEN", 1).await?, estate.len("SCARD", 4).await?), (2, 2));
     Ok(())
 }
 

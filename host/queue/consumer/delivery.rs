@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::held::HeldTags;
 use crate::job::{DecodeError, Job};
+use crate::outcome::Lane;
 use crate::queue::limits::MAX_TAKEN_BYTES;
 use crate::queue::moves::Arrived;
 use crate::queue::queue_name::QueueName;
@@ -17,6 +18,7 @@ pub struct Delivery {
     pub(super) tag: u64,
     pub(super) queue: QueueName,
     pub(super) job: Arrived,
+    pub(super) lane: Option<Lane>,
     held: Arc<HeldTags>,
     pub(super) end: End,
     pub(super) stop: Arc<StopToken>,
@@ -39,6 +41,7 @@ impl Delivery {
             tag,
             queue: queue.clone(),
             job,
+            lane: None,
             held: Arc::clone(held),
             end: End::Held,
             stop,
@@ -68,6 +71,12 @@ impl Delivery {
     #[must_use]
     pub fn queue(&self) -> &QueueName {
         &self.queue
+    }
+
+    /// The lane it was taken from, if it was not ready.
+    #[must_use]
+    pub fn lane(&self) -> Option<&Lane> {
+        self.lane.as_ref()
     }
 
     /// Tells when the job must not run any longer: its host is told to stop, its lease is about to end, or an operator

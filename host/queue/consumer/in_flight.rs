@@ -13,7 +13,7 @@ use super::lease::Lease;
 use crate::queue::backend::Backend;
 use crate::queue::error::QueueError;
 use crate::queue::limits::{MAX_BATCH, MAX_BATCH_BYTES};
-use crate::queue::moves::{Arrived, Claim, Wish};
+use crate::queue::moves::{Arrived, Claim, LaneWish, Wish};
 use crate::queue::queue_name::QueueName;
 use crate::stop::{LeaseStop, StopToken};
 
@@ -54,9 +54,14 @@ pub(super) struct Taking<'a> {
 
 impl Taking<'_> {
     /// How much a fetch of so many jobs should ask for.
-    pub(super) fn wish(&self, jobs: usize) -> Wish {
+    pub(super) fn wish<'a>(&self, jobs: usize, lanes: &'a [LaneWish]) -> Wish<'a> {
         let (bytes, largest) = (self.state.bytes, self.state.largest);
-        Wish { jobs, bytes, largest }
+        Wish {
+            jobs,
+            lanes,
+            bytes,
+            largest,
+        }
     }
 
     /// A fetch has taken too long: the next asks for less.

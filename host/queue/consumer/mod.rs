@@ -4,10 +4,12 @@ mod clock;
 mod delivery;
 mod held;
 mod in_flight;
+mod lanes;
 mod lease;
 mod outage;
 mod settler;
 mod shared;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use clock::Clock;
 pub use delivery::Delivery;
 use in_flight::{InFlight, MIN_PIECE_BYTES};
+use lanes::name_lanes;
 pub use lease::LEASE_DEFAULT;
 use lease::Lease;
 use outage::Outage;
@@ -31,6 +34,7 @@ use shared::Shared;
 
 use super::error::QueueError;
 use super::limits::{MAX_BATCH, MAX_BATCH_BYTES};
+use super::moves::LaneWish;
 use super::queue_name::QueueName;
 use super::store::Store;
 use crate::events::{Event, Events, LeaseLoss};
@@ -93,6 +97,7 @@ impl Consumer {
             tables: queues.iter().map(table).collect(),
             length: lease,
             room_kib: (MAX_UNSETTLED_KIB / u32::try_from(queues.len().max(1)).unwrap_or(u32::MAX)).max(1),
+            lanes: Arc::default(),
             outage: Outage::new(events.clone()),
             events,
             clock: Clock::default(),
@@ -151,6 +156,19 @@ impl Consumer {
     /// # Errors
     /// When the store fails. What may have been taken all the same goes back before anything else is taken.
     pub async fn fetch(&self, queue: &QueueName, count: usize) -> Result<Vec<Delivery>, QueueError> {
+        self.fetch_from(queue, count, &[]).await
+    }
+
+    /// The same, with as many of these lanes' jobs as is asked for before any that is ready.
+    ///
+    /// # Errors
+    /// As for [`Self::fetch`].
+    pub async fn fetch_from(
+        &self,
+        queue: &QueueName,
+        count: usize,
+        lanes: &[LaneWish],
+    ) -> Result<Vec<Delivery>, QueueError> {
         let Some((_, table)) = self.table(queue) else {
             return Ok(Vec::new());
         };
@@ -161,8 +179,8 @@ impl Consumer {
         let taking = self.shared.take(table).await?;
         let count = count.min(MAX_BATCH);
         let tag = self.next_tag.fetch_add(count as u64, Ordering::Relaxed);
-        let (asked, stop) = (Moment::now(), table.lease.running());
-        let wish = taking.wish(count);
+        let (asked, stop, lessons) = (Moment::now(), table.lease.running(), self.shared.lanes.lessons());
+        let wish = taking.wish(count, lanes);
         let taken = match self.shared.backend().fetch(&self.shared.claim(queue), tag, wish).await {
             Ok(Some(taken)) => taken,
             Ok(None) => {
@@ -182,20 +200,23 @@ impl Consumer {
         }
         // The answer may have waited while this process was stopped: what it brings must not start then.
         self.stop_in_time();
-        let fetched = taking.heard(tag, taken.jobs, &stop);
-        if !fetched.is_empty() {
+        let mut deliveries = taking.heard(tag, taken.jobs, &stop);
+        name_lanes(&mut deliveries, lanes, &taken.lanes);
+        for (LaneWish { lane, .. }, _) in lanes.iter().zip(&taken.lanes).filter(|(_, taken)| taken.left == 0) {
+            self.shared.lanes.forget(queue, lane, lessons);
+        }
+        if !deliveries.is_empty() {
             self.shared.events.tell(Event::Fetched {
                 queue: queue.as_str(),
                 first_tag: tag,
-                jobs: fetched.len(),
+                jobs: deliveries.len(),
             });
         }
-        Ok(fetched)
+        Ok(deliveries)
     }
 
     /// Takes over what dead hosts held, some at a time: at once, or, if this host's own lease is young, once somebody has
-    /// found them dead for a while. What had not started is ready again; each delivery is what may
-    /// have, and is now this host's to settle.
+    /// found them dead for a while. Each of these deliveries may have started, and is now this host's to settle.
     ///
     /// # Errors
     /// When the store fails before anything could be taken over.
@@ -220,12 +241,11 @@ impl Consumer {
             };
             let deliveries = taking.heard(tag, taken.jobs, &stop);
             // One that held nothing only had its lease taken away.
-            if !deliveries.is_empty() || taken.went_back > 0 {
+            if !deliveries.is_empty() {
                 self.shared.events.tell(Event::Adopted {
                     queue: queue.as_str(),
                     host: dead,
-                    started: deliveries.len(),
-                    not_started: taken.went_back,
+                    jobs: deliveries.len(),
                 });
                 return Ok(deliveries);
             }
@@ -296,30 +316,14 @@ impl Consumer {
         true
     }
 
-    /// Tells the store that a delivery has not started: if this host dies, its job goes back as it was.
-    ///
-    /// # Errors
-    /// When the store fails. The delivery then counts as started.
-    pub async fn park(&self, delivery: &Delivery) -> Result<(), QueueError> {
-        let claim = self.shared.claim(&delivery.queue);
-        self.shared.backend().park(&claim, delivery.tag).await
-    }
-
-    /// Tells the store that a parked delivery is about to start, and hears whether it is still this host's.
-    ///
-    /// # Errors
-    /// When the store fails. The job must not be run then.
-    pub async fn unpark(&self, delivery: &Delivery) -> Result<bool, QueueError> {
-        let claim = self.shared.claim(&delivery.queue);
-        let ours = self.shared.backend().unpark(&claim, delivery.tag).await?;
-        self.stop_in_time();
-        Ok(ours && !delivery.stop.is_stopped())
-    }
-
     /// Hands a delivery's fate over to be carried out. Waits only while the store is too far behind.
     pub async fn settle(&self, delivery: Delivery, settlement: Settlement) {
         let Some((place, _)) = self.table(&delivery.queue) else {
             return;
+        };
+        let on_its_way = match &settlement {
+            Settlement::Wait { lane } => Some(self.shared.lanes.expect(&delivery.queue, lane)),
+            _ => None,
         };
         let kib = room_kib(&settlement).min(self.shared.room_kib);
         let room = Arc::clone(&self.room[place]).acquire_many_owned(kib).await;
@@ -328,6 +332,7 @@ impl Consumer {
             settlement,
             written: false,
             breaks: None,
+            _on_its_way: on_its_way,
             _room: room.ok(),
         };
         if self.settlements[place].send(settled).await.is_err() {

@@ -1,7 +1,6 @@
 //! Carries settlements out, as many in one round trip as have gathered, and again until the store takes them. One that it
 //! does not take keeps no other from its end.
 
-use std::mem::discriminant;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::delivery::{Delivery, End};
 use super::in_flight::InFlight;
+use super::lanes::OnItsWay;
 use super::outage::Outage;
 use super::shared::Shared;
 use crate::events::Event;
@@ -63,6 +63,8 @@ pub(super) struct Settled {
     pub(super) written: bool,
     /// The store refuses it for what it is, as it seems: others need not wait with it.
     pub(super) breaks: Option<Breaks>,
+    /// Of one that is to wait, until it does.
+    pub(super) _on_its_way: Option<OnItsWay>,
     pub(super) _room: Option<OwnedSemaphorePermit>,
 }
 
@@ -117,9 +119,19 @@ pub(super) async fn settle_in_batches(
         let held = gathered.extract_if(.., |settled| settler.held.holds(&settled.settlement));
         let held: Vec<_> = held.collect();
         settler.held.settlements.extend(held);
+        sort_what_waits(&mut gathered);
         settler.settle(&mut gathered).await;
         settler.tell_how_far_behind();
     }
+}
+
+/// Puts what is to wait in the order in which it was fetched, whichever thread was done with it first.
+fn sort_what_waits(batch: &mut [Settled]) {
+    // A stable sort: the order of all others stays.
+    batch.sort_by_key(|settled| match settled.settlement {
+        Settlement::Wait { .. } => settled.delivery.tag,
+        _ => 0,
+    });
 }
 
 /// What the store is asked to do with a batch. The host is sure of those whose lease has not ended since it took them.
@@ -167,10 +179,8 @@ struct Held {
 
 impl Held {
     fn holds(&self, settlement: &Settlement) -> bool {
-        let goes = discriminant(settlement);
-        self.settlements
-            .iter()
-            .any(|held| held.breaks.is_none() && discriminant(&held.settlement) == goes)
+        let mut held = self.settlements.iter();
+        held.any(|held| held.breaks.is_none() && held.settlement.goes_with(settlement))
     }
 
     /// Returns when they are to be offered again, or as soon as an outage is over.
@@ -203,11 +213,12 @@ impl Settler<'_> {
                 Ok(()) => continue,
                 Err(refusal) => refusal,
             };
-            let first = discriminant(&part[0].settlement);
-            if part.iter().any(|settled| discriminant(&settled.settlement) != first) {
-                let others = part
-                    .extract_if(.., |settled| discriminant(&settled.settlement) != first)
-                    .collect();
+            let first = &part[0].settlement;
+            let goes_elsewhere = |settled: &Settled| !settled.settlement.goes_with(first);
+            let elsewhere: Vec<_> = part.iter().map(goes_elsewhere).collect();
+            if elsewhere.contains(&true) {
+                let mut elsewhere = elsewhere.into_iter();
+                let others = part.extract_if(.., |_| elsewhere.next() == Some(true)).collect();
                 parts.extend([others, part]);
                 continue;
             }
@@ -349,7 +360,7 @@ fn abridge(settled: &mut Settled, err: &QueueError) -> bool {
             let entry = wrap_refused(json.as_bytes(), queue.as_str(), &why, Timestamp::now());
             Settlement::Fail { entry }
         }
-        Settlement::Ack { .. } | Settlement::Requeue => Settlement::Ack { result: None },
+        Settlement::Ack { .. } | Settlement::Wait { .. } | Settlement::Requeue => Settlement::Ack { result: None },
     };
     settled.breaks = None;
     true

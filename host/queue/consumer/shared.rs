@@ -1,11 +1,13 @@
 //! What the parts of a consumer share.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::clock::Clock;
 use super::in_flight::{InFlight, Taking};
+use super::lanes::KnownLanes;
 use super::lease::Lease;
 use super::outage::Outage;
 use crate::events::{Event, Events, LeaseLoss};
@@ -26,6 +28,7 @@ pub(super) struct Shared {
     /// The room that each queue has for settlements.
     pub(super) room_kib: u32,
     pub(super) outage: Outage,
+    pub(super) lanes: Arc<KnownLanes>,
     pub(super) events: Events,
     pub(super) clock: Clock,
 }

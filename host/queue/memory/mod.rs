@@ -3,7 +3,7 @@
 
 mod state;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use super::moves::{Arrived, Claim, Offer, Pick, Reach, Renewed, Taken, Wish};
 use super::push::Push;
 use super::queue_name::QueueName;
 use super::settings::StoreSettings;
-use crate::outcome::Settlement;
+use crate::outcome::{Lane, Settlement};
 
 #[derive(Debug)]
 pub(super) struct MemoryStore {
@@ -29,6 +29,8 @@ pub(super) struct MemoryStore {
     ready: Notify,
     /// Told whenever a delayed set may have a new head.
     delayed: Notify,
+    /// Told whenever a lane may have become empty, or have got its first job.
+    lanes: Notify,
 }
 
 impl MemoryStore {
@@ -38,6 +40,7 @@ impl MemoryStore {
             state: Mutex::default(),
             ready: Notify::new(),
             delayed: Notify::new(),
+            lanes: Notify::new(),
         }
     }
 
@@ -50,25 +53,19 @@ impl MemoryStore {
         self.delayed.notify_waiters();
     }
 
-    fn fetch(&self, claim: &Claim<'_>, tag: u64, wish: Wish) -> Option<Taken> {
+    fn fetch(&self, claim: &Claim<'_>, tag: u64, wish: Wish<'_>) -> Option<Taken> {
         let mut state = self.state();
         let queue = state.queue(claim.queue);
         if !queue.lives(claim.host) {
             return None;
         }
-        let mut size = 0;
-        let fits = queue.ready.iter().take(wish.jobs).take_while(|job| {
-            size += job.len();
-            size <= wish.bytes
-        });
-        let count = fits.count().max(1).min(queue.ready.len());
-        let jobs: Vec<_> = queue.ready.drain(..count).collect();
+        let (jobs, lanes) = queue.take_waiting_and_ready(&wish);
         let told = jobs.iter().map(|job| told(job)).collect();
         queue.hold(claim, tag, jobs);
-        Some(Taken {
-            jobs: told,
-            went_back: 0,
-        })
+        if !lanes.is_empty() {
+            self.lanes.notify_waiters();
+        }
+        Some(Taken { jobs: told, lanes })
     }
 
     fn piece(&self, claim: &Claim<'_>, tag: u64, skip: usize, bytes: usize) -> Option<Vec<u8>> {
@@ -110,19 +107,21 @@ impl MemoryStore {
         due
     }
 
-    fn park(&self, claim: &Claim<'_>, tag: u64) {
-        let mut state = self.state();
-        let queue = state.queue(claim.queue);
-        if queue.holds(claim.host, tag) {
-            queue.parked.entry(claim.host.to_owned()).or_default().insert(tag);
+    async fn wait_lanes(&self, queues: &[QueueName], known: &[BTreeSet<Lane>]) -> Vec<BTreeSet<Lane>> {
+        let changed = self.lanes.notified();
+        let look = || -> Vec<BTreeSet<Lane>> {
+            let mut state = self.state();
+            let lanes = queues
+                .iter()
+                .map(|queue| state.queue(queue).lanes.keys().cloned().collect());
+            lanes.collect()
+        };
+        let found = look();
+        if found != known {
+            return found;
         }
-    }
-
-    fn unpark(&self, claim: &Claim<'_>, tag: u64) -> bool {
-        let mut state = self.state();
-        let queue = state.queue(claim.queue);
-        queue.unpark(claim.host, tag);
-        queue.holds(claim.host, tag)
+        let _ = tokio::time::timeout(SILENCE, changed).await;
+        look()
     }
 
     fn settle(&self, claim: &Claim<'_>, batch: &[Offer<'_>]) -> Vec<u64> {
@@ -141,11 +140,16 @@ impl MemoryStore {
                     state.add(claim.queue, Some(due.as_millisecond()), job.clone().into_bytes());
                 }
                 Settlement::Fail { entry } => state.failed.push_back(entry.clone().into_bytes()),
+                Settlement::Wait { lane } => {
+                    let lanes = &mut state.queue(claim.queue).lanes;
+                    lanes.entry(lane.clone()).or_default().push_back(job);
+                }
                 Settlement::Requeue => state.queue(claim.queue).ready.push_front(job),
             }
         }
         self.ready.notify_waiters();
         self.delayed.notify_waiters();
+        self.lanes.notify_waiters();
         refused
     }
 
@@ -223,27 +227,18 @@ impl MemoryStore {
             return Some(Taken::default());
         }
         let held = queue.in_flight.entry(dead.to_owned()).or_default();
-        let parked = queue.parked.entry(dead.to_owned()).or_default();
         let (mut jobs, mut taken) = (Vec::new(), Taken::default());
-        // The last fetched first, so that what goes back to the front does so in its order.
         for _ in 0..count {
-            let Some((tag, job)) = held.pop_last() else { break };
-            if parked.remove(&tag) {
-                queue.ready.push_front(job);
-                taken.went_back += 1;
-            } else {
-                taken.jobs.push(told(&job));
-                jobs.push(job);
-            }
+            let Some((_, job)) = held.pop_first() else { break };
+            taken.jobs.push(told(&job));
+            jobs.push(job);
         }
         if held.is_empty() {
             queue.in_flight.remove(dead);
-            queue.parked.remove(dead);
             queue.leases.remove(dead);
             queue.found_dead.remove(dead);
         }
         queue.hold(claim, tag, jobs);
-        self.ready.notify_waiters();
         Some(taken)
     }
 
@@ -272,6 +267,12 @@ impl MemoryStore {
         let hosts = queue.leases.iter().map(host).collect();
         Counts {
             ready: queue.ready.len() as u64,
+            waiting: queue.lanes.values().map(|lane| lane.len() as u64).sum(),
+            lanes: queue
+                .lanes
+                .iter()
+                .map(|(lane, jobs)| (lane.to_string(), jobs.len() as u64))
+                .collect(),
             delayed: queue.delayed.len() as u64,
             in_flight: queue.in_flight.values().map(|held| held.len() as u64).sum(),
             hosts,
@@ -349,23 +350,20 @@ impl Backend for MemoryStore {
         Box::pin(async move { Ok(self.wait_due(queues).await) })
     }
 
-    fn fetch<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, wish: Wish) -> Answer<'a, Option<Taken>> {
+    fn wait_lanes<'a>(
+        &'a self,
+        queues: &'a [QueueName],
+        known: &'a [BTreeSet<Lane>],
+    ) -> Answer<'a, Vec<BTreeSet<Lane>>> {
+        Box::pin(async move { Ok(self.wait_lanes(queues, known).await) })
+    }
+
+    fn fetch<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, wish: Wish<'a>) -> Answer<'a, Option<Taken>> {
         Box::pin(async move { Ok(self.fetch(claim, tag, wish)) })
     }
 
     fn piece<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, skip: usize, bytes: usize) -> Answer<'a, Option<Vec<u8>>> {
         Box::pin(async move { Ok(self.piece(claim, tag, skip, bytes)) })
-    }
-
-    fn park<'a>(&'a self, claim: &'a Claim<'a>, tag: u64) -> Answer<'a, ()> {
-        Box::pin(async move {
-            self.park(claim, tag);
-            Ok(())
-        })
-    }
-
-    fn unpark<'a>(&'a self, claim: &'a Claim<'a>, tag: u64) -> Answer<'a, bool> {
-        Box::pin(async move { Ok(self.unpark(claim, tag)) })
     }
 
     fn settle<'a, 'b: 'a>(&'a self, claim: &'a Claim<'a>, batch: &'a mut [Offer<'b>]) -> Answer<'a, Vec<u64>> {

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::outcome::Lane;
 use crate::queue::limits::MAX_BATCH_BYTES;
-use crate::queue::moves::{Arrived, Claim, Pick, Reach};
+use crate::queue::moves::{Arrived, Claim, LaneTaken, LaneWish, Pick, Reach, Wish};
 use crate::queue::queue_name::QueueName;
 
 /// Results kept; the oldest goes first. Redis lets them expire instead.
@@ -30,7 +31,8 @@ pub(super) struct Queue {
     /// By the time due and the order of arrival, so that equal jobs stay two.
     pub(super) delayed: BTreeMap<(i64, u64), Vec<u8>>,
     pub(super) in_flight: HashMap<String, BTreeMap<u64, Vec<u8>>>,
-    pub(super) parked: HashMap<String, BTreeSet<u64>>,
+    /// What waits, by lane. None of these is empty.
+    pub(super) lanes: BTreeMap<Lane, VecDeque<Vec<u8>>>,
     pub(super) leases: HashMap<String, Instant>,
     /// When a host found that the lease of another had run out, and took nothing over yet.
     pub(super) found_dead: HashMap<String, Instant>,
@@ -140,21 +142,34 @@ impl Queue {
         now.duration_since(*found) >= patience
     }
 
-    pub(super) fn holds(&self, host: &str, tag: u64) -> bool {
-        self.in_flight.get(host).is_some_and(|held| held.contains_key(&tag))
-    }
-
     /// Takes a delivery out of a host's table, if it is there.
     pub(super) fn take(&mut self, host: &str, tag: u64) -> Option<Vec<u8>> {
-        let job = self.in_flight.get_mut(host)?.remove(&tag)?;
-        self.unpark(host, tag);
-        Some(job)
+        self.in_flight.get_mut(host)?.remove(&tag)
     }
 
-    pub(super) fn unpark(&mut self, host: &str, tag: u64) {
-        if let Some(parked) = self.parked.get_mut(host) {
-            parked.remove(&tag);
+    /// Takes what a fetch asks for: of each lane, then of what is ready.
+    pub(super) fn take_waiting_and_ready(&mut self, wish: &Wish<'_>) -> (Vec<Vec<u8>>, Vec<LaneTaken>) {
+        let (mut jobs, mut lanes, mut size) = (Vec::new(), Vec::new(), 0);
+        let mut take = |list: &mut VecDeque<Vec<u8>>, most: usize| {
+            let before = jobs.len();
+            while jobs.len() < wish.jobs
+                && jobs.len() - before < most
+                && let Some(job) = list.pop_front_if(|job| jobs.is_empty() || size + job.len() <= wish.bytes)
+            {
+                size += job.len();
+                jobs.push(job);
+            }
+            jobs.len() - before
+        };
+        for LaneWish { lane, jobs } in wish.lanes {
+            let list = self.lanes.entry(lane.clone()).or_default();
+            let taken = take(list, *jobs);
+            let left = list.len();
+            lanes.push(LaneTaken { taken, left });
         }
+        take(&mut self.ready, wish.jobs);
+        self.lanes.retain(|_, list| !list.is_empty());
+        (jobs, lanes)
     }
 
     pub(super) fn hold(&mut self, claim: &Claim<'_>, tag: u64, jobs: Vec<Vec<u8>>) {

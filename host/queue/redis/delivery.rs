@@ -1,13 +1,16 @@
-//! Deliveries: ready → in flight, what is read of them, and whether they have started.
+//! Deliveries: ready and waiting → in flight, and what is read of them.
+
+use std::collections::BTreeSet;
 
 use ::redis::{FromRedisValue, ParsingError, Value, cmd};
 
 use super::LAST_TAG_MS;
 use super::RedisStore;
-use super::scripts::{FETCH, PARK, PIECE, UNPARK};
+use super::scripts::{FETCH, PIECE};
+use crate::outcome::Lane;
 use crate::queue::error::QueueError;
 use crate::queue::limits::MAX_TAKEN_BYTES;
-use crate::queue::moves::{Arrived, Claim, Taken, Wish};
+use crate::queue::moves::{Arrived, Claim, LaneTaken, LaneWish, Taken, Wish};
 use crate::queue::queue_name::QueueName;
 
 impl RedisStore {
@@ -16,9 +19,28 @@ impl RedisStore {
         self.key_watch.ready(&lists).await
     }
 
-    pub(super) async fn fetch(&self, claim: &Claim<'_>, tag: u64, wish: Wish) -> Result<Option<Taken>, QueueError> {
+    pub(super) async fn wait_lanes(
+        &self,
+        queues: &[QueueName],
+        known: &[BTreeSet<Lane>],
+    ) -> Result<Vec<BTreeSet<Lane>>, QueueError> {
+        let sets: Vec<_> = queues.iter().map(|queue| self.keys.lanes(queue.as_str())).collect();
+        self.key_watch.lanes(&sets, known).await
+    }
+
+    pub(super) async fn fetch(&self, claim: &Claim<'_>, tag: u64, wish: Wish<'_>) -> Result<Option<Taken>, QueueError> {
+        let queue = claim.queue.as_str();
         let last_tag = self.last_tag(claim);
-        let mut call = FETCH.keys(&[self.ready(claim), self.in_flight(claim), self.leases(claim), last_tag]);
+        let mut keys = vec![self.ready(claim), self.in_flight(claim), self.leases(claim), last_tag];
+        if !wish.lanes.is_empty() {
+            let lanes = wish
+                .lanes
+                .iter()
+                .map(|wish| self.keys.waiting(queue, wish.lane.as_str()));
+            keys.push(self.keys.lanes(queue));
+            keys.extend(lanes);
+        }
+        let mut call = FETCH.keys(&keys);
         call.arg(claim.host)
             .arg(claim.lease_ms())
             .arg(tag)
@@ -27,8 +49,18 @@ impl RedisStore {
             .arg(LAST_TAG_MS)
             .arg(wish.largest)
             .arg(MAX_TAKEN_BYTES);
-        let jobs: Option<Vec<Arrived>> = self.pool.call(&call).await?;
-        Ok(jobs.map(|jobs| Taken { jobs, went_back: 0 }))
+        for LaneWish { lane, jobs } in wish.lanes {
+            call.arg(lane.as_str()).arg(jobs);
+        }
+        let taken: Option<(Vec<Arrived>, Vec<usize>)> = self.pool.call(&call).await?;
+        let of_lane = |numbers: &[usize; 2]| LaneTaken {
+            taken: numbers[0],
+            left: numbers[1],
+        };
+        Ok(taken.map(|(jobs, lanes)| Taken {
+            jobs,
+            lanes: lanes.as_chunks().0.iter().map(of_lane).collect(),
+        }))
     }
 
     pub(super) async fn piece(
@@ -40,16 +72,6 @@ impl RedisStore {
     ) -> Result<Option<Vec<u8>>, QueueError> {
         let mut call = PIECE.keys(&[self.in_flight(claim)]);
         self.pool.call(call.arg(tag).arg(skip).arg(bytes)).await
-    }
-
-    pub(super) async fn park(&self, claim: &Claim<'_>, tag: u64) -> Result<(), QueueError> {
-        let mut call = PARK.keys(&[self.in_flight(claim), self.parked(claim)]);
-        self.pool.call(call.arg(tag)).await
-    }
-
-    pub(super) async fn unpark(&self, claim: &Claim<'_>, tag: u64) -> Result<bool, QueueError> {
-        let mut call = UNPARK.keys(&[self.in_flight(claim), self.parked(claim)]);
-        self.pool.call(call.arg(tag)).await
     }
 
     pub(super) async fn held(&self, claim: &Claim<'_>) -> Result<Vec<u64>, QueueError> {

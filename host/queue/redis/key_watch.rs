@@ -1,17 +1,18 @@
-//! Tells when a queue may have a ready or a due job, without asking again and again.
+//! Tells when a queue may have a ready or a due job, and which of its lanes hold some, without asking again and again.
 //!
 //! A foreign producer pushes and says nothing, so Redis has to. It does, once, to a connection that has read a key and
 //! tracks what it read (`CLIENT TRACKING`). One such connection serves any number of queues; in a Cluster it takes one
 //! for each node that holds some. Nothing is ever taken here: a job popped by a host that dies would be lost.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::{MultiplexedConnection, SendError};
 use ::redis::{
-    AsyncConnectionConfig, Cmd, ErrorKind, PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, Value, cmd,
+    AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, PushInfo, PushKind, RedisError, RedisResult,
+    ServerErrorKind, Value, cmd,
 };
 use futures::future::join_all;
 use tokio::sync::{Mutex, Notify};
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 
 use super::dialer::Dialer;
 use super::fault::{is_outage, spoils};
+use crate::outcome::Lane;
 use crate::queue::backend::SILENCE;
 use crate::queue::error::QueueError;
 
@@ -44,6 +46,7 @@ pub(super) struct KeyWatch {
 struct Rung {
     ready: Notify,
     delayed: Notify,
+    lanes: Notify,
 }
 
 /// The connections, and where each key was last found, by the node's address. Outside a Cluster there is one, "".
@@ -56,8 +59,8 @@ struct Line {
 }
 
 /// What a look found at each key, and whether news of all of them will come.
-struct Look {
-    found: Vec<Option<i64>>,
+struct Look<T> {
+    found: Vec<Option<T>>,
     patience: Duration,
 }
 
@@ -74,7 +77,7 @@ impl KeyWatch {
     pub(super) async fn ready(&self, lists: &[String]) -> Result<(), QueueError> {
         // Listens before it looks: a push between the two is not missed.
         let rung = self.rung.ready.notified();
-        let look = self.look(lists, |list| cmd("LLEN").arg(list).take()).await?;
+        let look = self.look::<i64>(lists, |list| cmd("LLEN").arg(list).take()).await?;
         if look.found.iter().flatten().all(|length| *length == 0) {
             // Late is no fault: whoever waits looks again.
             let _ = timeout(look.patience, rung).await;
@@ -107,7 +110,28 @@ impl KeyWatch {
         }
     }
 
-    async fn look(&self, keys: &[String], ask: impl Fn(&str) -> Cmd) -> Result<Look, QueueError> {
+    /// Which lanes the sets name, as soon as these are not those `known`, at the latest after a few seconds.
+    pub(super) async fn lanes(
+        &self,
+        sets: &[String],
+        known: &[BTreeSet<Lane>],
+    ) -> Result<Vec<BTreeSet<Lane>>, QueueError> {
+        let rung = self.rung.lanes.notified();
+        let (found, patience) = self.look_at_lanes(sets).await?;
+        if found != known {
+            return Ok(found);
+        }
+        let _ = timeout(patience, rung).await;
+        Ok(self.look_at_lanes(sets).await?.0)
+    }
+
+    async fn look_at_lanes(&self, sets: &[String]) -> Result<(Vec<BTreeSet<Lane>>, Duration), QueueError> {
+        let look = self.look(sets, |set| cmd("SMEMBERS").arg(set).take()).await?;
+        let named = |names: Option<Vec<String>>| names.unwrap_or_default().into_iter().map(Lane::from).collect();
+        Ok((look.found.into_iter().map(named).collect(), look.patience))
+    }
+
+    async fn look<T: FromRedisValue>(&self, keys: &[String], ask: impl Fn(&str) -> Cmd) -> Result<Look<T>, QueueError> {
         let asked = keys.iter().map(async |key| {
             let answer = timeout(PATIENCE, self.ask(key, ask(key))).await;
             answer.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
@@ -116,7 +140,7 @@ impl KeyWatch {
         let mut complete = true;
         for answer in join_all(asked).await {
             match answer {
-                Ok(number) => found.push(Some(number)),
+                Ok(value) => found.push(Some(value)),
                 // It tells when it is replaced by one of the right type.
                 Err(err) if err.code() == Some("WRONGTYPE") => found.push(None),
                 // Neither a node of a Cluster that is gone nor a key that may not be read must make other queues wait.
@@ -133,7 +157,7 @@ impl KeyWatch {
     }
 
     /// Asks the node where the key is, wherever that may be by now.
-    async fn ask(&self, key: &str, ask: Cmd) -> RedisResult<i64> {
+    async fn ask<T: FromRedisValue>(&self, key: &str, ask: Cmd) -> RedisResult<T> {
         let mut home = self.line.lock().await.homes.get(key).cloned();
         for _ in 0..MAX_REDIRECTS {
             let (node, mut connection) = self.node(home.take()).await?;
@@ -214,6 +238,7 @@ impl KeyWatch {
         // Whoever waits on a connection that was lost has to look again on this one.
         self.rung.ready.notify_waiters();
         self.rung.delayed.notify_waiters();
+        self.rung.lanes.notify_waiters();
         Ok(connection)
     }
 }
@@ -226,12 +251,18 @@ impl Rung {
             (PushKind::Invalidate | PushKind::Disconnection, _) => &[],
             _ => return,
         };
-        let delayed = |key: &Value| matches!(key, Value::BulkString(key) if key.ends_with(b":delayed"));
-        if keys.is_empty() || keys.iter().any(delayed) {
-            self.delayed.notify_waiters();
-        }
-        if keys.is_empty() || !keys.iter().all(delayed) {
+        if keys.is_empty() {
             self.ready.notify_waiters();
+            self.delayed.notify_waiters();
+            self.lanes.notify_waiters();
+        }
+        for key in keys {
+            let rung = match key {
+                Value::BulkString(key) if key.ends_with(b":delayed") => &self.delayed,
+                Value::BulkString(key) if key.ends_with(b":lanes") => &self.lanes,
+                _ => &self.ready,
+            };
+            rung.notify_waiters();
         }
     }
 }

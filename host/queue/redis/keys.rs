@@ -42,9 +42,14 @@ impl Keys {
         self.beside(queue, &format!("inflight:{host}"))
     }
 
-    /// SET of the tags of a host's deliveries that have not started.
-    pub(super) fn parked(&self, queue: &str, host: &str) -> String {
-        self.beside(queue, &format!("parked:{host}"))
+    /// LIST of the jobs that wait in a lane.
+    pub(super) fn waiting(&self, queue: &str, lane: &str) -> String {
+        self.beside(queue, &format!("waiting:{lane}"))
+    }
+
+    /// SET of the lanes that hold jobs.
+    pub(super) fn lanes(&self, queue: &str) -> String {
+        self.beside(queue, "lanes")
     }
 
     /// STRING: the last tag under which a host has taken a job.
@@ -131,20 +136,21 @@ impl Keys {
     /// The queue that a key matched by [`Self::all_queues`] belongs to.
     pub(super) fn queue_of<'k>(&self, key: &'k str) -> Option<&'k str> {
         let own = |key: &'k str| key.strip_prefix(&*self.prefix)?.strip_prefix(":queues:");
-        let wrapped = key.strip_prefix('{').and_then(|key| key.rsplit_once('}'));
-        if let Some(queue) = wrapped.and_then(|(list, _)| own(list)) {
+        // No queue's name has braces; a lane's or a prefix may.
+        let wrapped = key.strip_prefix('{').and_then(own);
+        if let Some((queue, _)) = wrapped.and_then(|rest| rest.split_once('}')) {
             return Some(queue);
         }
         let queue = own(key)?;
-        let beside = [":leases", ":delayed"].iter().find_map(|mark| queue.strip_suffix(mark));
-        Some(
-            beside
-                .or_else(|| Some(queue.rsplit_once(":inflight:")?.0))
-                .or_else(|| Some(queue.rsplit_once(":parked:")?.0))
-                .or_else(|| Some(queue.rsplit_once(":lasttag:")?.0))
-                .or_else(|| Some(queue.rsplit_once(":founddead:")?.0))
-                .unwrap_or(queue),
-        )
+        // A lane may be called as if it were something else, so this comes first.
+        if let Some((queue, _)) = queue.split_once(":waiting:") {
+            return Some(queue);
+        }
+        let suffixes = [":leases", ":lanes", ":delayed"];
+        let infixes = [":inflight:", ":lasttag:", ":founddead:"];
+        let beside = suffixes.iter().find_map(|mark| queue.strip_suffix(mark));
+        let before = || infixes.iter().find_map(|mark| Some(queue.rsplit_once(mark)?.0));
+        Some(beside.or_else(before).unwrap_or(queue))
     }
 
     fn beside(&self, queue: &str, what: &str) -> String {
@@ -191,7 +197,9 @@ mod tests {
                 keys.ready("a:b"),
                 keys.delayed("a:b"),
                 keys.in_flight("a:b", "h"),
-                keys.parked("a:b", "h"),
+                keys.waiting("a:b", "plugin:c"),
+                keys.waiting("a:b", "plugin:c}:inflight:d:leases"),
+                keys.lanes("a:b"),
                 keys.last_tag("a:b", "h"),
                 keys.found_dead("a:b", "h"),
                 keys.leases("a:b"),

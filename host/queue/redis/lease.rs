@@ -22,12 +22,7 @@ impl RedisStore {
     }
 
     pub(super) async fn leave(&self, claim: &Claim<'_>) -> Result<(), QueueError> {
-        let mut call = LEAVE.keys(&[
-            self.leases(claim),
-            self.in_flight(claim),
-            self.last_tag(claim),
-            self.parked(claim),
-        ]);
+        let mut call = LEAVE.keys(&[self.leases(claim), self.in_flight(claim), self.last_tag(claim)]);
         self.pool.call(call.arg(claim.host)).await
     }
 
@@ -44,8 +39,6 @@ impl RedisStore {
             self.leases(claim),
             self.keys.in_flight(queue, dead),
             self.in_flight(claim),
-            self.ready(claim),
-            self.keys.parked(queue, dead),
             self.last_tag(claim),
             self.keys.found_dead(queue, dead),
         ]);
@@ -58,8 +51,9 @@ impl RedisStore {
             .arg(LAST_TAG_MS)
             .arg(millis(patience))
             .arg(MAX_TAKEN_BYTES);
-        let taken: Option<(usize, Vec<Arrived>)> = self.pool.call(&call).await?;
-        Ok(taken.map(|(went_back, jobs)| Taken { jobs, went_back }))
+        let jobs: Option<Vec<Arrived>> = self.pool.call(&call).await?;
+        let lanes = Vec::new();
+        Ok(jobs.map(|jobs| Taken { jobs, lanes }))
     }
 
     /// The time by Redis' own clock; in a Cluster by that of one of its servers.

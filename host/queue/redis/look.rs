@@ -13,20 +13,20 @@ use crate::queue::queue_name::QueueName;
 /// Keys looked at in one step of a scan.
 const SCAN_STEP: usize = 1_000;
 
+/// Ready, delayed, the hosts, the lanes.
+type Counted = (u64, u64, Vec<(String, i64, u64)>, Vec<(String, u64)>);
+
 impl RedisStore {
     pub(super) async fn counts(&self, queue: &QueueName) -> Result<Counts, QueueError> {
         let queue = queue.as_str();
-        let (ready, leases, set) = (
-            self.keys.ready(queue),
-            self.keys.leases(queue),
-            self.keys.delayed(queue),
-        );
-        let mut call = if self.split {
-            COUNTS.keys(&[ready, leases])
-        } else {
-            COUNTS.keys(&[ready, leases, set.clone()])
-        };
-        call.arg(self.keys.in_flight(queue, ""));
+        let set = self.keys.delayed(queue);
+        let mut keys = vec![self.keys.ready(queue), self.keys.leases(queue), self.keys.lanes(queue)];
+        if !self.split {
+            keys.push(set.clone());
+        }
+        let mut call = COUNTS.keys(&keys);
+        call.arg(self.keys.in_flight(queue, ""))
+            .arg(self.keys.waiting(queue, ""));
         // In another slot, the set is counted before and after the rest: a job that comes or goes meanwhile is then in one
         // of the counts, unless it does both.
         let elsewhere = async || -> Result<u64, QueueError> {
@@ -37,7 +37,8 @@ impl RedisStore {
             }
         };
         let before = elsewhere().await?;
-        let (ready, delayed, hosts): (u64, u64, Vec<(String, i64, u64)>) = self.pool.call(&call).await?;
+        let (ready, delayed, hosts, lanes): Counted = self.pool.call(&call).await?;
+        let lanes: BTreeMap<_, _> = lanes.into_iter().collect();
         let delayed = delayed + before.max(elsewhere().await?);
         let hosts: BTreeMap<_, _> = hosts
             .into_iter()
@@ -53,6 +54,8 @@ impl RedisStore {
             .collect();
         Ok(Counts {
             ready,
+            waiting: lanes.values().sum(),
+            lanes,
             delayed,
             in_flight: hosts.values().map(|host| host.in_flight).sum(),
             hosts,

@@ -18,6 +18,7 @@ mod scripts;
 mod settlement;
 mod unkept;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,7 @@ use super::moves::{Arrived, Claim, Offer, Pick, Reach, Renewed, Taken, Wish};
 use super::push::Push;
 use super::queue_name::QueueName;
 use super::settings::StoreSettings;
+use crate::outcome::Lane;
 
 /// How long it is remembered under which tags a host has taken jobs, and when a dead one was found: far longer than a
 /// message can be on its way, or a host that keeps crashing waits before its next start.
@@ -89,10 +91,6 @@ impl RedisStore {
         self.keys.in_flight(claim.queue.as_str(), claim.host)
     }
 
-    fn parked(&self, claim: &Claim<'_>) -> String {
-        self.keys.parked(claim.queue.as_str(), claim.host)
-    }
-
     fn last_tag(&self, claim: &Claim<'_>) -> String {
         self.keys.last_tag(claim.queue.as_str(), claim.host)
     }
@@ -120,20 +118,20 @@ impl Backend for RedisStore {
         Box::pin(self.wait_due(queues))
     }
 
-    fn fetch<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, wish: Wish) -> Answer<'a, Option<Taken>> {
+    fn wait_lanes<'a>(
+        &'a self,
+        queues: &'a [QueueName],
+        known: &'a [BTreeSet<Lane>],
+    ) -> Answer<'a, Vec<BTreeSet<Lane>>> {
+        Box::pin(self.wait_lanes(queues, known))
+    }
+
+    fn fetch<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, wish: Wish<'a>) -> Answer<'a, Option<Taken>> {
         Box::pin(self.fetch(claim, tag, wish))
     }
 
     fn piece<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, skip: usize, bytes: usize) -> Answer<'a, Option<Vec<u8>>> {
         Box::pin(self.piece(claim, tag, skip, bytes))
-    }
-
-    fn park<'a>(&'a self, claim: &'a Claim<'a>, tag: u64) -> Answer<'a, ()> {
-        Box::pin(self.park(claim, tag))
-    }
-
-    fn unpark<'a>(&'a self, claim: &'a Claim<'a>, tag: u64) -> Answer<'a, bool> {
-        Box::pin(self.unpark(claim, tag))
     }
 
     fn settle<'a, 'b: 'a>(&'a self, claim: &'a Claim<'a>, batch: &'a mut [Offer<'b>]) -> Answer<'a, Vec<u64>> {

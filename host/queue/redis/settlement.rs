@@ -1,17 +1,17 @@
-//! Settlements: in flight → done, delayed, failed or ready again.
+//! Settlements: in flight → done, waiting, delayed, failed or ready again.
 //!
 //! Where all keys are in one slot, a settlement is one script. Where they are not, it takes three steps: look whether the
 //! delivery is still the host's, write the destination, remove the source. A crash in between leaves a job in both places,
 //! never in none.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use ::redis::{ErrorKind, RedisError, ServerErrorKind, cmd};
 
 use super::RedisStore;
 use super::fault::is_outage;
 use super::scripts::{OURS, PUSH_DELAYED, SETTLE};
-use crate::outcome::Settlement;
+use crate::outcome::{Lane, Settlement};
 use crate::queue::error::QueueError;
 use crate::queue::moves::{Claim, Offer, millis};
 
@@ -27,6 +27,8 @@ struct Fates<'a> {
     results: Vec<Kept<'a>>,
     /// One by one: tag, fate, bytes, seconds to wait.
     others: Vec<(u64, &'static str, &'a str, f64)>,
+    /// What is to wait, and where.
+    waits: Vec<(u64, &'a Lane)>,
 }
 
 impl<'a> Fates<'a> {
@@ -48,6 +50,7 @@ impl<'a> Fates<'a> {
             Settlement::Ack { .. } => self.remove(tag),
             Settlement::Retry { job, wait } => self.others.push((tag, "retry", job, wait.as_secs_f64())),
             Settlement::Fail { entry } => self.others.push((tag, "fail", entry, 0.0)),
+            Settlement::Wait { lane } => self.waits.push((tag, lane)),
             Settlement::Requeue => self.requeue(tag),
         }
     }
@@ -65,6 +68,10 @@ impl<'a> Fates<'a> {
         results
             .chain(self.others.iter().map(|(_, _, bytes, _)| bytes.len()))
             .sum()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.sure.is_empty() && self.results.is_empty() && self.others.is_empty() && self.waits.is_empty()
     }
 
     fn have(&self, fate: &str) -> bool {
@@ -124,17 +131,25 @@ impl RedisStore {
 
     /// The one script of a settlement; across slots, its last step. Returns the tags that were refused.
     async fn carry_out(&self, claim: &Claim<'_>, fates: &Fates<'_>) -> Result<Vec<u64>, QueueError> {
-        if fates.sure.is_empty() && fates.results.is_empty() && fates.others.is_empty() {
+        if fates.is_empty() {
             return Ok(Vec::new());
         }
-        let mut keys = vec![self.in_flight(claim), self.parked(claim), self.ready(claim)];
-        if !self.split {
-            // A key that nothing goes to is not named: the user may be kept from it.
-            let named = |used: bool, key: String| if used { key } else { self.in_flight(claim) };
-            keys.push(named(fates.have("retry"), self.keys.delayed(claim.queue.as_str())));
-            keys.push(named(fates.have("fail"), self.keys.failed()));
-            keys.extend(fates.results.iter().map(|(_, id, _)| self.keys.result(id)));
-        }
+        let queue = claim.queue.as_str();
+        let in_flight = self.in_flight(claim);
+        // A key that nothing goes to is not named: the user may be kept from it, and in a slot that is moving away it may be
+        // gone already. One in another slot never is.
+        let named = |used: bool, key: String| if used { key } else { in_flight.clone() };
+        let mut keys = vec![
+            in_flight.clone(),
+            named(fates.have("requeue"), self.ready(claim)),
+            named(fates.have("retry"), self.keys.delayed(queue)),
+            named(fates.have("fail"), self.keys.failed()),
+            named(!fates.waits.is_empty(), self.keys.lanes(queue)),
+        ];
+        let lanes: BTreeSet<_> = fates.waits.iter().map(|(_, lane)| *lane).collect();
+        let first_lane = keys.len() + 1;
+        keys.extend(lanes.iter().map(|lane| self.keys.waiting(queue, lane.as_str())));
+        keys.extend(fates.results.iter().map(|(_, id, _)| self.keys.result(id)));
         let mut call = SETTLE.keys(&keys);
         call.arg(fates.sure.len())
             .arg(fates.results.len())
@@ -145,6 +160,10 @@ impl RedisStore {
         }
         for (tag, fate, bytes, wait_s) in &fates.others {
             call.arg(tag).arg(fate).arg(bytes).arg(wait_s);
+        }
+        for (tag, lane) in &fates.waits {
+            let place = lanes.iter().take_while(|other| *other != lane).count();
+            call.arg(tag).arg("wait").arg(lane.as_str()).arg(first_lane + place);
         }
         let (refused, lost, why): (Vec<u64>, u64, String) = self.pool.call_with(&call, fates.bytes()).await?;
         if !fates.results.is_empty() {
@@ -191,7 +210,7 @@ impl RedisStore {
                 Settlement::Fail { entry } => {
                     self.run::<()>(cmd("RPUSH").arg(self.keys.failed()).arg(entry)).await?;
                 }
-                Settlement::Ack { .. } | Settlement::Requeue => {}
+                Settlement::Ack { .. } | Settlement::Wait { .. } | Settlement::Requeue => {}
             }
             *offer.written = true;
         }

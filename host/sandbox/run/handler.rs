@@ -143,23 +143,15 @@ impl Handler {
         })
     }
 
-    /// The right to an attempt once the plugin may run once more; none if the host is told to stop first.
-    pub async fn permit(&self, context: &AttemptContext) -> Option<PluginPermit> {
-        let permit = async {
-            let permit = OptionFuture::from(self.permits.as_ref().map(|permits| Arc::clone(permits).acquire_owned()));
-            let permit = permit.await.transpose().ok()?;
-            let spare = OptionFuture::from(self.spare().map(|(spare, slots)| spare.acquire_many_owned(slots)));
-            Some(PluginPermit {
-                _permit: permit,
-                _spare: spare.await.transpose().ok()?,
-            })
-        };
-        tokio::select! {
-            biased;
-            () = context.draining.cancelled() => None,
-            () = context.stop.stopped() => None,
-            permit = permit => permit,
-        }
+    /// The right to an attempt once the plugin may run once more.
+    pub async fn permit(&self) -> Option<PluginPermit> {
+        let permit = OptionFuture::from(self.permits.as_ref().map(|permits| Arc::clone(permits).acquire_owned()));
+        let permit = permit.await.transpose().ok()?;
+        let spare = OptionFuture::from(self.spare().map(|(spare, slots)| spare.acquire_many_owned(slots)));
+        Some(PluginPermit {
+            _permit: permit,
+            _spare: spare.await.transpose().ok()?,
+        })
     }
 
     /// Where to get the slots beyond its first; none where it takes only one.
@@ -171,7 +163,13 @@ impl Handler {
     /// Runs one attempt at `job`, which was found on `queue`, as soon as the plugin may run once more. Called from
     /// anywhere; dropping the future ends the attempt.
     pub async fn run(&self, job: &Job, queue: &str, context: &AttemptContext) -> Attempt {
-        let Some(permit) = self.permit(context).await else {
+        let permit = tokio::select! {
+            biased;
+            () = context.draining.cancelled() => None,
+            () = context.stop.stopped() => None,
+            permit = self.permit() => permit,
+        };
+        let Some(permit) = permit else {
             return self.never_ran(job, context);
         };
         let Some((prepared, pool_slots)) = self.prepare(permit, job, queue, context).await else {

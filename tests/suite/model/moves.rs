@@ -1,10 +1,10 @@
 //! What may happen next, step by step.
 
 use super::Mistake::{self, FetchesWithoutLease};
-use super::Place::{Delayed, Done, Failed, InFlight, Ready};
+use super::Place::{Delayed, Done, Failed, Ready, Waiting};
 use super::Process::{Gone, Leaving, Paused, Up};
-use super::Stage::{Parked, Running, Settling, Underway, Waiting};
-use super::{Host, Job, Lease, Place, Protocol, Stage, State, Step, TAGS};
+use super::Stage::{Fetched, Running, Settling, Underway};
+use super::{Entry, Host, Job, Lease, Place, Protocol, Stage, State, Step, TAGS};
 
 /// Who does what.
 pub(super) type Event = (u8, &'static str);
@@ -163,27 +163,24 @@ impl Moves<'_> {
         }
     }
 
-    /// Redis looks at the lease once more.
+    /// Redis looks at the lease once more. That a lane holds jobs every host hears of, sooner or later.
     fn fetches(&mut self, what: &'static str, tag: u8, then: impl Fn(State, Job) -> State) {
         let (s, h) = (self.s, self.h);
         if self.host.lease == Lease::Good || self.makes(FetchesWithoutLease) {
-            for entry in s.copies().filter(|(_, place)| *place == Ready) {
-                let fetched = s.shift(entry, Place::in_flight(h, tag, false));
+            let lanes = self.host.left_waiting || !self.makes(Mistake::TakesOnlyWhatItLeftWaiting);
+            let takes = |(_, place): &Entry| *place == Ready || (*place == Waiting && lanes);
+            for entry in s.copies().filter(takes) {
+                let fetched = s.shift(entry, Place::in_flight(h, tag));
                 self.step(what, then(fetched, entry.0));
             }
         }
     }
 
-    /// What had not started goes back as it is; what may have is to be settled as lost.
+    /// What a dead host held may have started: it is to be settled as lost.
     fn adopts(&mut self, tag: u8, dead: u8, s: State) {
         let h = self.h;
         for (_, entry) in s.table(dead) {
-            let parked = matches!(entry.1, InFlight { parked: true, .. });
-            if parked && !self.makes(Mistake::AdoptsParkedAsLost) {
-                self.step("puts back what another had parked", s.shift(entry, Ready));
-                continue;
-            }
-            let (mut job, adopted) = (entry.0, s.shift(entry, Place::in_flight(h, tag, parked)));
+            let (mut job, adopted) = (entry.0, s.shift(entry, Place::in_flight(h, tag)));
             job.lost += 1;
             let to = if job.lost < self.protocol.losses {
                 Delayed(None)
@@ -218,15 +215,15 @@ impl Moves<'_> {
         match stage {
             Underway => {
                 let in_time = host.in_time || self.makes(Mistake::CountsTheLeaseFromTheReply);
-                let here = s.hold(h, tag, Some((job, Waiting)));
+                let here = s.hold(h, tag, Some((job, Fetched)));
                 self.step("gets the reply", here.with(h, |it| it.in_time = in_time));
                 self.mishap("does not get the reply", dropped);
                 if self.makes(Mistake::FetchesUnderAUsedTag) && host.late_fetch.is_none() {
                     self.mishap("sends its fetch twice", s.with(h, |it| it.late_fetch = Some(tag)));
                 }
             }
-            Waiting | Parked if host.process == Leaving => self.step("drops what waits", dropped),
-            Waiting | Parked => self.starts(tag, job, stage == Parked),
+            Fetched if host.process == Leaving => self.step("drops what it does not start", dropped),
+            Fetched => self.starts(tag, job),
             Running => {
                 self.ends("completes", tag, job, Done);
                 let again = Job {
@@ -245,25 +242,16 @@ impl Moves<'_> {
         }
     }
 
-    /// What is parked runs only after unparking was answered. That parking was, nobody relies on.
-    fn starts(&mut self, tag: u8, job: Job, parked: bool) {
-        let (s, h) = (self.s, self.h);
-        if self.host.in_time && (!parked || self.makes(Mistake::RunsBeforeUnparked)) {
-            let mut running = s.hold(h, tag, Some((job, Running)));
-            running.runs[usize::from(job.id)] += u8::from(s.mishaps == 0);
+    /// Now, or it is left waiting: that is settled, so whoever takes it then may start it.
+    fn starts(&mut self, tag: u8, job: Job) {
+        if self.host.in_time {
+            let mut running = self.s.hold(self.h, tag, Some((job, Running)));
+            running.runs[usize::from(job.id)] += u8::from(self.s.mishaps == 0);
             self.step("runs", running);
         }
-        let Some(entry) = s.in_table(h, tag) else {
-            return self.step("is refused", s.hold(h, tag, None));
-        };
-        let marked = s.shift(entry, Place::in_flight(h, tag, !parked));
-        if parked {
-            self.step("unparks", marked.hold(h, tag, Some((job, Waiting))));
-            self.mishap("unparks without hearing of it", marked);
-        } else if !self.protocol.split {
+        if !self.protocol.split {
             // All of this is in one slot, so one slot is where it is explored.
-            self.step("parks", marked.hold(h, tag, Some((job, Parked))));
-            self.mishap("is not heard when it parks", s.hold(h, tag, Some((job, Parked))));
+            self.ends("may not start it now", tag, job, Waiting);
         }
     }
 
@@ -279,8 +267,13 @@ impl Moves<'_> {
         if entry.is_none() && !self.makes(Mistake::SettlesUnchecked) {
             return self.step("is refused", s.hold(h, tag, None));
         }
-        let settled = s.take(entry).put(job, to);
-        self.step("settles", settled.hold(h, tag, None));
+        let mut settled = s.take(entry).put(job, to);
+        let runs_on = to == Waiting && self.makes(Mistake::RunsWhatItLeavesWaiting);
+        if to == Waiting && self.makes(Mistake::TakesOnlyWhatItLeftWaiting) {
+            settled = settled.with(h, |it| it.left_waiting = true);
+        }
+        let held = runs_on.then_some((job, Running));
+        self.step("settles", settled.hold(h, tag, held));
         self.mishap("settles without hearing of it", settled);
     }
 

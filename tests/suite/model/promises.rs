@@ -1,6 +1,6 @@
 //! What must hold, whatever happens.
 
-use super::Place::{Delayed, Done, Failed, InFlight, Ready};
+use super::Place::{Delayed, Done, Failed, InFlight, Ready, Waiting};
 use super::Process::{Gone, Paused};
 use super::Stage::{Running, Settling};
 use super::{Entry, Host, Lease, Protocol, State, Step};
@@ -12,7 +12,7 @@ const DUPLICATES: usize = 2;
 /// What holds in every reachable state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Property {
-    /// Every job is ready, delayed, in flight, failed or done.
+    /// Every job is ready, waiting, delayed, in flight, failed or done.
     NeverLost,
     /// In one slot, it is only one of these. Across slots, mishaps bound its copies.
     NeverDoubled,
@@ -20,7 +20,7 @@ pub(super) enum Property {
     NeverRunTwiceAtOnce,
     /// Without a mishap, a job runs once for each attempt.
     RunOncePerAttempt,
-    /// What runs, or counts as lost, is not marked as parked; and nothing counts as lost without a mishap.
+    /// Nothing counts as lost without a mishap.
     CountedRight,
     /// Without further mishaps every job can still end, and what dead hosts left be cleared away.
     NeverStuck,
@@ -43,7 +43,7 @@ impl State {
         if any(&|id| self.of(id).all(|(job, _)| self.runs[usize::from(id)] > 1 + job.retries)) {
             return Some(Property::RunOncePerAttempt);
         }
-        let miscounted = self.copies().any(|entry| self.miscounted(entry));
+        let miscounted = self.copies().any(|(job, _)| job.lost > self.mishaps);
         miscounted.then_some(Property::CountedRight)
     }
 
@@ -61,9 +61,9 @@ impl State {
     /// About to be removed, since its destination has been written.
     fn moved(&self, (job, at): Entry) -> bool {
         match at {
-            InFlight { host, tag, .. } => matches!(self.held(host, tag), Some((_, Settling(_, Step::Moved)))),
+            InFlight { host, tag } => matches!(self.held(host, tag), Some((_, Settling(_, Step::Moved)))),
             Delayed(_) => self.hosts.iter().any(|host| host.promoting == Some((job, Step::Moved))),
-            Ready | Failed | Done => false,
+            Ready | Waiting | Failed | Done => false,
         }
     }
 
@@ -72,12 +72,6 @@ impl State {
         let awake = self.hosts.iter().filter(|host| host.process != Paused);
         let held = awake.flat_map(|host| host.held.iter().flatten());
         held.filter(|(job, stage)| job.id == id && *stage == Running).count()
-    }
-
-    fn miscounted(&self, (job, at): Entry) -> bool {
-        let counts = |(_, stage)| matches!(stage, Running | Settling(..));
-        let parked = |host, tag, parked| parked && self.held(host, tag).is_some_and(counts);
-        job.lost > self.mishaps || matches!(at, InFlight { host, tag, parked: it } if parked(host, tag, it))
     }
 
     /// Every job is done or failed, and dead hosts have left nothing.

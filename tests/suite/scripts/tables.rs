@@ -2,16 +2,13 @@
 
 use redis::Value;
 
-use super::{ADOPT, FETCH, OURS, exist, keys, list, run, run_at, scores, table, tell};
+use super::{ADOPT, FETCH, OURS, SETTLE, exist, keys, list, run, run_at, scores, table, tell};
 use crate::servers::Server;
 
 const COUNTS: &str = include_str!("../../../host/queue/redis/scripts/counts.lua");
 const LEAVE: &str = include_str!("../../../host/queue/redis/scripts/leave.lua");
-const PARK: &str = include_str!("../../../host/queue/redis/scripts/park.lua");
 const PIECE: &str = include_str!("../../../host/queue/redis/scripts/piece.lua");
 const RENEW: &str = include_str!("../../../host/queue/redis/scripts/renew.lua");
-const SETTLE: &str = include_str!("../../../host/queue/redis/scripts/settle.lua");
-const UNPARK: &str = include_str!("../../../host/queue/redis/scripts/unpark.lua");
 
 /// Leases that end this very millisecond, and in the next.
 async fn leases(key: &str) -> anyhow::Result<()> {
@@ -19,32 +16,14 @@ async fn leases(key: &str) -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn only_what_is_in_flight_is_parked_and_unparked() -> anyhow::Result<()> {
-    let [flying, parked] = &keys(["flying", "parked"]);
-    let _: u64 = tell(&["HSET", flying, "1", "a", "2", "b"]).await?;
-    for tag in ["1", "2", "7"] {
-        let _: Value = run(PARK, &[flying, parked], &[tag]).await?;
-    }
-    let all = async || tell::<Vec<String>>(&["SMEMBERS", parked]).await;
-    assert_eq!(all().await?.len(), 2);
-    let _: u64 = tell(&["SADD", parked, "7"]).await?;
-    for (tag, ours) in [("1", true), ("7", false)] {
-        assert_eq!(run::<bool>(UNPARK, &[flying, parked], &[tag]).await?, ours, "{tag}");
-    }
-    assert_eq!(all().await?, ["2"]);
-    Ok(())
-}
-
-#[tokio::test]
 async fn a_host_leaves_once_nothing_is_in_flight_under_it_and_leaves_no_key() -> anyhow::Result<()> {
-    let [lease, flying, last, parked] = &keys(["leases", "flying", "last", "parked"]);
+    let [lease, flying, last] = &keys(["leases", "flying", "last"]);
     leases(lease).await?;
     let _: u64 = tell(&["HSET", flying, "1", "a"]).await?;
     let _: () = tell(&["SET", last, "1"]).await?;
-    let _: u64 = tell(&["SADD", parked, "1"]).await?;
-    for (left, leases) in [(4, 2), (1, 1)] {
-        let _: Value = run(LEAVE, &[lease, flying, last, parked], &["good"]).await?;
-        assert_eq!(exist([lease, flying, last, parked]).await?, left);
+    for (left, leases) in [(3, 2), (1, 1)] {
+        let _: Value = run(LEAVE, &[lease, flying, last], &["good"]).await?;
+        assert_eq!(exist([lease, flying, last]).await?, left);
         assert_eq!(scores(lease).await?.len(), leases);
         let _: u64 = tell(&["HDEL", flying, "1"]).await?;
     }
@@ -53,14 +32,13 @@ async fn a_host_leaves_once_nothing_is_in_flight_under_it_and_leaves_no_key() ->
 
 #[tokio::test]
 async fn a_lease_is_over_in_the_millisecond_it_ends_in_and_who_had_it_hears_so() -> anyhow::Result<()> {
-    let [lease, flying, ready, last, parked, dead, found] =
-        &keys(["leases", "flying", "ready", "last", "parked", "dead", "found"]);
+    let [lease, flying, ready, last, dead, found] = &keys(["leases", "flying", "ready", "last", "dead", "found"]);
     leases(lease).await?;
     let _: u64 = tell(&["HSET", flying, "1", "a"]).await?;
     let _: u64 = tell(&["HSET", dead, "1", "b"]).await?;
     let _: u64 = tell(&["RPUSH", ready, "c"]).await?;
     let fetch = [ready, flying, lease, last];
-    let adopt = [lease, dead, flying, ready, parked, last, found];
+    let adopt = [lease, dead, flying, last, found];
     for (host, good) in [("nobody", false), ("over", false), ("good", true)] {
         let ours: Value = run(OURS, &[flying, lease], &[host, "1"]).await?;
         assert_eq!(ours != Value::Nil, good, "{host}");
@@ -89,8 +67,8 @@ async fn a_fetch_takes_as_many_as_are_asked_for_each_under_its_tag() -> anyhow::
     let words: Vec<_> = jobs.iter().map(String::as_str).collect();
     let _: u64 = tell(&[&["RPUSH", ready][..], &words[..]].concat()).await?;
     let args = ["good", "60000", "10", "21", "1000", "9000", "1", "1000"];
-    let fetched: Vec<String> = run(FETCH, &[ready, flying, lease, last], &args).await?;
-    assert_eq!(fetched, jobs[..21]);
+    let (fetched, lanes): (Vec<String>, Vec<u64>) = run(FETCH, &[ready, flying, lease, last], &args).await?;
+    assert_eq!((&fetched[..], lanes.len()), (&jobs[..21], 0));
     let tagged: Vec<_> = (10..31).map(|n| (n, n.to_string())).collect();
     assert_eq!(table(flying).await?, tagged);
     assert_eq!(list(ready).await?, jobs[21..]);
@@ -105,9 +83,10 @@ async fn a_fetch_brings_no_more_bytes_than_are_asked_for_and_tells_of_the_rest()
     leases(lease).await?;
     let large = "x".repeat(11);
     let _: u64 = tell(&["RPUSH", ready, "12345", "67890", "a", &large, "1234567890", "b"]).await?;
-    let fetch = async |tag: &str| -> anyhow::Result<Value> {
+    let fetch = async |tag: &str| -> anyhow::Result<Vec<Value>> {
         let args = ["good", "60000", tag, "9", "10", "9000", "1", "1000"];
-        run(FETCH, &[ready, flying, lease, last], &args).await
+        let (jobs, _): (_, Value) = run(FETCH, &[ready, flying, lease, last], &args).await?;
+        Ok(jobs)
     };
     let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
     let cut = Value::Array(vec![text(&large[..10]), Value::Int(11), Value::Nil]);
@@ -120,47 +99,44 @@ async fn a_fetch_brings_no_more_bytes_than_are_asked_for_and_tells_of_the_rest()
         ("6", vec![text("b")]),
         ("7", vec![]),
     ] {
-        assert_eq!(fetch(tag).await?, Value::Array(jobs), "{tag}");
+        assert_eq!(fetch(tag).await?, jobs, "{tag}");
     }
     assert_eq!(table(flying).await?[3], (4, large), "it is moved whole");
     Ok(())
 }
 
 #[tokio::test]
-async fn an_adoption_gives_back_the_first_first_and_tells_of_what_is_large() -> anyhow::Result<()> {
-    let all = &keys(["leases", "dead", "flying", "ready", "parked", "last", "found"]);
-    let [lease, dead, flying, ready, parked, last, _] = all;
+async fn an_adoption_takes_the_first_first_and_tells_of_what_is_large() -> anyhow::Result<()> {
+    let all = &keys(["leases", "dead", "flying", "last", "found"]);
+    let [lease, dead, flying, last, _] = all;
     leases(lease).await?;
-    let _: u64 = tell(&["HSET", dead, "2", "second", "10", "tenth", "3", "third-job"]).await?;
-    let _: u64 = tell(&["SADD", parked, "2", "10"]).await?;
+    let _: u64 = tell(&["HSET", dead, "2", "2nd", "10", "tenth", "3", "third-job"]).await?;
     let args = ["dead", "good", "60000", "7", "9", "6", "9000", "0", "8"];
-    let adopt = async || run::<(usize, Vec<Value>)>(ADOPT, &all.each_ref(), &args).await;
+    let adopt = async || run::<Vec<Value>>(ADOPT, &all.each_ref(), &args).await;
     let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
     let digest = text("41e8c2bc1ad531625de0d78e60d33d6b8210180a");
     let large = Value::Array(vec![text("third-"), Value::Int(9), digest]);
     // Six bytes are enough: with the third it is more.
-    assert_eq!(adopt().await?, (1, vec![large.clone()]));
-    assert_eq!(table(flying).await?, [(7, "third-job".to_owned())]);
-    assert_eq!(adopt().await?, (0, vec![large]), "asked for twice");
+    assert_eq!(adopt().await?, [text("2nd"), large.clone()]);
+    let taken = [(7, "2nd".to_owned()), (8, "third-job".to_owned())];
+    assert_eq!(table(flying).await?, taken);
+    assert_eq!(adopt().await?, [text("2nd"), large], "asked for twice");
     assert!(tell::<i64>(&["PTTL", last]).await? > 0);
-    let args = ["dead", "good", "60000", "8", "9", "6", "9000", "0", "1000"];
-    let rest: (usize, Vec<Value>) = run(ADOPT, &all.each_ref(), &args).await?;
-    assert_eq!(
-        (rest, list(ready).await?),
-        ((1, vec![]), vec!["second".into(), "tenth".into()])
-    );
+    let args = ["dead", "good", "60000", "9", "9", "6", "9000", "0", "1000"];
+    let rest: Vec<String> = run(ADOPT, &all.each_ref(), &args).await?;
+    assert_eq!(rest, ["tenth"]);
     Ok(())
 }
 
 #[tokio::test]
 async fn what_is_alive_or_was_not_found_dead_for_so_long_is_not_taken_over() -> anyhow::Result<()> {
-    let all = &keys(["leases", "dead", "flying", "ready", "parked", "last", "found"]);
-    let [lease, dead, _, _, _, _, found] = all;
+    let all = &keys(["leases", "dead", "flying", "last", "found"]);
+    let [lease, dead, _, _, found] = all;
     leases(lease).await?;
     let _: u64 = tell(&["HSET", dead, "1", "a"]).await?;
     let adopt = async |patience: &str| -> anyhow::Result<usize> {
         let args = ["dead", "good", "60000", "7", "9", "9", "9000", patience, "1000"];
-        let (_, jobs): (usize, Vec<String>) = run(ADOPT, &all.each_ref(), &args).await?;
+        let jobs: Vec<String> = run(ADOPT, &all.each_ref(), &args).await?;
         Ok(jobs.len())
     };
     let _: u64 = tell(&["ZADD", lease, "1000251", "dead"]).await?;
@@ -186,11 +162,10 @@ async fn what_is_alive_or_was_not_found_dead_for_so_long_is_not_taken_over() -> 
 
 #[tokio::test]
 async fn an_adoption_into_what_is_no_table_moves_nothing() -> anyhow::Result<()> {
-    let all = &keys(["leases", "dead", "flying", "ready", "parked", "last", "found"]);
-    let [lease, dead, flying, _, parked, ..] = all;
+    let all = &keys(["leases", "dead", "flying", "last", "found"]);
+    let [lease, dead, flying, ..] = all;
     leases(lease).await?;
     let _: u64 = tell(&["HSET", dead, "1", "a", "2", "b"]).await?;
-    let _: u64 = tell(&["SADD", parked, "2"]).await?;
     let _: () = tell(&["SET", flying, "no table"]).await?;
     let args = ["dead", "good", "60000", "7", "9", "9", "9000", "0", "1000"];
     let adopted = run::<Value>(ADOPT, &all.each_ref(), &args).await;
@@ -205,15 +180,34 @@ type Settled = (Vec<u64>, u64, String);
 #[tokio::test]
 async fn a_settlement_moves_exactly_what_is_the_hosts() -> anyhow::Result<()> {
     let all = &keys([
-        "flying", "parked", "ready", "delayed", "failed", "null", "not-kept", "kept",
+        "flying", "ready", "delayed", "failed", "lanes", "lane", "null", "not-kept", "kept",
     ]);
-    let [flying, parked, ready, delayed, failed, null, not_kept, kept] = all;
+    let [flying, ready, delayed, failed, lanes, lane, null, not_kept, kept] = all;
     let table_of = [
-        "1", "acked", "2", "kept", "3", "tried", "4", "failed", "5", "back", "6", "stays", "10", "acked", "11", "acked",
+        "1",
+        "acked",
+        "2",
+        "kept",
+        "3",
+        "tried",
+        "4",
+        "failed",
+        "5",
+        "back",
+        "6",
+        "stays",
+        "10",
+        "acked",
+        "11",
+        "acked",
+        "12",
+        "waits",
+        "13",
+        "waits too",
     ];
     let _: u64 = tell(&[&["HSET", flying][..], &table_of[..]].concat()).await?;
-    let _: u64 = tell(&["SADD", parked, "5", "6"]).await?;
     let _: u64 = tell(&["RPUSH", ready, "first"]).await?;
+    let _: u64 = tell(&["RPUSH", lane, "first"]).await?;
     let _: u64 = tell(&["RPUSH", failed, "first"]).await?;
     let _: u64 = tell(&["ZADD", delayed, "7", "again"]).await?;
     let acks = ["1", "3", "9000", "10"];
@@ -225,12 +219,16 @@ async fn a_settlement_moves_exactly_what_is_the_hosts() -> anyhow::Result<()> {
         ["4", "fail", "entry", ""],
         ["5", "requeue", "", ""],
         ["7", "retry", "of another", "30"],
+        ["12", "wait", "slow", "6"],
+        ["14", "wait", "slow", "6"],
+        ["13", "wait", "slow", "6"],
     ];
     let args = [&acks[..], &results[..], others.as_flattened()].concat();
     let settled: Settled = run(SETTLE, &all.each_ref(), &args).await?;
-    assert_eq!(settled, (vec![9, 8, 7], 0, String::new()), "these are not ours");
+    assert_eq!(settled, (vec![9, 8, 7, 14], 0, String::new()), "these are not ours");
     assert_eq!(table(flying).await?, [(6, "stays".to_owned())]);
-    assert_eq!(tell::<Vec<u64>>(&["SMEMBERS", parked]).await?, [6]);
+    assert_eq!(list(lane).await?, ["first", "waits", "waits too"]);
+    assert_eq!(tell::<Vec<String>>(&["SMEMBERS", lanes]).await?, ["slow"]);
     assert_eq!(list(ready).await?, ["back", "first"]);
     assert_eq!(list(failed).await?, ["first", "entry"]);
     let put_off = [("again".to_owned(), 7.0), ("again ".to_owned(), 1_030.25)];
@@ -246,13 +244,20 @@ async fn a_settlement_moves_exactly_what_is_the_hosts() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_settlement_fails_before_it_has_moved_anything_and_only_for_where_something_goes() -> anyhow::Result<()> {
-    let all = &keys(["flying", "parked", "ready", "delayed", "failed"]);
+    let all = &keys(["flying", "ready", "delayed", "failed", "lanes", "lane"]);
     let _: u64 = tell(&["HSET", &all[0], "1", "a", "2", "b", "3", "c"]).await?;
-    for wrong in &all[2..] {
+    for wrong in &all[1..] {
         let _: () = tell(&["SET", wrong, "no list, no set"]).await?;
     }
-    for fate in ["retry", "fail", "requeue", "no fate", ""] {
-        let args = ["1", "0", "9000", "1", "3", "ack", "", "0", "2", fate, "b", "0"];
+    for (fate, number) in [
+        ("retry", "0"),
+        ("fail", "0"),
+        ("requeue", "0"),
+        ("wait", "6"),
+        ("no fate", "0"),
+        ("", "0"),
+    ] {
+        let args = ["1", "0", "9000", "1", "3", "ack", "", "0", "2", fate, "b", number];
         let settled = run::<Value>(SETTLE, &all.each_ref(), &args).await;
         settled.expect_err(fate);
         assert_eq!(table(&all[0]).await?.len(), 3, "{fate}");
@@ -290,17 +295,36 @@ async fn a_piece_of_a_job_is_what_was_asked_for() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Ready, delayed, the hosts, the lanes.
+type Counted = (u64, u64, Vec<(String, i64, u64)>, Vec<(String, u64)>);
+
 #[tokio::test]
 async fn what_is_counted_is_in_one_place_each() -> anyhow::Result<()> {
-    let [ready, lease, delayed, over, start] = &keys(["ready", "leases", "delayed", "flying:over", "flying:"]);
+    let names = [
+        "ready",
+        "leases",
+        "delayed",
+        "flying:over",
+        "flying:",
+        "lanes",
+        "lane:a",
+        "lane:b",
+        "lane:",
+    ];
+    let [ready, lease, delayed, over, start, lanes, a, b, lane] = &keys(names);
     leases(lease).await?;
     let _: u64 = tell(&["RPUSH", ready, "a", "b"]).await?;
     let _: u64 = tell(&["ZADD", delayed, "1", "c", "2", "d", "3", "e"]).await?;
     let _: u64 = tell(&["HSET", over, "1", "f"]).await?;
     let host = |name: &str, left_ms, held| (name.to_owned(), left_ms, held);
-    let counted: (u64, u64, Vec<(String, i64, u64)>) = run(COUNTS, &[ready, lease, delayed], &[start]).await?;
-    assert_eq!(counted, (2, 3, vec![host("over", 0, 1), host("good", 1, 0)]));
-    let elsewhere: (u64, u64, Vec<(String, i64, u64)>) = run(COUNTS, &[ready, lease], &[start]).await?;
+    let _: u64 = tell(&["SADD", lanes, "a", "b"]).await?;
+    let _: u64 = tell(&["RPUSH", a, "g"]).await?;
+    let _: u64 = tell(&["RPUSH", b, "h", "i"]).await?;
+    let mut counted: Counted = run(COUNTS, &[ready, lease, lanes, delayed], &[start, lane]).await?;
+    counted.3.sort();
+    let waiting = vec![("a".to_owned(), 1), ("b".to_owned(), 2)];
+    assert_eq!(counted, (2, 3, vec![host("over", 0, 1), host("good", 1, 0)], waiting));
+    let elsewhere: Counted = run(COUNTS, &[ready, lease, lanes], &[start, lane]).await?;
     assert_eq!(elsewhere.1, 0, "delayed is in another slot");
     Ok(())
 }
@@ -308,8 +332,8 @@ async fn what_is_counted_is_in_one_place_each() -> anyhow::Result<()> {
 #[tokio::test]
 async fn without_memory_a_dead_hosts_jobs_are_still_found_and_taken_over() -> anyhow::Result<()> {
     let redis = Server::start(&[])?;
-    let all = &keys(["leases", "dead", "flying", "ready", "parked", "last", "found"]);
-    let [lease, dead, flying, _, _, _, found] = all;
+    let all = &keys(["leases", "dead", "flying", "last", "found"]);
+    let [lease, dead, flying, _, found] = all;
     let _: u64 = redis.tell(&["ZADD", lease, "1000251", "good"]).await?;
     let _: u64 = redis.tell(&["HSET", dead, "1", "a"]).await?;
     let _: () = redis.tell(&["CONFIG", "SET", "maxmemory", "1"]).await?;
@@ -324,7 +348,9 @@ async fn without_memory_a_dead_hosts_jobs_are_still_found_and_taken_over() -> an
 #[tokio::test]
 async fn without_memory_deliveries_are_settled_and_the_results_that_are_not_kept_are_counted() -> anyhow::Result<()> {
     let redis = Server::start(&[])?;
-    let all = &keys(["flying", "parked", "ready", "zero", "one", "two", "three"]);
+    let all = &keys([
+        "flying", "ready", "delayed", "failed", "lanes", "zero", "one", "two", "three",
+    ]);
     let _: u64 = redis
         .tell(&["HSET", &all[0], "1", "a", "2", "b", "3", "c", "4", "d"])
         .await?;

@@ -1,15 +1,13 @@
--- in flight → in flight elsewhere, or ready again. Takes up to `count` jobs over from a host whose lease has run out:
--- those that had not started go back to the front of their queue; the others come into the table of the host that asks,
--- which then settles them as its own. The last one takes the dead host's lease away. Only a host with a good lease
--- takes anything over, and one that must be patient only from a host that somebody found dead so long ago; if nobody did,
--- it takes note. Asked twice for the same tags, however late, it takes nothing more and gives what is still under
--- them.
--- keys: leases, in-flight of the dead host, in-flight of the host, ready, parked of the dead host, last tag of the host,
--- when the dead host was found
+-- in flight → in flight elsewhere. Takes up to `count` jobs over from a host whose lease has run out: they come into the
+-- table of the host that asks, which then settles them as its own. The last one takes the dead host's lease away. Only a
+-- host with a good lease takes anything over, and one that must be patient only from a host that somebody found dead so
+-- long ago; if nobody did, it takes note. Asked twice for the same tags, however late, it takes nothing more and gives what
+-- is still under them.
+-- keys: leases, in-flight of the dead host, in-flight of the host, last tag of the host, when the dead host was found
 -- args: dead host, host, lease in ms, first tag, count, bytes that are enough, how long the last tag and the finding are
 -- remembered in ms, patience in ms, the largest job that is brought
--- returns: how many went back, the jobs taken over in the order of their tags, each its bytes or, if those are more than
---   enough, {first bytes, length, SHA-1 if it is not brought}; nil if the host's lease has run out
+-- returns: the jobs taken over in the order of their tags, each its bytes or, if those are more than enough, {first bytes,
+--   length, SHA-1 if it is not brought}; nil if the host's lease has run out
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local own = redis.call('ZSCORE', KEYS[1], ARGV[2])
@@ -18,21 +16,20 @@ if not own or tonumber(own) <= now then
 end
 local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if lease and tonumber(lease) > now then
-  return {0, {}}
+  return {}
 end
 if tonumber(ARGV[8]) > 0 then
-  local found = tonumber(redis.call('GET', KEYS[7]) or 0)
+  local found = tonumber(redis.call('GET', KEYS[5]) or 0)
   if found < tonumber(lease or 1) then
     -- Nobody did, or it has come back since. (Out of memory, a script may write once it has: see below.)
     redis.call('ZREM', KEYS[1], '')
-    redis.call('SET', KEYS[7], string.format('%.0f', now), 'PX', ARGV[7])
-    return {0, {}}
+    redis.call('SET', KEYS[5], string.format('%.0f', now), 'PX', ARGV[7])
+    return {}
   end
   if now - found < tonumber(ARGV[8]) then
-    return {0, {}}
+    return {}
   end
 end
-redis.call('LLEN', KEYS[4]) -- A key of the wrong type fails here, before anything has moved.
 local function own_tag(i)
   return string.format('%.0f', ARGV[4] + i - 1)
 end
@@ -43,25 +40,21 @@ local function told(job)
   end
   return {string.sub(job, 1, bytes), #job, #job > tonumber(ARGV[9]) and redis.sha1hex(job)}
 end
-redis.call('HLEN', KEYS[3])
-if tonumber(ARGV[4]) <= tonumber(redis.call('GET', KEYS[6]) or 0) then
+redis.call('HLEN', KEYS[3]) -- A key of the wrong type fails here, before anything has moved.
+if tonumber(ARGV[4]) <= tonumber(redis.call('GET', KEYS[4]) or 0) then
   local jobs = {}
   for i = 1, tonumber(ARGV[5]) do
     local job = redis.call('HGET', KEYS[3], own_tag(i))
     jobs[i] = job and told(job) or nil
   end
-  return {0, jobs}
+  return jobs
 end
 -- In a slot that is moving away, a key without a value cannot even be asked for one: so this is asked before anything
 -- moves, and from then on only keys are touched that have one.
-local left, parked = redis.call('HLEN', KEYS[2]), {}
-local parked_left = 0
-for _, tag in ipairs(redis.call('SMEMBERS', KEYS[5])) do
-  parked[tag], parked_left = true, parked_left + 1
-end
+local left = redis.call('HLEN', KEYS[2])
 local tags = redis.call('HRANDFIELD', KEYS[2], ARGV[5])
-table.sort(tags, function(a, b) return tonumber(a) > tonumber(b) end)
-local back, jobs, size = 0, {}, 0
+table.sort(tags, function(a, b) return tonumber(a) < tonumber(b) end)
+local jobs, size = {}, 0
 -- Out of memory, Redis lets a script write that has written already: this changes nothing, and always may.
 redis.call('ZREM', KEYS[1], '')
 for _, tag in ipairs(tags) do
@@ -69,27 +62,17 @@ for _, tag in ipairs(tags) do
     break
   end
   local job = redis.call('HGET', KEYS[2], tag)
-  if parked[tag] then
-    redis.call('SREM', KEYS[5], tag)
-    parked_left = parked_left - 1
-    redis.call('LPUSH', KEYS[4], job)
-    back = back + 1
-  else
-    redis.call('HSET', KEYS[3], own_tag(#jobs + 1), job)
-    jobs[#jobs + 1] = told(job)
-  end
+  redis.call('HSET', KEYS[3], own_tag(#jobs + 1), job)
   redis.call('HDEL', KEYS[2], tag)
+  jobs[#jobs + 1] = told(job)
   left = left - 1
   size = size + #job
 end
 if #jobs > 0 then
-  redis.call('SET', KEYS[6], own_tag(#jobs), 'PX', ARGV[7])
+  redis.call('SET', KEYS[4], own_tag(#jobs), 'PX', ARGV[7])
   redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[2])
 end
 if left == 0 then
   redis.call('ZREM', KEYS[1], ARGV[1])
-  if parked_left > 0 then
-    redis.call('DEL', KEYS[5])
-  end
 end
-return {back, jobs}
+return jobs

@@ -1,14 +1,16 @@
--- ready → in flight. Moves jobs from the head of the ready list into the host's table: up to `count`, and beyond the
--- first only as many as come to `bytes` together. A first one that is larger is moved whole and told of in part, so that
--- one reply stays small whatever producers push.
+-- ready, waiting → in flight. Moves jobs into the host's table: first from the lanes that the host has room for, as many as
+-- it says of each, then from the head of the ready list; up to `count` together, and beyond the first only as many as come to
+-- `bytes`. A first one that is larger is moved whole and told of in part, so that one reply stays small whatever producers
+-- push. A lane that holds nothing more is taken off the list of those that do.
 -- Only a host with a good lease takes anything, and the same step puts the lease off: no job is ever in flight without
 -- one, and a host whose lease ran out hears of it first. Asked twice for the same tags, however late, it takes nothing
 -- more and gives what is still under them.
--- keys: ready, in-flight of the host, leases, last tag of the host
+-- keys: ready, in-flight of the host, leases, last tag of the host; if lanes are named: those that hold jobs, then each lane
 -- args: host, lease in ms, first tag, count, bytes, how long the last tag is remembered in ms, the length of the largest
---   job that the host has lately met here, the largest that is brought
--- returns: the jobs, in the order of their tags, each its bytes or {first bytes, length, SHA-1 if it is not brought}; nil if
---   the lease has run out
+--   job that the host has lately met here, the largest that is brought; for each lane: its name, how many of it at most
+-- returns: the jobs, in the order of their tags, each its bytes or {first bytes, length, SHA-1 if it is not brought}; for each
+--   lane how many of the jobs, one lane's after the other's, were taken from it and how many it still holds (nothing if the
+--   jobs were asked for before); nil if the lease has run out
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
@@ -31,37 +33,68 @@ if tonumber(ARGV[3]) <= tonumber(redis.call('GET', KEYS[4]) or 0) then
     local job = redis.call('HGET', KEYS[2], tag(i))
     jobs[i] = job and told(job) or nil
   end
-  return jobs
+  return {jobs, {}}
 end
 -- Lengths cannot be asked for, only elements. So a few are read at a time: as many as would fit were they all as large as
 -- the largest so far, no more than have been read, and no more than sixteen. To read each alone takes longer, to read many
 -- large ones that do not fit keeps Redis from everything else.
 local entries, jobs, size, largest = {}, {}, 0, tonumber(ARGV[7])
 local full = false
-while #jobs < count and not full do
-  local some = math.max(1, math.min(count - #jobs, math.floor((bytes - size) / largest), #jobs, 16))
-  local read = redis.call('LRANGE', KEYS[1], #jobs, #jobs + some - 1)
-  full = #read < some
-  for _, job in ipairs(read) do
-    size, largest = size + #job, math.max(largest, #job)
-    if #jobs > 0 and size > bytes then
-      full = true
+local function take(list, most)
+  local taken = 0
+  while taken < most and not full do
+    local some = math.max(1, math.min(most - taken, math.floor((bytes - size) / largest), #jobs, 16))
+    local read = redis.call('LRANGE', list, taken, taken + some - 1)
+    for _, job in ipairs(read) do
+      size, largest = size + #job, math.max(largest, #job)
+      if #jobs > 0 and size > bytes then
+        full = true
+        break
+      end
+      taken = taken + 1
+      jobs[#jobs + 1] = told(job)
+      entries[2 * #jobs - 1] = tag(#jobs)
+      entries[2 * #jobs] = job
+    end
+    if #read < some then
       break
     end
-    jobs[#jobs + 1] = told(job)
-    entries[2 * #jobs - 1] = tag(#jobs)
-    entries[2 * #jobs] = job
+  end
+  return taken
+end
+-- In a slot that is moving away, a key without a value cannot even be asked for one: what would fail there is asked before
+-- anything moves.
+local lanes, empty = {}, {}
+for i = 9, #ARGV, 2 do
+  local list = KEYS[6 + (i - 9) / 2]
+  local held = redis.pcall('LLEN', list)
+  -- One that cannot be read keeps no other from being fetched.
+  local taken = type(held) == 'number' and take(list, math.min(held, ARGV[i + 1], count - #jobs)) or 0
+  lanes[#lanes + 1] = taken
+  lanes[#lanes + 1] = type(held) == 'number' and held - taken or 1
+  if lanes[#lanes] == 0 and redis.call('SISMEMBER', KEYS[5], ARGV[i]) == 1 then
+    empty[#empty + 1] = ARGV[i]
   end
 end
-if #jobs == 0 then
-  return {}
+local taken = take(KEYS[1], count - #jobs)
+if #jobs > 0 then
+  -- Out of memory, Redis lets a script write that has written already: this changes nothing, and always may.
+  redis.call('ZREM', KEYS[3], '')
+  -- Each of these may fail, be it that its key is of the wrong type or that its slot is moving away and it has no value
+  -- yet. So what takes the jobs off their lists comes last.
+  redis.call('SET', KEYS[4], tag(#jobs), 'PX', ARGV[6])
+  redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
+  redis.call('HSET', KEYS[2], unpack(entries))
+  if taken > 0 then
+    redis.call('LTRIM', KEYS[1], taken, -1)
+  end
+  for i = 1, #lanes, 2 do
+    if lanes[i] > 0 then
+      redis.call('LTRIM', KEYS[6 + (i - 1) / 2], lanes[i], -1)
+    end
+  end
 end
--- Out of memory, Redis lets a script write that has written already: this changes nothing, and always may.
-redis.call('ZREM', KEYS[3], '')
--- Each of these may fail, be it that its key is of the wrong type or that its slot is moving away and it has no value
--- yet. So what takes the jobs off the list comes last.
-redis.call('SET', KEYS[4], tag(#jobs), 'PX', ARGV[6])
-redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
-redis.call('HSET', KEYS[2], unpack(entries))
-redis.call('LTRIM', KEYS[1], #jobs, -1)
-return jobs
+if #empty > 0 then
+  redis.call('SREM', KEYS[5], unpack(empty))
+end
+return {jobs, lanes}

@@ -21,7 +21,6 @@ scripts! {
     LEAVE = "leave.lua"
     MOVE_BORDER = "move_border.lua"
     OURS = "ours.lua"
-    PARK = "park.lua"
     PIECE = "piece.lua"
     PROMOTE = "promote.lua"
     PURGE = "purge.lua"
@@ -30,5 +29,4 @@ scripts! {
     RETAIN = "retain.lua"
     SETTLE = "settle.lua"
     TAKE_FAILED = "take_failed.lua"
-    UNPARK = "unpark.lua"
 }

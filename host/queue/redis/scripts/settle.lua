@@ -1,31 +1,37 @@
--- in flight → done, delayed, failed or ready again. Settles a batch of the host's deliveries, each exactly if it is
+-- in flight → done, waiting, delayed, failed or ready again. Settles a batch of the host's deliveries, each exactly if it is
 -- still in the host's table: one that another host has taken over is no longer this host's to settle, nor is its result.
--- keys: in-flight of the host, parked of the host, ready, and where all keys are in one slot: delayed, failed (either only
---   if something goes there), those of results
+-- keys: in-flight of the host, ready, delayed, failed, the lanes that hold jobs (each of these four only if something goes
+--   there, else any key), the lanes that something goes to, and where all keys are in one slot, those of results
 -- args: number of deliveries that are only acknowledged, number of results, how long those are kept in ms, the tags of the
---   first, for each result: its tag and text, then for each other delivery: tag, fate (ack, retry, fail or requeue), bytes,
---   wait in s
+--   first, for each result: its tag and text, then for each other delivery: tag, fate, and for retry: bytes, wait in s; for
+--   fail: bytes, 0; for wait: the lane's name, the number of its key; for ack and requeue: '', 0
 -- returns: the tags that were refused, how many results were not kept, and why the first of them was not. What is only
 --   acknowledged is removed at once: if one of those was not there, all of them count as refused
 local acks, results = tonumber(ARGV[1]), tonumber(ARGV[2])
 local others = 4 + acks + 2 * results
 -- An unknown fate and a key of the wrong type fail here, before anything has moved. A key that nothing goes to does not
 -- matter.
-local goes = {ack = false, retry = false, fail = false, requeue = false}
+local goes = {ack = false, retry = false, fail = false, wait = false, requeue = false}
 for i = others + 1, #ARGV, 4 do
   if goes[ARGV[i]] == nil then
     return redis.error_reply('ERR unknown fate: ' .. ARGV[i])
   end
   goes[ARGV[i]] = true
+  if ARGV[i] == 'wait' then
+    redis.call('LLEN', KEYS[tonumber(ARGV[i + 2])])
+  end
 end
 if goes.requeue then
-  redis.call('LLEN', KEYS[3])
+  redis.call('LLEN', KEYS[2])
 end
 if goes.retry then
-  redis.call('ZCARD', KEYS[4])
+  redis.call('ZCARD', KEYS[3])
 end
 if goes.fail then
-  redis.call('LLEN', KEYS[5])
+  redis.call('LLEN', KEYS[4])
+end
+if goes.wait then
+  redis.call('SCARD', KEYS[5])
 end
 local refused, kept, lost, why = {}, 0, 0, ''
 for i = 1, results do
@@ -57,24 +63,28 @@ if acks > 0 and redis.call('HDEL', KEYS[1], unpack(ARGV, 4, acks + 3)) < acks th
 end
 for i = others, #ARGV, 4 do
   local tag, fate, bytes, wait = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local job = fate == 'requeue' and redis.call('HGET', KEYS[1], tag)
-  if job then
-    redis.call('SREM', KEYS[2], tag) -- Fails where the slot is moving away and nothing is parked, so it comes first.
+  local job = (fate == 'requeue' or fate == 'wait') and redis.call('HGET', KEYS[1], tag)
+  if job and fate == 'wait' then
+    -- Out of memory, Redis lets a script write that has written already: this changes nothing, and always may.
+    redis.call('HDEL', KEYS[1], '')
+    -- Either fails where the slot is moving away and the key has no value yet. So what takes the job away comes last.
+    redis.call('SADD', KEYS[5], bytes)
+    redis.call('RPUSH', KEYS[tonumber(wait)], job)
   end
   if redis.call('HDEL', KEYS[1], tag) == 0 then
     refused[#refused + 1] = tag
   elseif fate == 'retry' then
     -- A sorted set holds equal members once, but two equal jobs are two jobs: a trailing space tells them apart and
     -- means nothing in JSON.
-    while redis.call('ZSCORE', KEYS[4], bytes) do
+    while redis.call('ZSCORE', KEYS[3], bytes) do
       bytes = bytes .. ' '
     end
     local time = redis.call('TIME')
-    redis.call('ZADD', KEYS[4], time[1] + time[2] / 1000000 + wait, bytes)
+    redis.call('ZADD', KEYS[3], time[1] + time[2] / 1000000 + wait, bytes)
   elseif fate == 'fail' then
-    redis.call('RPUSH', KEYS[5], bytes)
+    redis.call('RPUSH', KEYS[4], bytes)
   elseif fate == 'requeue' then
-    redis.call('LPUSH', KEYS[3], job)
+    redis.call('LPUSH', KEYS[2], job)
   end
 end
 return {refused, lost, why}

@@ -1,0 +1,44 @@
+//! Where jobs wait.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What stands before a plugin's name.
+const PLUGIN: &str = "plugin:";
+
+/// A lane of a queue: the jobs of it that wait for the same thing, in their order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane(Arc<str>);
+
+impl Lane {
+    /// Of the jobs that wait for a plugin, by its file's stem. There are no more of these than operators deploy plugins.
+    #[must_use]
+    pub fn of_plugin(stem: &str) -> Self {
+        Self(format!("{PLUGIN}{stem}").into())
+    }
+
+    /// The plugin that its jobs wait for, by its file's stem; none if it is of another kind.
+    #[must_use]
+    pub fn plugin(&self) -> Option<&str> {
+        self.0.strip_prefix(PLUGIN)
+    }
+
+    /// The name, as the store has it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A name that the store has.
+impl From<String> for Lane {
+    fn from(name: String) -> Self {
+        Self(name.into())
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
