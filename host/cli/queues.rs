@@ -11,7 +11,7 @@ use crate::admin::queues::{Figure, Figures, figures};
 use crate::queue::Counts;
 use crate::text::{self, MAX_LINE_BYTES};
 
-/// Show the queues: ready, waiting, delayed, in flight, failed, and the hosts that serve them
+/// Show the queues: ready, waiting, delayed, in flight, failed, and their hosts
 #[derive(Debug, Args)]
 pub(super) struct QueuesArgs {
     /// Print one JSON object

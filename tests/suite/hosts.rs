@@ -377,18 +377,23 @@ async fn the_lease_is_kept_while_every_core_computes() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drain_gives_back_at_once_what_waits_for_its_plugin() -> anyhow::Result<()> {
+async fn what_waits_for_its_plugin_is_no_hosts_and_another_takes_it_while_one_drains() -> anyhow::Result<()> {
     let settings = redis_settings();
     let store = Store::open(&settings).await?;
     let folder = folder_of(&[("sleep", "concurrency = 1")])?;
     let jobs: Vec<_> = (0..5).map(|n| format!(r#"{{"id":"{n}","name":"sleep"}}"#)).collect();
     push(&store, &jobs.iter().map(String::as_str).collect::<Vec<_>>()).await?;
     let worker = Worker::start(&settings, folder.path(), &["--grace", "1h"])?;
-    until_in_flight(&store, 5).await?;
+    let until = async |waiting: u64, in_flight: u64| {
+        eventually("the jobs are where they belong", async || {
+            let counts = store.counts(&default_queue()).await?;
+            Ok(((counts.ready, counts.waiting, counts.in_flight) == (0, waiting, in_flight)).then_some(()))
+        })
+        .await
+    };
+    until(4, 1).await?;
     worker.signal("-TERM")?;
-    eventually("four jobs back", async || {
-        let counts = store.counts(&default_queue()).await?;
-        Ok(((counts.ready, counts.in_flight) == (4, 1)).then_some(()))
-    })
-    .await
+    worker.until_said("draining").await?;
+    let _other = Worker::start(&settings, folder.path(), &[])?;
+    until(3, 2).await
 }

@@ -166,7 +166,7 @@ async fn jobs_of_a_version_set_aside_wait_unharmed_where_none_was_before_it() ->
     push_numbered(&store, 0..30, r#","max_attempts":1"#).await?;
     worker.until_said("plugin set aside").await?;
     eventually("the rest waits", async || {
-        Ok((store.counts(&default_queue()).await?.delayed == 10).then_some(()))
+        Ok((store.counts(&default_queue()).await?.waiting == 10).then_some(()))
     })
     .await?;
     assert_eq!(store.failed_len().await?, 20);
