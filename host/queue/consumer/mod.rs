@@ -45,6 +45,9 @@ use crate::stop::Moment;
 /// sleeps, that clock does not.
 const GUARD_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Leases that end within this time of each other are lost together.
+const TOGETHER: Duration = Duration::from_millis(50);
+
 /// Bytes of the first of the pieces that a large job comes in; those that follow grow while they come in time.
 const FIRST_PIECE_BYTES: usize = 1024 * 1024;
 
@@ -406,19 +409,27 @@ impl Consumer {
     /// Stops what runs under a lease that is about to end without having been put off, and returns when to look again.
     /// So no two hosts run one job at once, as long as this one's clock runs.
     pub fn stop_in_time(&self) -> Duration {
-        let (mut next, mut stopped) = (GUARD_INTERVAL, Vec::new());
+        let (mut next, mut stopped, mut soon) = (GUARD_INTERVAL, Vec::new(), Vec::new());
         for table in &self.shared.tables {
             match table.lease.stop_in_time() {
+                Ok(left) if left < TOGETHER => soon.push((table, left)),
                 Ok(left) => next = next.min(left),
                 Err(_stopped) => stopped.push(table.queue().as_str()),
             }
         }
-        if !stopped.is_empty() {
-            self.shared.events.tell(Event::LeaseLost {
-                queues: &stopped,
-                loss: LeaseLoss::NotRenewed,
-            });
+        if stopped.is_empty() {
+            return soon.iter().fold(next, |next, (_, left)| next.min(*left));
         }
+        // One outage ends the leases on all queues, each a moment after the other: that is one loss, told once.
+        for (table, _) in soon {
+            if table.lease.ran_out() {
+                stopped.push(table.queue().as_str());
+            }
+        }
+        self.shared.events.tell(Event::LeaseLost {
+            queues: &stopped,
+            loss: LeaseLoss::NotRenewed,
+        });
         next
     }
 
