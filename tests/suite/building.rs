@@ -1,0 +1,213 @@
+//! What `kiln build` does not build, and in whose words it says so.
+
+use std::path::Path;
+
+use crate::projects::{build, project, said};
+
+/// What fits on a screen.
+const SCREEN_LINES: usize = 30;
+
+/// A build that fails: what it said, which fits on a screen.
+fn complaint(folder: &Path) -> anyhow::Result<String> {
+    let (code, told) = said(&mut build(folder))?;
+    assert_eq!(code, 1, "{told}");
+    assert!(told.lines().count() <= SCREEN_LINES, "{told}");
+    Ok(told)
+}
+
+#[test]
+fn what_does_not_compile_is_told_on_one_screen() -> anyhow::Result<()> {
+    for (language, file) in [
+        ("rust", "src/lib.rs"),
+        ("js", "handler.js"),
+        ("ts", "handler.ts"),
+        ("python", "handler.py"),
+        ("go", "main.go"),
+        ("c", "handler.c"),
+    ] {
+        let parent = tempfile::tempdir()?;
+        let folder = project(parent.path(), language)?;
+        if language == "rust" {
+            // What cargo says while it compiles dependencies is no complaint.
+            said(&mut build(&folder))?;
+        }
+        let source = folder.join(file);
+        let text = std::fs::read_to_string(&source)?;
+        let line = text.lines().count() + 1;
+        std::fs::write(&source, text + ")(\n")?;
+        let told = complaint(&folder)?;
+        let name = file.rsplit('/').next().unwrap_or_default();
+        let place = told.contains(name) && told.contains(&line.to_string());
+        assert!(place, "{language}, line {line}: {told}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_package_lacks_is_told_with_the_packages_name() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), "js")?;
+    let source = folder.join("handler.js");
+    let text = std::fs::read_to_string(&source)?;
+    std::fs::write(&source, format!("import \"./lib/use.js\";\n{text}"))?;
+    let package = folder.join("lib/node_modules/sign");
+    std::fs::create_dir_all(&package)?;
+    std::fs::write(folder.join("lib/use.js"), "import \"sign\";\n")?;
+    let index = package.join("index.js");
+
+    std::fs::write(&index, "export const { createHash } = require(\"crypto\");\n")?;
+    let told = complaint(&folder)?;
+    let place = "the package sign (lib/node_modules/sign/index.js:1:";
+    assert!(
+        told.contains(place) && told.contains("needs the module \"crypto\" of Node.js"),
+        "{told}"
+    );
+    assert!(!told.contains("--platform") && !told.contains("node:"), "{told}");
+
+    std::fs::write(&index, "export const pot = new Teapot();\n")?;
+    let told = complaint(&folder)?;
+    let who = "the package sign (lib/node_modules/sign/index.js) needs Teapot, which QuickJS does not have";
+    assert!(told.contains(who), "{told}");
+    Ok(())
+}
+
+#[test]
+fn types_that_the_engine_lacks_do_not_build() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), "ts")?;
+    let source = folder.join("handler.ts");
+    let text = std::fs::read_to_string(&source)?;
+    for (line, why) in [
+        ("fetch(\"x\");", "Cannot find name 'fetch'"),
+        ("new URL(\"x\");", "Cannot find name 'URL'"),
+        ("setInterval(() => {}, 1);", "Cannot find name 'setInterval'"),
+        (
+            "const n: number = \"x\";",
+            "Type 'string' is not assignable to type 'number'",
+        ),
+    ] {
+        std::fs::write(&source, format!("{text}\n{line}\n"))?;
+        let told = complaint(&folder)?;
+        assert!(told.contains("handler.ts(") && told.contains(why), "{line}: {told}");
+    }
+    let there = "setTimeout((n: number) => console.log(n, performance.now(), process.env.X), 5, 1);\n\
+                 export const wait = () => new Promise((wake) => setTimeout(wake, 5));\n\
+                 export const id = () => crypto.randomUUID() + crypto.getRandomValues(new Uint8Array(4));";
+    std::fs::write(&source, format!("{text}\n{there}\n"))?;
+    let (code, told) = said(&mut build(&folder))?;
+    assert_eq!(code, 0, "{told}");
+    Ok(())
+}
+
+/// Nothing but the types of Node.js or of a browser declares these for the compiler; some it takes for parts of the language.
+#[test]
+fn globals_that_the_engine_lacks_do_not_build_whatever_types_a_package_brings() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), "ts")?;
+    let source = folder.join("handler.ts");
+    let text = std::fs::read_to_string(&source)?;
+    let package = folder.join("lib/node_modules/sign");
+    std::fs::create_dir_all(&package)?;
+    std::fs::write(
+        package.join("index.js"),
+        "export const key = typeof Buffer === \"undefined\" ? 1 : 2;\n",
+    )?;
+    let types = |of: &str| {
+        let types = format!("/// <reference {of} />\nexport declare const key: number;\n");
+        std::fs::write(package.join("index.d.ts"), types)
+    };
+    let uses = |line: &str| {
+        std::fs::write(
+            folder.join("lib/use.ts"),
+            format!("import {{ key }} from \"sign\";\n{line}\nexport {{ key }};\n"),
+        )?;
+        std::fs::write(
+            &source,
+            format!("import {{ key }} from \"./lib/use.js\";\n{text}\nlog.info(key);\n"),
+        )
+    };
+    types("types=\"node\"")?;
+    for line in ["Buffer.from(\"x\");", "process.cwd();", "setInterval(() => {}, 1);"] {
+        uses(line)?;
+        let told = complaint(&folder)?;
+        assert!(told.contains("lib/use.ts(2,"), "{line}: {told}");
+    }
+    types("lib=\"dom\"")?;
+    for (line, name) in [
+        ("export const get = () => fetch(\"x\");", "fetch"),
+        ("export const at = () => new globalThis.URL(\"x\");", "URL"),
+        (
+            "export const cut = (x: string) => new Intl.Segmenter().segment(x);",
+            "Intl",
+        ),
+        ("export const one = () => new Intl.PluralRules();", "Intl"),
+        ("export const names = Intl.getCanonicalLocales;", "Intl"),
+        (
+            "export const add = (to: Int32Array) => Atomics.add(to, 0, 1);",
+            "Atomics",
+        ),
+    ] {
+        uses(line)?;
+        let told = complaint(&folder)?;
+        let who = format!("lib/use.ts: uses {name}, which QuickJS does not have");
+        assert!(told.contains(&who), "{line}: {told}");
+    }
+    std::fs::write(
+        folder.join("lib/bring.ts"),
+        "globalThis.URL = class {} as typeof URL;\n",
+    )?;
+    uses("import \"./bring.js\";\nexport const at = () => new URL(\"x\");\nexport const has = typeof fetch;")?;
+    let (code, told) = said(&mut build(&folder))?;
+    assert_eq!(code, 0, "{told}");
+    Ok(())
+}
+
+/// In a world that has another interface `types`, so that the generated names of the contract's change.
+#[test]
+fn a_python_package_with_compiled_extensions_is_named() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), "python")?;
+    let shop = folder.join("wit/deps/shop");
+    std::fs::create_dir_all(&shop)?;
+    std::fs::write(
+        shop.join("shop.wit"),
+        "package example:shop@0.1.0;\ninterface types { pour: func() -> u32; }\n",
+    )?;
+    let world = folder.join("wit/job.wit");
+    let text = std::fs::read_to_string(&world)?;
+    let with_shop = text.replace(
+        "    import context;\n",
+        "    import context;\n    import example:shop/types@0.1.0;\n",
+    );
+    assert_ne!(text, with_shop);
+    std::fs::write(&world, with_shop)?;
+
+    let ledger = folder.join("ledger");
+    std::fs::create_dir(&ledger)?;
+    std::fs::write(ledger.join("__init__.py"), "from . import _sums\n")?;
+    std::fs::write(ledger.join("_sums.cpython-314-x86_64-linux-gnu.so"), "")?;
+    let source = folder.join("handler.py");
+    let text = std::fs::read_to_string(&source)?;
+    std::fs::write(&source, format!("{text}\nimport ledger\n"))?;
+    let told = complaint(&folder)?;
+    assert!(
+        told.contains("ledger has compiled extensions, which a component cannot load: ")
+            && told.contains("_sums.cpython-314-x86_64-linux-gnu.so\nit is imported from handler.py, line "),
+        "{told}"
+    );
+    assert!(!told.contains("Traceback"), "{told}");
+    Ok(())
+}
+
+#[test]
+fn a_handler_in_javascript_that_exports_none_is_not_built() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = project(parent.path(), "js")?;
+    let source = folder.join("handler.js");
+    let text = std::fs::read_to_string(&source)?;
+    std::fs::write(&source, text.replace("export const handler", "export const handle_it"))?;
+    let (code, told) = said(&mut build(&folder))?;
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("handler.js: exports no `handler`"), "{told}");
+    Ok(())
+}
