@@ -176,7 +176,7 @@ pub const LIMITS: [Spec; 30] = [
         "the memory of all attempts together; half of it is kept in equal shares, the rest goes to who asks first").of_host()
         .within(MIB, 16 * TIB, "with less no attempt has a page of its own; no machine has more"),
     bytes(Limit::JobMemory, "job_memory", 256 * MIB, 256 * MIB,
-        "jobs of more than 64 KiB in hand together, each of which is held twice while it runs; an equal part for each queue, of at least 32 MiB").of_host()
+        "jobs of more than 64 KiB in hand together, each of which is held twice while it runs; an equal part for each queue, of at least 32 MiB; what finds no room waits, and keeps no small job waiting").of_host()
         .within(32 * MIB, 16 * TIB, "the largest job has to fit; no machine has more"),
     count(Limit::TableElements, "table_elements", 64 * KIB, 256 * KIB,
         "an attempt's tables together; the largest known runtimes use 20,000")

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// The name of the lane of large jobs.
+const LARGE: &str = "large";
+
 /// What stands before a plugin's name.
 const PLUGIN: &str = "plugin:";
 
@@ -15,6 +18,18 @@ impl Lane {
     #[must_use]
     pub fn of_plugin(stem: &str) -> Self {
         Self(format!("{PLUGIN}{stem}").into())
+    }
+
+    /// Of the jobs that are larger than the room which their host has for them.
+    #[must_use]
+    pub fn of_large() -> Self {
+        Self(LARGE.into())
+    }
+
+    /// Whether its jobs wait for room.
+    #[must_use]
+    pub fn is_of_large(&self) -> bool {
+        &*self.0 == LARGE
     }
 
     /// The plugin that its jobs wait for, by its file's stem; none if it is of another kind.

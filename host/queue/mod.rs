@@ -37,7 +37,7 @@
 //! | transition | made by | asked twice, or its answer lost | where slots differ |
 //! |---|---|---|---|
 //! | push | `RPUSH`, `push_delayed` | a second job | the same |
-//! | fetch: waiting, ready → in flight | `fetch`, only under a good lease, which it puts off. Of lanes it takes what the host has room for, before anything that is ready | takes nothing more: no tag is used twice. What the host never heard of goes back by *give back* | the same |
+//! | fetch: waiting, ready → in flight | `fetch`, only under a good lease, which it puts off. Of lanes it takes what the host has room for, before anything that is ready; what is ready and larger than that goes to a lane | takes nothing more: no tag is used twice. What the host never heard of goes back by *give back* | the same |
 //! | wait: in flight → the end of a lane | `settle` | refused | the same |
 //! | ack: in flight → done | `settle` | refused, and which were is told: the tag is gone. Only whoever holds the delivery has its result kept | with a result: `ours` (under a good lease), `SET`, `settle` |
 //! | requeue: in flight → the front of ready | `settle` | refused | the same |
@@ -53,7 +53,8 @@
 //!
 //! A *retry* also puts a job back that became ready before its own time, since its producer had rounded the score down.
 //!
-//! A job *waits* that may not start now: its plugin runs as many attempts as it may, is being loaded or is set aside. No host
+//! A job *waits* that may not start now: its plugin runs as many attempts as it may, is being loaded or is set aside, or the job
+//! is larger than the room that its host has. No host
 //! holds it, and nothing is counted. A host looks which lanes hold jobs, is told when that changes, and takes from a lane only
 //! what it can start, or what it has no plugin for: so no lane is forgotten, whatever becomes of hosts and plugins.
 //!

@@ -14,6 +14,9 @@ pub struct Wish<'a> {
     pub jobs: usize,
     /// The lanes to take from before anything that is ready.
     pub lanes: &'a [LaneWish],
+    /// No job that is longer than so many bytes; none: any. A ready one that is longer goes to the lane of large jobs, one in a
+    /// lane stays there and keeps those behind it.
+    pub longest: Option<usize>,
     /// Beyond the first job, at most so many bytes.
     pub bytes: usize,
     /// The length of the largest job lately met on the queue: the next may be as large.

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::ServiceSettings;
 use super::faults::{Faults, Resting};
 use super::lanes::Lanes;
-use super::room::{Room, Taken};
+use super::room::{Room, SMALL_BYTES, Taken};
 use crate::queue::{Consumer, Delivery, MAX_BATCH, QueueError, QueueName};
 use crate::worker::{Reserved, Worker};
 
@@ -64,8 +64,9 @@ pub(super) async fn fetch(
         }
         drop(free);
         if idle {
-            let mut awake = resting.awake();
-            let full: Vec<_> = awake.extract_if(.., |queue| rooms.of(queue).free().is_none()).collect();
+            let awake = resting.awake();
+            let full = awake.iter().filter(|queue| rooms.of(queue).free().is_none());
+            let full: Vec<_> = full.cloned().collect();
             let ready = async {
                 if awake.is_empty() {
                     pending().await
@@ -170,16 +171,20 @@ async fn fetch_in_order(
         if resting.rests(queue) {
             continue;
         }
-        let Some(mut room) = rooms.of(queue).free() else {
-            continue;
-        };
-        let mut asks = lanes.asks(queue, missing);
-        let fetched = consumer.fetch_from(queue, missing, &asks.wishes).await;
+        // Without room for a large job, small ones go on.
+        let mut room = rooms.of(queue).free();
+        let longest = room.is_none().then_some(SMALL_BYTES);
+        let mut asks = lanes.asks(queue, missing, room.is_some());
+        let fetched = consumer.fetch_from(queue, missing, &asks.wishes, longest).await;
         match resting.note(queue, fetched) {
-            Ok(deliveries) => all.extend(deliveries.into_iter().flatten().map(|delivery| Fetched {
-                taken: room.take(delivery.pushed_bytes()),
-                reserved: asks.reserved(delivery.lane()),
-                delivery,
+            Ok(deliveries) => all.extend(deliveries.into_iter().flatten().map(|delivery| {
+                Fetched {
+                    taken: room
+                        .as_mut()
+                        .map_or_else(Taken::default, |room| room.take(delivery.pushed_bytes())),
+                    reserved: asks.reserved(delivery.lane()),
+                    delivery,
+                }
             })),
             Err(err) => failed = failed.or(Some(err)),
         }

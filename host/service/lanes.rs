@@ -91,8 +91,8 @@ impl Lanes {
         }
     }
 
-    /// What to ask of a queue's lanes, for up to so many jobs together.
-    pub(super) fn asks(&mut self, queue: &QueueName, jobs: usize) -> Asks {
+    /// What to ask of a queue's lanes, for up to so many jobs together, large ones among them or not.
+    pub(super) fn asks(&mut self, queue: &QueueName, jobs: usize, large: bool) -> Asks {
         let (mut asks, mut left) = (Asks::default(), jobs);
         let mut lanes = self.consumer.lanes(queue);
         // None is always first.
@@ -100,6 +100,9 @@ impl Lanes {
         for lane in lanes {
             if left == 0 {
                 break;
+            }
+            if lane.is_of_large() && !large {
+                continue;
             }
             let (jobs, reserved) = self.room(queue, &lane, left);
             if jobs > 0 {

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::job::MAX_JOB_BYTES;
 
 /// Jobs up to this length are not counted: `concurrency` bounds them well enough, and most jobs are no longer.
-const SMALL_BYTES: usize = 64 * 1024;
+pub(super) const SMALL_BYTES: usize = 64 * 1024;
 
 /// Room is counted in these.
 const UNIT_BYTES: usize = 1024;
@@ -26,8 +26,8 @@ pub(super) struct Room(Arc<Semaphore>);
 #[derive(Debug)]
 pub(super) struct Free(OwnedSemaphorePermit);
 
-/// What a job in hand takes of it, as long as this lives.
-#[derive(Debug)]
+/// What a job in hand takes of it, as long as this lives. By default nothing: it is small.
+#[derive(Debug, Default)]
 pub(super) struct Taken {
     _units: Option<OwnedSemaphorePermit>,
 }

@@ -103,7 +103,7 @@ impl Gate {
             }
             Resolved::Unknown => return self.unhandled(job, queue),
         };
-        if delivery.lane().is_some() {
+        if delivery.lane().is_some_and(|lane| !lane.is_of_large()) {
             let why = Failure::new(FailureKind::Unloadable, "its plugin changed while it waited");
             return Admission::Hold(DISAGREEMENT_WAIT, why);
         }
@@ -113,7 +113,9 @@ impl Gate {
     /// Whether others wait for the plugin already, who came earlier.
     fn would_overtake(&self, delivery: &Delivery, plugin: &Plugin) -> bool {
         let lane = || Lane::of_plugin(plugin.handler.name());
-        delivery.lane().is_none() && self.consumer.any_waits() && self.consumer.holds(delivery.queue(), &lane())
+        delivery.lane().is_none_or(Lane::is_of_large)
+            && self.consumer.any_waits()
+            && self.consumer.holds(delivery.queue(), &lane())
     }
 
     fn unhandled(&self, job: &Job, queue: &str) -> Admission {

@@ -122,7 +122,7 @@ async fn a_job_that_waits_for_its_plugin_is_in_nobodys_hands_and_cancelled_once_
         assert_eq!(host.consumer.cancel("waits"), 0);
         let (lane, jobs) = (Lane::of_plugin("sleep"), 1);
         let wish = [LaneWish { lane, jobs }];
-        let mut taken = host.consumer.fetch_from(&default_queue(), 1, &wish).await?;
+        let mut taken = host.consumer.fetch_from(&default_queue(), 1, &wish, None).await?;
         let (worker, delivery) = (Arc::clone(&host.worker), taken.remove(0));
         let reserved = Some(Reserved { plugin, permit });
         let run = async move { worker.process(delivery, reserved).await };

@@ -12,9 +12,8 @@ use kiln::job::{Job, null};
 use kiln::outcome::FailureKind::{self, Denied, Error, Memory, Rejected, Timeout, Trap};
 use kiln::outcome::{Attempt, Outcome, RetryHint};
 use kiln::sandbox::{AttemptContext, Handler};
-use wit_component::StringEncoding;
 
-use crate::guests::{guest, guests_folder, hostile_component, hostile_component_in, hostile_guest, hostile_text};
+use crate::guests::{guest, guests_folder, hostile_component, hostile_guest, hostile_text};
 use crate::sandbox::{TestHost, assert_completes, failed, job_of, settings_with};
 
 /// How a hostile guest ends.

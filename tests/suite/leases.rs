@@ -35,7 +35,7 @@ const LIVELY: Duration = Duration::from_secs(1);
 const SHORT: Duration = Duration::from_millis(100);
 
 /// What a host takes over, some at a time. It keeps its lease meanwhile, as a service does.
-async fn adopt(heir: &Consumer) -> anyhow::Result<Vec<Delivery>> {
+pub(crate) async fn adopt(heir: &Consumer) -> anyhow::Result<Vec<Delivery>> {
     heir.heartbeat().await?;
     Ok(heir.adopt(&default_queue()).await?)
 }

@@ -140,7 +140,7 @@ async fn a_fetch_that_is_asked_for_twice_takes_nothing_more() -> anyhow::Result<
     let [ready] = &keys(["ready"]);
     let _: u64 = estate.redis.tell(&["RPUSH", ready, "first-job", "second-job"]).await?;
     let fetch = [
-        "EVAL", FETCH, "4", ready, heir, leases, last, "heir", "60000", "10", "1", "1000", "60000", "9", "1000",
+        "EVAL", FETCH, "4", ready, heir, leases, last, "heir", "60000", "10", "1", "1000", "60000", "9", "1000", "0",
     ];
     for _ in 0..2 {
         let (fetched, _): (Vec<String>, Vec<u64>) = estate.redis.tell(&fetch).await?;

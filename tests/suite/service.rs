@@ -24,7 +24,7 @@ use crate::support::{default_queue, eventually, plugins, redis_settings, shared_
 
 pub(crate) const CONCURRENCY: NonZeroU32 = NonZeroU32::new(16).unwrap();
 
-fn memory() -> StoreSettings {
+pub(crate) fn memory() -> StoreSettings {
     StoreSettings::new("memory:")
 }
 

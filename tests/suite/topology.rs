@@ -220,7 +220,7 @@ async fn nothing_that_waits_is_lost_in_a_slot_that_is_moving_away() -> anyhow::R
     };
     let take = async || {
         consumer
-            .fetch_from(&default_queue(), 9, std::slice::from_ref(&wish))
+            .fetch_from(&default_queue(), 9, std::slice::from_ref(&wish), None)
             .await
     };
     let mut held = fetch(&consumer, 4).await?;

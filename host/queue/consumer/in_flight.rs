@@ -54,11 +54,12 @@ pub(super) struct Taking<'a> {
 
 impl Taking<'_> {
     /// How much a fetch of so many jobs should ask for.
-    pub(super) fn wish<'a>(&self, jobs: usize, lanes: &'a [LaneWish]) -> Wish<'a> {
+    pub(super) fn wish<'a>(&self, jobs: usize, lanes: &'a [LaneWish], longest: Option<usize>) -> Wish<'a> {
         let (bytes, largest) = (self.state.bytes, self.state.largest);
         Wish {
             jobs,
             lanes,
+            longest,
             bytes,
             largest,
         }

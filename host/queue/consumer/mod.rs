@@ -159,10 +159,11 @@ impl Consumer {
     /// # Errors
     /// When the store fails. What may have been taken all the same goes back before anything else is taken.
     pub async fn fetch(&self, queue: &QueueName, count: usize) -> Result<Vec<Delivery>, QueueError> {
-        self.fetch_from(queue, count, &[]).await
+        self.fetch_from(queue, count, &[], None).await
     }
 
-    /// The same, with as many of these lanes' jobs as is asked for before any that is ready.
+    /// The same, with as many of these lanes' jobs as is asked for before any that is ready. Where `longest` says how many bytes
+    /// a job may have, ready ones that have more wait in the lane of large jobs from then on.
     ///
     /// # Errors
     /// As for [`Self::fetch`].
@@ -171,6 +172,7 @@ impl Consumer {
         queue: &QueueName,
         count: usize,
         lanes: &[LaneWish],
+        longest: Option<usize>,
     ) -> Result<Vec<Delivery>, QueueError> {
         let Some((_, table)) = self.table(queue) else {
             return Ok(Vec::new());
@@ -183,7 +185,7 @@ impl Consumer {
         let count = count.min(MAX_BATCH);
         let tag = self.next_tag.fetch_add(count as u64, Ordering::Relaxed);
         let (asked, stop, lessons) = (Moment::now(), table.lease.running(), self.shared.lanes.lessons());
-        let wish = taking.wish(count, lanes);
+        let wish = taking.wish(count, lanes, longest);
         let taken = match self.shared.backend().fetch(&self.shared.claim(queue), tag, wish).await {
             Ok(Some(taken)) => taken,
             Ok(None) => {

@@ -62,7 +62,7 @@ impl MemoryStore {
         let (jobs, lanes) = queue.take_waiting_and_ready(&wish);
         let told = jobs.iter().map(|job| told(job)).collect();
         queue.hold(claim, tag, jobs);
-        if !lanes.is_empty() {
+        if !lanes.is_empty() || wish.longest.is_some() {
             self.lanes.notify_waiters();
         }
         Some(Taken { jobs: told, lanes })

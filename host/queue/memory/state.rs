@@ -149,25 +149,33 @@ impl Queue {
 
     /// Takes what a fetch asks for: of each lane, then of what is ready.
     pub(super) fn take_waiting_and_ready(&mut self, wish: &Wish<'_>) -> (Vec<Vec<u8>>, Vec<LaneTaken>) {
-        let (mut jobs, mut lanes, mut size) = (Vec::new(), Vec::new(), 0);
-        let mut take = |list: &mut VecDeque<Vec<u8>>, most: usize| {
+        let (mut jobs, mut lanes, mut large, mut size) = (Vec::new(), Vec::new(), VecDeque::new(), 0);
+        let too_long = |job: &[u8]| wish.longest.is_some_and(|longest| job.len() > longest);
+        let mut take = |list: &mut VecDeque<Vec<u8>>, most: usize, mut large: Option<&mut VecDeque<Vec<u8>>>| {
             let before = jobs.len();
             while jobs.len() < wish.jobs
                 && jobs.len() - before < most
-                && let Some(job) = list.pop_front_if(|job| jobs.is_empty() || size + job.len() <= wish.bytes)
+                && let Some(job) = list.pop_front_if(|job| {
+                    let fits = size == 0 || size + job.len() <= wish.bytes;
+                    fits && (large.is_some() || !too_long(job))
+                })
             {
                 size += job.len();
-                jobs.push(job);
+                match &mut large {
+                    Some(large) if too_long(&job) => large.push_back(job),
+                    _ => jobs.push(job),
+                }
             }
             jobs.len() - before
         };
         for LaneWish { lane, jobs } in wish.lanes {
             let list = self.lanes.entry(lane.clone()).or_default();
-            let taken = take(list, *jobs);
+            let taken = take(list, *jobs, None);
             let left = list.len();
             lanes.push(LaneTaken { taken, left });
         }
-        take(&mut self.ready, wish.jobs);
+        take(&mut self.ready, wish.jobs, Some(&mut large));
+        self.lanes.entry(Lane::of_large()).or_default().append(&mut large);
         self.lanes.retain(|_, list| !list.is_empty());
         (jobs, lanes)
     }

@@ -32,13 +32,12 @@ impl RedisStore {
         let queue = claim.queue.as_str();
         let last_tag = self.last_tag(claim);
         let mut keys = vec![self.ready(claim), self.in_flight(claim), self.leases(claim), last_tag];
-        if !wish.lanes.is_empty() {
-            let lanes = wish
-                .lanes
-                .iter()
-                .map(|wish| self.keys.waiting(queue, wish.lane.as_str()));
+        let large = wish.longest.map(|_| Lane::of_large());
+        if large.is_some() || !wish.lanes.is_empty() {
+            let waiting = |lane: &Lane| self.keys.waiting(queue, lane.as_str());
             keys.push(self.keys.lanes(queue));
-            keys.extend(lanes);
+            keys.extend(large.as_ref().map(waiting));
+            keys.extend(wish.lanes.iter().map(|wish| waiting(&wish.lane)));
         }
         let mut call = FETCH.keys(&keys);
         call.arg(claim.host)
@@ -48,7 +47,9 @@ impl RedisStore {
             .arg(wish.bytes)
             .arg(LAST_TAG_MS)
             .arg(wish.largest)
-            .arg(MAX_TAKEN_BYTES);
+            .arg(MAX_TAKEN_BYTES)
+            .arg(wish.longest.unwrap_or(0))
+            .arg(large.as_ref().map(Lane::as_str));
         for LaneWish { lane, jobs } in wish.lanes {
             call.arg(lane.as_str()).arg(jobs);
         }

@@ -38,7 +38,7 @@ impl Queue {
     ) -> anyhow::Result<(Vec<String>, Vec<u64>)> {
         let lanes = ["first", lanes[0], "second", lanes[1]];
         let args = [
-            &["good", "60000", tag, count, bytes, "9000", "1", "1000"][..],
+            &["good", "60000", tag, count, bytes, "9000", "1", "1000", "0"][..],
             &lanes[..],
         ]
         .concat();
@@ -117,6 +117,45 @@ async fn a_lane_that_cannot_be_read_keeps_nothing_else_from_being_fetched() -> a
     Ok(())
 }
 
+/// The first lane is that of large jobs here.
+#[tokio::test]
+async fn a_fetch_that_takes_no_large_jobs_puts_them_aside_and_goes_on_behind_them() -> anyhow::Result<()> {
+    let ready = ["r1", "large-2", "r3", "large-4", "r5"];
+    for (count, bytes, taken, put_aside, left) in [
+        (
+            "9",
+            "99",
+            &["b1", "r1", "r3", "r5"][..],
+            &["large-2", "large-4"][..],
+            &[][..],
+        ),
+        ("3", "99", &["b1", "r1", "r3"], &["large-2"], &["large-4", "r5"]),
+        ("2", "99", &["b1", "r1"], &[], &["large-2", "r3", "large-4", "r5"]),
+        // What is put aside counts, too: it takes time as well.
+        ("9", "12", &["b1", "r1"], &["large-2"], &["r3", "large-4", "r5"]),
+        ("9", "11", &["b1", "r1"], &["large-2"], &["r3", "large-4", "r5"]),
+        ("9", "10", &["b1", "r1"], &[], &["large-2", "r3", "large-4", "r5"]),
+    ] {
+        let queue = Queue::new(&ready, &["large-0"], &["b1", "large-b", "b3"]).await?;
+        let args = [
+            "good", "60000", "1", count, bytes, "9000", "1", "1000", "3", "first", "second", "9",
+        ];
+        let fetched: (Vec<String>, Vec<u64>) = run(FETCH, &queue.keys.each_ref(), &args).await?;
+        assert_eq!(fetched, (texts(taken), vec![1, 2]), "{count}, {bytes}");
+        let large = [&["large-0"], put_aside].concat();
+        let second = texts(&["large-b", "b3"]);
+        let all = (texts(left), texts(&large), second, texts(&["first", "second"]));
+        assert_eq!(queue.left().await?, all, "{count}, {bytes}");
+    }
+    let queue = Queue::new(&["large-1", "r2"], &[], &[]).await?;
+    let args = ["good", "60000", "1", "9", "1", "9000", "1", "1000", "3", "first"];
+    let fetched: (Vec<String>, Vec<u64>) = run(FETCH, &queue.keys[..6].iter().collect::<Vec<_>>(), &args).await?;
+    assert_eq!(fetched, (vec![], vec![]), "the first passes whatever it takes");
+    let all = (texts(&["r2"]), texts(&["large-1"]), vec![], texts(&["first"]));
+    assert_eq!(queue.left().await?, all);
+    Ok(())
+}
+
 #[tokio::test]
 async fn neither_a_lane_nor_the_lanes_of_the_wrong_type_lose_what_is_to_wait() -> anyhow::Result<()> {
     for wrong in [4, 5] {
@@ -146,7 +185,7 @@ async fn without_memory_jobs_still_wait_and_are_still_taken_from_their_lane() ->
         run_at(&redis, SETTLE, &all[..6].iter().collect::<Vec<_>>(), &wait).await?;
     assert!(refused.is_empty());
     assert_eq!(redis.tell::<u64>(&["LLEN", lane]).await?, 1);
-    let args = ["good", "60000", "7", "9", "99", "9000", "1", "1000", "slow", "9"];
+    let args = ["good", "60000", "7", "9", "99", "9000", "1", "1000", "0", "slow", "9"];
     let (jobs, _): (Vec<String>, Vec<u64>) =
         run_at(&redis, FETCH, &[ready, flying, leases, last, lanes, lane], &args).await?;
     assert_eq!(jobs, ["a"]);

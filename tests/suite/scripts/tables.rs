@@ -44,7 +44,7 @@ async fn a_lease_is_over_in_the_millisecond_it_ends_in_and_who_had_it_hears_so()
         assert_eq!(ours != Value::Nil, good, "{host}");
         let adopted: Value = run(ADOPT, &adopt, &["dead", host, "9", "2", "1", "9", "9000", "0", "1000"]).await?;
         assert_eq!(adopted != Value::Nil, good, "{host}");
-        let fetched: Value = run(FETCH, &fetch, &[host, "9", "3", "1", "9", "9000", "1", "1000"]).await?;
+        let fetched: Value = run(FETCH, &fetch, &[host, "9", "3", "1", "9", "9000", "1", "1000", "0"]).await?;
         assert_eq!(fetched != Value::Nil, good, "{host}");
         assert_eq!(exist([dead, ready]).await?, if good { 0 } else { 2 }, "{host}");
     }
@@ -66,7 +66,7 @@ async fn a_fetch_takes_as_many_as_are_asked_for_each_under_its_tag() -> anyhow::
     let jobs: Vec<_> = (10..50).map(|n| n.to_string()).collect();
     let words: Vec<_> = jobs.iter().map(String::as_str).collect();
     let _: u64 = tell(&[&["RPUSH", ready][..], &words[..]].concat()).await?;
-    let args = ["good", "60000", "10", "21", "1000", "9000", "1", "1000"];
+    let args = ["good", "60000", "10", "21", "1000", "9000", "1", "1000", "0"];
     let (fetched, lanes): (Vec<String>, Vec<u64>) = run(FETCH, &[ready, flying, lease, last], &args).await?;
     assert_eq!((&fetched[..], lanes.len()), (&jobs[..21], 0));
     let tagged: Vec<_> = (10..31).map(|n| (n, n.to_string())).collect();
@@ -84,7 +84,7 @@ async fn a_fetch_brings_no_more_bytes_than_are_asked_for_and_tells_of_the_rest()
     let large = "x".repeat(11);
     let _: u64 = tell(&["RPUSH", ready, "12345", "67890", "a", &large, "1234567890", "b"]).await?;
     let fetch = async |tag: &str| -> anyhow::Result<Vec<Value>> {
-        let args = ["good", "60000", tag, "9", "10", "9000", "1", "1000"];
+        let args = ["good", "60000", tag, "9", "10", "9000", "1", "1000", "0"];
         let (jobs, _): (_, Value) = run(FETCH, &[ready, flying, lease, last], &args).await?;
         Ok(jobs)
     };

@@ -2,12 +2,16 @@
 -- it says of each, then from the head of the ready list; up to `count` together, and beyond the first only as many as come to
 -- `bytes`. A first one that is larger is moved whole and told of in part, so that one reply stays small whatever producers
 -- push. A lane that holds nothing more is taken off the list of those that do.
+-- A host may say how long a job it takes at most. Of a lane it then takes no more than what stands before a longer one; a
+-- longer one that is ready goes to the lane of large jobs, and keeps none behind it waiting.
 -- Only a host with a good lease takes anything, and the same step puts the lease off: no job is ever in flight without
 -- one, and a host whose lease ran out hears of it first. Asked twice for the same tags, however late, it takes nothing
 -- more and gives what is still under them.
--- keys: ready, in-flight of the host, leases, last tag of the host; if lanes are named: those that hold jobs, then each lane
+-- keys: ready, in-flight of the host, leases, last tag of the host; if a lane is named: those that hold jobs, then each lane
+--   that is, that of large jobs first
 -- args: host, lease in ms, first tag, count, bytes, how long the last tag is remembered in ms, the length of the largest
---   job that the host has lately met here, the largest that is brought; for each lane: its name, how many of it at most
+--   job that the host has lately met here, the largest that is brought, how long a job is taken at most or 0, if it is not
+--   0: the name of the lane of large jobs; then for each lane: its name, how many of it at most
 -- returns: the jobs, in the order of their tags, each its bytes or {first bytes, length, SHA-1 if it is not brought}; for each
 --   lane how many of the jobs, one lane's after the other's, were taken from it and how many it still holds (nothing if the
 --   jobs were asked for before); nil if the lease has run out
@@ -38,59 +42,78 @@ end
 -- Lengths cannot be asked for, only elements. So a few are read at a time: as many as would fit were they all as large as
 -- the largest so far, no more than have been read, and no more than sixteen. To read each alone takes longer, to read many
 -- large ones that do not fit keeps Redis from everything else.
-local entries, jobs, size, largest = {}, {}, 0, tonumber(ARGV[7])
-local full = false
-local function take(list, most)
-  local taken = 0
-  while taken < most and not full do
-    local some = math.max(1, math.min(most - taken, math.floor((bytes - size) / largest), #jobs, 16))
-    local read = redis.call('LRANGE', list, taken, taken + some - 1)
+local entries, jobs, large, size, largest = {}, {}, {}, 0, tonumber(ARGV[7])
+local longest, full = tonumber(ARGV[9]), false
+-- Returns how many leave the list.
+local function take(list, most, is_lane)
+  local first, left = #jobs, 0
+  while #jobs - first < most and not full do
+    local some = math.max(1, math.min(first + most - #jobs, math.floor((bytes - size) / largest), #jobs, 16))
+    local read = redis.call('LRANGE', list, left, left + some - 1)
     for _, job in ipairs(read) do
+      local too_long = longest > 0 and #job > longest
+      if too_long and is_lane then
+        return left
+      end
       size, largest = size + #job, math.max(largest, #job)
-      if #jobs > 0 and size > bytes then
+      if #jobs + #large > 0 and size > bytes then
         full = true
         break
       end
-      taken = taken + 1
-      jobs[#jobs + 1] = told(job)
-      entries[2 * #jobs - 1] = tag(#jobs)
-      entries[2 * #jobs] = job
+      left = left + 1
+      if too_long then
+        large[#large + 1] = job
+      else
+        jobs[#jobs + 1] = told(job)
+        entries[2 * #jobs - 1] = tag(#jobs)
+        entries[2 * #jobs] = job
+      end
     end
     if #read < some then
       break
     end
   end
-  return taken
+  return left
 end
 -- In a slot that is moving away, a key without a value cannot even be asked for one: what would fail there is asked before
 -- anything moves.
 local lanes, empty = {}, {}
-for i = 9, #ARGV, 2 do
-  local list = KEYS[6 + (i - 9) / 2]
+local first_key, first_arg = 6, 10
+if longest > 0 then
+  first_key, first_arg = 7, 11
+end
+for i = first_arg, #ARGV, 2 do
+  local list = KEYS[first_key + (i - first_arg) / 2]
   local held = redis.pcall('LLEN', list)
   -- One that cannot be read keeps no other from being fetched.
-  local taken = type(held) == 'number' and take(list, math.min(held, ARGV[i + 1], count - #jobs)) or 0
+  local taken = type(held) == 'number' and take(list, math.min(held, ARGV[i + 1], count - #jobs), true) or 0
   lanes[#lanes + 1] = taken
   lanes[#lanes + 1] = type(held) == 'number' and held - taken or 1
   if lanes[#lanes] == 0 and redis.call('SISMEMBER', KEYS[5], ARGV[i]) == 1 then
     empty[#empty + 1] = ARGV[i]
   end
 end
-local taken = take(KEYS[1], count - #jobs)
-if #jobs > 0 then
+local taken = take(KEYS[1], count - #jobs, false)
+if #jobs + #large > 0 then
   -- Out of memory, Redis lets a script write that has written already: this changes nothing, and always may.
   redis.call('ZREM', KEYS[3], '')
   -- Each of these may fail, be it that its key is of the wrong type or that its slot is moving away and it has no value
   -- yet. So what takes the jobs off their lists comes last.
-  redis.call('SET', KEYS[4], tag(#jobs), 'PX', ARGV[6])
-  redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
-  redis.call('HSET', KEYS[2], unpack(entries))
+  if #large > 0 then
+    redis.call('SADD', KEYS[5], ARGV[10])
+    redis.call('RPUSH', KEYS[6], unpack(large))
+  end
+  if #jobs > 0 then
+    redis.call('SET', KEYS[4], tag(#jobs), 'PX', ARGV[6])
+    redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
+    redis.call('HSET', KEYS[2], unpack(entries))
+  end
   if taken > 0 then
     redis.call('LTRIM', KEYS[1], taken, -1)
   end
   for i = 1, #lanes, 2 do
     if lanes[i] > 0 then
-      redis.call('LTRIM', KEYS[6 + (i - 1) / 2], lanes[i], -1)
+      redis.call('LTRIM', KEYS[first_key + (i - 1) / 2], lanes[i], -1)
     end
   end
 end
