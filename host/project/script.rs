@@ -2,7 +2,6 @@
 //! `QuickJS`.
 
 mod complaint;
-mod lacking;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -52,9 +51,6 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
         check_types(project)?;
     }
     let bundle = bundle(project)?;
-    if project.language == Some(Language::TypeScript) {
-        check_globals(project)?;
-    }
     let text = fs::read_to_string(&bundle).map_err(ProjectError::file(&bundle))?;
     let component = project.work()?.join("component.wasm");
     tool(project, "componentize-qjs")?
@@ -87,8 +83,18 @@ fn check_types(project: &Project) -> Result<(), ProjectError> {
 fn bundle(project: &Project) -> Result<PathBuf, ProjectError> {
     let (work, main) = (project.work()?, main(&project.dir)?);
     let (bundle, meta) = (work.join("bundle.js"), work.join("bundle.json"));
-    esbuild(project, &main)?
-        .arg("--log-level=warning")
+    // What the kit gives a handler that the engine lacks, such as timers.
+    let globals = Path::new("kiln/globals.js");
+    let inject = project.dir.join(globals).is_file();
+    tool(project, "esbuild")?
+        .arg(&main)
+        .args(["--bundle", "--format=esm", "--target=es2023", "--log-level=warning"])
+        .args(["--conditions=kiln", "--external:kiln:*", "--external:wasi:*"])
+        .args(inject.then(|| format!("--inject:{}", globals.display())))
+        // The engine does not settle promises of its own within one call; those of the kit it does.
+        .args(["--supported:async-await=false", "--supported:async-generator=false"])
+        .arg("--supported:for-await=false")
+        .arg("--define:process.env.NODE_ENV=\"production\"")
         .args(["--sourcemap=external", "--sources-content=false"])
         .arg(format!("--outfile={}", bundle.display()))
         .arg(format!("--metafile={}", meta.display()))
@@ -103,48 +109,6 @@ fn bundle(project: &Project) -> Result<PathBuf, ProjectError> {
     let text = format!("{}\nglobalThis.kilnSourceMap = {map};\n", read(&bundle)?);
     fs::write(&bundle, text).map_err(ProjectError::file(&bundle))?;
     Ok(bundle)
-}
-
-/// Has esbuild make one file of this one and all that it imports.
-fn esbuild(project: &Project, main: &str) -> Result<Tool, ProjectError> {
-    // What the kit gives a handler that the engine lacks, such as timers.
-    let globals = Path::new("kiln/globals.js");
-    let inject = project.dir.join(globals).is_file();
-    Ok(tool(project, "esbuild")?
-        .arg(main)
-        .args(["--bundle", "--format=esm", "--target=es2023"])
-        .args(["--conditions=kiln", "--external:kiln:*", "--external:wasi:*"])
-        .args(inject.then(|| format!("--inject:{}", globals.display())))
-        // The engine does not settle promises of its own within one call; those of the kit it does.
-        .args(["--supported:async-await=false", "--supported:async-generator=false"])
-        .arg("--supported:for-await=false")
-        .arg("--define:process.env.NODE_ENV=\"production\""))
-}
-
-/// Refuses what the compiler lets pass and the engine lacks.
-fn check_globals(project: &Project) -> Result<(), ProjectError> {
-    let marked = project.work()?.join("marked.js");
-    esbuild(project, &main(&project.dir)?)?
-        .arg("--log-level=error")
-        .args(lacking::defines())
-        .arg(format!("--outfile={}", marked.display()))
-        .run_explained(str::to_owned)?;
-    let text = fs::read_to_string(&marked).map_err(ProjectError::file(&marked))?;
-    let used = lacking::used(&text);
-    let Some((_, first)) = used.first_key_value() else {
-        return Ok(());
-    };
-    let names: Vec<_> = used
-        .iter()
-        .filter_map(|(name, file)| (file == first).then_some(*name))
-        .collect();
-    let why = format!(
-        "uses {}, which QuickJS does not have, whatever the types of packages say: do without, or bring it in a file that is \
-         imported before (globalThis.{} = …)",
-        names.join(", "),
-        names.first().unwrap_or(&"X"),
-    );
-    Err(ProjectError::description(&project.dir.join(first), &why))
 }
 
 /// What a bundle exports, as esbuild tells.

@@ -82,6 +82,10 @@ fn types_that_the_engine_lacks_do_not_build() -> anyhow::Result<()> {
         ("new URL(\"x\");", "Cannot find name 'URL'"),
         ("setInterval(() => {}, 1);", "Cannot find name 'setInterval'"),
         (
+            "new Intl.NumberFormat().format(1);",
+            "does not exist on type 'QuickJSHasNoIntl'",
+        ),
+        (
             "const n: number = \"x\";",
             "Type 'string' is not assignable to type 'number'",
         ),
@@ -94,69 +98,6 @@ fn types_that_the_engine_lacks_do_not_build() -> anyhow::Result<()> {
                  export const wait = () => new Promise((wake) => setTimeout(wake, 5));\n\
                  export const id = () => crypto.randomUUID() + crypto.getRandomValues(new Uint8Array(4));";
     std::fs::write(&source, format!("{text}\n{there}\n"))?;
-    let (code, told) = said(&mut build(&folder))?;
-    assert_eq!(code, 0, "{told}");
-    Ok(())
-}
-
-/// Nothing but the types of Node.js or of a browser declares these for the compiler; some it takes for parts of the language.
-#[test]
-fn globals_that_the_engine_lacks_do_not_build_whatever_types_a_package_brings() -> anyhow::Result<()> {
-    let parent = tempfile::tempdir()?;
-    let folder = project(parent.path(), "ts")?;
-    let source = folder.join("handler.ts");
-    let text = std::fs::read_to_string(&source)?;
-    let package = folder.join("lib/node_modules/sign");
-    std::fs::create_dir_all(&package)?;
-    std::fs::write(
-        package.join("index.js"),
-        "export const key = typeof Buffer === \"undefined\" ? 1 : 2;\n",
-    )?;
-    let types = |of: &str| {
-        let types = format!("/// <reference {of} />\nexport declare const key: number;\n");
-        std::fs::write(package.join("index.d.ts"), types)
-    };
-    let uses = |line: &str| {
-        std::fs::write(
-            folder.join("lib/use.ts"),
-            format!("import {{ key }} from \"sign\";\n{line}\nexport {{ key }};\n"),
-        )?;
-        std::fs::write(
-            &source,
-            format!("import {{ key }} from \"./lib/use.js\";\n{text}\nlog.info(key);\n"),
-        )
-    };
-    types("types=\"node\"")?;
-    for line in ["Buffer.from(\"x\");", "process.cwd();", "setInterval(() => {}, 1);"] {
-        uses(line)?;
-        let told = complaint(&folder)?;
-        assert!(told.contains("lib/use.ts(2,"), "{line}: {told}");
-    }
-    types("lib=\"dom\"")?;
-    for (line, name) in [
-        ("export const get = () => fetch(\"x\");", "fetch"),
-        ("export const at = () => new globalThis.URL(\"x\");", "URL"),
-        (
-            "export const cut = (x: string) => new Intl.Segmenter().segment(x);",
-            "Intl",
-        ),
-        ("export const one = () => new Intl.PluralRules();", "Intl"),
-        ("export const names = Intl.getCanonicalLocales;", "Intl"),
-        (
-            "export const add = (to: Int32Array) => Atomics.add(to, 0, 1);",
-            "Atomics",
-        ),
-    ] {
-        uses(line)?;
-        let told = complaint(&folder)?;
-        let who = format!("lib/use.ts: uses {name}, which QuickJS does not have");
-        assert!(told.contains(&who), "{line}: {told}");
-    }
-    std::fs::write(
-        folder.join("lib/bring.ts"),
-        "globalThis.URL = class {} as typeof URL;\n",
-    )?;
-    uses("import \"./bring.js\";\nexport const at = () => new URL(\"x\");\nexport const has = typeof fetch;")?;
     let (code, told) = said(&mut build(&folder))?;
     assert_eq!(code, 0, "{told}");
     Ok(())

@@ -85,7 +85,7 @@ pub(super) fn of_loading(said: &str, bundle: &str) -> String {
 }
 
 /// The file that a line of a bundle comes from: esbuild writes its path, as a comment, before what is in it.
-pub(super) fn source(bundle: &str, line: usize) -> Option<&str> {
+fn source(bundle: &str, line: usize) -> Option<&str> {
     let before: Vec<_> = bundle.lines().take(line).collect();
     before.into_iter().rev().find_map(|line| line.strip_prefix("// "))
 }
@@ -99,7 +99,7 @@ fn whose(place: &str) -> String {
 }
 
 /// The package that a file lies in.
-pub(super) fn package(place: &str) -> Option<&str> {
+fn package(place: &str) -> Option<&str> {
     const FOLDER: &str = "node_modules/";
     let start = place.rfind(FOLDER)? + FOLDER.len();
     let slashes = if place[start..].starts_with('@') { 2 } else { 1 };

@@ -1,6 +1,5 @@
 // What a component has beside the language itself: QuickJS, and what `globals.js` adds to it. There are no types of
-// Node.js or of browsers, so that the compiler refuses what a handler would not find. Intl and Atomics, which it takes for
-// parts of the language, `kiln build` refuses.
+// Node.js or of browsers, so that the compiler refuses what a handler would not find.
 
 declare var console: Record<"log" | "info" | "debug" | "warn" | "error", (...parts: unknown[]) => void>;
 declare var crypto: {
@@ -15,3 +14,17 @@ declare function setTimeout(run: (...args: any[]) => void, ms?: number, ...args:
 declare function setImmediate(run: (...args: any[]) => void, ...args: any[]): number;
 declare function clearTimeout(timer: number | undefined): void;
 declare function queueMicrotask(task: () => void): void;
+
+// TypeScript counts Intl among the language, and has no library without it.
+declare namespace Intl {
+    interface QuickJSHasNoIntl {}
+    interface CollatorConstructor {
+        new (...args: any[]): QuickJSHasNoIntl;
+    }
+    interface DateTimeFormatConstructor {
+        new (...args: any[]): QuickJSHasNoIntl;
+    }
+    interface NumberFormatConstructor {
+        new (...args: any[]): QuickJSHasNoIntl;
+    }
+}
