@@ -20,10 +20,10 @@ struct Clock {
     used: AtomicU64,
     /// The thread's processor time when the poll under way began, in nanoseconds.
     began: AtomicU64,
-    /// The ticks there had been when its turn began.
+    /// The same when the turn under way began. A poll is one turn, unless it begins another.
+    turn_began: AtomicU64,
+    /// The ticks there had been when the poll began, or when it was last asked for new ones.
     ticks: AtomicU64,
-    /// Turns that went by during this poll without a yield.
-    overrun: AtomicU64,
 }
 
 impl CpuTime {
@@ -37,19 +37,25 @@ impl CpuTime {
         self.used() + Duration::from_nanos(thread_time().saturating_sub(self.0.began.load(Ordering::Relaxed)))
     }
 
-    /// Whether a tick has passed since the turn under way began. Called after every call to the host, so it is cheap.
-    pub(in crate::sandbox) fn is_turn_over(&self, ticks: &Ticks) -> bool {
-        self.0.ticks.load(Ordering::Relaxed) != ticks.count()
+    /// Whether a tick has passed since the poll began, or since this was asked. Asked after every call to the host, so it is
+    /// cheap.
+    pub(in crate::sandbox) fn has_ticked(&self, ticks: &Ticks) -> bool {
+        let now = ticks.count();
+        let ticked = self.0.ticks.load(Ordering::Relaxed) != now;
+        if ticked {
+            self.0.ticks.store(now, Ordering::Relaxed);
+        }
+        ticked
+    }
+
+    /// Used in the turn under way.
+    pub(in crate::sandbox) fn used_in_turn(&self) -> Duration {
+        Duration::from_nanos(thread_time().saturating_sub(self.0.turn_began.load(Ordering::Relaxed)))
     }
 
     /// Begins another turn in the same poll.
-    pub(in crate::sandbox) fn begin_turn(&self, ticks: &Ticks) {
-        self.0.ticks.store(ticks.count(), Ordering::Relaxed);
-    }
-
-    /// Counts one more turn that went by in the poll under way, and tells how many that were.
-    pub(in crate::sandbox) fn overrun(&self) -> u64 {
-        self.0.overrun.fetch_add(1, Ordering::Relaxed) + 1
+    pub(in crate::sandbox) fn begin_turn(&self) {
+        self.0.turn_began.store(thread_time(), Ordering::Relaxed);
     }
 
     /// Measures a future.
@@ -72,8 +78,8 @@ impl<F: Future + Unpin> Future for Measured<'_, F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let began = thread_time();
         self.cpu.0.began.store(began, Ordering::Relaxed);
-        self.cpu.begin_turn(self.ticks);
-        self.cpu.0.overrun.store(0, Ordering::Relaxed);
+        self.cpu.0.turn_began.store(began, Ordering::Relaxed);
+        self.cpu.0.ticks.store(self.ticks.count(), Ordering::Relaxed);
         let polled = Pin::new(&mut self.future).poll(cx);
         let took = thread_time().saturating_sub(began);
         self.cpu.0.used.fetch_add(took, Ordering::Relaxed);

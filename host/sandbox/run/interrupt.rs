@@ -3,8 +3,8 @@
 //! While a guest computes, the engine asks it at every function and every turn of a loop, once in a tick, and there it also
 //! yields to the other guests of its thread. Between two calls to the host in a row there is no such place, and one call, or
 //! one instruction that copies much memory, may take milliseconds. So after each of them the guest is asked as well; but
-//! there it cannot yield. Nearly every guest comes to a function or a loop at once. One that does not, for another tick, lets
-//! go of its thread and naps.
+//! there it cannot yield. Nearly every guest comes to a function or a loop at once. One that does not, for two ticks of
+//! processor time, lets go of its thread and naps.
 
 use std::time::Duration;
 
@@ -14,12 +14,15 @@ use wasmtime::{CallHook, Store, UpdateDeadline};
 
 use super::deadline::Interrupt;
 use super::state::State;
-use crate::config::Limit;
+use crate::config::{EPOCH_TICK, Limit};
 use crate::sandbox::engine::ticker::Running;
 
 /// Processor time from which on an attempt runs on the threads for heavy ones: a few ticks. An attempt that answers at once,
 /// or mostly waits, stays below it, and does not wait for the turns of those that compute.
 const LIGHT_CPU: Duration = Duration::from_millis(10);
+
+/// Processor time of a turn that a guest gets only by calls to the host in a row: elsewhere it yields after a tick.
+const LONG_TURN: Duration = EPOCH_TICK.saturating_mul(2);
 
 /// Has the guests of a store be asked.
 pub(super) fn watch(store: &mut Store<State>) {
@@ -60,18 +63,17 @@ fn after_call(state: &State) -> Result<(), Interrupt> {
     let Some(running) = &state.running else {
         return Ok(());
     };
-    let ticks = running.ticks();
-    if !state.cpu.is_turn_over(ticks) {
+    if !state.cpu.has_ticked(running.ticks()) {
         return Ok(());
     }
     ask(state)?;
-    if state.cpu.overrun() > 1 {
-        let_others_run(running);
-        // The nap may have been long, and the next call may take long, too.
-        ask(state)?;
+    if state.cpu.used_in_turn() < LONG_TURN {
+        return Ok(());
     }
-    state.cpu.begin_turn(ticks);
-    Ok(())
+    let_others_run(running);
+    state.cpu.begin_turn();
+    // The nap may have been long, and the next call may take long, too.
+    ask(state)
 }
 
 /// Lets go of the thread that the guest shares with others, and naps for a tick for each guest that does so. What this
