@@ -5,7 +5,7 @@
 //! ```text
 //! consumer.fetch(n)            ready → in flight, one script, as many as there are free permits
 //! delivery.decode()            bytes → job
-//! plugins.resolve(name)        job name → handler, held across reloads by whoever runs it
+//! gate.admit(job)              job name → handler, held across reloads by whoever runs it; or where it waits and until when
 //! handler.attempt(job)         a fresh sandbox: memory cap, deadline, grants → outcome
 //! retry::settle(job, outcome)  outcome → settlement; pure
 //! consumer.settle(delivery)    takes the delivery: it cannot be settled twice
@@ -13,7 +13,7 @@
 //!
 //! Dependencies run downwards only, each of these on none but those before it: [`text`], `file`, `aside`, [`stop`],
 //! [`outcome`], [`job`], [`events`], [`config`], [`retry`], then [`queue`] and [`sandbox`], which know nothing of each other,
-//! [`plugins`], [`worker`], [`service`], `bench`. [`admin`], for operators, uses the queue and the plugins; [`project`], for
+//! [`plugins`], [`observe`], [`worker`], [`service`], `bench`. [`admin`], for operators, uses the queue and the plugins; [`project`], for
 //! the authors of handlers, none of them. `cli` knows all. [`queue`] alone owns the redis crate, [`sandbox`] alone wasmtime,
 //! [`project`] alone wit-bindgen and wit-component, `cli` alone clap.
 //! `tests/suite/house.rs` holds all of this.

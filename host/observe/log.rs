@@ -70,8 +70,18 @@ impl Subscriber for Log {
             }
             Event::PluginReleased { name } => tracing::info!(plugin = name, "plugin released; it serves again"),
             Event::PluginRemoved { name } => tracing::info!(plugin = name, "plugin removed"),
-            // Of each job, one line at its end is enough.
-            Event::Fetched { .. } | Event::Started(_) => {}
+            Event::Started(run) => {
+                let (queue, plugin) = (run.queue, run.plugin.name);
+                tracing::trace!(
+                    id = &*text::name(&run.job.id),
+                    name = &*text::name(&run.job.name),
+                    queue,
+                    plugin,
+                    attempt = run.attempt,
+                    "attempt starts"
+                );
+            }
+            Event::Fetched { .. } => {}
         }
     }
 }

@@ -11,6 +11,7 @@ mod entry;
 mod files;
 mod folder;
 mod load;
+mod look;
 mod plugin;
 mod quarantine;
 mod report;
@@ -41,8 +42,10 @@ use crate::events::{Event, Events};
 use crate::sandbox::{Handler, LoadError, Sandbox};
 use crate::text;
 use entry::Entry;
-use folder::{Fingerprint, Loaded, Scan, Source};
+use folder::{Loaded, Source};
 use load::Load;
+pub(crate) use look::Look;
+use look::Looking;
 use table::{Losers, Table, table};
 use turns::{Turns, longer};
 
@@ -146,28 +149,6 @@ pub struct Plugins {
     turns: Turns,
     /// Held while the folder is compared with the entries.
     looking: tokio::sync::Mutex<Looking>,
-}
-
-/// How sure it is that nobody writes to the folder just now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Look {
-    /// Events say so; they named these plugins, whose files may have changed without showing it.
-    Quiet(BTreeSet<String>),
-    /// Nobody tells: what changed has to look the same twice before it is read.
-    Blind,
-    /// Somebody wants every file read again, and what stands outside of it, such as a secret, too.
-    Anew,
-}
-
-/// What is remembered from one look at the folder to the next.
-#[derive(Debug, Default)]
-struct Looking {
-    /// What looked changed the last time.
-    unsettled: BTreeMap<String, Fingerprint>,
-    /// Files whose names cannot be shown, of which a warning was logged.
-    unnameable: usize,
-    /// Files of native code, of which a warning was logged.
-    precompiled: BTreeSet<PathBuf>,
 }
 
 /// A plugin of the folder, and what became of it.
@@ -489,25 +470,6 @@ impl Plugins {
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.entries.lock()
-    }
-}
-
-impl Looking {
-    /// Tells of files that somebody may think are plugins, once.
-    fn warn(&mut self, scan: &Scan) {
-        for file in scan.precompiled.difference(&self.precompiled) {
-            tracing::warn!(
-                file = &*file.to_string_lossy(),
-                "native code is not loaded; put the .wasm file it was made from here"
-            );
-        }
-        self.precompiled.clone_from(&scan.precompiled);
-        if scan.unnameable > std::mem::replace(&mut self.unnameable, scan.unnameable) {
-            tracing::warn!(
-                files = scan.unnameable,
-                "files with control or other hidden characters in their names are left alone"
-            );
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 ;; Makes requests through kiln:http as its payload describes, the JSON string "METHOD URL MILLISECONDS TIMES": the time until
 ;; the head of the answer must be there, if it is not 0, and how many requests are begun at once.
+;; With the method PUT it streams a body of its own, "01234567" three times.
 ;; Waits for whichever answers first, and reads its body to the end in pieces of up to eight bytes.
 ;; Completes with [STATUS, BODY BYTES, PIECES, ERROR]: 0 for no error, 1 + its kind if there was no answer, 101 + its kind if
 ;; the body broke off.
@@ -9,7 +10,10 @@
   (import "kiln:http/client@0.1.0" "wait" (func $wait (param i32 i32 i32 i64 i32)))
   (import "kiln:http/client@0.1.0" "response" (func $response (param i32 i32)))
   (import "kiln:http/client@0.1.0" "read" (func $read (param i32 i32 i32)))
+  (import "kiln:http/client@0.1.0" "write" (func $write (param i32 i32 i32 i32)))
+  (import "kiln:http/client@0.1.0" "finish" (func $finish (param i32 i32)))
   (memory (export "memory") 4)
+  (data (i32.const 128) "01234567")
   ;; One header: accept: text/plain
   (data (i32.const 96) "accepttext/plain")
   (data (i32.const 512) "\60\00\00\00\06\00\00\00\66\00\00\00\0a\00\00\00")
@@ -67,28 +71,43 @@
     (i32.store (i32.const 16) (i32.sub (global.get $out) (i32.const 1024)))
     i32.const 0)
 
+  ;; Writes the body of an exchange, and ends it.
+  (func $upload (param $exchange i32)
+    (local $left i32)
+    (local.set $left (i32.const 3))
+    (loop $more
+      (call $write (local.get $exchange) (i32.const 128) (i32.const 8) (i32.const 32))
+      (if (i32.load8_u (i32.const 32)) (then (unreachable)))
+      (br_if $more (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+    (call $finish (local.get $exchange) (i32.const 32))
+    (if (i32.load8_u (i32.const 32)) (then (unreachable))))
+
   (func (export "kiln:job/handler@0.1.0#handle")
     (param $id i32) (param $id_len i32) (param $name i32) (param $name_len i32) (param $queue i32) (param $queue_len i32)
     (param $payload i32) (param $payload_len i32) (param $attempt i32) (param $max_attempts i32) (param $created i64)
     (param $metadata i32) (param $metadata_len i32) (result i32)
     (local $method i32) (local $method_len i32) (local $url i32) (local $url_len i32) (local $time i64) (local $times i32)
-    (local $begun i32) (local $exchange i32) (local $status i32) (local $bytes i32) (local $pieces i32)
+    (local $streams i32) (local $begun i32) (local $exchange i32) (local $status i32) (local $bytes i32) (local $pieces i32)
     (global.set $word (i32.add (local.get $payload) (i32.const 1)))
     (global.set $end (i32.sub (i32.add (local.get $payload) (local.get $payload_len)) (i32.const 1)))
     (call $next) (local.set $method_len) (local.set $method)
     (call $next) (local.set $url_len) (local.set $url)
     (local.set $time (call $number (call $next)))
     (local.set $times (i32.wrap_i64 (call $number (call $next))))
+    (local.set $streams (i32.and (i32.eq (i32.load8_u (local.get $method)) (i32.const 80 (; P ;)))
+      (i32.eq (i32.load8_u offset=1 (local.get $method)) (i32.const 85 (; U ;)))))
     (loop $again
       (call $start (local.get $method) (local.get $method_len) (local.get $url) (local.get $url_len)
-        (i32.const 512) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0)
+        (i32.const 512) (i32.const 1) (i32.shl (local.get $streams) (i32.const 1)) (i32.const 0) (i32.const 0)
         (i32.const 0) (i64.const 0)
         (i64.ne (local.get $time) (i64.const 0)) (local.get $time)
         (i32.const 0) (i64.const 0) (i32.const 32))
       (if (i32.load8_u (i32.const 32)) (then
         (return (call $result (i32.const 0) (local.get $begun) (i32.const 0)
           (i32.add (i32.load8_u (i32.const 36)) (i32.const 1))))))
-      (i32.store (i32.add (i32.const 3072) (i32.mul (local.get $begun) (i32.const 4))) (i32.load (i32.const 36)))
+      (local.set $exchange (i32.load (i32.const 36)))
+      (i32.store (i32.add (i32.const 3072) (i32.mul (local.get $begun) (i32.const 4))) (local.get $exchange))
+      (if (local.get $streams) (then (call $upload (local.get $exchange))))
       (local.set $begun (i32.add (local.get $begun) (i32.const 1)))
       (br_if $again (i32.lt_u (local.get $begun) (local.get $times))))
     (call $wait (i32.const 3072) (local.get $begun) (i32.const 0) (i64.const 0) (i32.const 32))

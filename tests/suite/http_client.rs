@@ -2,7 +2,7 @@
 //! bounds, and its own words for what goes wrong.
 
 use kiln::outcome::{Failure, FailureKind, RetryHint};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::egress::{Forbidden, NO_CONTENT, Server, attempt, grant, head, patient};
@@ -115,5 +115,29 @@ async fn several_are_under_way_at_once_up_to_the_limit() -> anyhow::Result<()> {
     let manifest = grant(&authority, "private = true") + "[limits]\nhttp_connections = 3\n";
     let fourth = exchange(&manifest, &format!("GET http://{authority}/ 0 1000")).await?;
     assert_eq!(fourth, (0, 3, 0, TOO_MANY), "after three were begun");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_streamed_body_is_sent_piece_by_piece_and_its_answer_comes_after_it() -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let authority = listener.local_addr()?.to_string();
+    let server = tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await?;
+        let head = head(&mut connection).await?;
+        let mut body = Vec::new();
+        while !body.ends_with(b"0\r\n\r\n") {
+            body.push(connection.read_u8().await?);
+        }
+        connection.write_all(NO_CONTENT.as_bytes()).await?;
+        Ok::<_, std::io::Error>((head, String::from_utf8_lossy(&body).into_owned()))
+    });
+    let manifest = grant(&authority, "private = true");
+    let answered = exchange(&manifest, &format!("PUT http://{authority}/ 0 1")).await?;
+    assert_eq!(answered, (204, 0, 0, 0));
+    let (head, body) = server.await??;
+    assert!(head.contains("transfer-encoding: chunked"), "{head}");
+    let pieces: String = body.split("\r\n").filter(|line| line.len() == 8).collect();
+    assert_eq!(pieces, "01234567".repeat(3), "{body}");
     Ok(())
 }

@@ -27,6 +27,7 @@ mod docs;
 mod doctor;
 mod egress;
 mod events;
+mod faults;
 mod folder;
 mod guests;
 mod hostcalls;

@@ -1,13 +1,12 @@
 //! Every transition of a job's state (the table in `host/queue/mod.rs`), over every kind of store.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kiln::config::{Backoff, RetryPolicy};
-use kiln::events::{Event, Events, Subscriber};
+use kiln::events::Events;
 use kiln::job::KEPT_BYTES;
-use kiln::outcome::{self, Failure, FailureKind, Outcome, RetryHint, Settlement};
+use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
 use kiln::queue::{Consumer, Delivery, FailedEntry, Fate, MAX_BATCH_BYTES, MAX_TAKEN_BYTES, Push, Retention, Store};
 use kiln::retry::{self, Moment};
 
@@ -31,7 +30,6 @@ on_every_store! {
     the_failed_list_keeps_what_is_asked_and_counts_what_it_drops
     entries_leave_the_failed_list_whatever_has_become_of_those_before_them
     a_result_is_kept_only_for_the_host_that_holds_the_job
-    only_a_settlement_that_was_carried_out_is_told_as_settled
 }
 
 /// Long enough not to end during a test.
@@ -513,75 +511,5 @@ async fn a_result_is_kept_only_for_the_host_that_holds_the_job(store: Store) -> 
     slow.settle(late, result("\"late\"")).await;
     slow.finish().await?;
     assert_eq!(store.result("0").await?.as_deref(), Some("\"the heir's\""));
-    Ok(())
-}
-
-/// What a host was told of its settlements, by the tags of the deliveries.
-#[derive(Default)]
-struct Told {
-    settled: Mutex<Vec<(u64, outcome::Fate)>>,
-    refused: Mutex<Vec<u64>>,
-}
-
-impl Subscriber for Told {
-    fn on(&self, event: &Event<'_>) {
-        if let Event::Settled { settled, refused, .. } = event {
-            self.settled.lock().expect("no panic").extend(*settled);
-            self.refused.lock().expect("no panic").extend(*refused);
-        }
-    }
-}
-
-async fn only_a_settlement_that_was_carried_out_is_told_as_settled(store: Store) -> anyhow::Result<()> {
-    let join = async |lease| {
-        let (events, told) = (Events::default(), Arc::new(Told::default()));
-        events.subscribe(&told);
-        let host = Consumer::join(store.clone(), vec![default_queue()], lease, events).await?;
-        anyhow::Ok((host, told))
-    };
-    let retry = || Settlement::Retry {
-        job: r#"{"name":"hello"}"#.to_owned(),
-        wait: Duration::from_mins(1),
-    };
-    let (slow, told_slow) = join(Duration::from_millis(500)).await?;
-    push_numbered(&store, 3).await?;
-    let mut late = eventually("jobs", async || {
-        Ok(Some(fetch(&slow, 3).await?).filter(|all| all.len() == 3))
-    })
-    .await?;
-    let mut late_tags: Vec<_> = late.iter().map(Delivery::tag).collect();
-    let (heir, told_heir) = join(LONG).await?;
-    let taken_over = eventually("jobs to take over", async || {
-        heir.heartbeat().await?;
-        Ok(Some(heir.adopt(&default_queue()).await?).filter(|all| !all.is_empty()))
-    })
-    .await?;
-    push_numbered(&store, 1).await?;
-    slow.heartbeat().await?;
-    let own = eventually("a job", async || Ok(fetch(&slow, 1).await?.pop())).await?;
-    let own_tag = own.tag();
-    slow.settle(late.remove(0), ACK).await;
-    slow.settle(own, ACK).await;
-    slow.settle(late.remove(0), retry()).await;
-    slow.settle(late.remove(0), ACK).await;
-    slow.finish().await?;
-    let mut heirs: Vec<_> = taken_over.iter().map(|job| (job.tag(), outcome::Fate::Acked)).collect();
-    for delivery in taken_over {
-        heir.settle(delivery, ACK).await;
-    }
-    heir.finish().await?;
-    assert_eq!(
-        *told_slow.settled.lock().expect("no panic"),
-        [(own_tag, outcome::Fate::Acked)]
-    );
-    let mut refused = told_slow.refused.lock().expect("no panic").clone();
-    refused.sort_unstable();
-    late_tags.sort_unstable();
-    assert_eq!(refused, late_tags);
-    let mut settled = told_heir.settled.lock().expect("no panic").clone();
-    settled.sort_unstable_by_key(|(tag, _)| *tag);
-    heirs.sort_unstable_by_key(|(tag, _)| *tag);
-    assert_eq!(settled, heirs);
-    assert_eq!(counts(&store).await?, (0, 0, 0));
     Ok(())
 }

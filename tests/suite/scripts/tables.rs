@@ -269,7 +269,7 @@ async fn a_settlement_fails_before_it_has_moved_anything_and_only_for_where_some
 
 #[tokio::test]
 async fn what_is_acknowledged_together_is_refused_together() -> anyhow::Result<()> {
-    let all = &keys(["flying", "parked", "ready"]);
+    let all = &keys(["flying", "ready", "delayed"]);
     let _: u64 = tell(&["HSET", &all[0], "1", "a", "2", "b", "3", "c"]).await?;
     let settled: Settled = run(SETTLE, &all.each_ref(), &["2", "0", "9000", "1", "3"]).await?;
     assert_eq!(settled, (vec![], 0, String::new()));

@@ -19,16 +19,13 @@ use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error as Fault, RequestOptio
 
 use super::attempt::{HttpHost, View};
 use super::exchanges::Exchange;
-use super::limits::MAX_CHUNK_BYTES;
+use super::limits::{MAX_CHUNK_BYTES, MAX_METHOD_BYTES};
 use super::told::{told, wrong};
 use crate::sandbox::bindings::kiln::http::client;
 use crate::sandbox::bindings::kiln::http::client::{Error, ErrorKind, Head, Header, RequestBody};
 
 /// Bytes of a request's URL: servers that take more are rare.
 const MAX_URL_BYTES: usize = 16 * 1024;
-
-/// Bytes of an HTTP method's name. The longest in use have about twenty.
-const MAX_METHOD_BYTES: usize = 64;
 
 /// Exchanges of one `wait` that are looked at; no more can be open.
 const MAX_WAITED: usize = 1024;

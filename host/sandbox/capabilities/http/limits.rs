@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::config::{Limit, Limits};
 
+/// Bytes of an HTTP method's name. The longest in use have about twenty.
+pub(super) const MAX_METHOD_BYTES: usize = 64;
+
 /// Bytes of a request's body that are handed over at once.
 pub(super) const MAX_CHUNK_BYTES: usize = 64 * 1024;
 

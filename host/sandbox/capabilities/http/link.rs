@@ -11,10 +11,8 @@ use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequ
 use wasmtime_wasi_http::{Error, WasiHttp};
 
 use super::attempt::HttpHost;
+use super::limits::MAX_METHOD_BYTES;
 use super::{client, fault, handles};
-
-/// Bytes of an HTTP method's name. The longest in use have about twenty.
-const MAX_METHOD_BYTES: usize = 64;
 
 /// Bytes of a request's authority: a name of DNS has at most 253, and then there is the port.
 const MAX_AUTHORITY_BYTES: usize = 512;
