@@ -8,7 +8,7 @@ use kiln::admin::failed::{self, Choice, Filter, PAGE_ENTRIES, Progress, Summary}
 use kiln::admin::queues::{Figure, figures};
 use kiln::admin::{AdminError, plugins};
 use kiln::outcome::{FailureKind, Settlement};
-use kiln::queue::{FailedEntry, Retention, Store};
+use kiln::queue::{FailedEntry, Fate, Retention, Store};
 
 use crate::queue::{LONG, fetch, join, push_numbered, until_counts};
 use crate::support::{redis_settings, shared_redis};
@@ -21,6 +21,7 @@ on_every_store! {
     ids_without_an_entry_are_told
     an_age_means_the_same_to_operators_and_to_what_is_kept
     a_purge_spares_what_failed_after_it_began
+    entries_leave_the_failed_list_whatever_has_become_of_those_before_them
     figures_tell_what_is_where
     what_no_host_has_set_aside_cannot_be_released
 }
@@ -375,5 +376,42 @@ async fn a_queue_that_cannot_be_counted_hides_no_other() -> anyhow::Result<()> {
     assert!(!found.is_well());
     assert!(matches!(&found.queues["default"], Figure::Counted(counts) if counts.ready == 3));
     assert!(matches!(&found.queues["wrong"], Figure::Fault { error } if error.contains("WRONGTYPE")));
+    Ok(())
+}
+
+async fn entries_leave_the_failed_list_whatever_has_become_of_those_before_them(store: Store) -> anyhow::Result<()> {
+    let consumer = join(&store, LONG).await?;
+    let ids: Vec<_> = (0..90).map(|n| (n / 3).to_string()).collect();
+    push_numbered(&store, ids.len()).await?;
+    for (delivery, id) in fetch(&consumer, ids.len()).await?.into_iter().zip(&ids) {
+        // Each three times, and equal.
+        let entry = format!(r#"{{"id":"{id}","name":"hello"}}"#);
+        consumer.settle(delivery, Settlement::Fail { entry }).await;
+    }
+    until_counts(&store, (0, 0, 0)).await?;
+    // Of the first half every second, of the second half all.
+    let chosen = |id: &String| id.parse::<u32>().is_ok_and(|id| id >= 15 || id % 2 == 1);
+    let id = |entry: &FailedEntry| entry.job().expect("a job").id.clone();
+    let seen = async || -> anyhow::Result<Vec<FailedEntry>> {
+        let seen = store.failed(0, 100).await?;
+        Ok(seen.into_iter().filter(|entry| chosen(&id(entry))).collect())
+    };
+    let (first, second, others) = (seen().await?, seen().await?, seen().await?);
+    let middle = store.failed(30, 3).await?;
+    assert_eq!(store.purge_failed(3).await?, 3, "somebody drops the oldest");
+    assert_eq!(store.delete_failed(middle).await?, [Fate::Taken; 3]);
+    assert_eq!(store.retry_failed(first).await?, [Fate::Taken; 66]);
+    assert_eq!(store.delete_failed(second).await?, [Fate::Gone; 66]);
+    assert_eq!(store.retry_failed(others).await?, [Fate::Gone; 66]);
+    let left: Vec<_> = store.failed(0, 100).await?.iter().map(id).collect();
+    let kept = |id: &&String| !chosen(id) && !["0", "10"].contains(&id.as_str());
+    assert!(
+        left.iter().eq(ids.iter().filter(kept)),
+        "the others stay, in their order: {left:?}"
+    );
+    until_counts(&store, (66, 0, 0)).await?;
+    let back = fetch(&consumer, 66).await?;
+    let back = back.iter().map(|job| job.decode().expect("a job").id);
+    assert!(back.eq(ids.iter().filter(|id| chosen(id)).cloned()), "in their order");
     Ok(())
 }

@@ -7,7 +7,7 @@ use kiln::config::{Backoff, RetryPolicy};
 use kiln::events::Events;
 use kiln::job::KEPT_BYTES;
 use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
-use kiln::queue::{Consumer, Delivery, FailedEntry, Fate, MAX_BATCH_BYTES, MAX_TAKEN_BYTES, Push, Retention, Store};
+use kiln::queue::{Consumer, Delivery, Fate, MAX_BATCH_BYTES, MAX_TAKEN_BYTES, Push, Retention, Store};
 use kiln::retry::{self, Moment};
 
 use crate::support::{default_queue, eventually};
@@ -28,7 +28,6 @@ on_every_store! {
     a_completed_jobs_result_is_kept
     a_failed_job_goes_back_to_the_queue_it_was_found_on
     the_failed_list_keeps_what_is_asked_and_counts_what_it_drops
-    entries_leave_the_failed_list_whatever_has_become_of_those_before_them
     a_result_is_kept_only_for_the_host_that_holds_the_job
 }
 
@@ -453,43 +452,6 @@ async fn the_failed_list_keeps_what_is_asked_and_counts_what_it_drops(store: Sto
     );
     assert_eq!(retain(Some(0), None).await?, 3);
     assert_eq!((store.failed_len().await?, store.failed_dropped().await?), (0, 8));
-    Ok(())
-}
-
-async fn entries_leave_the_failed_list_whatever_has_become_of_those_before_them(store: Store) -> anyhow::Result<()> {
-    let consumer = join(&store, LONG).await?;
-    let ids: Vec<_> = (0..90).map(|n| (n / 3).to_string()).collect();
-    push_numbered(&store, ids.len()).await?;
-    for (delivery, id) in fetch(&consumer, ids.len()).await?.into_iter().zip(&ids) {
-        // Each three times, and equal.
-        let entry = format!(r#"{{"id":"{id}","name":"hello"}}"#);
-        consumer.settle(delivery, Settlement::Fail { entry }).await;
-    }
-    until_counts(&store, (0, 0, 0)).await?;
-    // Of the first half every second, of the second half all.
-    let chosen = |id: &String| id.parse::<u32>().is_ok_and(|id| id >= 15 || id % 2 == 1);
-    let id = |entry: &FailedEntry| entry.job().expect("a job").id.clone();
-    let seen = async || -> anyhow::Result<Vec<FailedEntry>> {
-        let seen = store.failed(0, 100).await?;
-        Ok(seen.into_iter().filter(|entry| chosen(&id(entry))).collect())
-    };
-    let (first, second, others) = (seen().await?, seen().await?, seen().await?);
-    let middle = store.failed(30, 3).await?;
-    assert_eq!(store.purge_failed(3).await?, 3, "somebody drops the oldest");
-    assert_eq!(store.delete_failed(middle).await?, [Fate::Taken; 3]);
-    assert_eq!(store.retry_failed(first).await?, [Fate::Taken; 66]);
-    assert_eq!(store.delete_failed(second).await?, [Fate::Gone; 66]);
-    assert_eq!(store.retry_failed(others).await?, [Fate::Gone; 66]);
-    let left: Vec<_> = store.failed(0, 100).await?.iter().map(id).collect();
-    let kept = |id: &&String| !chosen(id) && !["0", "10"].contains(&id.as_str());
-    assert!(
-        left.iter().eq(ids.iter().filter(kept)),
-        "the others stay, in their order: {left:?}"
-    );
-    until_counts(&store, (66, 0, 0)).await?;
-    let back = fetch(&consumer, 66).await?;
-    let back = back.iter().map(|job| job.decode().expect("a job").id);
-    assert!(back.eq(ids.iter().filter(|id| chosen(id)).cloned()), "in their order");
     Ok(())
 }
 
