@@ -13,6 +13,7 @@ set -euo pipefail
 target=wasm32-wasip2
 prefix=$(realpath -m "$1")
 work=$prefix.partial
+handlers=$(dirname "$(realpath "$0")")/../plugins
 root=$work/root
 # Root's downloads pass through a user of apt's own, who may not write here; apt would warn of that each time.
 unboxed=(-oAPT::Sandbox::User=root)
@@ -42,12 +43,21 @@ main() {
   say "ready in $prefix"
 }
 
-# A fresh container has no package lists at all.
+# A fresh container has no package lists at all, or lists from when its image was made, with a compiler too old for the
+# handlers.
 refresh_package_lists() {
-  [ -z "$(candidate rustc-web)" ] || return 0
+  local needed
+  needed=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$handlers/Cargo.toml")
+  offered "$needed" && return 0
   say "fetching package lists"
   if [ "$(id -u)" = 0 ]; then apt-get update -qq; else sudo -n apt-get update -qq; fi
-  [ -n "$(candidate rustc-web)" ] || fail "apt offers no rustc-web: use Debian, or run rustup target add $target"
+  offered "$needed" || fail "apt offers no rustc-web of $needed or newer: use Debian, or run rustup target add $target"
+}
+
+offered() {
+  local version
+  version=$(candidate rustc-web)
+  [ -n "$version" ] && dpkg --compare-versions "$version" ge "$1"
 }
 
 candidate() { apt-cache policy "$1" | sed -n 's/^ *Candidate: //p' | grep -v '(none)' || true; }
