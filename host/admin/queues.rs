@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::AdminError;
-use crate::queue::{Counts, QueueError, Store};
+use crate::queue::{Counts, QueueError, Search, Store};
 
 /// Every queue, and the failed list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Figures {
-    /// What is in each queue, by its name.
+    /// What is in each queue that holds jobs or is served, by its name.
     pub queues: BTreeMap<String, Figure>,
+    /// Whether these are all: false if the store has so many keys that not all were looked at. What may be missing then is
+    /// a queue that only other producers push to, and nobody serves.
+    pub all_queues: bool,
     /// Entries of the failed list.
     pub failed: u64,
     /// Entries of it that hosts have dropped, as their operators wished.
@@ -45,20 +48,22 @@ impl Figures {
 ///
 /// # Errors
 /// When the store fails, or is in a trouble that keeps it from telling.
-pub async fn figures(store: &Store) -> Result<Figures, AdminError> {
+pub async fn figures(store: &Store, search: Search) -> Result<Figures, AdminError> {
     // Asked first: a store in trouble may not be able to tell the rest.
     let trouble = store.trouble().await?;
-    match (count(store).await, trouble) {
+    match (count(store, search).await, trouble) {
         (Ok(figures), trouble) => Ok(Figures { trouble, ..figures }),
         (Err(_), Some(trouble)) => Err(AdminError::Unusable(trouble)),
         (Err(err), None) => Err(err.into()),
     }
 }
 
-async fn count(store: &Store) -> Result<Figures, QueueError> {
-    let mut queues = BTreeMap::new();
-    for queue in store.queues().await? {
+async fn count(store: &Store, search: Search) -> Result<Figures, QueueError> {
+    let (mut queues, found) = (BTreeMap::new(), store.queues(search).await?);
+    for queue in found.queues {
         let figure = match store.counts(&queue).await {
+            // One that was served or pushed to once, and is no more.
+            Ok(counts) if counts.is_empty() && counts.hosts.is_empty() => continue,
             Ok(counts) => Figure::Counted(counts),
             Err(err) if err.is_outage() => return Err(err),
             Err(err) => Figure::Fault { error: err.to_string() },
@@ -67,6 +72,7 @@ async fn count(store: &Store) -> Result<Figures, QueueError> {
     }
     Ok(Figures {
         queues,
+        all_queues: found.all,
         failed: store.failed_len().await?,
         failed_dropped: store.failed_dropped().await?,
         trouble: None,

@@ -8,7 +8,7 @@ use clap::Args;
 use super::store::StoreArgs;
 use super::{EXIT_STORE, out};
 use crate::admin::queues::{Figure, Figures, figures};
-use crate::queue::Counts;
+use crate::queue::{Counts, Search};
 use crate::text::{self, MAX_LINE_BYTES};
 
 /// Show the queues: ready, waiting, delayed, in flight, failed, and their hosts
@@ -17,12 +17,20 @@ pub(super) struct QueuesArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Look for queues among all keys in Redis
+    ///
+    /// Queues that Kiln serves or pushes to are known, and others are looked for among the first 10,000 keys of each server. If
+    /// there are more keys than that, a queue that only other producers push to may be missing without this. Redis goes on
+    /// serving meanwhile.
+    #[arg(long)]
+    scan: bool,
     #[command(flatten)]
     store: StoreArgs,
 }
 
 pub(super) async fn queues(args: QueuesArgs) -> anyhow::Result<ExitCode> {
-    let figures = figures(&args.store.open().await?).await?;
+    let search = if args.scan { Search::Whole } else { Search::Brief };
+    let figures = figures(&args.store.open().await?, search).await?;
     if args.json {
         writeln!(out(), "{}", serde_json::to_string(&figures)?)?;
     } else {
@@ -64,6 +72,12 @@ fn print(figures: &Figures) -> anyhow::Result<()> {
                 writeln!(out, "{queue:<24} cannot be counted: {why}")?;
             }
         }
+    }
+    if !figures.all_queues {
+        writeln!(
+            out,
+            "not all keys were looked at: a queue that only other producers push to may be missing; --scan looks at all"
+        )?;
     }
     let failed = figures.failed;
     match figures.failed_dropped {

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use super::counts::Counts;
 use super::error::QueueError;
-pub use super::moves::{Arrived, Claim, LaneTaken, LaneWish, Offer, Pick, Reach, Renewed, Taken, Wish};
+pub use super::moves::{Arrived, Claim, Found, LaneTaken, LaneWish, Offer, Pick, Reach, Renewed, Search, Taken, Wish};
 use super::push::Push;
 use super::queue_name::QueueName;
 use crate::outcome::Lane;
@@ -87,8 +87,11 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// How much is in a queue, and who serves it.
     fn counts<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Counts>;
 
-    /// The queues that hold jobs or are served, by name.
-    fn queues(&self) -> Answer<'_, Vec<QueueName>>;
+    /// Takes note of queues that are served or pushed to, for [`Self::queues`].
+    fn note_queues<'a>(&'a self, queues: &'a [QueueName]) -> Answer<'a, ()>;
+
+    /// The queues of which somebody took note lately, whether or not they hold anything, and those that a search finds.
+    fn queues(&self, search: Search) -> Answer<'_, Found>;
 
     /// The result a completed job returned, while it is kept.
     fn result<'a>(&'a self, id: &'a str) -> Answer<'a, Option<String>>;

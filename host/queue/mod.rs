@@ -89,7 +89,8 @@
 //! A delayed job falls due by the store's clock: a settlement says how long it waits, and the store adds the time. What
 //! the job's JSON says of it (`available_at`, `failed_at`) is the host's own time, corrected by what its heartbeats measure.
 //!
-//! `tests/suite/model.rs` tries every order of these steps, crashes and lost answers included.
+//! `tests/suite/model.rs` tries every order of these steps, crashes and lost answers included, and `simulation.rs` beside it holds
+//! the real [`Consumer`] to the same promises.
 //!
 //! # Where what is
 //!
@@ -119,7 +120,7 @@ pub use counts::{Counts, HostState};
 pub use error::QueueError;
 pub use failed::{FailedEntry, Fate, Retention};
 pub use limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_TAKEN_BYTES};
-pub use moves::LaneWish;
+pub use moves::{Found, LaneWish, Search};
 pub use push::Push;
 pub use queue_name::QueueName;
 pub(crate) use redis::Work;

@@ -32,6 +32,24 @@ pub struct LaneWish {
     pub jobs: usize,
 }
 
+/// How far is looked for queues that nobody has taken note of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Search {
+    /// Among as many keys as are looked at in a moment.
+    Brief,
+    /// Among all keys of the store, however many those are.
+    Whole,
+}
+
+/// The queues of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Their names, in order.
+    pub queues: Vec<QueueName>,
+    /// Whether these are all: the store has no more keys than were looked at.
+    pub all: bool,
+}
+
 /// Which entries of the failed list are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {

@@ -8,6 +8,7 @@ use super::backend::Backend;
 use super::counts::Counts;
 use super::error::QueueError;
 use super::memory::MemoryStore;
+use super::moves::{Found, Search};
 use super::push::Push;
 use super::queue_name::QueueName;
 use super::redis::RedisStore;
@@ -44,6 +45,13 @@ impl Store {
         Self { backend, redis: None }
     }
 
+    /// What is behind it, to be put behind something else.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn into_backend(self) -> Arc<dyn Backend> {
+        self.backend
+    }
+
     /// Adds jobs, in their order.
     ///
     /// # Errors
@@ -60,12 +68,21 @@ impl Store {
         self.backend.result(id).await
     }
 
-    /// The queues that hold jobs or are served, by name.
+    /// The queues that Kiln has served or pushed to in the last month, whether or not they hold anything, and those that a
+    /// search finds.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn queues(&self) -> Result<Vec<QueueName>, QueueError> {
-        self.backend.queues().await
+    pub async fn queues(&self, search: Search) -> Result<Found, QueueError> {
+        self.backend.queues(search).await
+    }
+
+    /// Takes note of queues that this host serves, so that operators see them. To do so often costs nothing.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn note_queues(&self, queues: &[QueueName]) -> Result<(), QueueError> {
+        self.backend.note_queues(queues).await
     }
 
     /// How much is in a queue, and who serves it.

@@ -188,6 +188,7 @@ pub(super) async fn report(store: Store, consumer: Arc<Consumer>, plugins: Arc<P
                 heard.remove(&plugin.name);
             }
         }
+        store.note_queues(consumer.queues()).await.ok();
         match serde_json::to_string(&report) {
             Ok(report) => _ = store.publish(consumer.host(), &report).await,
             Err(err) => tracing::error!(%err, "cannot tell of plugins"),

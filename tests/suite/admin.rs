@@ -8,10 +8,11 @@ use kiln::admin::failed::{self, Choice, Filter, PAGE_ENTRIES, Progress, Summary}
 use kiln::admin::queues::{Figure, figures};
 use kiln::admin::{AdminError, plugins};
 use kiln::outcome::{FailureKind, Settlement};
-use kiln::queue::{FailedEntry, Fate, Retention, Store};
+use kiln::queue::{FailedEntry, Fate, QueueName, Retention, Search, Store};
 
 use crate::queue::{LONG, fetch, join, push_numbered, until_counts};
-use crate::support::{redis_settings, shared_redis};
+use crate::servers::Server;
+use crate::support::{redis_settings, settings_at, shared_redis};
 
 on_every_store! {
     a_page_holds_what_the_filter_asks_for_and_tells_where_the_next_begins
@@ -235,7 +236,7 @@ async fn a_purge_spares_what_failed_after_it_began(store: Store) -> anyhow::Resu
 async fn figures_tell_what_is_where(store: Store) -> anyhow::Result<()> {
     fail(&store, by_turns(2)).await?;
     push_numbered(&store, 3).await?;
-    let found = figures(&store).await?;
+    let found = figures(&store, Search::Brief).await?;
     assert!(found.is_well());
     let told = serde_json::to_value(&found)?;
     assert_eq!((&told["failed"], &told["failed_dropped"]), (&2.into(), &0.into()));
@@ -372,10 +373,39 @@ async fn a_queue_that_cannot_be_counted_hides_no_other() -> anyhow::Result<()> {
     push_numbered(&store, 3).await?;
     let wrong = format!("{}:queues:wrong", settings.prefix);
     let _: () = shared_redis().tell(&["SET", &wrong, "no list"]).await?;
-    let found = figures(&store).await?;
+    let found = figures(&store, Search::Whole).await?;
     assert!(!found.is_well());
     assert!(matches!(&found.queues["default"], Figure::Counted(counts) if counts.ready == 3));
     assert!(matches!(&found.queues["wrong"], Figure::Fault { error } if error.contains("WRONGTYPE")));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_among_many_keys_are_known_or_looked_for() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let settings = settings_at(&redis.url());
+    let store = Store::open(&settings).await?;
+    let many = "for i = 1, 200000 do redis.call('SET', 'other:' .. i, i) end";
+    let _: () = redis.tell(&["EVAL", many, "0"]).await?;
+    let names = async |search| -> anyhow::Result<(Vec<String>, bool)> {
+        let found = figures(&store, search).await?;
+        Ok((found.queues.into_keys().collect(), found.all_queues))
+    };
+    push_numbered(&store, 1).await?;
+    let _: () = redis
+        .tell(&["RPUSH", &format!("{}:queues:foreign", settings.prefix), "{}"])
+        .await?;
+    assert!(matches!(&names(Search::Brief).await?, (known, false) if known.contains(&"default".to_owned())));
+    let both = ["default".to_owned(), "foreign".to_owned()];
+    assert_eq!(names(Search::Whole).await?, (both.to_vec(), true));
+    // What was found once is known.
+    assert_eq!(names(Search::Brief).await?, (both.to_vec(), false));
+    store.note_queues(&[QueueName::new("empty").expect("a name")]).await?;
+    assert_eq!(
+        names(Search::Brief).await?.0,
+        both,
+        "one that holds nothing and is not served is not told of"
+    );
     Ok(())
 }
 

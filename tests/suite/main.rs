@@ -57,6 +57,7 @@ mod secrets;
 mod servers;
 mod service;
 mod settings;
+mod simulation;
 mod skew;
 mod support;
 mod topology;

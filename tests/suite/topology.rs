@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use kiln::outcome::{Lane, Settlement};
-use kiln::queue::{ConnectionSettings, Heartbeat, LaneWish, QueueName, Store, StoreSettings};
+use kiln::queue::{ConnectionSettings, Heartbeat, LaneWish, QueueName, Search, Store, StoreSettings};
 use kiln::service::{Drained, ServiceSettings};
 
 use crate::queue::{ACK, LONG, fetch, join, push_numbered, texts, until_counts};
@@ -282,7 +282,7 @@ async fn all_queues_of_a_cluster_are_found() -> anyhow::Result<()> {
         store.push(&[job]).await?;
     }
     names.sort();
-    assert_eq!(store.queues().await?, names);
+    assert_eq!(store.queues(Search::Brief).await?.queues, names);
     assert_eq!(store.trouble().await?, None);
     Ok(())
 }

@@ -15,7 +15,7 @@ use state::{State, told};
 use super::backend::{Answer, Backend, SILENCE};
 use super::counts::{Counts, HostState};
 use super::limits::MAX_BATCH;
-use super::moves::{Arrived, Claim, Offer, Pick, Reach, Renewed, Taken, Wish};
+use super::moves::{Arrived, Claim, Found, Offer, Pick, Reach, Renewed, Search, Taken, Wish};
 use super::push::Push;
 use super::queue_name::QueueName;
 use super::settings::StoreSettings;
@@ -279,10 +279,10 @@ impl MemoryStore {
         }
     }
 
-    fn queues(&self) -> Vec<QueueName> {
+    fn queues(&self) -> Found {
         let mut queues: Vec<_> = self.state().queues.keys().cloned().collect();
         queues.sort();
-        queues
+        Found { queues, all: true }
     }
 
     fn failed_len(&self) -> u64 {
@@ -404,7 +404,12 @@ impl Backend for MemoryStore {
         Box::pin(async move { Ok(self.counts(queue)) })
     }
 
-    fn queues(&self) -> Answer<'_, Vec<QueueName>> {
+    /// None has to be noted: all are looked at.
+    fn note_queues<'a>(&'a self, _: &'a [QueueName]) -> Answer<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn queues(&self, _: Search) -> Answer<'_, Found> {
         Box::pin(async move { Ok(self.queues()) })
     }
 

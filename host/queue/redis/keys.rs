@@ -77,6 +77,11 @@ impl Keys {
         self.beside(queue, "leases")
     }
 
+    /// ZSET of the queues that Kiln serves or pushes to, by the Unix seconds when it last took note of them.
+    pub(super) fn queue_names(&self) -> String {
+        format!("{}:queue-names", self.prefix)
+    }
+
     /// STRING: what a completed job returned.
     pub(super) fn result(&self, id: &str) -> String {
         format!("{}:results:{id}", self.prefix)
@@ -213,6 +218,7 @@ mod tests {
                 keys.older_failed(),
                 keys.result("id"),
                 keys.hosts(),
+                keys.queue_names(),
                 keys.bare(),
             ] {
                 assert!(keys.is_own(&key), "{key}");

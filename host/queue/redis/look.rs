@@ -1,6 +1,6 @@
 //! What operators ask of the store in Redis.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ::redis::cmd;
 
@@ -9,9 +9,6 @@ use super::scripts::COUNTS;
 use crate::queue::counts::{Counts, HostState};
 use crate::queue::error::QueueError;
 use crate::queue::queue_name::QueueName;
-
-/// Keys looked at in one step of a scan.
-const SCAN_STEP: usize = 1_000;
 
 /// Ready, delayed, the hosts, the lanes.
 type Counted = (u64, u64, Vec<(String, i64, u64)>, Vec<(String, u64)>);
@@ -60,30 +57,6 @@ impl RedisStore {
             in_flight: hosts.values().map(|host| host.in_flight).sum(),
             hosts,
         })
-    }
-
-    pub(super) async fn queues(&self) -> Result<Vec<QueueName>, QueueError> {
-        let mut found = BTreeSet::new();
-        for node in self.pool.masters().await? {
-            let mut cursor = 0_u64;
-            loop {
-                let (next, keys) = self.scan(&node, cursor, &self.keys.all_queues()).await?;
-                let queues = keys.iter().filter_map(|key| self.keys.queue_of(key));
-                found.extend(queues.filter_map(|queue| QueueName::new(queue).ok()));
-                if next == 0 {
-                    break;
-                }
-                cursor = next;
-            }
-        }
-        Ok(found.into_iter().collect())
-    }
-
-    /// One step of a scan of a node's keys: where to go on, and the keys found that match.
-    pub(super) async fn scan(&self, node: &str, cursor: u64, pattern: &str) -> Result<(u64, Vec<String>), QueueError> {
-        let mut scan = cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_STEP);
-        self.pool.run_at(node, scan).await
     }
 
     /// What keeps the store from taking jobs although it answers, in words; none if nothing does.

@@ -10,6 +10,8 @@ mod key_watch;
 mod keys;
 mod lease;
 mod look;
+mod names;
+mod noted;
 mod pool;
 mod promotion;
 mod push;
@@ -31,13 +33,14 @@ pub(crate) use bare::Work;
 use dialer::Dialer;
 use key_watch::KeyWatch;
 use keys::Keys;
+use noted::Noted;
 use pool::Pool;
 use unkept::Unkept;
 
 use super::backend::{Answer, Backend};
 use super::counts::Counts;
 use super::error::QueueError;
-use super::moves::{Arrived, Claim, Offer, Pick, Reach, Renewed, Taken, Wish};
+use super::moves::{Arrived, Claim, Found, Offer, Pick, Reach, Renewed, Search, Taken, Wish};
 use super::push::Push;
 use super::queue_name::QueueName;
 use super::settings::StoreSettings;
@@ -55,6 +58,7 @@ pub(in crate::queue) struct RedisStore {
     split: bool,
     result_ttl: Duration,
     unkept: Unkept,
+    noted: Noted,
 }
 
 impl fmt::Debug for RedisStore {
@@ -76,6 +80,7 @@ impl RedisStore {
             keys,
             result_ttl: settings.result_ttl,
             unkept: Unkept::default(),
+            noted: Noted::default(),
         })
     }
 
@@ -169,8 +174,12 @@ impl Backend for RedisStore {
         Box::pin(self.counts(queue))
     }
 
-    fn queues(&self) -> Answer<'_, Vec<QueueName>> {
-        Box::pin(self.queues())
+    fn note_queues<'a>(&'a self, queues: &'a [QueueName]) -> Answer<'a, ()> {
+        Box::pin(self.note_queues(queues))
+    }
+
+    fn queues(&self, search: Search) -> Answer<'_, Found> {
+        Box::pin(self.queues(search))
     }
 
     fn result<'a>(&'a self, id: &'a str) -> Answer<'a, Option<String>> {

@@ -35,6 +35,8 @@ impl RedisStore {
                 }
                 self.pool.call::<()>(&call).await?;
             }
+            // The jobs are there: that a list for operators lacks a name is no reason to push them again.
+            self.note_queues(jobs.iter().map(|push| &push.queue)).await.ok();
         }
         Ok(())
     }

@@ -1,0 +1,201 @@
+//! A host as `service` runs it, with attempts that only take time, in a runtime that can die at any instruction.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kiln::events::Events;
+use kiln::outcome::{Lane, Settlement};
+use kiln::queue::{Consumer, Delivery, LaneWish, QueueError, Store};
+use kiln::retry::{self, Moment};
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::Mistake;
+use super::line::{Held, number_in};
+use crate::support::default_queue;
+
+/// Short, so that leases are lost all the time.
+pub(super) const LEASE: Duration = Duration::from_millis(400);
+
+/// Jobs that a host takes at once.
+const FETCHED: usize = 4;
+
+/// Pause between two looks of a loop.
+const PAUSE: Duration = Duration::from_millis(15);
+
+/// When an attempt was at work: each time is from before it was found that it may be.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub(super) job: usize,
+    pub(super) held: Held,
+    pub(super) at: Instant,
+}
+
+pub(super) type Steps = Arc<Mutex<Vec<Step>>>;
+
+/// How a host ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum End {
+    /// Between two instructions, without a word.
+    Dies,
+    /// Its process is stopped for longer than its lease, goes on, and then dies.
+    Pauses,
+    /// It gives back what it holds, as far as the line lets it.
+    Leaves,
+}
+
+/// A host that is about to start.
+pub(super) struct Host {
+    pub(super) store: Store,
+    pub(super) steps: Steps,
+    pub(super) luck: fastrand::Rng,
+    pub(super) mistake: Option<Mistake>,
+}
+
+/// Runs a host for so long on this thread.
+pub(super) fn run(host: Host, life: Duration, end: End) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let Ok((consumer, mut parts)) = tokio::time::timeout(life, serve(host)).await else {
+            return;
+        };
+        sleep(life).await;
+        match end {
+            End::Dies => {}
+            End::Pauses => {
+                // Blocks all that this host does.
+                thread::sleep(LEASE * 2);
+                sleep(LEASE).await;
+            }
+            End::Leaves => {
+                parts.shutdown().await;
+                // A line that is bad at this moment is one more way to end.
+                _ = consumer.close().await;
+            }
+        }
+    });
+    runtime.shutdown_background();
+}
+
+/// The loops of a host.
+async fn serve(host: Host) -> (Arc<Consumer>, JoinSet<()>) {
+    let consumer = loop {
+        match Consumer::join(host.store.clone(), vec![default_queue()], LEASE, Events::default()).await {
+            Ok(consumer) => break Arc::new(consumer),
+            Err(_) => sleep(PAUSE).await,
+        }
+    };
+    let mut parts = JoinSet::new();
+    parts.spawn(heartbeat(Arc::clone(&consumer)));
+    parts.spawn(guard(Arc::clone(&consumer)));
+    parts.spawn(promote(host.store.clone(), Arc::clone(&consumer)));
+    parts.spawn(reap(Arc::clone(&consumer)));
+    parts.spawn(work(Arc::clone(&consumer), host));
+    (consumer, parts)
+}
+
+async fn heartbeat(consumer: Arc<Consumer>) {
+    loop {
+        note(&consumer, consumer.heartbeat().await);
+        sleep(consumer.heartbeat_interval()).await;
+    }
+}
+
+async fn guard(consumer: Arc<Consumer>) {
+    loop {
+        sleep(consumer.stop_in_time()).await;
+    }
+}
+
+async fn promote(store: Store, consumer: Arc<Consumer>) {
+    loop {
+        note(&consumer, store.promote(&default_queue()).await);
+        sleep(PAUSE).await;
+    }
+}
+
+async fn reap(consumer: Arc<Consumer>) {
+    loop {
+        let adopted = note(&consumer, consumer.adopt(&default_queue()).await);
+        for delivery in adopted.unwrap_or_default() {
+            let job = delivery.decode().expect("what was pushed");
+            consumer.settle(delivery, retry::settle_lost(job, now(&consumer))).await;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn work(consumer: Arc<Consumer>, mut host: Host) {
+    let mut attempts = JoinSet::new();
+    loop {
+        let lanes = [LaneWish {
+            lane: Lane::of_plugin("slow"),
+            jobs: FETCHED,
+        }];
+        let fetched = consumer.fetch_from(&default_queue(), FETCHED, &lanes, None).await;
+        for delivery in note(&consumer, fetched).unwrap_or_default() {
+            let host = Host {
+                store: host.store.clone(),
+                steps: Arc::clone(&host.steps),
+                luck: host.luck.fork(),
+                mistake: host.mistake,
+            };
+            attempts.spawn(attempt(Arc::clone(&consumer), delivery, host));
+        }
+        while attempts.len() >= FETCHED {
+            attempts.join_next().await;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn attempt(consumer: Arc<Consumer>, delivery: Delivery, host: Host) {
+    let Host {
+        steps,
+        mut luck,
+        mistake,
+        ..
+    } = host;
+    let (stop, job) = (delivery.stop(), number_in(delivery.bytes()));
+    for _ in 0..luck.u32(1..8) {
+        let at = Instant::now();
+        if stop.is_stopped() && mistake != Some(Mistake::LetsGuestsOutliveTheLease) {
+            consumer.settle(delivery, Settlement::Requeue).await;
+            return;
+        }
+        let held = (consumer.host().to_owned(), delivery.tag());
+        steps.lock().push(Step { job, held, at });
+        sleep(Duration::from_millis(luck.u64(..30))).await;
+    }
+    let decoded = delivery.decode().expect("what was pushed");
+    let settlement = match luck.u32(..20) {
+        ..2 => Settlement::Requeue,
+        2..4 => Settlement::Wait {
+            lane: Lane::of_plugin("slow"),
+        },
+        4..7 => retry::wait(decoded, consumer.now(), consumer.now()),
+        7 => Settlement::Fail {
+            entry: String::from_utf8_lossy(delivery.bytes()).into_owned(),
+        },
+        // Not settled at all: it goes back.
+        8 => return,
+        _ => Settlement::Ack { result: None },
+    };
+    consumer.settle(delivery, settlement).await;
+}
+
+fn now(consumer: &Consumer) -> Moment {
+    Moment {
+        now: consumer.now(),
+        luck: 0.0,
+    }
+}
+
+fn note<T>(consumer: &Consumer, answer: Result<T, QueueError>) -> Option<T> {
+    answer.inspect_err(|err| _ = consumer.note(err)).ok()
+}
