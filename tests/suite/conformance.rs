@@ -81,7 +81,7 @@ struct Guest {
     handler: Handler,
 }
 
-fn built(language: &str) -> PathBuf {
+pub(crate) fn built(language: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/handlers");
     let path = folder.join(format!("conformance-{language}.wasm"));
     assert!(

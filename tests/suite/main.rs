@@ -18,6 +18,7 @@ mod building;
 mod bundled;
 mod cancel;
 mod cli;
+mod clients;
 mod codec;
 mod compiling;
 mod conformance;

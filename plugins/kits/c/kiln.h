@@ -71,4 +71,7 @@ bool kiln_is_cancelled(void);
 /* A value of the manifest's [config], or NULL. */
 const char *kiln_config(const char *key);
 
+/* HTTP requests; it uses what stands above. */
+#include "kiln_http.h"
+
 #endif

@@ -21,6 +21,17 @@ static struct item read_item(kiln_json json) {
     };
 }
 
+/* An HTTP request, once {{name}}.toml grants its origin. `answer` is what to return if it fails: retry, or permanent.
+static bool fetch_stock(const char *url, kiln_string *stock, kiln_answer *answer) {
+    kiln_http_header accept = {"accept", "application/json"};
+    kiln_http_request request = {.url = url, .headers = &accept, .header_count = 1, .timeout_ms = 5000};
+    kiln_http_response response;
+    kiln_http(&request, &response);
+    *stock = response.body;
+    return kiln_check_status(&response, answer);
+}
+*/
+
 kiln_answer handle(const kiln_job *job) {
     kiln_document document;
     kiln_json order = kiln_json_open(&document, job->payload);

@@ -104,6 +104,82 @@ static kiln_answer bulk(int64_t size) {
     return done(&result);
 }
 
+/* Puts the answer's headers as pairs. */
+static void put_headers(kiln_buffer *result, const kiln_http_response *response) {
+    for (size_t i = 0; i < response->header_count; i++) {
+        kiln_put(result, i == 0 ? "[" : ", [");
+        kiln_put_json(result, kiln_text(response->headers[i].name));
+        kiln_put(result, ", ");
+        kiln_put_json(result, kiln_text(response->headers[i].value));
+        kiln_put(result, "]");
+    }
+}
+
+/* Reads the body of an answer as it comes: how many bytes there are, and their sum. */
+static kiln_answer add_up(kiln_http_response *response, kiln_json then) {
+    static char piece[4096];
+    uint64_t bytes = 0, sum = 0;
+    for (size_t length; (length = kiln_http_read(response, piece, sizeof piece)) > 0; bytes += length) {
+        kiln_http_response other;
+        if (bytes == 0 && then.kind != KILN_JSON_NONE) {
+            kiln_http(&(kiln_http_request){.url = kiln_json_string(then).data}, &other);
+        }
+        for (size_t i = 0; i < length; i++) sum += (unsigned char)piece[i];
+    }
+    kiln_answer answer;
+    if (!kiln_check_status(response, &answer)) return answer;
+    kiln_buffer result = {0};
+    kiln_put(&result, "{\"bytes\": %" PRIu64 ", \"sum\": %" PRIu64 "}", bytes, sum);
+    return done(&result);
+}
+
+static kiln_string repeated(kiln_string text, kiln_json times) {
+    if (times.kind == KILN_JSON_NONE) return text;
+    kiln_buffer all = {0};
+    for (int64_t left = kiln_json_int64(times); left > 0; left--) kiln_put_bytes(&all, text.data, text.length);
+    return (kiln_string){all.data, all.length};
+}
+
+/* Makes a request; clients.rs says what the payload may hold. */
+static kiln_answer http(kiln_json payload) {
+    static kiln_http_header headers[16];
+    kiln_http_request request = {
+        .method = kiln_json_string(kiln_json_get(payload, "method")).data,
+        .url = kiln_json_string(kiln_json_get(payload, "url")).data,
+        .headers = headers,
+    };
+    kiln_json given = kiln_json_get(payload, "headers"), body = kiln_json_get(payload, "body");
+    kiln_json timeout = kiln_json_get(payload, "timeout_ms");
+    kiln_json name, value = {0};
+    for (kiln_json pair = {0}; given.kind != KILN_JSON_NONE && kiln_json_next(given, &pair);) {
+        name = (kiln_json){0};
+        if (!kiln_json_next(pair, &name) || request.header_count == 16) return kiln_permanent("payload: headers");
+        value = name;
+        if (!kiln_json_next(pair, &value)) return kiln_permanent("payload: headers");
+        headers[request.header_count++] = (kiln_http_header){kiln_json_string(name).data, kiln_json_string(value).data};
+    }
+    if (body.kind != KILN_JSON_NONE) request.body = repeated(kiln_json_string(body), kiln_json_get(payload, "repeat"));
+    if (timeout.kind != KILN_JSON_NONE) request.timeout_ms = (uint64_t)kiln_json_int64(timeout);
+    if (payload.document->error) return kiln_permanent("payload: %s", payload.document->error);
+
+    kiln_http_response response;
+    kiln_answer answer;
+    if (kiln_json_get(payload, "add_up").kind != KILN_JSON_NONE) {
+        kiln_http_open(&request, &response);
+        return add_up(&response, kiln_json_get(payload, "then"));
+    }
+    kiln_http(&request, &response);
+    bool checks = kiln_json_get(payload, "check").kind != KILN_JSON_NONE;
+    if ((checks || response.error) && !kiln_check_status(&response, &answer)) return answer;
+    kiln_buffer result = {0};
+    kiln_put(&result, "{\"status\": %u, \"headers\": [", response.status);
+    put_headers(&result, &response);
+    kiln_put(&result, "], \"body\": ");
+    kiln_put_json(&result, response.body);
+    kiln_put(&result, "}");
+    return done(&result);
+}
+
 kiln_answer handle(const kiln_job *job) {
     kiln_document document;
     kiln_json payload = kiln_json_open(&document, job->payload);
@@ -138,6 +214,7 @@ kiln_answer handle(const kiln_job *job) {
     if (strcmp(what, "retry-after") == 0) {
         return kiln_retry_after((uint64_t)kiln_json_int64(kiln_json_get(payload, "ms")), "%s", message);
     }
+    if (strcmp(what, "http") == 0) return http(payload);
     if (strcmp(what, "count") == 0) {
         kiln_buffer result = {0};
         kiln_put(&result, "{\"count\": %d}", ++count);

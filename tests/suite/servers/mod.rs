@@ -4,6 +4,7 @@
 //! that was killed comes back with its data.
 
 mod cluster;
+mod http;
 mod sentinel;
 mod tls;
 
@@ -21,6 +22,7 @@ use tempfile::TempDir;
 use crate::support::{PATIENCE, eventually};
 
 pub(crate) use cluster::Cluster;
+pub(crate) use http::HttpServer;
 pub(crate) use sentinel::{Passwords, Sentinels};
 pub(crate) use tls::Tls;
 
