@@ -42,16 +42,24 @@ struct Clients {
     follow: bool,
 }
 
-const ALL: &[Clients] = &[Clients {
-    language: "c",
-    names: &["kiln_http"],
-    follow: false,
-}];
+const ALL: &[Clients] = &[
+    Clients {
+        language: "c",
+        names: &["kiln_http"],
+        follow: false,
+    },
+    Clients {
+        language: "rust",
+        names: &["kiln_handler::http"],
+        follow: true,
+    },
+];
 
 /// What a test says of one language, said of all.
 macro_rules! in_every_language {
     ($($test:ident)*) => {
         in_every_language! { @ c [$($test)*] }
+        in_every_language! { @ rust [$($test)*] }
     };
     (@ $language:ident [$($test:ident)*]) => {
         mod $language {

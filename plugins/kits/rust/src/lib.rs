@@ -32,6 +32,7 @@
 mod answer;
 mod failure;
 mod host;
+pub mod http;
 mod job;
 mod json;
 mod logger;

@@ -27,6 +27,14 @@ fn digest(job: Job<Order>) -> Result<Digest, Failure> {
     })
 }
 
+// An HTTP request, once {{name}}.toml grants its origin. No answer, 429 and 5xx have the job tried again; 4xx does not.
+//
+// fn fetch_stock(item: &str) -> Result<u32, Failure> {
+//     let url = format!("https://api.example.com/stock/{item}");
+//     let answer = kiln_handler::http::get(url).timeout(Duration::from_secs(5)).send()?;
+//     Ok(answer.check_status()?.json()?)
+// }
+
 #[derive(Deserialize)]
 struct Order {
     customer: String,

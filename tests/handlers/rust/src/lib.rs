@@ -1,9 +1,10 @@
 //! Does what its payload says, as the conformance handlers of all languages do: `{"do": "echo"}`.
 
+use std::io::{Cursor, Read};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kiln_handler::{Failure, Job, config, handler, is_cancelled, log, progress, remaining};
+use kiln_handler::{Failure, Job, config, handler, http, is_cancelled, log, progress, remaining};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
@@ -50,6 +51,7 @@ fn handle(job: Job<Box<RawValue>>) -> Result<Option<Box<RawValue>>, Failure> {
             std::thread::sleep(wait);
             return Ok(None);
         }
+        "http" => request(job.payload_as()?)?,
         "bulk" => json!({ "text": "x".repeat(with.size) }),
         unknown => return Err(Failure::permanent(format!("unknown: {unknown}"))),
     };
@@ -92,6 +94,65 @@ fn log(message: &str) {
     log::warn!("{message}");
     log::error!("{message}");
     println!("{message}");
+}
+
+/// What `tests/suite/clients.rs` may ask of a request.
+#[derive(Deserialize)]
+struct Asked {
+    method: String,
+    url: String,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
+    body: Option<String>,
+    repeat: Option<usize>,
+    timeout_ms: Option<u64>,
+    #[serde(default)]
+    check: bool,
+    #[serde(default)]
+    add_up: bool,
+    then: Option<String>,
+}
+
+fn request(asked: Asked) -> Result<Value, Failure> {
+    let mut request = http::Request::new(asked.method.parse()?, asked.url);
+    for (name, value) in &asked.headers {
+        request = request.header(name, value);
+    }
+    if let Some(ms) = asked.timeout_ms {
+        request = request.timeout(Duration::from_millis(ms));
+    }
+    let mut answer = match (asked.body, asked.repeat) {
+        (None, _) => request,
+        (Some(body), None) => request.body(body),
+        (Some(body), Some(times)) => request.stream(Cursor::new(body.repeat(times))),
+    }
+    .send()?;
+    if asked.add_up {
+        return add_up(answer, asked.then);
+    }
+    if asked.check {
+        answer = answer.check_status()?;
+    }
+    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())])
+    };
+    let headers: Vec<_> = answer.headers().iter().map(header).collect();
+    Ok(json!({ "status": answer.status().as_u16(), "headers": headers, "body": answer.text()? }))
+}
+
+fn add_up(mut answer: http::Response, mut then: Option<String>) -> Result<Value, Failure> {
+    let (mut bytes, mut sum, mut piece) = (0, 0, [0; 4096]);
+    loop {
+        let len = answer.read(&mut piece)?;
+        if len == 0 {
+            return Ok(json!({ "bytes": bytes, "sum": sum }));
+        }
+        bytes += len;
+        sum += piece[..len].iter().map(|byte| u64::from(*byte)).sum::<u64>();
+        if let Some(then) = then.take() {
+            http::get(then).send()?;
+        }
+    }
 }
 
 #[derive(Deserialize)]
