@@ -2,6 +2,7 @@
 //! `QuickJS`.
 
 mod complaint;
+mod globals;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use self::globals::Globals;
 use super::tool::Tool;
 use super::{Language, Project, ProjectError, wit};
 
@@ -83,14 +85,35 @@ fn check_types(project: &Project) -> Result<(), ProjectError> {
 fn bundle(project: &Project) -> Result<PathBuf, ProjectError> {
     let (work, main) = (project.work()?, main(&project.dir)?);
     let (bundle, meta) = (work.join("bundle.js"), work.join("bundle.json"));
-    // What the kit gives a handler that the engine lacks, such as timers.
-    let globals = Path::new("kiln/globals.js");
-    let inject = project.dir.join(globals).is_file();
+    let read = |path: &Path| fs::read_to_string(path).map_err(ProjectError::file(path));
+    let globals = work.join("globals.js");
+    match Globals::of(project)? {
+        None => esbuild(project, &main, &[], &bundle, &meta)?,
+        Some(kit) => {
+            // Once to see which globals it names, and once with those. What there is to warn of is said once.
+            esbuild(project, &main, &["--log-level=error".to_owned()], &bundle, &meta)?;
+            kit.write_for(&read(&bundle)?, &globals)?;
+            let first = format!("--inject:{}", globals.display());
+            esbuild(project, &main, &[first], &bundle, &meta)?;
+        }
+    }
+    if !exports(&meta)?.iter().any(|name| name == EXPORT) {
+        let why = format!("exports no `{EXPORT}`; the contract asks for `export const {EXPORT} = …`");
+        return Err(ProjectError::description(&project.dir.join(main), &why));
+    }
+    // With it the kit tells where in the author's own files something was thrown.
+    let map = serde_json::Value::String(read(&bundle.with_extension("js.map"))?);
+    let text = format!("{}\nglobalThis.kilnSourceMap = {map};\n", read(&bundle)?);
+    fs::write(&bundle, text).map_err(ProjectError::file(&bundle))?;
+    Ok(bundle)
+}
+
+fn esbuild(project: &Project, main: &str, options: &[String], bundle: &Path, meta: &Path) -> Result<(), ProjectError> {
     tool(project, "esbuild")?
-        .arg(&main)
+        .arg(main)
         .args(["--bundle", "--format=esm", "--target=es2023", "--log-level=warning"])
         .args(["--conditions=kiln", "--external:kiln:*", "--external:wasi:*"])
-        .args(inject.then(|| format!("--inject:{}", globals.display())))
+        .args(options)
         // The engine does not settle promises of its own within one call; those of the kit it does.
         .args(["--supported:async-await=false", "--supported:async-generator=false"])
         .arg("--supported:for-await=false")
@@ -98,17 +121,7 @@ fn bundle(project: &Project) -> Result<PathBuf, ProjectError> {
         .args(["--sourcemap=external", "--sources-content=false"])
         .arg(format!("--outfile={}", bundle.display()))
         .arg(format!("--metafile={}", meta.display()))
-        .run_explained(complaint::of_bundling)?;
-    if !exports(&meta)?.iter().any(|name| name == EXPORT) {
-        let why = format!("exports no `{EXPORT}`; the contract asks for `export const {EXPORT} = …`");
-        return Err(ProjectError::description(&project.dir.join(main), &why));
-    }
-    // With it the kit tells where in the author's own files something was thrown.
-    let read = |path: &Path| fs::read_to_string(path).map_err(ProjectError::file(path));
-    let map = serde_json::Value::String(read(&bundle.with_extension("js.map"))?);
-    let text = format!("{}\nglobalThis.kilnSourceMap = {map};\n", read(&bundle)?);
-    fs::write(&bundle, text).map_err(ProjectError::file(&bundle))?;
-    Ok(bundle)
+        .run_explained(complaint::of_bundling)
 }
 
 /// What a bundle exports, as esbuild tells.

@@ -78,9 +78,13 @@ fn types_that_the_engine_lacks_do_not_build() -> anyhow::Result<()> {
     let source = folder.join("handler.ts");
     let text = std::fs::read_to_string(&source)?;
     for (line, why) in [
-        ("fetch(\"x\");", "Cannot find name 'fetch'"),
-        ("new URL(\"x\");", "Cannot find name 'URL'"),
-        ("setInterval(() => {}, 1);", "Cannot find name 'setInterval'"),
+        ("new WebSocket(\"x\");", "Cannot find name 'WebSocket'"),
+        ("Buffer.from(\"x\");", "Cannot find name 'Buffer'"),
+        (
+            "fetch(\"x\", { cache: \"no-store\" });",
+            "'cache' does not exist in type 'RequestInit'",
+        ),
+        ("crypto.subtle.encrypt({});", "Property 'encrypt' does not exist"),
         (
             "new Intl.NumberFormat().format(1);",
             "does not exist on type 'QuickJSHasNoIntl'",
@@ -96,7 +100,18 @@ fn types_that_the_engine_lacks_do_not_build() -> anyhow::Result<()> {
     }
     let there = "setTimeout((n: number) => console.log(n, performance.now(), process.env.X), 5, 1);\n\
                  export const wait = () => new Promise((wake) => setTimeout(wake, 5));\n\
-                 export const id = () => crypto.randomUUID() + crypto.getRandomValues(new Uint8Array(4));";
+                 export const id = () => crypto.randomUUID() + crypto.getRandomValues(new Uint8Array(4));\n\
+                 export const post = async (order: Order, form = new FormData()) => {\n\
+                     form.set(\"order\", new File([JSON.stringify(order)], \"order.json\"));\n\
+                     const url = new URL(\"/orders\", \"https://a.example\");\n\
+                     const signal = AbortSignal.any([AbortSignal.timeout(5), new AbortController().signal]);\n\
+                     const response = checkStatus(await fetch(url, { method: \"POST\", body: form, signal }));\n\
+                     for await (const bytes of response.body ?? []) console.log(bytes.length);\n\
+                     const lines = response.body?.pipeThrough(new TextDecoderStream()).getReader();\n\
+                     const digest = await crypto.subtle.digest(\"SHA-256\", new TextEncoder().encode(\"tea\"));\n\
+                     return structuredClone({ digest, line: await lines?.read(), tag: response.headers.get(\"etag\") });\n\
+                 };";
+    let text = text.replace("import { handle,", "import { checkStatus, handle,");
     std::fs::write(&source, format!("{text}\n{there}\n"))?;
     let (code, told) = said(&mut build(&folder))?;
     assert_eq!(code, 0, "{told}");

@@ -29,6 +29,7 @@ mod doctor;
 mod egress;
 mod events;
 mod faults;
+mod fetch;
 mod folder;
 mod guests;
 mod hostcalls;

@@ -158,17 +158,17 @@ use a package that needs less, or bring what is missing in a file that is import
     #[test]
     fn what_a_module_lacks_while_it_loads_is_told_with_its_package() {
         let said = "componentize-qjs\n  JS:     x\nloading\nError: : Failed to evaluate user JavaScript module: Failed to \
-                    finish JavaScript module evaluation: Error: TextEncoder is not defined\n    at <anonymous> \
+                    finish JavaScript module evaluation: Error: WebSocket is not defined\n    at <anonymous> \
                     (/build/work/bundle.js:3:13)\n";
-        let bundle = "// handler.js\nlet a;\nlet b = new TextEncoder();\n// kiln/index.js\n";
+        let bundle = "// handler.js\nlet a;\nlet b = new WebSocket();\n// kiln/index.js\n";
         assert_eq!(
             of_loading(said, &bundle.replace("handler.js", "node_modules/jose/util.js")),
             format!(
-                "loading\nthe package jose (node_modules/jose/util.js) needs TextEncoder, which QuickJS does not have: {ADVICE}\n"
+                "loading\nthe package jose (node_modules/jose/util.js) needs WebSocket, which QuickJS does not have: {ADVICE}\n"
             )
         );
         assert!(
-            of_loading(&said.replace("TextEncoder is not defined", "no tea"), bundle)
+            of_loading(&said.replace("WebSocket is not defined", "no tea"), bundle)
                 .ends_with("handler.js throws while it is loaded: no tea\n")
         );
     }

@@ -7,7 +7,7 @@ import { getStdout } from "wasi:cli/stdout";
 import { now } from "wasi:clocks/monotonic-clock";
 import { getRandomBytes } from "wasi:random/random";
 import { format } from "./format.js";
-import { clearTimeout, KilnPromise, queueMicrotask, setTimeout } from "./promise.js";
+import { clearTimeout, KilnPromise, queueMicrotask, setInterval, setTimeout } from "./promise.js";
 
 /** What one call writes at most. */
 const CHUNK_BYTES = 4096;
@@ -67,10 +67,13 @@ Object.assign(globalThis, {
             return Object.fromEntries(getEnvironment());
         },
     },
+    clearImmediate: clearTimeout,
+    clearInterval: clearTimeout,
     clearTimeout,
     Promise: KilnPromise,
     queueMicrotask,
     setImmediate: (run, ...args) => setTimeout(run, 0, ...args),
+    setInterval,
     setTimeout,
 });
 
@@ -79,6 +82,9 @@ Math.random = () => {
     const [high, low] = new Uint32Array(getRandomBytes(8).buffer);
     return ((high >>> 5) * 2 ** 26 + (low >>> 6)) / 2 ** 53;
 };
+
+// An error of a package's, through its layers and those of the kit, would end before it comes to the handler's own line.
+Error.stackTraceLimit = 50;
 
 // It would make a promise of the engine's own, which nothing here settles.
 delete Array.fromAsync;

@@ -67,6 +67,14 @@ export class Permanent extends Failure {
     constructor(message: string, options?: ErrorOptions);
 }
 
+/**
+ * Returns a response whose status is below 400, and throws what a job usually comes to otherwise: `Retry` for 408, 425, 429
+ * and 500 or more, with the time that the server tells by `Retry-After`, and `Permanent` for the rest.
+ */
+export function checkStatus<Answer extends { status: number; url: string; headers: { get(name: string): string | null } }>(
+    response: Answer,
+): Answer;
+
 /** Reports how far the attempt has come, in percent. */
 export function progress(percent: number, note?: string): void;
 

@@ -37,10 +37,43 @@ export function handle(run, { payload: parse = (value) => value } = {}) {
             try {
                 return toJson(host.settle(attempt(record)));
             } catch (err) {
-                throw err instanceof Failure ? toWit(err) : host.crash(err);
+                if (err instanceof Failure) throw toWit(err);
+                throw mayPass(err) ? toWit(new Retry(messages(err))) : host.crash(err);
             }
         },
     };
+}
+
+/** An error and what caused it, as far as that is told. */
+function causes(err) {
+    const found = [];
+    for (; err instanceof Error && found.length < 10; err = err.cause) found.push(err);
+    return found;
+}
+
+/** Whether nobody caught that a request failed, or took longer than it may: no fault of the handler's. */
+const mayPass = (err) =>
+    causes(err).some(({ name, kind }) => name === "TimeoutError" || (name === "HttpError" && kind !== "invalid"));
+
+const messages = (err) => [...new Set(causes(err).map(({ message }) => message))].join(": ");
+
+/** Statuses of answers that may be others the next time. */
+const PASSING = [408, 425, 429];
+
+export function checkStatus(response) {
+    const { status, url } = response;
+    if (status < 400) return response;
+    // Without the query, which may hold what is not for everybody's eyes.
+    const message = `${url.replace(/[?#].*/, "") || "the server"} answered ${status}`;
+    if (status < 500 && !PASSING.includes(status)) throw new Permanent(message);
+    throw new Retry(message, { afterMs: fromNow(response.headers.get("retry-after")) });
+}
+
+/** Milliseconds until the time that `Retry-After` tells, in seconds or as a date; `undefined` where it tells none. */
+function fromNow(text) {
+    if (text && /^\s*\d+\s*$/.test(text)) return Number(text) * 1000;
+    const ms = text ? Date.parse(text) - Date.now() : Number.NaN;
+    return Number.isNaN(ms) ? undefined : Math.max(ms, 0);
 }
 
 /** What does not fit this time will not fit the next time either. */

@@ -87,23 +87,47 @@ for (const [from, to] of [[Native, KilnPromise], [Native.prototype, KilnPromise.
 }
 
 export function setTimeout(run, ms = 0, ...args) {
-    timers.set(++lastTimer, { due: now() + Math.max(Number(ms) || 0, 0) * 1e6, run: () => run(...args) });
-    return lastTimer;
+    return start(++lastTimer, ms, () => run(...args));
+}
+
+export function setInterval(run, ms = 0, ...args) {
+    const again = () => {
+        // Never due at once again: other events would not get their turn.
+        start(timer, Math.max(Number(ms) || 0, 1), again);
+        run(...args);
+    };
+    const timer = start(++lastTimer, ms, again);
+    return timer;
+}
+
+function start(timer, ms, run) {
+    timers.set(timer, { due: now() + Math.max(Number(ms) || 0, 0) * 1e6, run });
+    return timer;
 }
 
 export const clearTimeout = (timer) => void timers.delete(timer);
 
-/** Waits until the earliest timer is due and runs it; false where there is none. */
-function fireTimer() {
+/** Events beside timers: `wait` runs what the first of them brings, or returns once so many milliseconds have passed. */
+let others = { isWaiting: () => false, wait() {}, clear() {} };
+
+export const waitWith = (source) => void (others = source);
+
+/** Waits for the next event and runs what it brings; false where there is none to wait for. */
+function nextEvent() {
     let next;
-    for (const [id, { due }] of timers) {
-        if (next === undefined || due < timers.get(next).due) next = id;
+    for (const [timer, { due }] of timers) {
+        if (next === undefined || due < timers.get(next).due) next = timer;
+    }
+    const ns = next && Math.max(Math.ceil(timers.get(next).due - now()), 0);
+    if (others.isWaiting() && ns !== 0) {
+        others.wait(next && Math.ceil(ns / 1e6));
+        return true;
     }
     if (next === undefined) return false;
-    const { due, run } = timers.get(next);
-    const wake = subscribeDuration(Math.max(Math.ceil(due - now()), 0));
+    const wake = subscribeDuration(ns);
     wake.block();
     wake[Symbol.dispose]?.();
+    const { run } = timers.get(next);
     timers.delete(next);
     run();
     return true;
@@ -124,7 +148,7 @@ export function settle(result) {
                 for (const task of tasks.splice(0)) task();
             }
             if (done) break;
-            if (!fireTimer()) throw new Error("the handler waits for a promise that nothing is left to settle");
+            if (!nextEvent()) throw new Error("the handler waits for a promise that nothing is left to settle");
         }
         if (failure) throw failure.err;
         for (const err of unhandled.values()) throw err;
@@ -132,6 +156,7 @@ export function settle(result) {
     } finally {
         tasks.length = 0;
         timers.clear();
+        others.clear();
         unhandled.clear();
     }
 }

@@ -31,3 +31,14 @@ function price({ name, price_cents, quantity, stock }: Item): number {
     if (price_cents < 0) throw new Permanent(`the price of ${name} is negative`);
     return price_cents * quantity;
 }
+
+// To ask an API, grant it in the manifest (`[[grants.http]]`), import `checkStatus`, and have `digest` and `price` be
+// `async`:
+//
+//     const url = new URL(`/stock/${encodeURIComponent(name)}`, "https://api.example.com");
+//     const headers = { authorization: `Bearer ${process.env.API_KEY}` };
+//     const response = checkStatus(await fetch(url, { headers, signal: AbortSignal.timeout(5_000) }));
+//     const { stock } = await response.json();
+//
+// `checkStatus` throws `Retry` for a server that is busy or broken, and `Permanent` for one that refuses. Where nobody
+// catches that a request failed or timed out, the job is tried again as well.

@@ -1,6 +1,7 @@
 // Tests the kit outside Wasm. What needs the host is tested by the suite, which runs the component.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { register } from "node:module";
 import test from "node:test";
 import { transformSync } from "esbuild";
@@ -11,6 +12,7 @@ import { handle, log, Permanent, rawJson, Retry } from "./kiln/index.js";
 import { array, integer, object, optional, string } from "./kiln/payload.js";
 import { readable } from "./kiln/stack.js";
 import { attempt } from "./kiln/testing.js";
+import { vendored } from "./vendor.mjs";
 
 // The clock of the sandbox, for what imports it.
 const clock = `
@@ -131,4 +133,10 @@ test("a line of the log holds values as they are written", (t) => {
     cycle.self = cycle;
     log.warn("got", { a: 1 }, undefined, 2n, cycle);
     assert.deepEqual(written.mock.calls[0].arguments, ["warn", "", 'got {"a":1} undefined 2 [object Object]']);
+});
+
+test("what the kit carries along is made of the pinned packages", async () => {
+    for (const [name, text] of Object.entries(await vendored())) {
+        assert.equal(readFileSync(new URL(`kiln/web/vendor/${name}`, import.meta.url), "utf8"), text, name);
+    }
 });
