@@ -34,24 +34,40 @@ use crate::servers::HttpServer;
 use crate::support::{PATIENCE, compiled};
 
 /// What is known of the clients of a language.
-struct Clients {
+pub(crate) struct Clients {
     language: &'static str,
+    /// The folder of its handler in `tests/handlers`.
+    handler: &'static str,
     /// What `client` may be.
     names: &'static [&'static str],
-    /// Whether they follow redirects unless they are told not to.
-    follow: bool,
+    /// Whether one of them follows redirects; httpx is told to.
+    follow: fn(&str) -> bool,
 }
 
 const ALL: &[Clients] = &[
     Clients {
         language: "c",
+        handler: "c",
         names: &["kiln_http"],
-        follow: false,
+        follow: |_| false,
     },
     Clients {
         language: "rust",
+        handler: "rust",
         names: &["kiln_handler::http"],
-        follow: true,
+        follow: |_| true,
+    },
+    Clients {
+        language: "python",
+        handler: "python-http",
+        names: &[
+            "urllib.request",
+            "http.client",
+            "requests",
+            "httpx.Client",
+            "httpx.AsyncClient",
+        ],
+        follow: |client| client != "http.client",
     },
 ];
 
@@ -60,6 +76,7 @@ macro_rules! in_every_language {
     ($($test:ident)*) => {
         in_every_language! { @ c [$($test)*] }
         in_every_language! { @ rust [$($test)*] }
+        in_every_language! { @ python [$($test)*] }
     };
     (@ $language:ident [$($test:ident)*]) => {
         mod $language {
@@ -90,19 +107,19 @@ in_every_language! {
     https_is_spoken_by_the_host
 }
 
-fn of(language: &str) -> &'static Clients {
+pub(crate) fn of(language: &str) -> &'static Clients {
     let mut all = ALL.iter();
     all.find(|clients| clients.language == language).expect("its clients")
 }
 
 /// A client in the handler of its language.
-struct Guest {
+pub(crate) struct Guest {
     clients: &'static Clients,
     client: &'static str,
     handler: Arc<Handler>,
 }
 
-fn guest(clients: &'static Clients, client: &'static str) -> Guest {
+pub(crate) fn guest(clients: &'static Clients, client: &'static str) -> Guest {
     type Handlers = Mutex<BTreeMap<&'static str, Arc<OnceLock<Arc<Handler>>>>>;
     static HANDLERS: LazyLock<Handlers> = LazyLock::new(Handlers::default);
     let slot = HANDLERS
@@ -111,7 +128,7 @@ fn guest(clients: &'static Clients, client: &'static str) -> Guest {
         .entry(clients.language)
         .or_default()
         .clone();
-    let handler = slot.get_or_init(|| Arc::new(load(clients.language).expect("a handler that loads")));
+    let handler = slot.get_or_init(|| Arc::new(load(clients.handler).expect("a handler that loads")));
     Guest {
         clients,
         client,
@@ -120,8 +137,8 @@ fn guest(clients: &'static Clients, client: &'static str) -> Guest {
 }
 
 /// Loaded once for all tests: servers at any port are granted, by the names that `at` gives them.
-fn load(language: &str) -> anyhow::Result<Handler> {
-    let (bytes, mut manifest) = read_plugin(&built(language), &Limits::default())?;
+fn load(handler: &str) -> anyhow::Result<Handler> {
+    let (bytes, mut manifest) = read_plugin(&built(handler), &Limits::default())?;
     let grants = ["http", "https"].map(|scheme| {
         format!("[[grants.http]]\norigin = \"{scheme}://*.example\"\nmethods = [\"GET\", \"POST\", \"HEAD\"]\nprivate = true\n")
     });
@@ -142,13 +159,15 @@ fn load(language: &str) -> anyhow::Result<Handler> {
 }
 
 /// The name, with the scheme, under which a server at this port can be reached.
-fn at(port: u16) -> String {
+pub(crate) fn at(port: u16) -> String {
     format!("http://p{port}.example")
 }
 
 impl Guest {
     async fn attempt(&self, mut job: Value) -> anyhow::Result<Attempt> {
-        job["do"] = json!("http");
+        if job["do"].is_null() {
+            job["do"] = json!("http");
+        }
         job["client"] = json!(self.client);
         if job["method"].is_null() {
             job["method"] = json!("GET");
@@ -159,7 +178,7 @@ impl Guest {
         Ok(tokio::time::timeout(PATIENCE, attempt).await?)
     }
 
-    async fn result(&self, job: Value) -> anyhow::Result<Value> {
+    pub(crate) async fn result(&self, job: Value) -> anyhow::Result<Value> {
         let attempt = self.attempt(job).await?;
         if let Outcome::Failed { .. } = attempt.outcome {
             anyhow::bail!("{:?}", attempt.outcome);
@@ -286,7 +305,7 @@ async fn a_redirect_is_followed_as_the_client_does_it(guest: &Guest) -> anyhow::
     );
     let server = HttpServer::answering(moved).await?;
     let got = guest.result(json!({"url": at(server.port)})).await?;
-    let wanted = if guest.clients.follow {
+    let wanted = if (guest.clients.follow)(guest.client) {
         (json!(200), json!("tea"), 1)
     } else {
         (json!(302), json!(""), 0)
@@ -352,6 +371,7 @@ async fn a_status_says_whether_and_when_to_try_again(guest: &Guest) -> anyhow::R
         ("429 Too Many", (error, RetryHint::ByPolicy)),
         ("500 Broken", (error, RetryHint::ByPolicy)),
         ("408 Slow", (error, RetryHint::ByPolicy)),
+        ("425 Early", (error, RetryHint::ByPolicy)),
         ("404 None", (rejected, RetryHint::Never)),
         ("403 No", (rejected, RetryHint::Never)),
     ] {
@@ -366,13 +386,18 @@ async fn a_status_says_whether_and_when_to_try_again(guest: &Guest) -> anyhow::R
     Ok(())
 }
 
-async fn the_clients_own_timeout_ends_a_request(guest: &Guest) -> anyhow::Result<()> {
-    let silent = HttpServer::start(|_, mut connection| async move {
+/// A server that never answers.
+pub(crate) async fn silent() -> anyhow::Result<HttpServer> {
+    HttpServer::start(|_, mut connection| async move {
         // Until the other side is gone.
         connection.read_u8().await?;
         Ok(())
     })
-    .await?;
+    .await
+}
+
+async fn the_clients_own_timeout_ends_a_request(guest: &Guest) -> anyhow::Result<()> {
+    let silent = silent().await?;
     let job = json!({"url": at(silent.port), "timeout_ms": 150});
     guest.assert_retries(job, "it took too long").await
 }

@@ -48,6 +48,7 @@ mod outage;
 mod process;
 mod projects;
 mod proxy;
+mod python_clients;
 mod queue;
 mod redis;
 mod refusals;

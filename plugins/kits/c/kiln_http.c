@@ -88,7 +88,7 @@ bool kiln_check_status(const kiln_http_response *response, kiln_answer *answer) 
     unsigned status = response->status;
     if (status < 400) return true;
     uint64_t ms;
-    if (status != 408 && status != 429 && status < 500) {
+    if (status != 408 && status != 425 && status != 429 && status < 500) {
         *answer = kiln_permanent("http status %u", status);
     } else if ((status == 429 || status == 503) && after_ms(kiln_http_value(response, "retry-after"), &ms)) {
         *answer = kiln_retry_after(ms, "http status %u", status);

@@ -79,7 +79,7 @@ const char *kiln_http_value(const kiln_http_response *response, const char *name
 
 /*
  * Whether an answer came, with a status below 400. Otherwise `answer` is what the attempt does best to return:
- * retry, or retry-after where the server said when, for what may work later (no answer, 408, 429, 5xx), permanent for other
+ * retry, or retry-after where the server said when, for what may work later (no answer, 408, 425, 429, 5xx), permanent for other
  * statuses and for what cannot be sent or is too large.
  */
 bool kiln_check_status(const kiln_http_response *response, kiln_answer *answer);

@@ -16,10 +16,11 @@ import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from . import host
+from .failure import Permanent, Retry, check_status, of_exception
 from .payload import Mismatch, Raw, dump, load, reader
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Raw",
     "Retry",
     "attempt",
+    "check_status",
     "config",
     "convert",
     "handler",
@@ -56,26 +58,12 @@ class Job:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-class Retry(Exception):
-    """Raised to be tried again: by the retry policy, or not before `after`, which is seconds or a timedelta."""
-
-    def __init__(self, message: str, *, after: float | timedelta | None = None) -> None:
-        super().__init__(message)
-        seconds = after.total_seconds() if isinstance(after, timedelta) else after
-        # Bounded to what the contract's unsigned 64 bits hold.
-        self.after_ms = None if seconds is None else round(max(0, min(seconds * 1000, 2**63)))
-
-
-class Permanent(Exception):
-    """Raised where trying again cannot help: the job goes to the failed list at once."""
-
-
 Handle = Callable[..., Any]
 _registered: Callable[[Job], str | None] | None = None
 
 
 def handler(handle: Handle) -> Handle:
-    """Marks the function that runs jobs: `handle(payload)` or `handle(payload, job)`.
+    """Marks the function that runs jobs: `handle(payload)` or `handle(payload, job)`, plain or `async`.
 
     The annotation of the first parameter says what the payload has to be: a dataclass, a combination of `list[…]`,
     `dict[str, …]`, `… | None`, `Literal[…]`, `str`, `int`, `float` and `bool`, or `kiln.Raw` for the JSON text as it
@@ -84,12 +72,11 @@ def handler(handle: Handle) -> Handle:
 
     What it returns is the job's result: a dataclass, whatever `json.dumps` takes, `kiln.Raw` for JSON text to be
     passed on untouched, or None for no result; what JSON cannot have is a permanent failure. It fails by raising
-    `Retry` or `Permanent`; any other exception is a crash, reported with its traceback and tried again by the retry
-    policy.
+    `Retry` or `Permanent`. An HTTP request that failed, if nobody caught its exception, is `Retry`, or what
+    `check_status` makes of an error status. Any other exception is a crash, reported with its traceback and tried
+    again by the retry policy.
     """
     global _registered
-    if inspect.iscoroutinefunction(handle):
-        raise TypeError(f"{handle.__name__} is async: a handler is a plain function")
     # Evaluates annotations that are strings; done now, so that a type which JSON cannot have fails the build.
     parameters = list(inspect.signature(handle, eval_str=True).parameters.values())
     if not 1 <= len(parameters) <= 2:
@@ -98,17 +85,35 @@ def handler(handle: Handle) -> Handle:
     # JSON text and a JSON string are both str: what asks for Raw gets the text itself.
     read = Raw if annotation is Raw else _reader(Any if annotation is inspect.Parameter.empty else annotation)
 
+    call = _blocking(handle) if inspect.iscoroutinefunction(handle) else handle
+
     def run(job: Job) -> str | None:
         payload = read(job.payload)
-        result = handle(payload) if len(parameters) == 1 else handle(payload, job)
+        result = call(payload) if len(parameters) == 1 else call(payload, job)
         try:
             return dump(result)
         except (RecursionError, TypeError, ValueError) as error:
             # What JSON cannot have is no better the next time.
             raise Permanent(f"result: {error}") from error
 
-    _registered = run
+    def answer(job: Job) -> str | None:
+        try:
+            return run(job)
+        except Exception as error:
+            failure = of_exception(error)
+            if failure is None:
+                raise
+            raise failure from error
+
+    _registered = answer
     return handle
+
+
+def _blocking(handle: Handle) -> Handle:
+    """An async handler as a plain function."""
+    import asyncio
+
+    return lambda *given: asyncio.run(handle(*given))
 
 
 def _reader(kind: Any) -> Callable[[str], Any]:

@@ -20,7 +20,9 @@ except ImportError:
     from wit_world.imports import kiln_job_types as types
 
 import kiln
-from kiln import host, image
+from kiln import clients, host, image
+
+clients.install()
 
 # Before the author's modules, whose `logging.basicConfig` is for runs outside Wasm. All levels: the host decides what
 # is shown.
@@ -41,8 +43,10 @@ class Handler:
         try:
             return kiln.attempt(_job(job))
         except kiln.Permanent as failure:
+            _tell_cause(failure)
             raise Err(types.Failure_Permanent(host.utf8(str(failure)))) from None
         except kiln.Retry as failure:
+            _tell_cause(failure)
             message, after_ms = host.utf8(str(failure)), failure.after_ms
             retry = types.Failure_Retry(message) if after_ms is None else types.Failure_RetryAfter((message, after_ms))
             raise Err(retry) from None
@@ -62,6 +66,16 @@ def _job(job: types.Job) -> kiln.Job:
     )
 
 
+def _tell_cause(failure: Exception) -> None:
+    """Prints the exception that a failure was made of: the failed entry keeps what is printed."""
+    if failure.__cause__ is not None:
+        _print("".join(traceback.format_exception(failure.__cause__)))
+
+
+def _print(trace: str) -> None:
+    print(re.sub(r'(?<=File ")/\d+/', "", trace), end="", file=sys.stderr)
+
+
 _KIT = os.path.dirname(kiln.__file__) + "/"
 
 
@@ -71,8 +85,7 @@ def _crashed(kind: type, error: BaseException, trace: TracebackType | None) -> N
     while own and own.tb_frame.f_code.co_filename.startswith(_KIT):
         own = own.tb_next
     # Only the kit's frames are there if what the handler returned is no JSON.
-    text = "".join(traceback.format_exception(kind, error, own or trace))
-    print(re.sub(r'(?<=File ")/\d+/', "", text), end="", file=sys.stderr)
+    _print("".join(traceback.format_exception(kind, error, own or trace)))
     # To return would have the runtime print a panic of its own after it.
     os.abort()
 

@@ -24,25 +24,26 @@ _LEVELS = (
 def progress(percent: int, note: str | None) -> None:
     if context is None:
         logging.getLogger("kiln").debug("progress %d %%: %s", percent, note or "")
-    elif _asks("progress"):
+    elif asks("kiln.progress"):
         context.progress(percent, None if note is None else utf8(note))
 
 
 def remaining_ms() -> int:
-    return context.remaining_ms() if context is not None and _asks("remaining_seconds") else 30_000
+    return context.remaining_ms() if context is not None and asks("kiln.remaining_seconds") else 30_000
 
 
 def is_cancelled() -> bool:
-    return context.is_cancelled() if context is not None and _asks("is_cancelled") else False
+    return context.is_cancelled() if context is not None and asks("kiln.is_cancelled") else False
 
 
 def config(key: str) -> str | None:
-    return store.get(key) if store is not None and _asks("config") else None
+    return store.get(key) if store is not None and asks("kiln.config") else None
 
 
-def _asks(what: str) -> bool:
+def asks(what: str) -> bool:
+    """True while there is a host to ask for it; else it raises RuntimeError."""
     if not running:
-        raise RuntimeError(f"kiln.{what} works while a job runs, not while the module loads")
+        raise RuntimeError(f"{what} works while a job runs, not while the module loads")
     return True
 
 

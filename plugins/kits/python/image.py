@@ -69,6 +69,9 @@ def _imports(module: ModuleType) -> Iterator[str]:
     spec = getattr(module, "__spec__", None)
     if spec is None or spec.name in _START_UP or not hasattr(spec.loader, "get_code"):
         return
+    if spec.name.split(".")[0] == "kiln":
+        # The kit's functions import what stands in for libraries, once those are there: that alone must not bring them.
+        return
     code = spec.loader.get_code(spec.name)
     for function in _functions(code) if code else ():
         # What the standard library's modulefinder goes by.

@@ -1,10 +1,16 @@
 """Tests the kit as plain Python: `python3 -m unittest`."""
 
+import asyncio
+import email.message
 import json
 import logging
+import socket
 import unittest
+import urllib.error
 from dataclasses import dataclass, field
 from datetime import timedelta
+from http.client import IncompleteRead
+from types import SimpleNamespace
 from typing import Any, Literal, Optional, Union
 
 import kiln
@@ -111,9 +117,8 @@ class Payloads(unittest.TestCase):
         def raw_within(payload: list[kiln.Raw]) -> None: ...
         def no_parameter() -> None: ...
         def three_parameters(payload: Any, job: kiln.Job, more: Any) -> None: ...
-        async def coroutine(payload: Any) -> None: ...
 
-        for handle in wrong_type, raw_within, no_parameter, three_parameters, coroutine:
+        for handle in wrong_type, raw_within, no_parameter, three_parameters:
             with self.subTest(handle.__name__), self.assertRaises(TypeError):
                 kiln.handler(handle)
 
@@ -123,6 +128,13 @@ class Results(unittest.TestCase):
         result = attempt(lambda payload: {"order": Order([Item("tea", 1)], sender="Ada")}, None)
         self.assertEqual(result["order"]["from"], "Ada")
         self.assertEqual(result["order"]["items"], [{"name": "tea", "quantity": 1, "price": 1.0, "tags": []}])
+
+    def test_a_handler_may_be_async(self) -> None:
+        async def handle(payload: Any) -> dict:
+            await asyncio.sleep(0)
+            return {"got": payload}
+
+        self.assertEqual(attempt(handle, 1), {"got": 1})
 
     def test_none_is_no_result(self) -> None:
         self.assertIsNone(attempt(lambda payload: None, 1))
@@ -152,6 +164,54 @@ class Failures(unittest.TestCase):
     def test_other_exceptions_pass_through(self) -> None:
         with self.assertRaises(ZeroDivisionError):
             attempt(lambda payload: 1 // payload, 0)
+
+
+class Requests(unittest.TestCase):
+    """What the exceptions of urllib and its likes make of an attempt; clients.rs has those of other libraries."""
+
+    def outcome(self, error: Exception) -> Exception:
+        def handle(payload: Any) -> None:
+            raise error
+
+        with self.assertRaises((kiln.Retry, kiln.Permanent)) as raised:
+            attempt(handle, None)
+        self.assertIs(raised.exception.__cause__, error)
+        return raised.exception
+
+    def test_a_request_that_failed_is_tried_again(self) -> None:
+        for error in (
+            ConnectionResetError("gone"),
+            TimeoutError("late"),
+            socket.gaierror(-2, "unknown"),
+            urllib.error.URLError("refused"),
+            IncompleteRead(b"", 1),
+        ):
+            self.assertIsInstance(self.outcome(error), kiln.Retry, error)
+
+    def test_what_was_raised_from_such_an_exception_is_like_it(self) -> None:
+        wrapped = RuntimeError("no tea")
+        wrapped.__cause__ = TimeoutError("late")
+        self.assertEqual(str(self.outcome(wrapped)), "TimeoutError: late")
+
+    def test_other_failures_of_the_system_are_crashes(self) -> None:
+        def handle(payload: Any) -> None:
+            raise FileNotFoundError("no tea")
+
+        with self.assertRaises(FileNotFoundError):
+            attempt(handle, None)
+
+    def test_an_error_status_says_what_becomes_of_the_job(self) -> None:
+        headers = email.message.Message()
+        headers["Retry-After"] = "7"
+        for status, kind, after_ms in [(503, kiln.Retry, 7000), (500, kiln.Retry, None), (404, kiln.Permanent, None)]:
+            error = urllib.error.HTTPError("http://a.example/", status, "no", headers, None)
+            failure = self.outcome(error)
+            self.assertIs(type(failure), kind)
+            self.assertEqual(getattr(failure, "after_ms", None), after_ms)
+            response = SimpleNamespace(status_code=status, headers=headers, url="http://a.example/")
+            with self.assertRaises(kind):
+                kiln.check_status(response)
+        self.assertEqual(kiln.check_status(SimpleNamespace(status=302, headers={})).status, 302)
 
 
 class OutsideWasm(unittest.TestCase):

@@ -1,0 +1,113 @@
+"""Has HTTP libraries use the host: what they build upon is replaced when they are imported, which is while the component is
+built. Of what is not imported nothing is touched, nor loaded.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import spec_from_file_location
+from types import ModuleType
+
+STAND_IN = {"ssl": "tls.py"}
+"""Modules that are not there at all, and the file of the kit that is one."""
+
+
+def _sockets(module: ModuleType) -> None:
+    from . import sockets
+
+    sockets.stand_in(module)
+
+
+def _loop(module: ModuleType) -> None:
+    from . import loop
+
+    loop.stand_in(module)
+
+
+def _urllib3(module: ModuleType) -> None:
+    """Tells a connection that fails as urllib3 does; its own way of asking a socket for news needs a real one."""
+    import http.client
+
+    from urllib3 import exceptions
+
+    def send(self: object, data: object) -> None:
+        try:
+            http.client.HTTPConnection.send(self, data)
+        except OSError as error:
+            if not getattr(self.sock, "unconnected", False) or isinstance(error, module.BaseSSLError):
+                raise
+            if isinstance(error, TimeoutError):
+                raise exceptions.ConnectTimeoutError(self, str(error)) from error
+            raise exceptions.NewConnectionError(self, str(error)) from error
+
+    module.HTTPConnection.send = send
+    module.wait_for_read = lambda *_, **__: False
+
+
+def _requests(module: ModuleType) -> None:
+    """The files with authorities are not there, nor are they needed."""
+
+    def cert_verify(self: object, conn: object, url: str, verify: object, cert: object) -> None:
+        conn.cert_reqs = "CERT_REQUIRED"
+        if cert:
+            conn.cert_file, conn.key_file = (cert, None) if isinstance(cert, str) else cert
+
+    module.HTTPAdapter.cert_verify = cert_verify
+
+
+def _anyio(module: ModuleType) -> None:
+    # Imported by a name that is made up while a job runs.
+    importlib.import_module("anyio._backends._asyncio")
+
+
+def _certifi(module: ModuleType) -> None:
+    # Finds its file once and remembers the path, which is all that is asked for: nobody reads it here.
+    module.where()
+
+
+def _httpcore(module: ModuleType) -> None:
+    from . import streams
+
+    streams.stand_in()
+
+
+REPLACED: dict[str, Callable[[ModuleType], None]] = {
+    "anyio": _anyio,
+    "asyncio": _loop,
+    "certifi": _certifi,
+    "httpcore": _httpcore,
+    "requests.adapters": _requests,
+    "socket": _sockets,
+    "urllib3.connection": _urllib3,
+}
+"""What is done to a module once it is loaded."""
+
+
+class _Finder:
+    """Asked before all others."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if file := STAND_IN.get(name):
+            return spec_from_file_location(name, os.path.join(os.path.dirname(__file__), file))
+        replace = REPLACED.get(name)
+        spec = PathFinder.find_spec(name, path, target) if replace else None
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def load_and_replace(module: ModuleType) -> None:
+                load(module)
+                replace(module)
+
+            spec.loader.exec_module = load_and_replace
+        return spec
+
+
+def install() -> None:
+    """To be called before the author's modules are loaded."""
+    sys.meta_path.insert(0, _Finder)
+    for name, replace in REPLACED.items():
+        if name in sys.modules:
+            replace(sys.modules[name])

@@ -1,0 +1,104 @@
+//! What Python's HTTP clients promise beyond what `clients.rs` asks of those of every language.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::Barrier;
+
+use crate::clients::{at, guest, of, silent};
+use crate::egress::Forbidden;
+use crate::servers::HttpServer;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_overlaps_requests_in_asyncio() -> anyhow::Result<()> {
+    const REQUESTS: usize = 5;
+    let guest = guest(of("python"), "httpx.AsyncClient");
+    // Answers nobody before it has heard of all.
+    let all = Arc::new(Barrier::new(REQUESTS));
+    let server = HttpServer::start(move |asked, mut connection| {
+        let all = Arc::clone(&all);
+        async move {
+            all.wait().await;
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", asked.path);
+            Ok(connection.write_all(answer.as_bytes()).await?)
+        }
+    })
+    .await?;
+    let urls: Vec<_> = (0..REQUESTS).map(|n| format!("{}/{n}", at(server.port))).collect();
+    let got = guest.result(json!({"do": "gather", "urls": urls})).await?;
+    assert_eq!(got, json!(["/0", "/1", "/2", "/3", "/4"]));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_has_the_clock_of_asyncio() -> anyhow::Result<()> {
+    let got = guest(of("python"), "asyncio").result(json!({"do": "patience"})).await?;
+    assert_eq!(got, json!({"order": ["first", "second", "timeout", "called"]}));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pythons_clients_raise_their_own_exceptions() -> anyhow::Result<()> {
+    let closed = at(Forbidden::new()?.port()?);
+    let broken = HttpServer::answering("HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n0123456789").await?;
+    let silent = silent().await?;
+    let (broken, silent, unknown) = (at(broken.port), at(silent.port), "http://unknown.example".to_owned());
+    let raised = [
+        (
+            "urllib.request",
+            [
+                "urllib.error.URLError",
+                "urllib.error.URLError",
+                "builtins.TimeoutError",
+                "builtins.ConnectionResetError",
+            ],
+        ),
+        (
+            "http.client",
+            [
+                "builtins.ConnectionRefusedError",
+                "socket.gaierror",
+                "builtins.TimeoutError",
+                "builtins.ConnectionResetError",
+            ],
+        ),
+        (
+            "requests",
+            [
+                "requests.exceptions.ConnectionError",
+                "requests.exceptions.ConnectionError",
+                "requests.exceptions.ReadTimeout",
+                "requests.exceptions.ChunkedEncodingError",
+            ],
+        ),
+        (
+            "httpx.Client",
+            [
+                "httpx.ConnectError",
+                "httpx.ConnectError",
+                "httpx.ReadTimeout",
+                "httpx.ReadError",
+            ],
+        ),
+        (
+            "httpx.AsyncClient",
+            [
+                "httpx.ConnectError",
+                "httpx.ConnectError",
+                "httpx.ReadTimeout",
+                "httpx.ReadError",
+            ],
+        ),
+    ];
+    for (client, exceptions) in raised {
+        let guest = guest(of("python"), client);
+        for (url, exception) in [&closed, &unknown, &silent, &broken].into_iter().zip(exceptions) {
+            let got = guest
+                .result(json!({"url": url, "catch": true, "timeout_ms": 200}))
+                .await?;
+            assert_eq!(got["raised"], exception, "{client}: {url}: {got}");
+        }
+    }
+    Ok(())
+}
