@@ -230,6 +230,13 @@ pub enum Settlement {
         /// The failed entry's JSON.
         entry: String,
     },
+    /// The job is over, and the host never had all of its bytes: the store makes its entry out of them where they are.
+    FailThere {
+        /// What the entry has in place of the job's opening brace.
+        head: String,
+        /// The entry where the store can make none.
+        otherwise: String,
+    },
     /// The job waits in a lane as it was, nothing counted, until a host has room for it.
     Wait {
         /// Which.
@@ -261,7 +268,7 @@ impl Settlement {
         match self {
             Self::Ack { .. } => Fate::Acked,
             Self::Retry { .. } => Fate::Delayed,
-            Self::Fail { .. } => Fate::Failed,
+            Self::Fail { .. } | Self::FailThere { .. } => Fate::Failed,
             Self::Wait { .. } => Fate::Waiting,
             Self::Requeue => Fate::Requeued,
         }
@@ -281,6 +288,7 @@ impl Settlement {
             Self::Ack { result } => result.as_ref().map_or(0, |(id, json)| id.len() + json.len()),
             Self::Retry { job, .. } => job.len(),
             Self::Fail { entry } => entry.len(),
+            Self::FailThere { head, otherwise } => head.len() + otherwise.len(),
             Self::Wait { .. } | Self::Requeue => 0,
         }
     }

@@ -64,4 +64,5 @@ mod simulation;
 mod skew;
 mod support;
 mod topology;
+mod unsettled;
 mod words;
