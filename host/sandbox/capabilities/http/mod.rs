@@ -17,6 +17,7 @@ mod link;
 mod origin;
 mod patience;
 mod rules;
+mod steering;
 mod stream;
 mod told;
 
