@@ -40,6 +40,7 @@ pub mod queue;
 pub mod retry;
 pub mod sandbox;
 pub mod service;
+pub mod state;
 pub mod stop;
 pub mod text;
 pub mod worker;

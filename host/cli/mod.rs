@@ -15,6 +15,7 @@ mod push;
 mod queues;
 mod run;
 mod settings;
+mod state;
 mod store;
 mod worker;
 
@@ -40,7 +41,7 @@ Exit codes:
   2   wrong use: a flag, a setting, a value or a payload that makes no sense
   3   the store cannot be reached or used
   4   the plugin folder or a plugin cannot be used
-  5   there is no such failed entry, or nothing to release
+  5   there is no such failed entry or value, or nothing to release
   6   worker: the grace period ended, attempts were interrupted, their jobs are back in their queues
   7   doctor: something would bite a worker
   130 worker: stopped at once by a second signal; its jobs come back when its lease runs out
@@ -86,6 +87,7 @@ enum Command {
     Plugins(plugins::PluginsArgs),
     Queues(queues::QueuesArgs),
     Failed(failed::FailedArgs),
+    State(state::StateArgs),
     Bench(bench::BenchArgs),
     #[command(hide = true)]
     Compile(compile::CompileArgs),
@@ -176,6 +178,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Plugins(args) => plugins::plugins(args).await,
         Command::Queues(args) => queues::queues(args).await,
         Command::Failed(args) => failed::failed(args).await,
+        Command::State(args) => state::state(args).await,
         Command::Bench(args) => bench::bench(args).await,
         Command::Compile(args) => Ok(compile::compile(&args)),
     }
@@ -215,7 +218,8 @@ fn exit_code(err: &anyhow::Error) -> ExitCode {
 
 fn admin_exit_code(err: &AdminError) -> ExitCode {
     ExitCode::from(match err {
-        AdminError::Store(_) | AdminError::Unusable(_) => EXIT_STORE,
+        AdminError::Store(_) | AdminError::Unusable(_) | AdminError::State(_) => EXIT_STORE,
+        AdminError::Key => 2,
         AdminError::NoEntry(_) | AdminError::NotAside(_) => EXIT_MISSING,
     })
 }

@@ -11,6 +11,7 @@ use directories::ProjectDirs;
 use super::machine;
 use crate::config::{COMPILE_NICENESS, CONCURRENCY, Compiler, Limit, Limits, SPARE_SLOTS, SandboxSettings, Source};
 use crate::sandbox::{Sandbox, SandboxError};
+use crate::state::Keeper;
 
 /// What a host runs: a worker, and whoever speaks for one.
 #[derive(Debug, Args)]
@@ -38,8 +39,13 @@ impl HostArgs {
         self.concurrency.unwrap_or_else(default_concurrency)
     }
 
-    pub(super) fn open(&self) -> Result<Arc<Sandbox>, SandboxError> {
-        Ok(Arc::new(Sandbox::new(&self.settings()?)?))
+    /// Its sandbox, whose handlers' state is kept there.
+    pub(super) fn open(&self, state: Arc<dyn Keeper>) -> Result<Arc<Sandbox>, SandboxError> {
+        let settings = SandboxSettings {
+            state: Some(state),
+            ..self.settings()?
+        };
+        Ok(Arc::new(Sandbox::new(&settings)?))
     }
 
     /// The settings of its sandbox.
@@ -82,6 +88,19 @@ impl SandboxArgs {
     /// A sandbox for this many attempts at once, of somebody who waits for what is compiled.
     pub(super) fn open(&self, concurrency: NonZeroU32) -> Result<Arc<Sandbox>, SandboxError> {
         Ok(Arc::new(Sandbox::new(&self.settings(concurrency, 0)?)?))
+    }
+
+    /// The same, with handlers' state kept there.
+    pub(super) fn open_with(
+        &self,
+        concurrency: NonZeroU32,
+        state: Arc<dyn Keeper>,
+    ) -> Result<Arc<Sandbox>, SandboxError> {
+        let settings = SandboxSettings {
+            state: Some(state),
+            ..self.settings(concurrency, 0)?
+        };
+        Ok(Arc::new(Sandbox::new(&settings)?))
     }
 
     /// The settings of a sandbox whose compiler gives way to others that much.

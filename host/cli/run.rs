@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -19,7 +20,7 @@ use crate::config::RetryPolicy;
 use crate::job::{Job, null, saturating_ns};
 use crate::outcome::{Attempt, Failure, FailureKind, Outcome, Report, RetryHint};
 use crate::plugins::{PluginError, read_plugin};
-use crate::queue::QUEUE_DEFAULT;
+use crate::queue::{QUEUE_DEFAULT, StateStore, Store, StoreSettings};
 use crate::sandbox::AttemptContext;
 use crate::text;
 
@@ -56,7 +57,10 @@ pub(super) struct RunArgs {
 
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let payload = args.payload.map_or_else(|| Ok(null()), PayloadSource::read)?;
-    let sandbox = args.sandbox.open(NonZeroU32::MIN)?;
+    // What the handler keeps is gone with this process.
+    let settings = StoreSettings::new("memory:");
+    let state = StateStore::beside(&Store::open(&settings).await?, &settings);
+    let sandbox = args.sandbox.open_with(NonZeroU32::MIN, Arc::new(state))?;
     let (bytes, manifest) = read_plugin(&args.plugin, sandbox.limits())?;
     let stem = args
         .plugin
@@ -105,6 +109,12 @@ fn show(attempt: &Attempt, policy: &RetryPolicy) -> anyhow::Result<()> {
     match &attempt.outcome {
         Outcome::Completed { result } => {
             tell(&format!("completed in {}", took(report)));
+            for write in &attempt.writes {
+                for change in &write.changes {
+                    let (bucket, key) = (text::name(write.bucket.as_str()), text::name(&change.key));
+                    tell(&format!("written on completion | {bucket} | {key} | {}", change.action));
+                }
+            }
             if let Some(result) = result {
                 writeln!(out(), "{result}")?;
             }
@@ -163,6 +173,7 @@ fn as_json(attempt: &Attempt, policy: &RetryPolicy) -> serde_json::Value {
         "log_lines": report.log_lines.kept,
         "log_lines_dropped": report.log_lines.dropped,
         "http_requests": report.http_requests,
+        "writes": attempt.writes,
         "stdout": report.stdout.text,
         "stderr": report.stderr.text,
     })

@@ -23,7 +23,9 @@ use crate::config::{
 use crate::events::Events;
 use crate::observe::Log;
 use crate::plugins::{PluginError, Plugins, Watching};
-use crate::queue::{LEASE_DEFAULT, QUEUE_DEFAULT, QueueName, RESULT_TTL_DEFAULT, Retention, Store, StoreSettings};
+use crate::queue::{
+    LEASE_DEFAULT, QUEUE_DEFAULT, QueueName, RESULT_TTL_DEFAULT, Retention, StateStore, Store, StoreSettings,
+};
 use crate::service::{self, Drained, GRACE_DEFAULT, ServiceSettings};
 
 /// Signals within this time of the first say the same again.
@@ -159,7 +161,7 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         quarantine: args.quarantine,
         ..PluginSettings::default()
     };
-    let sandbox = args.host.open()?;
+    let sandbox = args.host.open(Arc::new(StateStore::beside(&store, &settings)))?;
     let job_memory_bytes = sandbox.limits().get(Limit::JobMemory);
     args.events.subscribe(&Arc::new(Log));
     let plugins = Plugins::open(sandbox, &folder, plugin_settings, args.events).await?;

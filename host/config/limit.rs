@@ -41,6 +41,9 @@ pub enum Limit {
     HttpConnectTimeout,
     HttpFirstByteTimeout,
     HttpBetweenBytesTimeout,
+    StateCalls,
+    StateValueBytes,
+    StateCommitBytes,
     PluginBytes,
     CompileTime,
     CompileMemory,
@@ -159,7 +162,7 @@ impl Spec {
 
 /// Every limit, as documentation, `kiln doctor` and messages have it.
 #[rustfmt::skip]
-pub const LIMITS: [Spec; 30] = [
+pub const LIMITS: [Spec; 33] = [
     time(Limit::Timeout, "timeout", HOUR, HOUR,
         "an attempt, whatever its job asks for; beyond an hour a job is a service, and every deploy would interrupt it")
         .within(1, WEEK, "what runs for longer is a service"),
@@ -241,6 +244,15 @@ pub const LIMITS: [Spec; 30] = [
     time(Limit::HttpBetweenBytesTimeout, "http_between_bytes_timeout", 10 * SECOND, HOUR,
         "between two bytes of an HTTP body")
         .within(1, WEEK, "as far as timeout goes"),
+    count(Limit::StateCalls, "state_calls", 1000, 1_000_000,
+        "calls of kiln:state an attempt makes; the next one is refused")
+        .within(0, 1_000_000_000, "0: none, whatever is granted"),
+    bytes(Limit::StateValueBytes, "state_value_bytes", 64 * KIB, MIB,
+        "one value that is kept; what is larger belongs into a store of its own")
+        .within(0, 4 * MIB, "0: only empty ones; a hundred of them come in one message"),
+    bytes(Limit::StateCommitBytes, "state_commit_bytes", 128 * KIB, 256 * KIB,
+        "all that an attempt writes on completion, 64 bytes for each change included; it goes with the acknowledgement")
+        .within(0, 256 * KIB, "0: nothing; what every Redis takes together with an acknowledgement"),
     bytes(Limit::PluginBytes, "plugin_bytes", 64 * MIB, GIB,
         "a plugin's file; JavaScript's and Python's runtimes come to under 20 MB")
         .within(KIB, 4 * GIB, "no handler is smaller; the host reads it whole"),

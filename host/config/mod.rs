@@ -15,6 +15,7 @@ mod wishes;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use compile::{COMPILE_NICENESS, COMPILE_WAIT_FACTOR, CompileLimits, Compiler};
@@ -29,6 +30,7 @@ pub use retry::RetryPolicy;
 pub use wishes::LimitWishes;
 
 pub use crate::job::{Backoff, parse_duration};
+use crate::state::Keeper;
 
 /// Bytes of a used memory that are reset by writing instead of being given back to the system. It covers all of a small
 /// guest with the megabyte of stack that most compilers choose: to write all of that takes a third of the time that the
@@ -82,6 +84,8 @@ pub struct SandboxSettings {
     pub secrets_dir: Option<PathBuf>,
     /// How the names in guests' HTTP requests become addresses.
     pub resolver: Resolver,
+    /// Where what handlers remember is kept; none: nowhere, and they are told so.
+    pub state: Option<Arc<dyn Keeper>>,
 }
 
 impl SandboxSettings {
@@ -96,6 +100,7 @@ impl SandboxSettings {
             limits: Limits::default(),
             secrets_dir: None,
             resolver: Resolver::default(),
+            state: None,
         }
     }
 }

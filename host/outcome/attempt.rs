@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use super::Outcome;
+use crate::state::Write;
 
 /// What an attempt came to, and what it took.
 #[derive(Debug, Clone)]
 pub struct Attempt {
     /// What becomes of the job follows from this alone.
     pub outcome: Outcome,
+    /// What the handler has asked to write when the job is acknowledged. Empty unless it completed.
+    pub writes: Vec<Write>,
     /// For logs and for whoever watches.
     pub report: Report,
 }

@@ -3,6 +3,7 @@
 //! A guest's fault is data here, never a Rust error. Which settlement follows from which outcome is `retry`'s to say.
 
 mod attempt;
+mod commit;
 mod lane;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use attempt::{Attempt, Count, Output, Report};
+pub use commit::Commit;
 pub use lane::Lane;
 
 use crate::text::{self, MAX_LINE_BYTES};
@@ -218,6 +220,8 @@ pub enum Settlement {
         /// Job id and JSON text, where the handler returned one.
         result: Option<(String, String)>,
     },
+    /// Done, and what stands in this [`Commit`] is written then, once: as JSON text, the way it is kept until that.
+    Commit(String),
     /// The job waits in the delayed set.
     Retry {
         /// The job's JSON, the attempt counted.
@@ -229,13 +233,6 @@ pub enum Settlement {
     Fail {
         /// The failed entry's JSON.
         entry: String,
-    },
-    /// The job is over, and the host never had all of its bytes: the store makes its entry out of them where they are.
-    FailThere {
-        /// What the entry has in place of the job's opening brace.
-        head: String,
-        /// The entry where the store can make none.
-        otherwise: String,
     },
     /// The job waits in a lane as it was, nothing counted, until a host has room for it.
     Wait {
@@ -266,9 +263,9 @@ impl Settlement {
     #[must_use]
     pub fn fate(&self) -> Fate {
         match self {
-            Self::Ack { .. } => Fate::Acked,
+            Self::Ack { .. } | Self::Commit(_) => Fate::Acked,
             Self::Retry { .. } => Fate::Delayed,
-            Self::Fail { .. } | Self::FailThere { .. } => Fate::Failed,
+            Self::Fail { .. } => Fate::Failed,
             Self::Wait { .. } => Fate::Waiting,
             Self::Requeue => Fate::Requeued,
         }
@@ -278,6 +275,7 @@ impl Settlement {
     pub(crate) fn goes_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Wait { lane }, Self::Wait { lane: other }) => lane == other,
+            (Self::Ack { .. }, Self::Commit(_)) | (Self::Commit(_), Self::Ack { .. }) => false,
             _ => self.fate() == other.fate(),
         }
     }
@@ -288,7 +286,7 @@ impl Settlement {
             Self::Ack { result } => result.as_ref().map_or(0, |(id, json)| id.len() + json.len()),
             Self::Retry { job, .. } => job.len(),
             Self::Fail { entry } => entry.len(),
-            Self::FailThere { head, otherwise } => head.len() + otherwise.len(),
+            Self::Commit(commit) => commit.len(),
             Self::Wait { .. } | Self::Requeue => 0,
         }
     }

@@ -138,6 +138,7 @@ mod tests {
                 failure: Failure::new(kind, "no"),
                 retry: RetryHint::ByPolicy,
             },
+            writes: Vec::new(),
             report: Report::default(),
         };
         for kind in [FailureKind::Internal, FailureKind::Cancelled] {

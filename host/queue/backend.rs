@@ -15,10 +15,13 @@ use jiff::Timestamp;
 
 use super::counts::Counts;
 use super::error::QueueError;
-pub use super::moves::{Arrived, Claim, Found, LaneTaken, LaneWish, Offer, Pick, Reach, Renewed, Search, Taken, Wish};
+pub use super::moves::{
+    Arrived, Claim, Found, LaneTaken, LaneWish, Offer, Once, Pick, Reach, Renewed, Search, Taken, Wish,
+};
 use super::push::Push;
 use super::queue_name::QueueName;
 use crate::outcome::Lane;
+use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 
 /// Longest time that [`Backend::wait_ready`], [`Backend::wait_due`] and [`Backend::wait_lanes`] last without news. Short enough
 /// that a connection that died unnoticed is noticed.
@@ -66,9 +69,6 @@ pub trait Backend: fmt::Debug + Send + Sync {
 
     /// The tags of all that the store says the host holds.
     fn held<'a>(&'a self, claim: &'a Claim<'a>) -> Answer<'a, Vec<u64>>;
-
-    /// The hosts whose lease on a queue has run out.
-    fn dead<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Vec<String>>;
 
     /// Takes up to `count` jobs over from a host whose lease has run out, if anybody has known so for as long as
     /// `patience`; none if the lease of the host that asks has run out.
@@ -145,4 +145,41 @@ pub trait Backend: fmt::Debug + Send + Sync {
 
     /// The token of the latest request, if there is one from the last minute.
     fn release_asked<'a>(&'a self, plugin: &'a str) -> Answer<'a, Option<String>>;
+
+    /// What was acknowledged and is still to be written elsewhere: some entries, each with its name.
+    fn outbox<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Vec<(String, String)>>;
+
+    /// Ends an entry that was written, and keeps the result that belongs to it.
+    fn drop_from_outbox<'a>(
+        &'a self,
+        queue: &'a QueueName,
+        entry: &'a str,
+        result: Option<(&'a str, &'a str)>,
+    ) -> Answer<'a, ()>;
+
+    /// The values of these keys, as [`Keeper::get`](crate::state::Keeper::get) has them.
+    fn state_get<'a>(
+        &'a self,
+        bucket: &'a BucketId,
+        keys: &'a [String],
+        max_bytes: usize,
+    ) -> Answer<'a, Result<Vec<Option<Entry>>, StateError>>;
+
+    /// Keys of a bucket, as [`Keeper::list`](crate::state::Keeper::list) has them.
+    fn state_list<'a>(
+        &'a self,
+        bucket: &'a BucketId,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Answer<'a, Vec<String>>;
+
+    /// Makes all of these changes, or none. For an entry of an outbox: each that can be made, once, whatever the quota.
+    fn state_write<'a>(
+        &'a self,
+        bucket: &'a BucketId,
+        quota: Quota,
+        changes: &'a [Change],
+        once: Option<Once<'a>>,
+    ) -> Answer<'a, Result<Vec<Changed>, StateError>>;
 }

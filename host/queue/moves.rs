@@ -1,5 +1,6 @@
 //! What a host says with a move, and what it hears.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -48,6 +49,21 @@ pub struct Found {
     pub queues: Vec<QueueName>,
     /// Whether these are all: the store has no more keys than were looked at.
     pub all: bool,
+}
+
+/// Which entry of an outbox is written: once, however often that is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Once<'a> {
+    /// The queue whose outbox it is.
+    pub queue: &'a QueueName,
+    /// Its name there.
+    pub entry: &'a str,
+}
+
+impl fmt::Display for Once<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.queue, self.entry)
+    }
 }
 
 /// Which entries of the failed list are read.

@@ -11,7 +11,7 @@
 wasmtime::component::bindgen!({
     path: "wit",
     world: "kiln:job/job-handler",
-    imports: { "kiln:http/client": async | trappable },
+    imports: { "kiln:http/client": async | trappable, "kiln:state/values": async | trappable },
     exports: { default: async },
     include_component_type: true,
 });

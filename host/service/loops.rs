@@ -95,6 +95,25 @@ pub(super) async fn guard(consumer: Arc<Consumer>) {
     }
 }
 
+/// Has written what acknowledged jobs asked for.
+pub(super) async fn write_outboxes(consumer: Arc<Consumer>) {
+    let mut faults = Faults::new(&consumer, "outbox");
+    let mut left = false;
+    loop {
+        consumer.outbox_filled(left).await;
+        match consumer.empty_outboxes().await {
+            Ok(some) => {
+                left = some;
+                faults.over();
+            }
+            Err(err) => {
+                left = true;
+                faults.wait(&err).await;
+            }
+        }
+    }
+}
+
 /// Drops of the failed list what the operator does not want kept.
 pub(super) async fn retain(store: Store, consumer: Arc<Consumer>, retention: Retention) {
     let mut faults = Faults::new(&consumer, "retain");
@@ -133,7 +152,7 @@ pub(super) async fn reap(consumer: Arc<Consumer>, worker: Arc<Worker>, queue: Qu
     }
 }
 
-/// Stops the service once its queues hold nothing, what waits, is delayed or in flight included, but for what is set aside.
+/// Stops the service once its queues hold nothing, what waits, is delayed or in flight included.
 ///
 /// # Errors
 /// When one of them could not be counted for so long, while there was nothing to do in the others: it stops the service then,
@@ -149,10 +168,7 @@ pub(super) async fn stop_when_idle(
         let (mut idle, mut uncounted) = (true, None);
         for queue in consumer.queues() {
             match store.counts(queue).await {
-                Ok(mut counts) => {
-                    counts.in_flight = counts.in_flight.saturating_sub(consumer.aside(queue) as u64);
-                    idle &= counts.is_empty();
-                }
+                Ok(counts) => idle &= counts.is_empty(),
                 Err(err) if err.is_outage() => idle = false,
                 Err(err) => uncounted = Some((queue, err)),
             }

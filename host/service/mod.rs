@@ -25,7 +25,7 @@ use crate::queue::{Consumer, LEASE_DEFAULT, QueueError, QueueName, Retention, St
 use crate::text;
 use crate::worker::Worker;
 use lanes::{Lanes, look_at_lanes};
-use loops::{guard, heartbeat, promote, reap, report, retain, stop_when_idle};
+use loops::{guard, heartbeat, promote, reap, report, retain, stop_when_idle, write_outboxes};
 
 /// How long running attempts may go on after the service was told to stop. Kubernetes kills after 30 s, and what follows
 /// the grace period may take three times [`CLOSE_TIMEOUT`].
@@ -145,6 +145,7 @@ pub async fn run(
         let stopping = stop_when_idle(store, Arc::clone(&consumer), settings.lease, stop.clone());
         loops.spawn(stopping)
     });
+    loops.spawn(until(stop.clone(), write_outboxes(Arc::clone(&consumer))));
     loops.spawn(look_at_lanes(Arc::clone(&consumer), stop.clone()));
     let lanes = Lanes::new(Arc::clone(&consumer), waited_for);
     let attempts = TaskTracker::new();
@@ -172,9 +173,7 @@ pub async fn run(
     if let Some(idle) = burst.filter(JoinHandle::is_finished) {
         idle.await.unwrap_or(Ok(()))?;
     }
-    let any_aside = consumer.queues().iter().any(|queue| consumer.aside(queue) > 0);
     match closed {
-        Ok(Ok(())) if any_aside => Ok(Drained::Unsettled),
         Ok(closed) => closed.map(|()| ended),
         Err(_) => Ok(Drained::Unsettled),
     }

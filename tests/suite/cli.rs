@@ -36,6 +36,8 @@ fn the_help_of_every_command_reads_like_this() -> anyhow::Result<()> {
         "failed",
         "failed list",
         "failed retry",
+        "state",
+        "state set",
         "bench",
     ] {
         let (code, help, _) = run(kiln()

@@ -145,6 +145,9 @@ const CORPUS: &[(&str, End)] = &[
     ("fields_list", TIMED_OUT),
     ("exchange_wait", TIMED_OUT),
     ("exchange_none", Completes),
+    ("state_none", Fails(Denied, "state bucket \"a\\u001b\\nb\": not granted; \
+        add [grants.state.a\\u001b\\nb] to state_none.toml")),
+    ("state_many", Fails(Trap, "handed too much to the host in one call; the limit hostcall_bytes is 24.0 MiB")),
     ("stdin", Completes),
     ("surroundings", Completes),
     ("clocks", Completes),

@@ -62,7 +62,7 @@ mod service;
 mod settings;
 mod simulation;
 mod skew;
+mod state;
 mod support;
 mod topology;
-mod unsettled;
 mod words;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 use super::clock::Clock;
 use super::in_flight::{InFlight, Taking};
@@ -29,6 +30,8 @@ pub(super) struct Shared {
     pub(super) room_kib: u32,
     pub(super) outage: Outage,
     pub(super) lanes: Arc<KnownLanes>,
+    /// Told whenever something may stand in an outbox.
+    pub(super) outbox: Notify,
     pub(super) events: Events,
     pub(super) clock: Clock,
 }

@@ -1,6 +1,7 @@
 //! The store in this process: the same moves as on Redis, each under one lock. For trying out, for tests, and for
 //! programs that embed Kiln. It is gone with the process.
 
+mod bucket;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,11 +16,12 @@ use state::{State, told};
 use super::backend::{Answer, Backend, SILENCE};
 use super::counts::{Counts, HostState};
 use super::limits::MAX_BATCH;
-use super::moves::{Arrived, Claim, Found, Offer, Pick, Reach, Renewed, Search, Taken, Wish};
+use super::moves::{Arrived, Claim, Found, Offer, Once, Pick, Reach, Renewed, Search, Taken, Wish};
 use super::push::Push;
 use super::queue_name::QueueName;
 use super::settings::StoreSettings;
 use crate::outcome::{Lane, Settlement};
+use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 
 #[derive(Debug)]
 pub(super) struct MemoryStore {
@@ -135,15 +137,12 @@ impl MemoryStore {
             match settlement {
                 Settlement::Ack { result } if self.keep_results => state.keep(result.clone()),
                 Settlement::Ack { .. } => {}
+                Settlement::Commit(commit) => state.commit(commit, self.keep_results),
                 Settlement::Retry { job, wait } => {
                     let due = Timestamp::now().saturating_add(*wait).unwrap_or(Timestamp::MAX);
                     state.add(claim.queue, Some(due.as_millisecond()), job.clone().into_bytes());
                 }
                 Settlement::Fail { entry } => state.failed.push_back(entry.clone().into_bytes()),
-                Settlement::FailThere { head, otherwise } => state.failed.push_back(match job.strip_prefix(b"{") {
-                    Some(rest) => [head.as_bytes(), rest].concat(),
-                    None => otherwise.clone().into_bytes(),
-                }),
                 Settlement::Wait { lane } => {
                     let lanes = &mut state.queue(claim.queue).lanes;
                     lanes.entry(lane.clone()).or_default().push_back(job);
@@ -250,15 +249,6 @@ impl MemoryStore {
         let mut state = self.state();
         let held = state.queue(claim.queue).in_flight.get(claim.host);
         held.map_or_else(Vec::new, |held| held.keys().copied().collect())
-    }
-
-    fn dead(&self, queue: &QueueName) -> Vec<String> {
-        let (now, mut state) = (Instant::now(), self.state());
-        let leases = state.queue(queue).leases.iter();
-        leases
-            .filter(|(_, ends)| **ends < now)
-            .map(|(host, _)| host.clone())
-            .collect()
     }
 
     fn counts(&self, queue: &QueueName) -> Counts {
@@ -391,10 +381,6 @@ impl Backend for MemoryStore {
         Box::pin(async move { Ok(self.held(claim)) })
     }
 
-    fn dead<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Vec<String>> {
-        Box::pin(async move { Ok(self.dead(queue)) })
-    }
-
     fn adopt<'a>(
         &'a self,
         claim: &'a Claim<'a>,
@@ -493,4 +479,46 @@ impl Backend for MemoryStore {
     fn release_asked<'a>(&'a self, _plugin: &'a str) -> Answer<'a, Option<String>> {
         Box::pin(async move { Ok(None) })
     }
+
+    /// Here all is written at once.
+    fn outbox<'a>(&'a self, _: &'a QueueName) -> Answer<'a, Vec<(String, String)>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn drop_from_outbox<'a>(&'a self, _: &'a QueueName, _: &'a str, _: Option<(&'a str, &'a str)>) -> Answer<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn state_get<'a>(
+        &'a self,
+        bucket: &'a BucketId,
+        keys: &'a [String],
+        max_bytes: usize,
+    ) -> Answer<'a, Result<Vec<Option<Entry>>, StateError>> {
+        Box::pin(async move { Ok(self.state().bucket(bucket).get(keys, max_bytes, now_ms())) })
+    }
+
+    fn state_list<'a>(
+        &'a self,
+        bucket: &'a BucketId,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Answer<'a, Vec<String>> {
+        Box::pin(async move { Ok(self.state().bucket(bucket).list(prefix, after, limit, now_ms())) })
+    }
+
+    fn state_write<'a>(
+        &'a self,
+        bucket: &'a BucketId,
+        quota: Quota,
+        changes: &'a [Change],
+        _: Option<Once<'a>>,
+    ) -> Answer<'a, Result<Vec<Changed>, StateError>> {
+        Box::pin(async move { Ok(self.state().bucket(bucket).write(quota, changes, now_ms())) })
+    }
+}
+
+fn now_ms() -> i64 {
+    Timestamp::now().as_millisecond()
 }

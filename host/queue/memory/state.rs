@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::outcome::Lane;
+use jiff::Timestamp;
+
+use super::bucket::Bucket;
+use crate::outcome::{Commit, Lane};
 use crate::queue::limits::MAX_BATCH_BYTES;
 use crate::queue::moves::{Arrived, Claim, LaneTaken, LaneWish, Pick, Reach, Wish};
 use crate::queue::queue_name::QueueName;
+use crate::state::BucketId;
 
 /// Results kept; the oldest goes first. Redis lets them expire instead.
 const MAX_RESULTS: usize = 10_000;
@@ -23,6 +27,7 @@ pub(super) struct State {
     pub(super) results: VecDeque<(String, String)>,
     pub(super) result_bytes: usize,
     pub(super) pushed: u64,
+    pub(super) buckets: HashMap<BucketId, Bucket>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +55,22 @@ impl State {
         match due_ms {
             Some(due_ms) => _ = queue.delayed.insert((due_ms, order), job),
             None => queue.ready.push_back(job),
+        }
+    }
+
+    pub(super) fn bucket(&mut self, bucket: &BucketId) -> &mut Bucket {
+        self.buckets.entry(bucket.clone()).or_default()
+    }
+
+    /// Writes what an acknowledgement brings about.
+    pub(super) fn commit(&mut self, commit: &str, keep_result: bool) {
+        let Some(commit) = Commit::read(commit) else { return };
+        let now_ms = Timestamp::now().as_millisecond();
+        for write in &commit.writes {
+            self.bucket(&write.bucket).write_what_can_be(&write.changes, now_ms);
+        }
+        if keep_result {
+            self.keep(commit.result);
         }
     }
 

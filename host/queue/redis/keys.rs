@@ -1,5 +1,23 @@
 //! Every Redis key, in one place.
 
+use crate::state::BucketId;
+
+/// The keys of what handlers remember in one bucket.
+pub(super) struct BucketKeys {
+    /// HASH: key → value.
+    pub(super) values: String,
+    /// HASH: key → version.
+    pub(super) versions: String,
+    /// ZSET: keys by the Unix milliseconds at which their values end.
+    pub(super) expiry: String,
+    /// ZSET: keys, all with the same score, so that they stand in order.
+    pub(super) names: String,
+    /// HASH: the bytes of all, the last version.
+    pub(super) totals: String,
+    /// ZSET: entries of outboxes that were written, by the Unix milliseconds when they were.
+    pub(super) done: String,
+}
+
 /// Builds the keys under one prefix.
 ///
 /// The first three kinds are dg-queue's. Kiln's own in-flight tables and leases must live in the same Redis Cluster slot
@@ -82,6 +100,25 @@ impl Keys {
         format!("{}:queue-names", self.prefix)
     }
 
+    /// HASH of what was acknowledged and is still to be written elsewhere: host and tag → what.
+    pub(super) fn outbox(&self, queue: &str) -> String {
+        self.beside(queue, "outbox")
+    }
+
+    /// The keys of a bucket, all in one slot.
+    pub(super) fn bucket(&self, bucket: &BucketId) -> BucketKeys {
+        let bucket = format!("{}:state:{bucket}", self.prefix);
+        let beside = |what| self.in_the_slot_of(&bucket, what);
+        BucketKeys {
+            values: beside("values"),
+            versions: beside("versions"),
+            expiry: beside("expiry"),
+            names: beside("names"),
+            totals: beside("totals"),
+            done: beside("done"),
+        }
+    }
+
     /// STRING: what a completed job returned.
     pub(super) fn result(&self, id: &str) -> String {
         format!("{}:results:{id}", self.prefix)
@@ -151,7 +188,7 @@ impl Keys {
         if let Some((queue, _)) = queue.split_once(":waiting:") {
             return Some(queue);
         }
-        let suffixes = [":leases", ":lanes", ":delayed"];
+        let suffixes = [":leases", ":lanes", ":outbox", ":delayed"];
         let infixes = [":inflight:", ":lasttag:", ":founddead:"];
         let beside = suffixes.iter().find_map(|mark| queue.strip_suffix(mark));
         let before = || infixes.iter().find_map(|mark| Some(queue.rsplit_once(mark)?.0));
@@ -205,6 +242,7 @@ mod tests {
                 keys.waiting("a:b", "plugin:c"),
                 keys.waiting("a:b", "plugin:c}:inflight:d:leases"),
                 keys.lanes("a:b"),
+                keys.outbox("a:b"),
                 keys.last_tag("a:b", "h"),
                 keys.found_dead("a:b", "h"),
                 keys.leases("a:b"),

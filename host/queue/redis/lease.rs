@@ -5,19 +5,18 @@ use std::time::Duration;
 use ::redis::cmd;
 use jiff::Timestamp;
 
-use super::scripts::{ADOPT, DEAD, LEAVE, RENEW};
+use super::scripts::{ADOPT, LEAVE, RENEW};
 use super::{LAST_TAG_MS, RedisStore};
 use crate::queue::error::QueueError;
 use crate::queue::limits::{MAX_BATCH_BYTES, MAX_TAKEN_BYTES};
 use crate::queue::moves::{Arrived, Claim, Renewed, Taken, millis};
-use crate::queue::queue_name::QueueName;
 
 impl RedisStore {
     pub(super) async fn renew(&self, claim: &Claim<'_>) -> Result<Renewed, QueueError> {
         self.pool.trim();
         let mut call = RENEW.keys(&[self.leases(claim)]);
         call.arg(claim.host).arg(claim.lease_ms());
-        let (kept, now_ms): (bool, i64) = self.pool.call_promptly(&call).await?;
+        let (kept, now_ms): (bool, i64) = self.pool.call(&call).await?;
         let at = Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::MAX);
         Ok(Renewed { kept, at })
     }
@@ -25,10 +24,6 @@ impl RedisStore {
     pub(super) async fn leave(&self, claim: &Claim<'_>) -> Result<(), QueueError> {
         let mut call = LEAVE.keys(&[self.leases(claim), self.in_flight(claim), self.last_tag(claim)]);
         self.pool.call(call.arg(claim.host)).await
-    }
-
-    pub(super) async fn dead(&self, queue: &QueueName) -> Result<Vec<String>, QueueError> {
-        self.pool.call(&DEAD.keys(&[self.keys.leases(queue.as_str())])).await
     }
 
     pub(super) async fn adopt(

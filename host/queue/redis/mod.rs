@@ -12,12 +12,14 @@ mod lease;
 mod look;
 mod names;
 mod noted;
+mod outbox;
 mod pool;
 mod promotion;
 mod push;
 mod report;
 mod scripts;
 mod settlement;
+mod state;
 mod unkept;
 
 use std::collections::BTreeSet;
@@ -40,11 +42,12 @@ use unkept::Unkept;
 use super::backend::{Answer, Backend};
 use super::counts::Counts;
 use super::error::QueueError;
-use super::moves::{Arrived, Claim, Found, Offer, Pick, Reach, Renewed, Search, Taken, Wish};
+use super::moves::{Arrived, Claim, Found, Offer, Once, Pick, Reach, Renewed, Search, Taken, Wish};
 use super::push::Push;
 use super::queue_name::QueueName;
 use super::settings::StoreSettings;
 use crate::outcome::Lane;
+use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 
 /// How long it is remembered under which tags a host has taken jobs, and when a dead one was found: far longer than a
 /// message can be on its way, or a host that keeps crashing waits before its next start.
@@ -151,10 +154,6 @@ impl Backend for RedisStore {
         Box::pin(self.held(claim))
     }
 
-    fn dead<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Vec<String>> {
-        Box::pin(self.dead(queue))
-    }
-
     fn adopt<'a>(
         &'a self,
         claim: &'a Claim<'a>,
@@ -248,5 +247,47 @@ impl Backend for RedisStore {
 
     fn release_asked<'a>(&'a self, plugin: &'a str) -> Answer<'a, Option<String>> {
         Box::pin(self.release_asked(plugin))
+    }
+
+    fn outbox<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Vec<(String, String)>> {
+        Box::pin(self.outbox(queue))
+    }
+
+    fn drop_from_outbox<'a>(
+        &'a self,
+        queue: &'a QueueName,
+        entry: &'a str,
+        result: Option<(&'a str, &'a str)>,
+    ) -> Answer<'a, ()> {
+        Box::pin(self.drop_from_outbox(queue, entry, result))
+    }
+
+    fn state_get<'a>(
+        &'a self,
+        bucket: &'a BucketId,
+        keys: &'a [String],
+        max_bytes: usize,
+    ) -> Answer<'a, Result<Vec<Option<Entry>>, StateError>> {
+        Box::pin(self.state_get(bucket, keys, max_bytes))
+    }
+
+    fn state_list<'a>(
+        &'a self,
+        bucket: &'a BucketId,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Answer<'a, Vec<String>> {
+        Box::pin(self.state_list(bucket, prefix, after, limit))
+    }
+
+    fn state_write<'a>(
+        &'a self,
+        bucket: &'a BucketId,
+        quota: Quota,
+        changes: &'a [Change],
+        once: Option<Once<'a>>,
+    ) -> Answer<'a, Result<Vec<Changed>, StateError>> {
+        Box::pin(self.state_write(bucket, quota, changes, once))
     }
 }

@@ -27,10 +27,10 @@ struct Fates<'a> {
     results: Vec<Kept<'a>>,
     /// One by one: tag, fate, bytes, seconds to wait.
     others: Vec<(u64, &'static str, &'a str, f64)>,
+    /// Acknowledged, and this is then to be written elsewhere.
+    commits: Vec<(u64, &'a str)>,
     /// What is to wait, and where.
     waits: Vec<(u64, &'a Lane)>,
-    /// What becomes a failed entry where it is: tag, head, and the entry otherwise.
-    theirs: Vec<(u64, &'a str, &'a str)>,
 }
 
 impl<'a> Fates<'a> {
@@ -48,11 +48,11 @@ impl<'a> Fates<'a> {
             Settlement::Ack {
                 result: Some((id, json)),
             } if keep_results => self.results.push((tag, id, json)),
+            Settlement::Commit(commit) => self.commits.push((tag, commit)),
             Settlement::Ack { .. } if offer.sure => self.sure.push(tag),
             Settlement::Ack { .. } => self.remove(tag),
             Settlement::Retry { job, wait } => self.others.push((tag, "retry", job, wait.as_secs_f64())),
             Settlement::Fail { entry } => self.others.push((tag, "fail", entry, 0.0)),
-            Settlement::FailThere { head, otherwise } => self.theirs.push((tag, head, otherwise)),
             Settlement::Wait { lane } => self.waits.push((tag, lane)),
             Settlement::Requeue => self.requeue(tag),
         }
@@ -68,16 +68,15 @@ impl<'a> Fates<'a> {
 
     fn bytes(&self) -> usize {
         let results = self.results.iter().map(|(_, id, json)| id.len() + json.len());
-        let theirs = self.theirs.iter().map(|(_, head, entry)| head.len() + entry.len());
         results
             .chain(self.others.iter().map(|(_, _, bytes, _)| bytes.len()))
-            .chain(theirs)
+            .chain(self.commits.iter().map(|(_, bytes)| bytes.len()))
             .sum()
     }
 
     fn is_empty(&self) -> bool {
-        let none_is_kept = self.sure.is_empty() && self.results.is_empty();
-        none_is_kept && self.others.is_empty() && self.waits.is_empty() && self.theirs.is_empty()
+        let (sure, results) = (self.sure.is_empty(), self.results.is_empty());
+        sure && results && self.others.is_empty() && self.commits.is_empty() && self.waits.is_empty()
     }
 
     fn have(&self, fate: &str) -> bool {
@@ -123,8 +122,8 @@ impl RedisStore {
         for offer in &*batch {
             match offer.settlement {
                 // What is known to be at its destination leaves; what the host does not hold never came there.
-                settlement if goes_elsewhere(settlement) && *offer.written => fates.remove(offer.tag),
-                settlement if goes_elsewhere(settlement) => refused.push(offer.tag),
+                Settlement::Retry { .. } | Settlement::Fail { .. } if *offer.written => fates.remove(offer.tag),
+                Settlement::Retry { .. } | Settlement::Fail { .. } => refused.push(offer.tag),
                 Settlement::Ack { result: Some(_) } if self.keeps_results() && !ours.contains(&offer.tag) => {
                     refused.push(offer.tag);
                 }
@@ -149,12 +148,14 @@ impl RedisStore {
             in_flight.clone(),
             named(fates.have("requeue"), self.ready(claim)),
             named(fates.have("retry"), self.keys.delayed(queue)),
-            named(fates.have("fail") || !fates.theirs.is_empty(), self.keys.failed()),
+            named(fates.have("fail"), self.keys.failed()),
             named(!fates.waits.is_empty(), self.keys.lanes(queue)),
         ];
         let lanes: BTreeSet<_> = fates.waits.iter().map(|(_, lane)| *lane).collect();
         let first_lane = keys.len() + 1;
         keys.extend(lanes.iter().map(|lane| self.keys.waiting(queue, lane.as_str())));
+        let outbox = keys.len() + 1;
+        keys.extend((!fates.commits.is_empty()).then(|| self.keys.outbox(queue)));
         keys.extend(fates.results.iter().map(|(_, id, _)| self.keys.result(id)));
         let mut call = SETTLE.keys(&keys);
         call.arg(fates.sure.len())
@@ -167,8 +168,8 @@ impl RedisStore {
         for (tag, fate, bytes, wait_s) in &fates.others {
             call.arg(tag).arg(fate).arg(bytes).arg(wait_s);
         }
-        for (tag, head, otherwise) in &fates.theirs {
-            call.arg(tag).arg("failthere").arg(head).arg(otherwise);
+        for (tag, commit) in &fates.commits {
+            call.arg(tag).arg("commit").arg(commit).arg(outbox);
         }
         for (tag, lane) in &fates.waits {
             let place = lanes.iter().take_while(|other| *other != lane).count();
@@ -184,7 +185,9 @@ impl RedisStore {
     /// The first two steps of moves to other slots, and of keeping results there: only whoever holds a delivery may.
     /// Returns the tags of those that were found to be the host's.
     async fn write_elsewhere(&self, claim: &Claim<'_>, batch: &mut [Offer<'_>]) -> Result<HashSet<u64>, QueueError> {
-        let moves = |offer: &Offer<'_>| !*offer.written && goes_elsewhere(offer.settlement);
+        let moves = |offer: &Offer<'_>| {
+            !*offer.written && matches!(offer.settlement, Settlement::Retry { .. } | Settlement::Fail { .. })
+        };
         let results = if self.keeps_results() {
             results(batch)
         } else {
@@ -214,11 +217,10 @@ impl RedisStore {
                     let from_now = format!("+{}", wait.as_secs_f64());
                     self.pool.call::<()>(call.arg(job).arg(from_now)).await?;
                 }
-                // The job's own bytes are in another slot than the list: only what the host has can get there.
-                Settlement::Fail { entry } | Settlement::FailThere { otherwise: entry, .. } => {
+                Settlement::Fail { entry } => {
                     self.run::<()>(cmd("RPUSH").arg(self.keys.failed()).arg(entry)).await?;
                 }
-                Settlement::Ack { .. } | Settlement::Wait { .. } | Settlement::Requeue => {}
+                Settlement::Ack { .. } | Settlement::Commit(_) | Settlement::Wait { .. } | Settlement::Requeue => {}
             }
             *offer.written = true;
         }
@@ -249,15 +251,9 @@ impl RedisStore {
         Ok(())
     }
 
-    fn keeps_results(&self) -> bool {
+    pub(super) fn keeps_results(&self) -> bool {
         !self.result_ttl.is_zero()
     }
-}
-
-/// Whether a settlement writes to a slot that is not the delivery's.
-fn goes_elsewhere(settlement: &Settlement) -> bool {
-    use Settlement::{Fail, FailThere, Retry};
-    matches!(settlement, Retry { .. } | Fail { .. } | FailThere { .. })
 }
 
 /// The batch's results.

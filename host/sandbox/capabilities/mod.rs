@@ -8,7 +8,8 @@
 //! | `config` | `[config]` | `wasi:config` |
 //! | `env` | `[grants.env]` | the environment |
 //! | `secrets` | `[grants.secrets]` | values in the environment, and in headers of requests |
-//! | `http` | `[[grants.http]]` | `wasi:http/outgoing-handler` |
+//! | `http` | `[[grants.http]]` | `wasi:http/outgoing-handler`, `kiln:http/client` |
+//! | `state` | `[grants.state.NAME]` | `kiln:state/values` |
 //!
 //! A folder holds all of its capability: what its grant looks like and what is wrong with one, the limits it enforces, the
 //! imports that it offers, what it links, its state in an attempt, and the words of its denial. It knows neither the engine's
@@ -29,6 +30,7 @@ mod http;
 mod log;
 mod offer;
 mod secrets;
+mod state;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +45,7 @@ use crate::outcome::Report;
 use crate::sandbox::bindings::exports::kiln::job::handler::Job;
 use crate::sandbox::run::context::Listener;
 use crate::sandbox::run::deadline::Deadline;
+use crate::state::Write;
 pub(super) use denied::{Denied, LateDenial};
 pub use error::GrantError;
 pub use http::{HttpGrant, HttpGrants, Origin};
@@ -69,6 +72,7 @@ const ALL: &[Capability] = &[
     by_grant(env::KEY, env::OFFERS, env::granted),
     by_grant(secrets::KEY, secrets::OFFERS, secrets::granted),
     by_grant(http::KEY, http::OFFERS, http::granted),
+    by_grant(state::KEY, state::OFFERS, state::granted),
 ];
 
 /// Adds to a linker what all of them offer.
@@ -87,6 +91,13 @@ pub(super) fn link<T: Host>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
         attempt.log.view(&granted.log)
     })?;
     config::link(linker, |host| config::Values(&host.parts().0.config))?;
+    state::link(linker, |host| {
+        let (granted, attempt) = host.parts();
+        state::View {
+            rules: &granted.state,
+            state: &mut attempt.state,
+        }
+    })?;
     http::link(linker)
 }
 
@@ -97,6 +108,7 @@ pub(super) struct Granted {
     /// Its environment: what `env` grants, and `secrets`.
     variables: Vec<(String, String)>,
     pub(super) http: Arc<http::HttpRules>,
+    state: state::StateRules,
 }
 
 /// Whose grants they are.
@@ -123,12 +135,14 @@ impl Granted {
             .into_iter()
             .chain(secrets.variables().iter().cloned())
             .collect();
+        let state = state::StateRules::new(grantee.name, grants, limits, settings.state.clone());
         let http = http::HttpRules::new(grants, limits, settings.resolver.clone()).map_err(GrantError::Wrong)?;
         Ok(Self {
             log: log::LogRules::new(grantee.name, grantee.digest, limits),
             config: manifest.config.clone(),
             variables,
             http: Arc::new(http.filling(Arc::new(secrets))),
+            state: state.map_err(GrantError::Wrong)?,
         })
     }
 }
@@ -139,6 +153,7 @@ pub(super) struct Capabilities {
     context: context::Context,
     log: log::Log,
     pub(super) http: http::Http,
+    state: state::State,
 }
 
 /// What an attempt begins with.
@@ -158,6 +173,7 @@ impl Capabilities {
             context: context::Context::new(beginning.deadline, Arc::clone(beginning.draining)),
             log: log::Log::new(beginning.job, beginning.listener.cloned()),
             http: http::Http::new(&granted.http, beginning.io, beginning.deadline),
+            state: state::State::default(),
         }
     }
 
@@ -166,11 +182,17 @@ impl Capabilities {
         self.context = context::Context::new(beginning.deadline, Arc::clone(beginning.draining));
         self.log = log::Log::new(beginning.job, beginning.listener.cloned());
         self.http.renew(&granted.http, beginning.io, beginning.deadline);
+        self.state = state::State::default();
     }
 
     /// Ends the attempt for what turns out to be denied while its guest waits; none where nothing can.
     pub(super) fn late_denial(&self) -> Option<LateDenial> {
         self.http.late_denial()
+    }
+
+    /// What the handler has asked to write when its job is acknowledged.
+    pub(super) fn take_writes(&mut self) -> Vec<Write> {
+        self.state.take_writes()
     }
 
     /// Adds to a report what became of an attempt.
@@ -270,7 +292,7 @@ mod tests {
     #[test]
     fn a_grant_that_no_capability_has_is_named() {
         let grants = Grants::of("[grants]\nhttps = []");
-        let why = "line 2, column 1: unknown grant `https`, expected `env`, `secrets`, `http`";
+        let why = "line 2, column 1: unknown grant `https`, expected `env`, `secrets`, `http`, `state`";
         assert_eq!(check(&grants), Err(GrantError::Wrong(why.to_owned())));
     }
 

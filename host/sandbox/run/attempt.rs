@@ -14,7 +14,7 @@ use super::thread_class::ThreadClass;
 use super::verdict::{self, Facts, Returned};
 use super::warm::Warm;
 use crate::aside::aside;
-use crate::outcome::{Attempt, Report};
+use crate::outcome::{Attempt, Outcome, Report};
 use crate::sandbox::bindings::JobHandler;
 use crate::sandbox::bindings::exports::kiln::job::handler::Job as GuestJob;
 use crate::sandbox::capabilities::LateDenial;
@@ -90,6 +90,7 @@ impl PreparedAttempt {
             () = async { tokio::time::sleep(deadline.remaining()).await } => Err(Interrupt::TimedOut.into()),
         };
         let mut report = store.data().report();
+        let asked = store.data_mut().take_writes();
         let returned: Returned = match called {
             Ok((answer, handler)) => {
                 self.keep((Warm { store, handler, served }, pool_slots.slots));
@@ -103,7 +104,13 @@ impl PreparedAttempt {
         let result_bytes = result.map_or(0, String::len);
         let outcome = aside(result_bytes, || verdict::judge(returned, &facts));
         report.caused_by_job = facts.caused_by_job(&outcome, self.job.payload.len() + self.job.metadata.len());
-        Attempt { outcome, report }
+        let completed = matches!(outcome, Outcome::Completed { .. });
+        let writes = if completed { asked } else { Vec::new() };
+        Attempt {
+            outcome,
+            writes,
+            report,
+        }
     }
 
     /// A store for this attempt; the instance in it, if there is one already; and how many attempts it will have served.
@@ -162,5 +169,10 @@ pub(super) fn facts<'a>(
 pub(super) fn never_ran(plugin: &Plugin, attempt: u32, limit: TimeLimit, context: &AttemptContext) -> Attempt {
     let report = Report::default();
     let outcome = verdict::stopped(&facts(plugin, attempt, limit, &report, context.stop.close()));
-    Attempt { outcome, report }
+    let writes = Vec::new();
+    Attempt {
+        outcome,
+        writes,
+        report,
+    }
 }

@@ -289,7 +289,12 @@ impl Handler {
                 "the host failed an attempt; please report it"
             );
         }
-        Attempt { outcome, report }
+        let writes = Vec::new();
+        Attempt {
+            outcome,
+            writes,
+            report,
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::sandbox::bindings::exports::kiln::job::handler::Job;
 use crate::sandbox::capabilities::{Beginning, Capabilities, Granted, Host, HttpHost, HttpView, LateDenial};
 use crate::sandbox::engine::ticker::Running;
 use crate::sandbox::load::plugin::Plugin;
+use crate::state::Write;
 use crate::stop::StopToken;
 
 /// What the attempts of a sandbox share.
@@ -91,6 +92,11 @@ impl State {
     /// Ends what handles reach outside of the instance, before it serves another attempt.
     pub(in crate::sandbox) fn close_handles(&mut self) -> Result<(), Exceeded> {
         self.http_view().close_handles()
+    }
+
+    /// What the handler has asked to write when its job is acknowledged.
+    pub(in crate::sandbox) fn take_writes(&mut self) -> Vec<Write> {
+        self.capabilities.take_writes()
     }
 
     /// What became of the attempt, once it is over.

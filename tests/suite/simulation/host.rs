@@ -1,19 +1,21 @@
 //! A host as `service` runs it, with attempts that only take time, in a runtime that can die at any instruction.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use kiln::events::Events;
 use kiln::outcome::{Lane, Settlement};
-use kiln::queue::{Consumer, Delivery, LaneWish, QueueError, Store};
+use kiln::queue::{Consumer, Delivery, LaneWish, QueueError, Store, StoreSettings};
 use kiln::retry::{self, Moment};
+use kiln::state::{Action, BucketId, Change, Condition, Write};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::Mistake;
-use super::line::{Held, number_in};
+use super::line::{Held, Ledger, Line, number_in};
 use crate::support::default_queue;
 
 /// Short, so that leases are lost all the time.
@@ -46,22 +48,44 @@ pub(super) enum End {
     Leaves,
 }
 
-/// A host that is about to start.
-pub(super) struct Host {
-    pub(super) store: Store,
+/// What hosts share.
+#[derive(Clone)]
+pub(super) struct World {
+    pub(super) settings: StoreSettings,
+    /// The store, if it is in memory.
+    pub(super) memory: Option<Store>,
+    pub(super) ledger: Arc<Mutex<Ledger>>,
     pub(super) steps: Steps,
-    pub(super) luck: fastrand::Rng,
+    /// Lines are good from now on.
+    pub(super) calm: Arc<AtomicBool>,
     pub(super) mistake: Option<Mistake>,
 }
 
+impl World {
+    /// The store at the end of a line of its own.
+    async fn store(&self, luck: fastrand::Rng) -> Store {
+        let store = match &self.memory {
+            Some(store) => store.clone(),
+            None => Store::open(&self.settings).await.expect("a redis-server"),
+        };
+        Store::over(Arc::new(Line {
+            store: store.into_backend(),
+            ledger: Arc::clone(&self.ledger),
+            calm: Arc::clone(&self.calm),
+            luck: Mutex::new(luck),
+            mistake: self.mistake,
+        }))
+    }
+}
+
 /// Runs a host for so long on this thread.
-pub(super) fn run(host: Host, life: Duration, end: End) {
+pub(super) fn run(world: World, luck: fastrand::Rng, life: Duration, end: End) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let Ok((consumer, mut parts)) = tokio::time::timeout(life, serve(host)).await else {
+        let Ok((consumer, mut parts)) = tokio::time::timeout(life, serve(world, luck)).await else {
             return;
         };
         sleep(life).await;
@@ -83,9 +107,10 @@ pub(super) fn run(host: Host, life: Duration, end: End) {
 }
 
 /// The loops of a host.
-async fn serve(host: Host) -> (Arc<Consumer>, JoinSet<()>) {
+async fn serve(world: World, mut luck: fastrand::Rng) -> (Arc<Consumer>, JoinSet<()>) {
+    let store = world.store(luck.fork()).await;
     let consumer = loop {
-        match Consumer::join(host.store.clone(), vec![default_queue()], LEASE, Events::default()).await {
+        match Consumer::join(store.clone(), vec![default_queue()], LEASE, Events::default()).await {
             Ok(consumer) => break Arc::new(consumer),
             Err(_) => sleep(PAUSE).await,
         }
@@ -93,9 +118,10 @@ async fn serve(host: Host) -> (Arc<Consumer>, JoinSet<()>) {
     let mut parts = JoinSet::new();
     parts.spawn(heartbeat(Arc::clone(&consumer)));
     parts.spawn(guard(Arc::clone(&consumer)));
-    parts.spawn(promote(host.store.clone(), Arc::clone(&consumer)));
+    parts.spawn(promote(store, Arc::clone(&consumer)));
     parts.spawn(reap(Arc::clone(&consumer)));
-    parts.spawn(work(Arc::clone(&consumer), host));
+    parts.spawn(write_outboxes(Arc::clone(&consumer)));
+    parts.spawn(work(Arc::clone(&consumer), world, luck));
     (consumer, parts)
 }
 
@@ -130,7 +156,16 @@ async fn reap(consumer: Arc<Consumer>) {
     }
 }
 
-async fn work(consumer: Arc<Consumer>, mut host: Host) {
+async fn write_outboxes(consumer: Arc<Consumer>) {
+    let mut left = false;
+    loop {
+        consumer.outbox_filled(left).await;
+        left = note(&consumer, consumer.empty_outboxes().await).unwrap_or(true);
+        sleep(PAUSE).await;
+    }
+}
+
+async fn work(consumer: Arc<Consumer>, world: World, mut luck: fastrand::Rng) {
     let mut attempts = JoinSet::new();
     loop {
         let lanes = [LaneWish {
@@ -139,13 +174,7 @@ async fn work(consumer: Arc<Consumer>, mut host: Host) {
         }];
         let fetched = consumer.fetch_from(&default_queue(), FETCHED, &lanes, None).await;
         for delivery in note(&consumer, fetched).unwrap_or_default() {
-            let host = Host {
-                store: host.store.clone(),
-                steps: Arc::clone(&host.steps),
-                luck: host.luck.fork(),
-                mistake: host.mistake,
-            };
-            attempts.spawn(attempt(Arc::clone(&consumer), delivery, host));
+            attempts.spawn(attempt(Arc::clone(&consumer), delivery, world.clone(), luck.fork()));
         }
         while attempts.len() >= FETCHED {
             attempts.join_next().await;
@@ -154,13 +183,8 @@ async fn work(consumer: Arc<Consumer>, mut host: Host) {
     }
 }
 
-async fn attempt(consumer: Arc<Consumer>, delivery: Delivery, host: Host) {
-    let Host {
-        steps,
-        mut luck,
-        mistake,
-        ..
-    } = host;
+async fn attempt(consumer: Arc<Consumer>, delivery: Delivery, world: World, mut luck: fastrand::Rng) {
+    let World { steps, mistake, .. } = world;
     let (stop, job) = (delivery.stop(), number_in(delivery.bytes()));
     for _ in 0..luck.u32(1..8) {
         let at = Instant::now();
@@ -184,9 +208,27 @@ async fn attempt(consumer: Arc<Consumer>, delivery: Delivery, host: Host) {
         },
         // Not settled at all: it goes back.
         8 => return,
-        _ => Settlement::Ack { result: None },
+        _ => Settlement::Ack { result: None }.with_writes(vec![counts_one()]),
     };
     consumer.settle(delivery, settlement).await;
+}
+
+/// Where completed jobs count themselves.
+pub(super) fn bucket() -> BucketId {
+    BucketId::shared("counts")
+}
+
+fn counts_one() -> Write {
+    let change = Change {
+        key: "done".to_owned(),
+        action: Action::Add(1),
+        condition: Condition::Always,
+        ttl_ms: None,
+    };
+    Write {
+        bucket: bucket(),
+        changes: vec![change],
+    }
 }
 
 fn now(consumer: &Consumer) -> Moment {

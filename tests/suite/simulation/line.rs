@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kiln::outcome::{Lane, Settlement};
-use kiln::queue::backend::{Answer, Arrived, Backend, Claim, Offer, Pick, Reach, Renewed, Taken, Wish};
+use kiln::queue::backend::{Answer, Arrived, Backend, Claim, Offer, Once, Pick, Reach, Renewed, Taken, Wish};
 use kiln::queue::{Counts, Found, Push, QueueError, QueueName, Search};
+use kiln::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
@@ -132,12 +133,16 @@ impl Line {
         let refused = self.store.settle(claim, batch).await?;
         let mut ledger = self.ledger.lock();
         let ends = |offer: &&mut Offer<'_>| {
-            let terminal = matches!(offer.settlement, Settlement::Ack { .. } | Settlement::Fail { .. });
+            let terminal = matches!(
+                offer.settlement,
+                Settlement::Ack { .. } | Settlement::Commit(_) | Settlement::Fail { .. }
+            );
             terminal && !refused.contains(&offer.tag)
         };
         for offer in batch.iter_mut().filter(ends) {
-            let job = ledger.holders[&(claim.host.to_owned(), offer.tag)];
-            *ledger.ended.entry(job).or_default() += 1;
+            // Of a fetch that this line's host did not live to see the end of, nobody knows what it brought.
+            let job = ledger.holders.get(&(claim.host.to_owned(), offer.tag)).copied();
+            *ledger.ended.entry(job.expect("settled by who took it")).or_default() += 1;
         }
         Ok(refused)
     }
@@ -196,7 +201,6 @@ impl Backend for Line {
         held(claim: &'a Claim<'a>) -> Vec<u64>;
         renew(claim: &'a Claim<'a>) -> Renewed;
         leave(claim: &'a Claim<'a>) -> ();
-        dead(queue: &'a QueueName) -> Vec<String>;
         counts(queue: &'a QueueName) -> Counts;
         note_queues(queues: &'a [QueueName]) -> ();
         queues(search: Search) -> Found;
@@ -216,5 +220,15 @@ impl Backend for Line {
         reports() -> Vec<(String, String)>;
         ask_release(plugin: &'a str, token: &'a str) -> ();
         release_asked(plugin: &'a str) -> Option<String>;
+        outbox(queue: &'a QueueName) -> Vec<(String, String)>;
+        drop_from_outbox(queue: &'a QueueName, entry: &'a str, result: Option<(&'a str, &'a str)>) -> ();
+        state_get(bucket: &'a BucketId, keys: &'a [String], max: usize) -> Result<Vec<Option<Entry>>, StateError>;
+        state_list(bucket: &'a BucketId, prefix: &'a str, after: Option<&'a str>, limit: usize) -> Vec<String>;
+        state_write(
+            bucket: &'a BucketId,
+            quota: Quota,
+            changes: &'a [Change],
+            once: Option<Once<'a>>
+        ) -> Result<Vec<Changed>, StateError>;
     }
 }

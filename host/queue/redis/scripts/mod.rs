@@ -14,7 +14,6 @@ scripts! {
     ADOPT = "adopt.lua"
     CLAIM_DUE = "claim_due.lua"
     COUNTS = "counts.lua"
-    DEAD = "dead.lua"
     DROP_CLAIMED = "drop_claimed.lua"
     FAILED_LEN = "failed_len.lua"
     FAILED_PAGE = "failed_page.lua"
@@ -29,5 +28,8 @@ scripts! {
     RENEW = "renew.lua"
     RETAIN = "retain.lua"
     SETTLE = "settle.lua"
+    STATE_GET = "state_get.lua"
+    STATE_LIST = "state_list.lua"
+    STATE_WRITE = "state_write.lua"
     TAKE_FAILED = "take_failed.lua"
 }

@@ -17,7 +17,6 @@ mod link;
 mod origin;
 mod patience;
 mod rules;
-mod steering;
 mod stream;
 mod told;
 

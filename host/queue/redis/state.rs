@@ -1,0 +1,100 @@
+//! What handlers remember. The keys of a bucket share one slot, each call is one script.
+
+use super::RedisStore;
+use super::scripts::{STATE_GET, STATE_LIST, STATE_WRITE};
+use crate::queue::error::QueueError;
+use crate::queue::moves::Once;
+use crate::state::{Action, BucketId, Change, Changed, Condition, Entry, Quota, StateError};
+
+/// How long it is remembered that a write of an outbox was made: far longer than its entry can stay there afterwards.
+const DONE_MS: u64 = 7 * 24 * 3_600_000;
+
+impl RedisStore {
+    pub(super) async fn state_get(
+        &self,
+        bucket: &BucketId,
+        keys: &[String],
+        max_bytes: usize,
+    ) -> Result<Result<Vec<Option<Entry>>, StateError>, QueueError> {
+        let bucket = self.keys.bucket(bucket);
+        let mut call = STATE_GET.keys(&[bucket.values, bucket.versions, bucket.expiry]);
+        call.arg(max_bytes).arg(keys);
+        let found: Option<Vec<Option<Vec<u8>>>> = self.pool.call(&call).await?;
+        let Some(found) = found else {
+            return Ok(Err(StateError::TooLarge(max_bytes)));
+        };
+        let entry = |pair: &[Option<Vec<u8>>]| match pair {
+            [Some(value), Some(version)] => Some(Entry {
+                value: value.clone(),
+                version: str::from_utf8(version).ok()?.parse().ok()?,
+            }),
+            _ => None,
+        };
+        Ok(Ok(found.chunks(2).map(entry).collect()))
+    }
+
+    pub(super) async fn state_list(
+        &self,
+        bucket: &BucketId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, QueueError> {
+        let bucket = self.keys.bucket(bucket);
+        let mut call = STATE_LIST.keys(&[bucket.names, bucket.expiry]);
+        call.arg(prefix).arg(after.unwrap_or_default()).arg(limit);
+        self.pool.call(&call).await
+    }
+
+    pub(super) async fn state_write(
+        &self,
+        bucket: &BucketId,
+        quota: Quota,
+        changes: &[Change],
+        once: Option<Once<'_>>,
+    ) -> Result<Result<Vec<Changed>, StateError>, QueueError> {
+        let bucket = self.keys.bucket(bucket);
+        let mut call = STATE_WRITE.keys(&[
+            bucket.values,
+            bucket.versions,
+            bucket.expiry,
+            bucket.names,
+            bucket.totals,
+            bucket.done,
+        ]);
+        let id = once.map_or_else(String::new, |once| once.to_string());
+        call.arg(quota.bytes).arg(quota.keys).arg(id).arg(DONE_MS);
+        for change in changes {
+            call.arg(&change.key);
+            match &change.action {
+                Action::Set(value) => call.arg("set").arg(value.as_slice()),
+                Action::Delete => call.arg("delete").arg(""),
+                Action::Add(by) => call.arg("add").arg(*by),
+            };
+            match change.condition {
+                Condition::Always => call.arg(""),
+                Condition::Absent => call.arg("-"),
+                Condition::Version(version) => call.arg(version),
+            };
+            call.arg(change.ttl_ms.map_or_else(String::new, |ms| ms.to_string()));
+        }
+        let bytes = changes.iter().map(Change::bytes).sum();
+        let answer: Vec<String> = self.pool.call_with(&call, bytes).await?;
+        let key = || answer.get(1).cloned().unwrap_or_default();
+        Ok(match answer.first().map(String::as_str) {
+            Some("conflict") => Err(StateError::Conflict { key: key() }),
+            Some("number") => Err(StateError::NotANumber { key: key() }),
+            Some("full") => Err(StateError::Full(quota)),
+            _ => Ok(answer[1..].chunks(2).map(changed).collect()),
+        })
+    }
+}
+
+/// A version and a number, as the script tells them.
+fn changed(told: &[String]) -> Changed {
+    let at = |place: usize| told.get(place).map_or("", String::as_str);
+    Changed {
+        version: at(0).parse().unwrap_or(0),
+        number: at(1).parse().unwrap_or(0),
+    }
+}

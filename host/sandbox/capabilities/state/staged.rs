@@ -1,0 +1,114 @@
+//! What an attempt has asked to write on completion.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use crate::state::{Action, BucketId, Change, StateError, Write};
+
+/// The last word on each key.
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    changes: BTreeMap<(BucketId, String), Change>,
+}
+
+impl Staged {
+    /// Takes changes on, each on top of what is there already for its key.
+    pub(super) fn add(&mut self, bucket: &BucketId, changes: Vec<Change>) -> Result<(), StateError> {
+        for change in changes {
+            match self.changes.entry((bucket.clone(), change.key.clone())) {
+                Entry::Vacant(vacant) => _ = vacant.insert(change),
+                Entry::Occupied(mut occupied) => {
+                    let merged = merge(occupied.get(), change)?;
+                    occupied.insert(merged);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.changes.values().map(Change::bytes).sum()
+    }
+
+    /// Hands them over, by bucket.
+    pub(super) fn take(&mut self) -> Vec<Write> {
+        let mut writes = Vec::<Write>::new();
+        for ((bucket, _), change) in std::mem::take(&mut self.changes) {
+            match writes.last_mut().filter(|write| write.bucket == bucket) {
+                Some(write) => write.changes.push(change),
+                None => writes.push(Write {
+                    bucket,
+                    changes: vec![change],
+                }),
+            }
+        }
+        writes
+    }
+}
+
+/// One change that does what two do, one after the other.
+fn merge(first: &Change, then: Change) -> Result<Change, StateError> {
+    let Action::Add(by) = then.action else { return Ok(then) };
+    let not = || StateError::NotANumber { key: then.key.clone() };
+    let sum = |number: i64| number.checked_add(by).ok_or_else(not);
+    let action = match &first.action {
+        Action::Add(before) => Action::Add(sum(*before)?),
+        Action::Delete => Action::Set(sum(0)?.to_string().into_bytes()),
+        Action::Set(value) => {
+            let number = str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+            Action::Set(sum(number.ok_or_else(not)?)?.to_string().into_bytes())
+        }
+    };
+    Ok(Change {
+        action,
+        ttl_ms: then.ttl_ms.or(first.ttl_ms),
+        ..then
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Condition;
+
+    fn change(key: &str, action: Action) -> Change {
+        Change {
+            key: key.to_owned(),
+            action,
+            condition: Condition::Always,
+            ttl_ms: None,
+        }
+    }
+
+    #[test]
+    fn several_changes_of_a_value_become_one_that_does_the_same() {
+        let set = |text: &str| Action::Set(text.as_bytes().to_vec());
+        let (seen, other) = (BucketId::of_plugin("p", "seen"), BucketId::shared("other"));
+        let mut staged = Staged::default();
+        let adds = vec![
+            change("a", Action::Add(2)),
+            change("a", Action::Add(3)),
+            change("b", set("7")),
+        ];
+        staged.add(&seen, adds).unwrap();
+        staged.add(&other, vec![change("a", set("x"))]).unwrap();
+        staged
+            .add(&seen, vec![change("b", Action::Add(-1)), change("c", Action::Delete)])
+            .unwrap();
+        staged.add(&seen, vec![change("c", Action::Add(1))]).unwrap();
+        let refused = staged.add(&other, vec![change("a", Action::Add(1))]);
+        assert_eq!(refused, Err(StateError::NotANumber { key: "a".to_owned() }));
+        let writes = staged.take();
+        let of = |bucket: &BucketId| {
+            let write = writes.iter().find(|write| write.bucket == *bucket).unwrap();
+            write
+                .changes
+                .iter()
+                .map(|change| change.action.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(&seen), [Action::Add(5), set("6"), set("1")]);
+        assert_eq!((of(&other), writes.len()), (vec![set("x")], 2));
+        assert!(staged.take().is_empty());
+    }
+}
