@@ -52,6 +52,12 @@ const ALL: &[Clients] = &[
         follow: |_| false,
     },
     Clients {
+        language: "js",
+        handler: "js",
+        names: &["fetch"],
+        follow: |_| true,
+    },
+    Clients {
         language: "rust",
         handler: "rust",
         names: &["kiln_handler::http"],
@@ -69,14 +75,22 @@ const ALL: &[Clients] = &[
         ],
         follow: |client| client != "http.client",
     },
+    Clients {
+        language: "ts",
+        handler: "ts",
+        names: &["fetch"],
+        follow: |_| true,
+    },
 ];
 
 /// What a test says of one language, said of all.
 macro_rules! in_every_language {
     ($($test:ident)*) => {
         in_every_language! { @ c [$($test)*] }
+        in_every_language! { @ js [$($test)*] }
         in_every_language! { @ rust [$($test)*] }
         in_every_language! { @ python [$($test)*] }
+        in_every_language! { @ ts [$($test)*] }
     };
     (@ $language:ident [$($test:ident)*]) => {
         mod $language {

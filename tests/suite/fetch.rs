@@ -4,11 +4,10 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use kiln::config::{Manifest, SandboxSettings};
-use kiln::outcome::{Attempt, FailureKind, RetryHint};
+use kiln::outcome::Attempt;
 use kiln::sandbox::{AttemptContext, Sandbox};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::egress::{Forbidden, Server, grant, head};
-use crate::sandbox::{failed, job_of, json, result, settings_with};
+use crate::sandbox::{job_of, json, result, settings_with};
 use crate::support::{PATIENCE, compiled};
 
 /// One attempt of the handler in JavaScript at one of its tasks (`tests/handlers/js/web.js`).
@@ -45,13 +44,6 @@ async fn task(authority: &str, task: &str, mut payload: Value) -> anyhow::Result
     payload["url"] = format!("http://{authority}/").into();
     let text = result(attempt(&granted(authority), task, payload).await?)?;
     Ok(serde_json::from_str(&text.context("a result")?)?)
-}
-
-/// How a task fails that nothing is wrong with but its server: retried, with this message, and not before that time.
-async fn retried(manifest: &str, task: &str, payload: Value) -> anyhow::Result<(String, RetryHint)> {
-    let (failure, retry) = failed(attempt(manifest, task, payload).await?)?;
-    assert_eq!(failure.kind, FailureKind::Error, "{}", failure.message);
-    Ok((failure.message, retry))
 }
 
 /// A request that has come, and where its answer goes.
@@ -398,68 +390,32 @@ async fn an_abort_closes_the_connection_and_rejects_with_its_reason() -> anyhow:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_catches_is_tried_again() -> anyhow::Result<()> {
+async fn what_goes_wrong_can_be_caught_and_has_a_kind() -> anyhow::Result<()> {
     let closed = format!("127.0.0.1:{}", Forbidden::new()?.port()?);
-    let url = format!("http://{closed}/");
-    let (message, retry) = retried(&granted(&closed), "uncaught", json!({"url": url})).await?;
-    assert_eq!(message, format!("fetch failed: http://{closed}: connection refused"));
-    assert_eq!(retry, RetryHint::ByPolicy);
-
-    let silent = Forbidden::new()?;
-    let authority = format!("127.0.0.1:{}", silent.port()?);
-    let payload = json!({"url": format!("http://{authority}/"), "timeout": 20});
-    let (message, _) = retried(&granted(&authority), "uncaught", payload).await?;
-    assert_eq!(message, "The operation timed out");
-
     let caught = task(&closed, "failing", json!({})).await?;
     assert_eq!(
         caught,
         json!({"name": "TypeError", "message": "fetch failed", "kind": "connect"})
     );
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_status_decides_what_becomes_of_the_job() -> anyhow::Result<()> {
-    for (status, header, wanted) in [
-        (
-            "429 Slow Down",
-            "retry-after: 7\r\n",
-            Some(RetryHint::NotBefore(Duration::from_secs(7))),
-        ),
-        (
-            "503 Busy",
-            "retry-after: Thu, 01 Jan 1970 00:00:00 GMT\r\n",
-            Some(RetryHint::NotBefore(Duration::ZERO)),
-        ),
-        ("500 Broken", "", Some(RetryHint::ByPolicy)),
-        ("408 Late", "", Some(RetryHint::ByPolicy)),
-        ("404 Gone", "", None),
-    ] {
-        let server = Server::answering(format!("HTTP/1.1 {status}\r\n{header}content-length: 0\r\n\r\n"), 1).await?;
-        let url = format!("http://{}/orders", server.authority);
-        let payload = json!({"url": format!("{url}?key=secret")});
-        let (failure, retry) = failed(attempt(&granted(&server.authority), "uncaught", payload).await?)?;
-        assert_eq!(failure.message, format!("{url} answered {}", &status[..3]));
-        assert_eq!(retry, wanted.unwrap_or(RetryHint::Never), "{status}");
-    }
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_granted_ends_the_attempt_though_it_would_be_caught() -> anyhow::Result<()> {
-    let payload = json!({"url": "http://a.example/"});
-    let (failure, retry) = failed(attempt("", "failing", payload).await?)?;
+    let server = Server::answering("HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n0123456789", 1).await?;
+    let caught = task(&server.authority, "failing", json!({})).await?;
     assert_eq!(
-        (failure.kind, retry),
-        (FailureKind::Denied, RetryHint::Never),
-        "{}",
-        failure.message
+        caught,
+        json!({"name": "TypeError", "message": "fetch failed", "kind": "network"})
     );
-    assert!(
-        failure.message.contains("add [[grants.http]] origin"),
-        "{}",
-        failure.message
-    );
+    Ok(())
+}
+
+/// Each says what it found, and what was wanted. They are taken from web-platform-tests (`tests/data/web/README.md`).
+#[tokio::test(flavor = "multi_thread")]
+async fn cases_of_web_platform_tests_come_out_as_they_should() -> anyhow::Result<()> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/web");
+    for name in ["url", "setters", "text", "params", "headers", "others"] {
+        let cases: Value = serde_json::from_slice(&std::fs::read(folder.join(name).with_extension("json"))?)?;
+        let count = cases.as_array().context("cases")?.len();
+        let text = result(attempt("", "cases", json!({"kind": name, "cases": cases})).await?)?;
+        let failed: Value = serde_json::from_str(&text.context("a result")?)?;
+        assert_eq!(failed, json!([]), "{name}, of {count} cases");
+    }
     Ok(())
 }

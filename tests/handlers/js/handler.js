@@ -12,6 +12,7 @@ import {
     Retry,
 } from "./kiln/index.js";
 import { integer, object, string } from "./kiln/payload.js";
+import { http } from "./http.js";
 import { web } from "./web.js";
 
 const typed = object({ do: string, text: string, count: integer });
@@ -72,6 +73,8 @@ async function perform(payload, job) {
         case "nap":
             await new Promise((wake) => setTimeout(wake, payload.ms));
             return;
+        case "http":
+            return http(payload);
         case "web":
             return web[payload.task](payload);
         case "bulk":

@@ -1,6 +1,6 @@
 // What handlers do with the web's APIs; each takes the server's address, and more where it says so.
 
-import { checkStatus } from "./kiln/index.js";
+import { failed } from "./cases.js";
 
 /** Of what failed, what a program can tell. */
 const told = (err) => ({ name: err.name, message: err.message, kind: err.cause?.kind ?? null });
@@ -77,13 +77,6 @@ export const web = {
         return caught(fetch(url, init).then((response) => response.text()));
     },
 
-    /** Nobody catches it. */
-    async uncaught({ url, timeout }) {
-        const signal = timeout ? AbortSignal.timeout(timeout) : undefined;
-        const response = checkStatus(await fetch(url, { signal }));
-        return response.text();
-    },
-
     /** Aborts one of two once the other is answered. */
     async abort({ url }) {
         const controller = new AbortController();
@@ -117,4 +110,7 @@ export const web = {
         for (let i = 0; i < count; i++) responses.push(await fetch(new URL(`/${i}`, url)));
         return Promise.all(responses.map((response) => response.text()));
     },
+
+    /** Cases of `tests/data/web` that do not come out as they should. */
+    cases: ({ kind, cases }) => failed(kind, cases),
 };

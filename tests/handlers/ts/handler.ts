@@ -13,6 +13,7 @@ import {
     Retry,
 } from "./kiln/index.js";
 import { integer, object, string } from "./kiln/payload.js";
+import { type Asked, http } from "./http.js";
 
 type Request =
     | { do?: undefined }
@@ -22,6 +23,7 @@ type Request =
     | { do: "config"; key: string }
     | { do: "env"; name: string }
     | { do: "typed"; text: string; count: number }
+    | ({ do: "http" } & Asked)
     | { do: "nap"; ms: number }
     | { do: "bulk"; size: number };
 
@@ -88,6 +90,8 @@ async function perform(request: Request | null, job: Job): Promise<unknown> {
         case "nap":
             await new Promise((wake) => setTimeout(wake, request.ms));
             return;
+        case "http":
+            return http(request);
         case "bulk":
             return { text: "x".repeat(request.size) };
         default:

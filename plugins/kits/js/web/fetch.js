@@ -224,7 +224,8 @@ export async function fetch(input, init) {
     let body = take(request);
     for (let redirects = 0; ; redirects++) {
         const exchange = await Exchange.start(sent(method, url, fields, body), url.origin, signal);
-        const upload = body.stream && !body.bytes ? pump(body.stream, exchange) : undefined;
+        const source = body.bytes ? isLarge(body) && [body.bytes] : body.stream;
+        const upload = source ? pump(source, exchange) : undefined;
         // What goes wrong there comes first; what goes right has no part in it.
         const head = await Promise.race([exchange.head(), ...(upload ? [upload] : [])]);
         const location = REDIRECTS.includes(head.status) && head.headers.find(([name]) => name === "location")?.[1];
@@ -242,7 +243,7 @@ export async function fetch(input, init) {
             method = "GET";
             body = {};
             fields = without(fields, OF_BODY);
-        } else if (upload) throw stopped("a redirect of a request whose body is a stream, which is sent once");
+        } else if (upload && !body.bytes) throw stopped("a redirect of a request whose body is a stream, which is sent once");
         if (next.origin !== url.origin) fields = without(fields, OF_ORIGIN);
         url = next;
     }
@@ -268,14 +269,26 @@ function sent(method, url, fields, { bytes, stream }) {
     if (!/^https?:$/.test(url.protocol)) throw new TypeError(`fetch knows http and https, not ${url.protocol}`);
     const has = (name) => fields.some(([there]) => there === name);
     const added = [["accept", "*/*"], ["user-agent", "kiln"]].filter(([name]) => !has(name));
-    const none = ["POST", "PUT", "PATCH"].includes(method) ? { tag: "whole", val: new Uint8Array() } : { tag: "none" };
+    if (isLarge({ bytes })) {
+        fields = without(fields, ["content-length"]);
+        added.push(["content-length", String(bytes.length)]);
+    }
     return {
         method,
         url: url.href,
         headers: [...fields, ...added].map(([name, value]) => [name, bytesOf(value)]),
-        body: bytes ? { tag: "whole", val: bytes } : stream ? { tag: "streamed" } : none,
+        body: bodySent(method, bytes, stream),
     };
 }
+
+function bodySent(method, bytes, stream) {
+    if (bytes && !isLarge({ bytes })) return { tag: "whole", val: bytes };
+    if (bytes || stream) return { tag: "streamed" };
+    return ["POST", "PUT", "PATCH"].includes(method) ? { tag: "whole", val: new Uint8Array() } : { tag: "none" };
+}
+
+/** Whether a body is handed over piece by piece though all of it is there: one call takes no more (`hostcall_bytes`). */
+const isLarge = ({ bytes }) => bytes?.length > 1 << 20;
 
 /** Sends a stream; never resolves, but rejects where the stream does. */
 function pump(stream, exchange) {
