@@ -4,7 +4,7 @@
 //! collected heap while the host hands strings over, and traps when a collection starts just then.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::tool::Tool;
 use super::{Project, ProjectError, wit};
@@ -27,16 +27,65 @@ pub(super) fn name(dir: &Path) -> Result<String, ProjectError> {
 pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
     let contract = wit::Contract::read(&project.dir, &project.world)?;
     let core = project.work()?.join("core.wasm");
-    Tool::named("go", &project.dir, "install Go 1.24 or newer: https://go.dev/dl")?
-        .env("GOOS", "wasip1")
-        .env("GOARCH", "wasm")
+    let go = go(project)?
         .args(["build", "-buildmode=c-shared"])
         // The same source makes the same bytes, on whatever machine and at whatever commit.
         .args(["-trimpath", "-buildvcs=false"])
         // The kit reaches into the runtime: see its realloc_wasip1.go.
         .args(["-ldflags=-checklinkname=0", "-o"])
-        .arg(&core)
-        .arg(".")
-        .run()?;
+        .arg(&core);
+    let go = match net_http(project)? {
+        Some(folder) => go
+            .args(["-tags", "kiln_nethttp", "-overlay"])
+            .arg(overlay(project, &folder)?),
+        None => go,
+    };
+    go.arg(".").run()?;
     contract.component(&fs::read(&core).map_err(ProjectError::file(&core))?)
+}
+
+fn go(project: &Project) -> Result<Tool, ProjectError> {
+    let go = Tool::named("go", &project.dir, "install Go 1.24 or newer: https://go.dev/dl")?;
+    Ok(go.env("GOOS", "wasip1").env("GOARCH", "wasm"))
+}
+
+/// Where the source of `net/http` lies, if the handler or a package it uses imports it: others shall not pay for it.
+fn net_http(project: &Project) -> Result<Option<PathBuf>, ProjectError> {
+    let template = r#"{{if eq .ImportPath "net/http"}}{{.Dir}}{{end}}"#;
+    let folder = go(project)?.args(["list", "-deps", "-f", template, "."]).read()?;
+    let folder = folder.trim();
+    Ok((!folder.is_empty()).then(|| PathBuf::from(folder)))
+}
+
+/// What every `http.Transport` does with a request, and what it does instead: see the kit's `nethttp_wasip1.go`. So all
+/// clients made of one work, whoever makes them.
+const SENDS: &str = "\n\treturn t.roundTrip(req)\n}\n";
+const HANDS_OVER: &str = "
+	if req.URL != nil && (req.URL.Scheme == \"http\" || req.URL.Scheme == \"https\") {
+		return kilnRoundTrip(t, req)
+	}
+	return t.roundTrip(req)
+}
+
+//go:linkname kilnRoundTrip
+func kilnRoundTrip(*Transport, *Request) (*Response, error)
+";
+
+/// Writes the source of `net/http` that is compiled in the place of Go's, and returns the file that says so.
+fn overlay(project: &Project, folder: &Path) -> Result<PathBuf, ProjectError> {
+    let replaced = folder.join("roundtrip.go");
+    let source = fs::read_to_string(&replaced).map_err(ProjectError::file(&replaced))?;
+    if !source.contains(SENDS) {
+        return Err(ProjectError::description(
+            &replaced,
+            "is of a version of Go that Kiln does not know",
+        ));
+    }
+    let work = project.work()?;
+    let source_file = work.join("roundtrip.go");
+    wit::write(&source_file, source.replacen(SENDS, HANDS_OVER, 1).as_bytes())?;
+    let overlay = work.join("overlay.json");
+    let says = serde_json::json!({ "Replace": { replaced.to_string_lossy(): source_file } });
+    wit::write(&overlay, says.to_string().as_bytes())?;
+    Ok(overlay)
 }

@@ -58,6 +58,12 @@ const ALL: &[Clients] = &[
         follow: |_| true,
     },
     Clients {
+        language: "go",
+        handler: "go",
+        names: &["http.DefaultClient", "http.Transport"],
+        follow: |_| true,
+    },
+    Clients {
         language: "rust",
         handler: "rust",
         names: &["kiln_handler::http"],
@@ -88,6 +94,7 @@ macro_rules! in_every_language {
     ($($test:ident)*) => {
         in_every_language! { @ c [$($test)*] }
         in_every_language! { @ js [$($test)*] }
+        in_every_language! { @ go [$($test)*] }
         in_every_language! { @ rust [$($test)*] }
         in_every_language! { @ python [$($test)*] }
         in_every_language! { @ ts [$($test)*] }

@@ -31,6 +31,7 @@ mod events;
 mod faults;
 mod fetch;
 mod folder;
+mod goroutines;
 mod guests;
 mod hostcalls;
 mod hostile;

@@ -50,25 +50,28 @@ const maxMs = uint64(1<<63-1) / uint64(time.Millisecond)
 // without having used up an attempt; its context ends by itself.
 func Cancelled() bool { return hostIsCancelled() != 0 }
 
-var config struct {
-	mutex  sync.Mutex
-	answer [4]uint32 // result<option<string>, error>
-}
-
 // Config looks up a value that the operator set in the [config] table of the plugin's manifest.
 func Config(key string) (value string, found bool) {
-	// One at a time: the text lies in the arena until it is copied, and the next call's may take its place.
-	config.mutex.Lock()
-	defer config.mutex.Unlock()
-	key = utf8(key)
+	borrowing(func() {
+		answer := new([4]uint32) // result<option<string>, error>
+		hostConfigGet(utf8(key), answer)
+		if failed, some := byte(answer[0]), byte(answer[1]); failed == 0 && some != 0 {
+			value, found = strings.Clone(lifted(answer[2], answer[3])), true
+		}
+	})
+	return value, found
+}
+
+var borrowed sync.Mutex
+
+// borrowing makes a call whose answer lies in the arena, and has to be copied before it returns. One call at a time: the
+// next one's answer may take the place.
+func borrowing(call func()) {
+	borrowed.Lock()
+	defer borrowed.Unlock()
 	mark := arena.next
 	defer func() { arena.next = max(mark, arena.start) }()
-	config.answer = [4]uint32{}
-	hostConfigGet(key, &config.answer)
-	if failed, some := byte(config.answer[0]), byte(config.answer[1]); failed != 0 || some == 0 {
-		return "", false
-	}
-	return strings.Clone(lifted(config.answer[2], config.answer[3])), true
+	call()
 }
 
 // utf8 makes a text fit to cross over: the host stops a handler that hands it anything else as a string.

@@ -54,6 +54,24 @@ func handle(_ context.Context, _ *kiln.Job, order order) (*digest, error) {
 	return digest, nil
 }
 
+// An HTTP request, once {{name}}.toml grants its origin. No answer, 429 and 5xx have the job tried again; 4xx does not.
+//
+// func stock(ctx context.Context, item string) (left int, err error) {
+// 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://api.example.com/stock/"+item, nil)
+// 	if err != nil {
+// 		return 0, kiln.Permanent(err)
+// 	}
+// 	resp, err := http.DefaultClient.Do(req)
+// 	if err != nil {
+// 		return 0, err
+// 	}
+// 	defer resp.Body.Close()
+// 	if err := kiln.CheckStatus(resp); err != nil {
+// 		return 0, err
+// 	}
+// 	return left, json.NewDecoder(resp.Body).Decode(&left)
+// }
+
 func price(item item) (cents int, err error) {
 	switch {
 	case item.Stock == "unknown":

@@ -20,7 +20,7 @@ func main() { kiln.Handle(conform) }
 
 // order is what a payload may say beside "do".
 type order struct {
-	Message, Key, Name string
+	Message, Key, Name, URL string
 	MS                 int64
 	Size               int
 }
@@ -82,6 +82,16 @@ func conform(ctx context.Context, job *kiln.Job, payload json.RawMessage) (any, 
 	case "nap":
 		time.Sleep(time.Duration(order.MS) * time.Millisecond)
 		return nil, nil
+	case "http":
+		return request(ctx, payload)
+	case "several":
+		return several(order.URL)
+	case "cancelled":
+		return cancelled(ctx, order.URL)
+	case "spins":
+		return spins(order.URL), nil
+	case "why":
+		return why(ctx, order.URL)
 	case "bulk":
 		return map[string]string{"text": strings.Repeat("x", order.Size)}, nil
 	}
