@@ -274,7 +274,7 @@ async fn requests_overlap_and_more_than_may_be_open_take_turns() -> anyhow::Resu
     let site = Site::open(async |door| {
         let mut open = Vec::new();
         for number in 0..COUNT {
-            open.push(door.next_for(&format!("/{number}")).await?);
+            open.push(door.next().await?);
             // None is answered before as many are here as may be.
             if open.len() == OPEN || number + 1 == COUNT {
                 for mut asked in open.drain(..) {
@@ -289,6 +289,21 @@ async fn requests_overlap_and_more_than_may_be_open_take_turns() -> anyhow::Resu
     let said = task(&site.authority, "parallel", json!({"count": COUNT})).await?;
     let paths: Vec<_> = (0..COUNT).map(|number| format!("/{number}")).collect();
     assert_eq!(said["answers"], json!(paths));
+    site.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_never_ends_keeps_no_other_from_being_read() -> anyhow::Result<()> {
+    let site = Site::open(async |door| {
+        let mut endless = door.next_for("/endless").await?;
+        endless.say("HTTP/1.1 200 OK\r\n\r\n").await?;
+        let flood = tokio::spawn(async move { while endless.say(&"tea ".repeat(10_000)).await.is_ok() {} });
+        door.next_for("/other").await?.answer("here").await?;
+        Ok(flood.await?)
+    })
+    .await?;
+    let said = task(&site.authority, "endless", json!({})).await?;
+    assert_eq!(said, json!({"other": "here", "ended": "AbortError"}));
     site.end().await
 }
 

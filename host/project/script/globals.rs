@@ -82,3 +82,35 @@ const fn is_part_of_name(c: char) -> bool {
 fn bare(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handler_gets_the_globals_that_it_names() {
+        let modules = serde_json::from_value(serde_json::json!({
+            "streams.js": {"makes": ["ReadableStream", "WritableStream"], "serves": ["tee"]},
+            "subtle.js": {"makes": ["crypto.subtle"]},
+            "url.js": {"makes": ["URL"]},
+        }));
+        let kit = Globals {
+            dir: PathBuf::from("/tea"),
+            modules: modules.expect("modules"),
+        };
+        let always = "import \"/tea/kiln/globals.js\";\n";
+        let written = |text: &str| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("globals.js");
+            kit.write_for(text, &path).expect("written");
+            let text = fs::read_to_string(path).expect("text");
+            text.strip_prefix(always).expect("what all get").to_owned()
+        };
+        assert_eq!(written("order.URLs.url = MYURL"), "");
+        let url = "import { URL } from \"/tea/kiln/web/url.js\";\nglobalThis.URL = URL;\n";
+        assert_eq!(written("new globalThis.URL('x')"), url);
+        let subtle = "import { subtle } from \"/tea/kiln/web/subtle.js\";\nglobalThis.crypto.subtle = subtle;\n";
+        assert_eq!(written("const { subtle: s } = crypto"), subtle);
+        assert_eq!(written("a.tee()"), "import {  } from \"/tea/kiln/web/streams.js\";\n");
+    }
+}

@@ -11,6 +11,7 @@ declare var crypto: {
     readonly subtle: SubtleCrypto;
 };
 declare var performance: { now(): number };
+declare var self: typeof globalThis;
 /** Within functions: while the component is built, there is no environment. */
 declare var process: { readonly env: Readonly<Record<string, string | undefined>> };
 

@@ -72,6 +72,8 @@ Object.assign(globalThis, {
     clearTimeout,
     Promise: KilnPromise,
     queueMicrotask,
+    // What packages for browsers call the global object.
+    self: globalThis,
     setImmediate: (run, ...args) => setTimeout(run, 0, ...args),
     setInterval,
     setTimeout,

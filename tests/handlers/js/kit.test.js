@@ -12,6 +12,7 @@ import { handle, log, Permanent, rawJson, Retry } from "./kiln/index.js";
 import { array, integer, object, optional, string } from "./kiln/payload.js";
 import { readable } from "./kiln/stack.js";
 import { attempt } from "./kiln/testing.js";
+import { streamOf } from "./kiln/web/stream.js";
 import { vendored } from "./vendor.mjs";
 
 // The clock of the sandbox, for what imports it.
@@ -139,4 +140,48 @@ test("what the kit carries along is made of the pinned packages", async () => {
     for (const [name, text] of Object.entries(await vendored())) {
         assert.equal(readFileSync(new URL(`kiln/web/vendor/${name}`, import.meta.url), "utf8"), text, name);
     }
+});
+
+test("a body is read by its chunks without the streams of streams.js", async () => {
+    const make = (...pieces) => {
+        const source = { left: [...pieces], pull: async () => source.left.shift(), cancel: async () => (source.cancelled = true) };
+        return [streamOf(source), source];
+    };
+    const [whole] = make("a", "b");
+    const seen = [];
+    for await (const piece of whole) seen.push(piece);
+    assert.deepEqual([seen, whole.locked], [["a", "b"], false]);
+
+    const [stream, source] = make("a", "b");
+    for await (const piece of stream) {
+        assert.equal(piece, "a");
+        assert.throws(() => stream.getReader(), TypeError);
+        await assert.rejects(stream.cancel(), TypeError);
+        break;
+    }
+    assert.equal(source.cancelled, true);
+
+    const reader = make("a", "b")[0].getReader();
+    const both = await Promise.all([reader.read(), reader.read(), reader.read()]);
+    assert.deepEqual(both.map(({ value }) => value), ["a", "b", undefined]);
+    await reader.closed;
+    reader.releaseLock();
+    await assert.rejects(reader.read(), TypeError);
+
+    const failing = streamOf({ pull: async () => assert.fail("broken") }).getReader();
+    await assert.rejects(failing.read(), /broken/);
+    await assert.rejects(failing.closed, /broken/);
+});
+
+test("a failed request that nobody catches is tried again, however it is wrapped", () => {
+    const failing = (err) => () => {
+        throw err;
+    };
+    const run = (err) => handle(failing(err)).handle(record("null"));
+    const http = (kind) => Object.assign(new Error("refused"), { name: "HttpError", kind });
+    const wrapped = new Error("no stock", { cause: new TypeError("fetch failed", { cause: http("connect") }) });
+    assert.throws(() => run(wrapped), { tag: "retry", val: "no stock: fetch failed: refused" });
+    assert.throws(() => run(new DOMException("too late", "TimeoutError")), { tag: "retry", val: "too late" });
+    const invalid = new TypeError("fetch failed", { cause: http("invalid") });
+    assert.throws(() => run(invalid), invalid);
 });

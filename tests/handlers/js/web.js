@@ -95,6 +95,16 @@ export const web = {
         return caught(response.text());
     },
 
+    /** Reads an answer that never ends until another request is answered. */
+    async endless({ url }) {
+        const controller = new AbortController();
+        const endless = await fetch(new URL("/endless", url), { signal: controller.signal });
+        const reading = caught(endless.body.pipeTo(new WritableStream()));
+        const other = await (await fetch(new URL("/other", url))).text();
+        controller.abort();
+        return { other, ended: (await reading).name };
+    },
+
     async parallel({ url, count }) {
         const ticks = [];
         const timer = setInterval(() => ticks.push(1), 1);

@@ -66,7 +66,8 @@ class ByteStream {
 class Reader {
     #source;
     #release;
-    #end = Promise.withResolvers();
+    #end;
+    closed = new Promise((resolve, reject) => (this.#end = { resolve, reject }));
     /** Pieces come one after the other, however many are asked for at once. */
     #last = Promise.resolve();
 
@@ -74,10 +75,6 @@ class Reader {
         this.#source = source;
         this.#release = release;
         this.closed.catch(() => {});
-    }
-
-    get closed() {
-        return this.#end.promise;
     }
 
     read() {
