@@ -32,6 +32,19 @@ async fn python_overlaps_requests_in_asyncio() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_beyond_the_connections_of_a_plugin_take_turns() -> anyhow::Result<()> {
+    // The limit http_connections is 8 by default.
+    const REQUESTS: usize = 40;
+    let guest = guest(of("python"), "httpx.AsyncClient");
+    let server = HttpServer::answering("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\ntea").await?;
+    let urls: Vec<_> = (0..REQUESTS).map(|n| format!("{}/{n}", at(server.port))).collect();
+    let got = guest.result(json!({"do": "gather", "urls": urls})).await?;
+    assert_eq!(got, json!(vec!["tea"; REQUESTS]));
+    assert_eq!(server.asked().len(), REQUESTS);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn python_has_the_clock_of_asyncio() -> anyhow::Result<()> {
     let got = guest(of("python"), "asyncio").result(json!({"do": "patience"})).await?;
     assert_eq!(got, json!({"order": ["first", "second", "timeout", "called"]}));

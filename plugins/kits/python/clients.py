@@ -70,7 +70,7 @@ def _certifi(module: ModuleType) -> None:
 def _httpcore(module: ModuleType) -> None:
     from . import streams
 
-    streams.stand_in()
+    streams.stand_in(module)
 
 
 REPLACED: dict[str, Callable[[ModuleType], None]] = {
@@ -78,6 +78,7 @@ REPLACED: dict[str, Callable[[ModuleType], None]] = {
     "asyncio": _loop,
     "certifi": _certifi,
     "httpcore": _httpcore,
+    "httpcore2": _httpcore,
     "requests.adapters": _requests,
     "socket": _sockets,
     "urllib3.connection": _urllib3,

@@ -6,7 +6,7 @@ from asyncio.base_events import BaseEventLoop
 from collections.abc import Callable
 from typing import Any
 
-from .wire import client
+from .wire import client, turns
 
 
 class Loop(BaseEventLoop):
@@ -25,6 +25,11 @@ class Loop(BaseEventLoop):
             await self._waiting[exchange]
         finally:
             del self._waiting[exchange]
+
+    async def turn(self) -> None:
+        """Until some exchange has ended."""
+        turns.append(self.create_future())
+        await turns[-1]
 
     def select(self, timeout: float | None) -> list[int]:
         exchanges = [number for number, future in self._waiting.items() if not future.done()]

@@ -1,17 +1,17 @@
-"""Connections of httpcore, beneath httpx and what is built upon it."""
+"""Connections of httpcore, beneath httpx and what is built upon it; and of httpcore2, its successor."""
 
 import asyncio
-import ssl
+from importlib import import_module
+from types import ModuleType
 from typing import Any
-
-import httpcore
 
 from .wire import Connection, Patience
 
 
 class _Base:
-    def __init__(self, host: str, port: int, timeout: float | None) -> None:
-        self._connection = Connection(host, port, timeout)
+    def __init__(self, library: ModuleType, connection: Connection) -> None:
+        self._library = library
+        self._connection = connection
 
     def get_extra_info(self, info: str) -> Any:
         # Not readable: nothing comes on a connection that nobody asked.
@@ -21,22 +21,22 @@ class _Base:
         try:
             self._connection.send(data)
         except OSError as error:
-            raise self._told(error, httpcore.WriteError) from error
+            raise self._told(error, self._library.WriteError) from error
 
     def _fill(self) -> bool:
         try:
             return self._connection.fill()
         except OSError as error:
-            raise self._told(error, httpcore.ReadError) from error
+            raise self._told(error, self._library.ReadError) from error
 
     def _told(self, error: OSError, otherwise: type[Exception]) -> Exception:
-        late, unconnected = isinstance(error, TimeoutError), self._connection.unconnected
-        if late:
-            return (httpcore.ConnectTimeout if unconnected else httpcore.ReadTimeout)(str(error))
-        return (httpcore.ConnectError if unconnected else otherwise)(str(error))
+        library, unconnected = self._library, self._connection.unconnected
+        if isinstance(error, TimeoutError):
+            return (library.ConnectTimeout if unconnected else library.ReadTimeout)(str(error))
+        return (library.ConnectError if unconnected else otherwise)(str(error))
 
 
-class Stream(_Base, httpcore.NetworkStream):
+class Stream(_Base):
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._send(buffer)
 
@@ -44,7 +44,7 @@ class Stream(_Base, httpcore.NetworkStream):
         patience = Patience(timeout)
         while not self._connection.has_some():
             if not self._connection.is_ready(patience.left()):
-                raise httpcore.ReadTimeout("timed out")
+                raise self._library.ReadTimeout("timed out")
             if not self._fill():
                 return b""
         return self._connection.take(max_bytes)
@@ -52,16 +52,18 @@ class Stream(_Base, httpcore.NetworkStream):
     def close(self) -> None:
         self._connection.close()
 
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> "Stream":
+    def start_tls(self, *_: object, **__: object) -> "Stream":
         self._connection.tls = True
         return self
 
 
-class AsyncStream(_Base, httpcore.AsyncNetworkStream):
+class AsyncStream(_Base):
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._send(buffer)
+        # However long others take: what bounds that are their timeouts, and the attempt's.
+        while self._connection.waits:
+            await asyncio.get_running_loop().turn()
+            self._send(b"")
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         connection, loop = self._connection, asyncio.get_running_loop()
@@ -73,30 +75,28 @@ class AsyncStream(_Base, httpcore.AsyncNetworkStream):
                     if not self._fill():
                         return b""
         except TimeoutError as error:
-            raise httpcore.ReadTimeout("timed out") from error
+            raise self._library.ReadTimeout("timed out") from error
         return connection.take(max_bytes)
 
     async def aclose(self) -> None:
         self._connection.close()
 
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> "AsyncStream":
+    async def start_tls(self, *_: object, **__: object) -> "AsyncStream":
         self._connection.tls = True
         return self
 
 
-def stand_in() -> None:
+def stand_in(library: ModuleType) -> None:
     """Has the backends of httpcore connect to the host."""
-    from httpcore._backends.anyio import AnyIOBackend
-    from httpcore._backends.auto import AutoBackend
-    from httpcore._backends.sync import SyncBackend
 
     def connect(self: object, host: str, port: int, timeout: float | None = None, **_: object) -> Stream:
-        return Stream(host, port, timeout)
+        return Stream(library, Connection(host, port, timeout))
 
     async def connect_async(self: object, host: str, port: int, timeout: float | None = None, **_: object) -> AsyncStream:
-        return AsyncStream(host, port, timeout)
+        return AsyncStream(library, Connection(host, port, timeout, takes_turns=True))
 
-    SyncBackend.connect_tcp = connect
-    AutoBackend.connect_tcp = AnyIOBackend.connect_tcp = connect_async
+    def backend(name: str) -> ModuleType:
+        return import_module(f"{library.__name__}._backends.{name}")
+
+    backend("sync").SyncBackend.connect_tcp = connect
+    backend("auto").AutoBackend.connect_tcp = backend("anyio").AnyIOBackend.connect_tcp = connect_async

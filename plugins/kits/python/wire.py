@@ -7,6 +7,7 @@ and only once it is sent a request. What fails then fails as it does in `socket.
 import errno
 import re
 import time
+from collections import deque
 from http import HTTPStatus
 
 from . import host
@@ -27,6 +28,12 @@ MAX_HEAD = 1024 * 1024
 PIECE = 64 * 1024
 """Bytes of an answer's body that are asked for at once."""
 
+_open: set["Connection"] = set()
+"""Those with something under way."""
+
+turns: deque = deque()
+"""Futures of tasks that wait until another exchange ends, because the plugin may have no more at once."""
+
 _REQUEST = re.compile(rb"[A-Za-z-]*(?: |$)")
 _HOP_BY_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"expect"}
 
@@ -34,7 +41,7 @@ _HOP_BY_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"expect"}
 class Connection:
     """Requests and their answers, one after the other."""
 
-    def __init__(self, host_name: str, port: int, connect_timeout: float | None) -> None:
+    def __init__(self, host_name: str, port: int, connect_timeout: float | None, takes_turns: bool = False) -> None:
         self.host = host_name
         self.port = port
         self.tls = False
@@ -44,6 +51,9 @@ class Connection:
         """Whether the request under way has been sent whole, and nothing of its answer was had."""
         self.unconnected = False
         """Whether there was no connection, so that the server has seen nothing of the request."""
+        self.waits = False
+        """Whether the request could not be begun while so many others are under way; `send` tries again."""
+        self._takes_turns = takes_turns
         self._connect_timeout_ms = None if connect_timeout is None else max(1, round(connect_timeout * 1000))
         self._sent = bytearray()
         self._step = self._head
@@ -58,14 +68,26 @@ class Connection:
     def close(self) -> None:
         if self.exchange is not None:
             client.close(self.exchange)
-            self.exchange = None
+            self._ended()
+
+    def _ended(self) -> None:
+        """Nothing is under way any more: another may take its turn."""
+        self.exchange = None
+        _open.discard(self)
+        while turns:
+            turn = turns.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                break
 
     # What is sent.
 
     def send(self, data: bytes) -> None:
         """Takes more of a request. Waits while the server takes none of a long body."""
         self._sent += data
-        while self._step():
+        if self.waits:
+            self._begin()
+        while not self.waits and self._step():
             pass
 
     def _head(self) -> bool:
@@ -179,7 +201,18 @@ class Connection:
         self._failure = None
         self._has_head = self.unconnected = False
         self._request.body = body
-        self.exchange = self._ask(client.start, self._request)
+        self._begin()
+
+    def _begin(self) -> None:
+        try:
+            self.exchange = client.start(self._request)
+        except Err as err:
+            self.waits = self._takes_turns and bool(_open) and err.value.kind == client.ErrorKind.TOO_MANY
+            if not self.waits:
+                raise self._failed(err.value) from None
+        else:
+            self.waits = False
+            _open.add(self)
 
     # What is answered.
 
@@ -195,6 +228,8 @@ class Connection:
         if self._failure is not None:
             raise self._failure
         if self.exchange is None:
+            if not self._method:
+                raise no_http()
             return False
         self.is_sent = False
         if self._has_head:
@@ -230,7 +265,7 @@ class Connection:
 
     def _body(self, piece: bytes) -> None:
         if not piece:
-            self.exchange = None
+            self._ended()
         if self._chunked:
             self._answer += b"%x\r\n%b\r\n" % (len(piece), piece)
             return
@@ -244,9 +279,12 @@ class Connection:
         try:
             return function(*arguments)
         except Err as err:
-            self.exchange = None
-            self._failure = self._told(err.value)
-            raise self._failure from None
+            raise self._failed(err.value) from None
+
+    def _failed(self, error: object) -> OSError:
+        self._ended()
+        self._failure = self._told(error)
+        return self._failure
 
     def _told(self, error: object) -> OSError:
         kinds, kind, what = client.ErrorKind, error.kind, f"{error.message}: {self.host}:{self.port}"
