@@ -78,6 +78,7 @@ const ALL: &[Clients] = &[
             "requests",
             "httpx.Client",
             "httpx.AsyncClient",
+            "aiohttp",
         ],
         follow: |client| client != "http.client",
     },

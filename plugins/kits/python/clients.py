@@ -27,7 +27,7 @@ def _loop(module: ModuleType) -> None:
 
 
 def _urllib3(module: ModuleType) -> None:
-    """Tells a connection that fails as urllib3 does; its own way of asking a socket for news needs a real one."""
+    """Tells a connection that fails as urllib3 does."""
     import http.client
 
     from urllib3 import exceptions
@@ -43,7 +43,12 @@ def _urllib3(module: ModuleType) -> None:
             raise exceptions.NewConnectionError(self, str(error)) from error
 
     module.HTTPConnection.send = send
+
+
+def _urllib3_wait(module: ModuleType) -> None:
+    """Nothing comes on a connection that nobody asked, and no answer before a request is whole."""
     module.wait_for_read = lambda *_, **__: False
+    module.wait_for_write = lambda *_, **__: True
 
 
 def _requests(module: ModuleType) -> None:
@@ -82,6 +87,7 @@ REPLACED: dict[str, Callable[[ModuleType], None]] = {
     "requests.adapters": _requests,
     "socket": _sockets,
     "urllib3.connection": _urllib3,
+    "urllib3.util.wait": _urllib3_wait,
 }
 """What is done to a module once it is loaded."""
 

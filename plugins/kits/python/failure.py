@@ -57,6 +57,8 @@ def _after(value: str | None) -> float | None:
 
 # Of libraries that need not be there, so they are told by name. Their subclasses count, too.
 _MAY_WORK_LATER = {
+    "aiohttp.client_exceptions.ClientConnectionError",
+    "aiohttp.client_exceptions.ClientPayloadError",
     "http.client.HTTPException",
     "httpcore.NetworkError",
     "httpcore.ProtocolError",

@@ -6,7 +6,9 @@ from asyncio.base_events import BaseEventLoop
 from collections.abc import Callable
 from typing import Any
 
-from .wire import client, turns
+from .sockets import Socket
+from .transport import Transport
+from .wire import Connection, client, turns
 
 
 class Loop(BaseEventLoop):
@@ -30,6 +32,27 @@ class Loop(BaseEventLoop):
         """Until some exchange has ended."""
         turns.append(self.create_future())
         await turns[-1]
+
+    async def create_connection(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        ssl: object = None,
+        sock: Socket | None = None,
+        **_: object,
+    ) -> tuple[Transport, asyncio.BaseProtocol]:
+        """The host connects, once it is sent a request: then it is that the connection may be lost."""
+        if sock is not None:
+            host, port = sock.getpeername()
+        connection = Connection(host, port, None, takes_turns=True)
+        connection.tls = bool(ssl)
+        protocol = protocol_factory()
+        return Transport(self, connection, protocol), protocol
+
+    async def sock_connect(self, sock: Socket, address: tuple) -> None:
+        sock.connect(address)
 
     def select(self, timeout: float | None) -> list[int]:
         exchanges = [number for number, future in self._waiting.items() if not future.done()]

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
+import aiohttp
 import httpx
 import kiln
 import requests
@@ -36,9 +37,8 @@ async def handle(job: dict) -> object:
 
 
 async def with_client(job: dict) -> object:
-    if job["client"] == "httpx.AsyncClient":
-        return await with_async_client(job)
-    return CLIENTS[job["client"]](job)
+    done = CLIENTS[job["client"]](job)
+    return await done if asyncio.iscoroutine(done) else done
 
 
 async def gather(urls: list[str]) -> list[str]:
@@ -77,9 +77,12 @@ def pieces(text: bytes) -> Iterator[bytes]:
         yield text[start : start + PIECE]
 
 
-async def pieces_async(text: bytes) -> AsyncIterator[bytes]:
-    for piece in pieces(text):
-        yield piece
+def body_async(job: dict) -> bytes | AsyncIterator[bytes] | None:
+    async def pieces_async(text: bytes) -> AsyncIterator[bytes]:
+        for piece in pieces(text):
+            yield piece
+
+    return pieces_async(job["body"].encode() * job["repeat"]) if "repeat" in job else body(job)
 
 
 def timeout(job: dict) -> float:
@@ -177,10 +180,9 @@ def with_httpx(job: dict) -> object:
 
 
 async def with_async_client(job: dict) -> object:
-    content = pieces_async(job["body"].encode() * job["repeat"]) if "repeat" in job else body(job)
     async with httpx.AsyncClient(timeout=timeout(job), follow_redirects=True) as client:
         request = client.build_request(
-            job["method"], job["url"], content=content, headers=dict(job.get("headers", []))
+            job["method"], job["url"], content=body_async(job), headers=dict(job.get("headers", []))
         )
         response = await client.send(request, stream="add_up" in job)
         if "check" in job:
@@ -194,8 +196,28 @@ async def with_async_client(job: dict) -> object:
         return {"status": response.status_code, "headers": response.headers.multi_items(), "body": response.text}
 
 
+async def with_aiohttp(job: dict) -> object:
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout(job))) as session,
+        session.request(
+            job["method"], job["url"], data=body_async(job), headers=dict(job.get("headers", []))
+        ) as response,
+    ):
+        if "check" in job:
+            kiln.check_status(response)
+        if "add_up" in job:
+            total = Sum()
+            async for piece in response.content.iter_any():
+                if total.add(piece) and "then" in job:
+                    await (await session.get(job["then"])).read()
+            return total.__dict__
+        return {"status": response.status, "headers": list(response.headers.items()), "body": await response.text()}
+
+
 CLIENTS = {
+    "aiohttp": with_aiohttp,
     "http.client": with_http_client,
+    "httpx.AsyncClient": with_async_client,
     "httpx.Client": with_httpx,
     "requests": with_requests,
     "urllib.request": with_urllib,
