@@ -213,7 +213,7 @@ impl Guest {
     }
 
     /// It fails, and is tried again when the policy says so.
-    async fn assert_retries(&self, job: Value, why: &str) -> anyhow::Result<()> {
+    pub(crate) async fn assert_retries(&self, job: Value, why: &str) -> anyhow::Result<()> {
         let (failure, retry) = self.failure(job).await?;
         assert_eq!(
             (failure.kind, retry),

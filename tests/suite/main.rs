@@ -46,6 +46,7 @@ mod life;
 mod loading;
 mod model;
 mod outage;
+mod pending;
 mod process;
 mod projects;
 mod proxy;

@@ -52,6 +52,7 @@ fn handle(job: Job<Box<RawValue>>) -> Result<Option<Box<RawValue>>, Failure> {
             return Ok(None);
         }
         "http" => request(job.payload_as()?)?,
+        "at_once" => at_once(with.urls)?,
         "bulk" => json!({ "text": "x".repeat(with.size) }),
         unknown => return Err(Failure::permanent(format!("unknown: {unknown}"))),
     };
@@ -73,6 +74,7 @@ struct With {
     key: String,
     name: String,
     size: usize,
+    urls: Vec<String>,
 }
 
 fn describe(job: &Job<Box<RawValue>>) -> Result<Value, Failure> {
@@ -138,6 +140,16 @@ fn request(asked: Asked) -> Result<Value, Failure> {
     };
     let headers: Vec<_> = answer.headers().iter().map(header).collect();
     Ok(json!({ "status": answer.status().as_u16(), "headers": headers, "body": answer.text()? }))
+}
+
+/// Requests all before any is answered.
+fn at_once(urls: Vec<String>) -> Result<Value, Failure> {
+    let started: Vec<_> = urls
+        .into_iter()
+        .map(|url| http::get(url).start())
+        .collect::<Result<_, _>>()?;
+    let answered = started.into_iter().map(|pending| pending.response()?.text());
+    Ok(answered.collect::<Result<Vec<_>, _>>()?.into())
 }
 
 fn add_up(mut answer: http::Response, mut then: Option<String>) -> Result<Value, Failure> {
