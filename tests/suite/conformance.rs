@@ -9,10 +9,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context as _;
+use futures::FutureExt as _;
 use kiln::config::{Grants, Limits, SandboxSettings};
 use kiln::job::Job;
 use kiln::outcome::{Attempt, Failure, FailureKind, Outcome, RetryHint};
 use kiln::plugins::read_plugin;
+use kiln::queue::{StateStore, Store, StoreSettings};
 use kiln::sandbox::{AttemptContext, Handler, Sandbox};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -54,6 +57,24 @@ in_every_language! {
     a_crash_is_a_trap_in_the_words_of_its_language
     a_handler_that_sleeps_is_stopped_in_time
     a_thousand_attempts_leave_nothing_behind
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_outlast_attempts_and_are_written_on_completion_in_every_language() -> anyhow::Result<()> {
+    for language in ["rust", "js", "ts", "python"] {
+        let guest = guest(language);
+        let attempt = guest.run(r#"{"do":"state","key":"k"}"#).await?;
+        let writes = serde_json::to_value(&attempt.writes)?;
+        let found: Value = serde_json::from_str(&result(language, attempt).context(language)?)?;
+        let wanted = json!({
+            "before": null, "read": {"text": "tea ☕", "n": 1}, "absent": false, "swapped": true, "stale": false,
+            "counted": 42, "keys": ["k", "k/n"], "gone": null, "once": ["done", "done"], "calls": 1,
+        });
+        assert_eq!(found, wanted, "{language}");
+        let adds = json!([{"bucket": "plugin:conformance:things", "changes": [{"key": "jobs", "action": {"add": 1}}]}]);
+        assert_eq!(writes, adds, "{language}");
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,8 +124,11 @@ fn guest(language: &'static str) -> Arc<Guest> {
 fn load(language: &'static str) -> anyhow::Result<Guest> {
     let (bytes, mut manifest) = read_plugin(&built(language), &Limits::default())?;
     manifest.config.insert("greeting".to_owned(), "grüß dich".to_owned());
-    manifest.grants = Grants::of("[grants.env]\nSHOP = \"tea & more\"");
+    manifest.grants = Grants::of("[grants.state.things]\n[grants.env]\nSHOP = \"tea & more\"");
+    let memory = StoreSettings::new("memory:");
+    let store = Store::open(&memory).now_or_never().expect("nothing to wait for")?;
     let settings = SandboxSettings {
+        state: Some(Arc::new(StateStore::beside(&store, &memory))),
         cache_dir: Some(compiled()),
         ..SandboxSettings::new(NonZeroU32::new(4).expect("not zero"))
     };

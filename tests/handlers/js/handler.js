@@ -13,6 +13,7 @@ import {
 } from "./kiln/index.js";
 import { integer, object, string } from "./kiln/payload.js";
 import { http } from "./http.js";
+import { remember } from "./state.js";
 import { web } from "./web.js";
 
 const typed = object({ do: string, text: string, count: integer });
@@ -75,6 +76,8 @@ async function perform(payload, job) {
             return;
         case "http":
             return http(payload);
+        case "state":
+            return remember(payload.key);
         case "web":
             return web[payload.task](payload);
         case "bulk":

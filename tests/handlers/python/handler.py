@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import kiln
+from kiln import state
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ def handle(payload: object, job: kiln.Job) -> object:
             return {"text": bytes.fromhex(hex).decode(codec)}
         case {"do": "zip", "name": name}:
             return {"names": zipped(name)}
+        case {"do": "state", "key": key}:
+            return remember(key)
         case {"do": "bulk", "size": size}:
             return {"text": "x" * size}
         case {"do": act} if act != "echo":
@@ -72,6 +75,31 @@ def describe(job: kiln.Job) -> dict:
         "created_at_ms": round(job.created_at.timestamp() * 1000) if job.created_at else 0,
         "metadata": job.metadata,
     }
+
+
+def remember(key: str) -> dict:
+    things, number = state.bucket("things"), f"{key}/n"
+    before = things.get(key)
+    things.set(key, {"text": "tea ☕", "n": 1})
+    read, version = things.get_versioned(key)
+    absent = things.set_if_absent(key, 0)
+    swapped = things.swap(key, version, [1]) is not None
+    stale = things.swap(key, version, [2]) is not None
+    things.add(number, 40)
+    counted = things.add(number, 2)
+    keys = things.keys(key)
+    things.delete(key)
+    gone = things.get(key)
+    calls = []
+
+    def work() -> str:
+        calls.append(1)
+        return "done"
+
+    once = [state.once("things", f"{key}/once", work) for _ in range(2)]
+    things.add_on_completion("jobs", 1)
+    found = {"before": before, "read": read, "absent": absent, "swapped": swapped, "stale": stale, "counted": counted}
+    return found | {"keys": keys, "gone": gone, "once": once, "calls": len(calls)}
 
 
 def say(message: str) -> None:

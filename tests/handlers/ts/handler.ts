@@ -14,6 +14,7 @@ import {
 } from "./kiln/index.js";
 import { integer, object, string } from "./kiln/payload.js";
 import { type Asked, http } from "./http.js";
+import { remember } from "./state.js";
 
 type Request =
     | { do?: undefined }
@@ -24,6 +25,7 @@ type Request =
     | { do: "env"; name: string }
     | { do: "typed"; text: string; count: number }
     | ({ do: "http" } & Asked)
+    | { do: "state"; key: string }
     | { do: "nap"; ms: number }
     | { do: "bulk"; size: number };
 
@@ -92,6 +94,8 @@ async function perform(request: Request | null, job: Job): Promise<unknown> {
             return;
         case "http":
             return http(request);
+        case "state":
+            return remember(request.key);
         case "bulk":
             return { text: "x".repeat(request.size) };
         default:

@@ -36,6 +36,7 @@ pub mod http;
 mod job;
 mod json;
 mod logger;
+pub mod state;
 
 pub use failure::{Failure, OrFail};
 pub use host::{config, is_cancelled, progress, remaining};

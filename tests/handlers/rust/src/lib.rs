@@ -4,7 +4,7 @@ use std::io::{Cursor, Read};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kiln_handler::{Failure, Job, config, handler, http, is_cancelled, log, progress, remaining};
+use kiln_handler::{Failure, Job, OrFail, config, handler, http, is_cancelled, log, progress, remaining, state};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
@@ -53,6 +53,7 @@ fn handle(job: Job<Box<RawValue>>) -> Result<Option<Box<RawValue>>, Failure> {
         }
         "http" => request(job.payload_as()?)?,
         "at_once" => at_once(with.urls)?,
+        "state" => remember(&with.key)?,
         "bulk" => json!({ "text": "x".repeat(with.size) }),
         unknown => return Err(Failure::permanent(format!("unknown: {unknown}"))),
     };
@@ -87,6 +88,34 @@ fn describe(job: &Job<Box<RawValue>>) -> Result<Value, Failure> {
         "max_attempts": job.max_attempts,
         "created_at_ms": job.created_at.map(ms).transpose()?.unwrap_or(0),
         "metadata": metadata,
+    }))
+}
+
+fn remember(key: &str) -> Result<Value, Failure> {
+    let (things, number) = (state::bucket("things"), format!("{key}/n"));
+    let before: Option<Value> = things.get(key)?;
+    things.set(key, &json!({"text": "tea ☕", "n": 1}))?;
+    let read = things.get_versioned::<Value>(key)?.or_retry("no value")?;
+    let absent = things.set_if_absent(key, &0, None)?;
+    let swapped = things.swap(key, read.version, &[1])?.is_some();
+    let stale = things.swap(key, read.version, &[2])?.is_some();
+    things.add(&number, 40)?;
+    let counted = things.add(&number, 2)?;
+    let keys = things.keys(key, None)?;
+    things.delete(key)?;
+    let gone: Option<Value> = things.get(key)?;
+    let mut calls = 0;
+    let mut work = || {
+        state::once("things", &format!("{key}/once"), || {
+            calls += 1;
+            Ok("done".to_owned())
+        })
+    };
+    let once = [work()?, work()?];
+    things.add_on_completion("jobs", 1)?;
+    Ok(json!({
+        "before": before, "read": read.value, "absent": absent, "swapped": swapped, "stale": stale, "counted": counted,
+        "keys": keys, "gone": gone, "once": once, "calls": calls,
     }))
 }
 

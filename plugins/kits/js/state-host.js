@@ -1,0 +1,9 @@
+// Where values are kept, in Wasm.
+
+import { latin1 } from "./web/text.js";
+
+export * as values from "kiln:state/values";
+export { encode } from "./web/text.js";
+
+/** The text of bytes that are UTF-8. */
+export const decode = (bytes) => decodeURIComponent(escape(latin1(bytes)));
