@@ -4,6 +4,7 @@
 export const settings = { config: {}, remainingMs: 30_000, isCancelled: false };
 
 export const settle = (result) => result;
+export const report = () => {};
 export const crash = (err) => err;
 export const progress = () => {};
 export const remainingMs = () => settings.remainingMs;

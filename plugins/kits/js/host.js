@@ -8,10 +8,12 @@ export { get as config } from "wasi:config/store";
 export { log } from "wasi:logging/logging";
 export { settle } from "./promise.js";
 
-/** Says what nobody caught, and returns what to throw for the runtime to trap. */
+/** Says what nobody caught. */
+export const report = (err) => print("stderr", `Uncaught ${describe(err).toWellFormed()}`);
+
+/** What to throw for the runtime to trap. */
 export function crash(err) {
     const text = describe(err).toWellFormed();
-    print("stderr", `Uncaught ${text}`);
     const end = new Error(text.split("\n", 2).map((line) => line.trim()).join(" "));
     // The runtime prints it once more, with a stack that ends here.
     end.stack = "";

@@ -39,8 +39,9 @@ export interface JobRecord {
  * Makes a handler of a function, which may be `async`.
  *
  * What it returns is the job's result: whatever JSON can hold, `rawJson(text)`, or nothing. It fails by throwing
- * `Retry` or `Permanent`. Anything else that it throws is a crash, reported with its stack and tried again by the
- * retry policy.
+ * `Retry` or `Permanent`. What it throws about a request (an error of `fetch`, or one of a client of an API with the
+ * answer's `status`) comes to what `checkStatus` would make of it. Anything else is a crash, reported with its stack and
+ * tried again by the retry policy.
  *
  * `payload` turns what was pushed into what the function takes; where it throws, the failure is permanent. Without it
  * the payload is taken for what you say that it is.

@@ -38,7 +38,9 @@ export function handle(run, { payload: parse = (value) => value } = {}) {
                 return toJson(host.settle(attempt(record)));
             } catch (err) {
                 if (err instanceof Failure) throw toWit(err);
-                throw mayPass(err) ? toWit(new Retry(messages(err))) : host.crash(err);
+                host.report(err);
+                const failure = ofRequest(err);
+                throw failure ? toWit(failure) : host.crash(err);
             }
         },
     };
@@ -51,27 +53,38 @@ function causes(err) {
     return found;
 }
 
-/** Whether nobody caught that a request failed, or took longer than it may: no fault of the handler's. */
-const mayPass = (err) =>
-    causes(err).some(({ name, kind }) => name === "TimeoutError" || (name === "HttpError" && kind !== "invalid"));
+/** Whether a request failed, or took longer than it may. */
+const isPassing = ({ name, kind }) => name === "TimeoutError" || (name === "HttpError" && kind !== "invalid");
 
-const messages = (err) => [...new Set(causes(err).map(({ message }) => message))].join(": ");
+/** What an error comes to that nobody caught and that is about a request, which is no fault of the handler's. */
+function ofRequest(err) {
+    const found = causes(err);
+    const message = [...new Set(found.map(({ message }) => message))].join(": ");
+    // As the clients of many an API throw it.
+    const answers = found.map((err) => (err.response?.status ? err.response : err));
+    const answer = answers.find(({ status }) => Number.isInteger(status) && status >= 400 && status < 600);
+    if (answer) return ofStatus(answer, message);
+    return found.some(isPassing) ? new Retry(message) : undefined;
+}
 
 /** Statuses of answers that may be others the next time. */
 const PASSING = [408, 425, 429];
+
+function ofStatus({ status, headers }, message) {
+    if (status < 500 && !PASSING.includes(status)) return new Permanent(message);
+    return new Retry(message, { afterMs: fromNow(headers?.get?.("retry-after") ?? headers?.["retry-after"]) });
+}
 
 export function checkStatus(response) {
     const { status, url } = response;
     if (status < 400) return response;
     // Without the query, which may hold what is not for everybody's eyes.
-    const message = `${url.replace(/[?#].*/, "") || "the server"} answered ${status}`;
-    if (status < 500 && !PASSING.includes(status)) throw new Permanent(message);
-    throw new Retry(message, { afterMs: fromNow(response.headers.get("retry-after")) });
+    throw ofStatus(response, `${url.replace(/[?#].*/, "") || "the server"} answered ${status}`);
 }
 
 /** Milliseconds until the time that `Retry-After` tells, in seconds or as a date; `undefined` where it tells none. */
 function fromNow(text) {
-    if (text && /^\s*\d+\s*$/.test(text)) return Number(text) * 1000;
+    if (/^\s*\d+\s*$/.test(text)) return Number(text) * 1000;
     const ms = text ? Date.parse(text) - Date.now() : Number.NaN;
     return Number.isNaN(ms) ? undefined : Math.max(ms, 0);
 }

@@ -119,9 +119,10 @@ function nextEvent() {
         if (next === undefined || due < timers.get(next).due) next = timer;
     }
     const ns = next && Math.max(Math.ceil(timers.get(next).due - now()), 0);
-    if (others.isWaiting() && ns !== 0) {
+    if (others.isWaiting()) {
+        // Also where a timer is due: one that always is must not keep the others from their turn.
         others.wait(next && Math.ceil(ns / 1e6));
-        return true;
+        if (ns !== 0) return true;
     }
     if (next === undefined) return false;
     const wake = subscribeDuration(ns);

@@ -37,5 +37,5 @@ function price({ name, price_cents, quantity, stock }) {
 //     const response = checkStatus(await fetch(url, { headers, signal: AbortSignal.timeout(5_000) }));
 //     const { stock } = await response.json();
 //
-// `checkStatus` throws `Retry` for a server that is busy or broken, and `Permanent` for one that refuses. Where nobody
-// catches that a request failed or timed out, the job is tried again as well.
+// `checkStatus` throws `Retry` for a server that is busy or broken, and `Permanent` for one that refuses. That a request
+// failed or timed out need not be caught: the job is tried again.

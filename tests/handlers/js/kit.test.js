@@ -173,7 +173,7 @@ test("a body is read by its chunks without the streams of streams.js", async () 
     await assert.rejects(failing.closed, /broken/);
 });
 
-test("a failed request that nobody catches is tried again, however it is wrapped", () => {
+test("what nobody catches of a request is no crash, however it is wrapped", () => {
     const failing = (err) => () => {
         throw err;
     };
@@ -184,4 +184,14 @@ test("a failed request that nobody catches is tried again, however it is wrapped
     assert.throws(() => run(new DOMException("too late", "TimeoutError")), { tag: "retry", val: "too late" });
     const invalid = new TypeError("fetch failed", { cause: http("invalid") });
     assert.throws(() => run(invalid), invalid);
+
+    const answered = (more) => Object.assign(new Error("answered"), more);
+    const headers = { "retry-after": "7" };
+    assert.throws(() => run(answered({ status: 429, headers })), { tag: "retry-after", val: ["answered", 7000] });
+    const response = { status: 503, headers: new Headers(headers) };
+    assert.throws(() => run(answered({ response })), { tag: "retry-after", val: ["answered", 7000] });
+    assert.throws(() => run(answered({ status: 500 })), { tag: "retry", val: "answered" });
+    assert.throws(() => run(answered({ status: 401 })), { tag: "permanent", val: "answered" });
+    const other = answered({ status: 1 });
+    assert.throws(() => run(other), other);
 });

@@ -106,12 +106,16 @@ export const web = {
     },
 
     async parallel({ url, count }) {
-        const ticks = [];
-        const timer = setInterval(() => ticks.push(1), 1);
+        let ticks = 0;
+        // Due again whenever it has run.
+        const timer = setInterval(() => {
+            const end = performance.now() + 2;
+            while (performance.now() < end) ticks += 1;
+        }, 1);
         const urls = Array.from({ length: count }, (_, i) => new URL(`/${i}`, url));
         const answers = await Promise.all(urls.map(async (url) => (await fetch(url)).text()));
         clearInterval(timer);
-        return { answers, ticked: ticks.length > 0 };
+        return { answers, ticked: ticks > 0 };
     },
 
     /** Makes one request after the other, and reads no answer. */
