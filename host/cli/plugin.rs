@@ -2,14 +2,17 @@
 
 use std::io;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use directories::ProjectDirs;
 
 use super::machine;
-use crate::config::{COMPILE_NICENESS, CONCURRENCY, Compiler, Limit, Limits, SPARE_SLOTS, SandboxSettings, Source};
+use crate::config::{
+    Authorities, COMPILE_NICENESS, CONCURRENCY, Compiler, Egress, Limit, Limits, Proxy, SPARE_SLOTS, SandboxSettings,
+    Source,
+};
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::state::Keeper;
 
@@ -73,6 +76,17 @@ pub(super) struct SandboxArgs {
     /// after its name
     #[arg(long, env = "KILN_SECRETS", value_name = "DIR")]
     secrets: Option<PathBuf>,
+    /// Authorities whose certificates are trusted in requests of plugins, beside those of the Web: a file of PEM
+    #[arg(long, env = "KILN_EGRESS_CA", value_parser = authorities, value_name = "FILE")]
+    egress_ca: Option<Authorities>,
+    /// The proxy for requests of plugins: http://[user:password@]host:port. Those to an origin granted with `private = true`
+    /// go around it
+    #[arg(long, env = "KILN_EGRESS_PROXY", value_parser = Proxy::parse, value_name = "URL")]
+    egress_proxy: Option<Proxy>,
+}
+
+fn authorities(path: &str) -> Result<Authorities, String> {
+    Authorities::read(Path::new(path))
 }
 
 /// What `--limit` says about one limit.
@@ -120,6 +134,10 @@ impl SandboxArgs {
             cache_dir: self.cache_dir.clone().or_else(users),
             compiler: Some(compiler),
             secrets_dir: self.secrets.clone(),
+            egress: Egress {
+                authorities: self.egress_ca.clone().unwrap_or_default(),
+                proxy: self.egress_proxy.clone(),
+            },
             ..SandboxSettings::new(concurrency)
         })
     }

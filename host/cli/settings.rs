@@ -219,7 +219,7 @@ fn shown(arg: &Arg, matches: &ArgMatches) -> Option<String> {
     let given: Vec<_> = given.map(|value| value.to_string_lossy()).collect();
     Some(match arg.get_id().as_str() {
         _ if is_secret(arg) => "…".to_owned(),
-        "store" => without_password(&given.join(",")),
+        "store" | "egress_proxy" => without_password(&given.join(",")),
         _ => given.join(","),
     })
 }

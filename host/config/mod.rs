@@ -3,6 +3,7 @@
 //! Reads no flag, no file and no environment: `cli` and `plugins` hand the values in.
 
 mod compile;
+mod egress;
 mod grants;
 mod limit;
 mod limits;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use compile::{COMPILE_NICENESS, COMPILE_WAIT_FACTOR, CompileLimits, Compiler};
+pub use egress::{Authorities, Egress, Proxy};
 pub use grants::Grants;
 pub use limit::{LIMITS, Limit, Scope, Spec, Unit};
 pub use limits::{Bound, LimitError, Limits, Source};
@@ -84,6 +86,8 @@ pub struct SandboxSettings {
     pub secrets_dir: Option<PathBuf>,
     /// How the names in guests' HTTP requests become addresses.
     pub resolver: Resolver,
+    /// How requests leave the host.
+    pub egress: Egress,
     /// Where what handlers remember is kept; none: nowhere, and they are told so.
     pub state: Option<Arc<dyn Keeper>>,
 }
@@ -100,6 +104,7 @@ impl SandboxSettings {
             limits: Limits::default(),
             secrets_dir: None,
             resolver: Resolver::default(),
+            egress: Egress::default(),
             state: None,
         }
     }

@@ -76,7 +76,7 @@ impl Forbidden {
 /// A server that answers every request with these bytes and closes; it yields the heads of the requests.
 pub(crate) struct Server {
     pub(crate) authority: String,
-    heads: JoinHandle<anyhow::Result<Vec<String>>>,
+    pub(crate) heads: JoinHandle<anyhow::Result<Vec<String>>>,
 }
 
 impl Server {

@@ -27,6 +27,7 @@ mod crowd;
 mod docs;
 mod doctor;
 mod egress;
+mod egress_proxy;
 mod events;
 mod faults;
 mod fetch;

@@ -136,7 +136,8 @@ impl Granted {
             .chain(secrets.variables().iter().cloned())
             .collect();
         let state = state::StateRules::new(grantee.name, grants, limits, settings.state.clone());
-        let http = http::HttpRules::new(grants, limits, settings.resolver.clone()).map_err(GrantError::Wrong)?;
+        let http = http::HttpRules::new(grants, limits, settings.resolver.clone(), &settings.egress)
+            .map_err(GrantError::Wrong)?;
         Ok(Self {
             log: log::LogRules::new(grantee.name, grantee.digest, limits),
             config: manifest.config.clone(),

@@ -1,7 +1,7 @@
 //! A guest's outgoing HTTP requests: to where its operator granted, counted, and with limits on each.
 //!
 //! They run on threads of their own, so that a guest which occupies the guest threads cannot keep a connection
-//! from being served. Absent on purpose: proxies from the environment, redirects followed by the host, connections
+//! from being served. Absent on purpose: proxies that the operator has not named, redirects followed by the host, connections
 //! shared between attempts. Each would let a request end where no grant was checked.
 
 use std::sync::Arc;
@@ -15,12 +15,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::connect::{NoConnection, connect};
+use super::connect::{Connected, NoConnection, connect};
 use super::denied;
-use super::exchange::{Answer, exchange};
+use super::exchange::{Answer, exchange, on_the_wire};
 use super::grant::Gap;
 use super::limits::{HttpLimits, MAX_CHUNK_BYTES};
 use super::origin::Origin;
+use super::proxy::named;
 use super::rules::{HttpRules, Unfilled};
 use crate::sandbox::capabilities::denied::{Denied, LateDenial};
 use crate::sandbox::run::deadline::Deadline;
@@ -219,21 +220,18 @@ async fn send(request: Request<WasiBody>, admitted: Admitted) -> Answer {
         late_denial,
         io,
     } = admitted;
-    let connecting = connect(
-        &origin,
-        private,
-        &rules.resolver,
-        &rules.lookups,
-        limits.connect_timeout,
-    );
-    let stream = match connecting.await {
-        Ok(stream) => stream,
+    let Connected { stream, proxy } = match connect(&origin, private, &rules, limits.connect_timeout).await {
+        Ok(connected) => connected,
         Err(NoConnection::Failed(err)) => return Err(err),
         Err(NoConnection::NotPublic(ip, class)) => {
             late_denial.tell(denied::address(&origin, ip, class));
             // The guest is given no answer that it could act upon before it is ended.
             return std::future::pending().await;
         }
+    };
+    let request = match proxy {
+        Some(proxy) => named(request, &proxy, &origin)?,
+        None => on_the_wire(request)?,
     };
     exchange(stream, request, &limits, count, &io).await
 }
@@ -277,7 +275,12 @@ mod tests {
 
     fn egress(manifest: &str) -> Egress {
         let limits = Limits::default();
-        let rules = HttpRules::new(&Grants::of(manifest), &limits, Resolver::default());
+        let rules = HttpRules::new(
+            &Grants::of(manifest),
+            &limits,
+            Resolver::default(),
+            &crate::config::Egress::default(),
+        );
         let rules = Arc::new(rules.expect("grants").filling(Arc::new(Filling)));
         let deadline = Deadline::start(TimeLimit::of(&Job::new("a", "default", null()), &limits));
         Egress::new(&rules, &Handle::current(), deadline)

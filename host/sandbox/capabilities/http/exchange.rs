@@ -24,7 +24,7 @@ pub(super) type Connection = Box<dyn Future<Output = Result<(), Error>> + Send>;
 /// What a request comes to.
 pub(super) type Answer = Result<(Response<WasiBody>, Connection), Error>;
 
-/// Sends a request and waits for the head of its answer. The connection is driven on `io` until the answer is
+/// Sends a request, in the form that whoever is at the other end takes, and waits for the head of its answer. The connection is driven on `io` until the answer is
 /// dropped; it counts as one until the answer's body is.
 pub(super) async fn exchange(
     stream: Stream,
@@ -33,7 +33,7 @@ pub(super) async fn exchange(
     count: OwnedSemaphorePermit,
     io: &Handle,
 ) -> Answer {
-    let request = on_the_wire(request)?.map(|body| RequestBody::new(body, limits.body_bytes));
+    let request = request.map(|body| RequestBody::new(body, limits.body_bytes));
     let buffer = limits.header_bytes.max(MIN_BUFFER_BYTES);
     // The first bytes of the body may be read along with the head.
     let (stream, whole) = stream
@@ -71,7 +71,7 @@ async fn head(
 }
 
 /// A request as servers take it: with the path alone. The host stands in its header.
-fn on_the_wire(mut request: Request<WasiBody>) -> Result<Request<WasiBody>, Error> {
+pub(super) fn on_the_wire(mut request: Request<WasiBody>) -> Result<Request<WasiBody>, Error> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let path = if path.starts_with('/') {
         path.to_owned()

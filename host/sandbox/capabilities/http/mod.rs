@@ -16,8 +16,10 @@ mod limits;
 mod link;
 mod origin;
 mod patience;
+mod proxy;
 mod rules;
 mod stream;
+mod tls;
 mod told;
 
 use super::offer::{Interfaces, Offer};

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
+use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 
 use super::grant::HttpGrants;
 use super::limits::{HttpLimits, MAX_LOOKUPS_OF_PLUGIN};
 use super::origin::Origin;
-use crate::config::{Grants, Limits, Resolver};
+use super::tls::tls;
+use crate::config::{Egress, Grants, Limits, Proxy, Resolver};
 use crate::sandbox::capabilities::denied::Denied;
 
 /// Where a plugin's requests may go, what they may take, and what the host adds to them.
@@ -16,6 +18,9 @@ pub(in crate::sandbox) struct HttpRules {
     pub(super) grants: HttpGrants,
     pub(super) limits: HttpLimits,
     pub(super) resolver: Resolver,
+    pub(super) proxy: Option<Proxy>,
+    /// None: no TLS can be spoken. It is only made where something is granted.
+    pub(super) tls: Option<Arc<ClientConfig>>,
     /// Permits for its look-ups of names.
     pub(super) lookups: Arc<Semaphore>,
     pub(super) fill: Option<Arc<dyn FillHeaders>>,
@@ -26,11 +31,20 @@ impl HttpRules {
         grants: &Grants,
         limits: &Limits,
         resolver: Resolver,
+        egress: &Egress,
     ) -> Result<Self, String> {
+        let grants = HttpGrants::read(grants)?;
+        let tls = if grants.is_empty() {
+            None
+        } else {
+            tls(&egress.authorities).ok()
+        };
         Ok(Self {
-            grants: HttpGrants::read(grants)?,
+            grants,
             limits: HttpLimits::from(limits),
             resolver,
+            proxy: egress.proxy.clone(),
+            tls,
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS_OF_PLUGIN)),
             fill: None,
         })
