@@ -68,6 +68,10 @@ fn what_a_package_lacks_is_told_with_the_packages_name() -> anyhow::Result<()> {
     let told = complaint(&folder)?;
     let who = "the package sign (lib/node_modules/sign/index.js) needs Teapot, which QuickJS does not have";
     assert!(told.contains(who), "{told}");
+
+    std::fs::write(&index, "export const early = fetch(\"https://a.example\");\n")?;
+    let told = complaint(&folder)?;
+    assert!(told.contains("a module calls fetch while it is loaded"), "{told}");
     Ok(())
 }
 

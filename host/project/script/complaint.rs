@@ -9,6 +9,9 @@ const ERROR: &str = "✘ [ERROR] ";
 /// What stands before the error that a module throws while it loads, as componentize-qjs tells it.
 const THROWN: &str = "JavaScript module evaluation: ";
 
+/// What stands before the host's function that a module calls while it loads.
+const CALLED: &str = "unknown import: `";
+
 /// What can be done about a package that needs what the engine lacks.
 const ADVICE: &str = "use a package that needs less, or bring what is missing in a file that is imported before it";
 
@@ -60,6 +63,15 @@ fn node_module(error: &str) -> Option<(&str, &str)> {
 
 /// Why a bundle does not load: which file or package threw what.
 pub(super) fn of_loading(said: &str, bundle: &str) -> String {
+    if let Some((_, import)) = said.split_once(CALLED) {
+        let import = import.split('`').next().unwrap_or_default();
+        let call = if import.starts_with("kiln:http/") {
+            "fetch"
+        } else {
+            import
+        };
+        return format!("a module calls {call} while it is loaded, which only a handler can while it runs\n");
+    }
     let Some((before, error)) = said.split_once(THROWN) else {
         return said.to_owned();
     };
@@ -167,6 +179,9 @@ use a package that needs less, or bring what is missing in a file that is import
                 "loading\nthe package jose (node_modules/jose/util.js) needs WebSocket, which QuickJS does not have: {ADVICE}\n"
             )
         );
+        let early = "…: unknown import: `kiln:http/client@0.1.0#start` has not been defined";
+        let told = "a module calls fetch while it is loaded, which only a handler can while it runs\n";
+        assert_eq!(of_loading(early, bundle), told);
         assert!(
             of_loading(&said.replace("WebSocket is not defined", "no tea"), bundle)
                 .ends_with("handler.js throws while it is loaded: no tea\n")

@@ -25,16 +25,11 @@ export async function http({ method, url, headers, body, repeat, timeout_ms, che
 
 const AT_ONCE = 1000;
 
-/** The same text many times, as a stream. */
-function pieces(text: string, count: number): ReadableStream<Uint8Array> {
-    let left = count;
-    return new ReadableStream({
-        pull(controller) {
-            if (left <= 0) return controller.close();
-            controller.enqueue(new TextEncoder().encode(text.repeat(Math.min(left, AT_ONCE))));
-            left -= AT_ONCE;
-        },
-    });
+/** The same text many times. */
+async function* pieces(text: string, count: number) {
+    for (let left = count; left > 0; left -= AT_ONCE) {
+        yield new TextEncoder().encode(text.repeat(Math.min(left, AT_ONCE)));
+    }
 }
 
 async function added(response: Response, then?: string) {
