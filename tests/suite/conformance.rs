@@ -61,7 +61,7 @@ in_every_language! {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn values_outlast_attempts_and_are_written_on_completion_in_every_language() -> anyhow::Result<()> {
-    for language in ["rust", "js", "ts", "python"] {
+    for language in ["rust", "js", "ts", "python", "go", "c"] {
         let guest = guest(language);
         let attempt = guest.run(r#"{"do":"state","key":"k"}"#).await?;
         let writes = serde_json::to_value(&attempt.writes)?;

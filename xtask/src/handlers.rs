@@ -2,6 +2,7 @@
 //! would: with `kiln build`.
 
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -68,9 +69,34 @@ pub(crate) fn test(root: &Path, env: &Environment) -> Result<()> {
         } else if has("go.mod") {
             say(&format!("testing {}", handler.dir.display()));
             sh.run("go", ["test", "./..."])?;
+        } else if handler.dir.ends_with("handlers/c") {
+            say(&format!("testing {}", handler.dir.display()));
+            test_c(&handler.dir, &sh)?;
         }
     }
     Ok(())
+}
+
+/// Each test of C's kit is a program of its own.
+fn test_c(dir: &Path, sh: &Shell) -> Result<()> {
+    let tests = files(dir, "_test.c")?;
+    anyhow::ensure!(!tests.is_empty(), "{} has no tests", dir.display());
+    fs::create_dir_all(dir.join("build"))?;
+    for test in tests {
+        let program = dir.join("build").join(test.file_stem().unwrap_or_default());
+        let options = ["-g", "-fsanitize=address,undefined", "-o"].map(PathBuf::from);
+        let sources = iter::once(test).chain(files(&dir.join("kiln"), ".c")?);
+        sh.run("cc", options.into_iter().chain([program.clone()]).chain(sources))?;
+        sh.run(&program.to_string_lossy(), iter::empty::<&str>())?;
+    }
+    Ok(())
+}
+
+/// The files of a folder whose names end so.
+fn files(dir: &Path, end: &str) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let paths = entries.flatten().map(|entry| entry.path());
+    Ok(paths.filter(|path| path.to_string_lossy().ends_with(end)).collect())
 }
 
 pub(crate) fn shell<'a>(dir: &'a Path, env: &Environment) -> Shell<'a> {

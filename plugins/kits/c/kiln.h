@@ -71,7 +71,8 @@ bool kiln_is_cancelled(void);
 /* A value of the manifest's [config], or NULL. */
 const char *kiln_config(const char *key);
 
-/* HTTP requests; it uses what stands above. */
+/* HTTP requests, and values that outlast an attempt; they use what stands above. */
 #include "kiln_http.h"
+#include "kiln_state.h"
 
 #endif

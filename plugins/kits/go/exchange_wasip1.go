@@ -21,29 +21,25 @@ import (
 //go:wasmimport kiln:http/client@0.1.0 start
 func hostStart(method, url string, headers unsafe.Pointer, headerCount uint32, kind uint32, body unsafe.Pointer,
 	bodySize uint32, hasConnect uint32, connectMs uint64, hasFirst uint32, firstMs uint64, hasBetween uint32,
-	betweenMs uint64, answer *exchangeAnswer)
+	betweenMs uint64, answer *hostAnswer)
 
 //go:wasmimport kiln:http/client@0.1.0 write
-func hostWrite(exchange uint32, bytes unsafe.Pointer, size uint32, answer *exchangeAnswer)
+func hostWrite(exchange uint32, bytes unsafe.Pointer, size uint32, answer *hostAnswer)
 
 //go:wasmimport kiln:http/client@0.1.0 finish
-func hostFinish(exchange uint32, answer *exchangeAnswer)
+func hostFinish(exchange uint32, answer *hostAnswer)
 
 //go:wasmimport kiln:http/client@0.1.0 response
-func hostResponse(exchange uint32, answer *exchangeAnswer)
+func hostResponse(exchange uint32, answer *hostAnswer)
 
 //go:wasmimport kiln:http/client@0.1.0 read
-func hostRead(exchange, maxBytes uint32, answer *exchangeAnswer)
+func hostRead(exchange, maxBytes uint32, answer *hostAnswer)
 
 //go:wasmimport kiln:http/client@0.1.0 wait
 func hostWait(exchanges unsafe.Pointer, count uint32, hasTimeout uint32, timeoutMs uint64, answer *[2]uint32)
 
 //go:wasmimport kiln:http/client@0.1.0 close
 func hostClose(exchange uint32)
-
-// exchangeAnswer is any result of the interface: whether it is an error, then what there is, or the error's kind, then
-// where its text lies.
-type exchangeAnswer = [4]uint32
 
 type exchange uint32
 
@@ -62,10 +58,10 @@ func begin(method, url string, header http.Header, kind uint32, body []byte, fir
 		hasFirst, firstMs = 1, roundedUpMs(firstByte)
 	}
 	var begun exchange
-	err := asked(func(answer *exchangeAnswer) {
+	err := asked(func(answer *hostAnswer) {
 		hostStart(utf8(method), utf8(url), unsafe.Pointer(unsafe.SliceData(fields)), uint32(len(fields)),
 			kind, unsafe.Pointer(unsafe.SliceData(body)), uint32(len(body)), 0, 0, hasFirst, firstMs, 0, 0, answer)
-	}, func(answer *exchangeAnswer) { begun = exchange(answer[1]) })
+	}, func(answer *hostAnswer) { begun = exchange(answer[1]) })
 	runtime.KeepAlive(text)
 	return begun, err
 }
@@ -88,19 +84,19 @@ func lowerHeader(header http.Header) (fields [][4]uint32, text []byte) {
 
 // write sends bytes of a streamed body. While the server takes none it waits, and nothing else runs.
 func (x exchange) write(piece []byte) error {
-	return asked(func(answer *exchangeAnswer) {
+	return asked(func(answer *hostAnswer) {
 		hostWrite(uint32(x), unsafe.Pointer(unsafe.SliceData(piece)), uint32(len(piece)), answer)
 	}, nil)
 }
 
 // finish ends a streamed body.
 func (x exchange) finish() error {
-	return asked(func(answer *exchangeAnswer) { hostFinish(uint32(x), answer) }, nil)
+	return asked(func(answer *hostAnswer) { hostFinish(uint32(x), answer) }, nil)
 }
 
 // response is the head of the answer. It waits, and nothing else runs, unless that is known to be here.
 func (x exchange) response() (status int, header http.Header, err error) {
-	err = asked(func(answer *exchangeAnswer) { hostResponse(uint32(x), answer) }, func(answer *exchangeAnswer) {
+	err = asked(func(answer *hostAnswer) { hostResponse(uint32(x), answer) }, func(answer *hostAnswer) {
 		status = int(uint16(answer[1]))
 		header = make(http.Header)
 		for _, field := range unsafe.Slice((*[4]uint32)(unsafe.Add(nil, answer[2])), answer[3]) {
@@ -116,7 +112,7 @@ const maxPiece = 64 << 10
 // read is the next piece of the answer's body, [io.EOF] at its end. It waits as response does.
 func (x exchange) read(into []byte) (size int, err error) {
 	size32 := uint32(min(len(into), maxPiece))
-	err = asked(func(answer *exchangeAnswer) { hostRead(uint32(x), size32, answer) }, func(answer *exchangeAnswer) {
+	err = asked(func(answer *hostAnswer) { hostRead(uint32(x), size32, answer) }, func(answer *hostAnswer) {
 		size = copy(into, memory(answer[1], answer[2]))
 	})
 	if err == nil && size == 0 {
@@ -139,25 +135,8 @@ func wait(exchanges []exchange, hasTimeout bool, timeout time.Duration) (ready e
 	return exchange(answer[1]), byte(answer[0]) != 0
 }
 
-// roundedUpMs rounds up: to wait for the last fraction of a millisecond is not to ask for nothing over and over.
-func roundedUpMs(duration time.Duration) uint64 {
-	return uint64((duration + time.Millisecond - 1) / time.Millisecond)
-}
-
 // asked makes a call, and has what is not an error read while it is there.
-func asked(call, read func(answer *exchangeAnswer)) (err error) {
-	borrowing(func() {
-		answer := new(exchangeAnswer)
-		call(answer)
-		switch {
-		case byte(answer[0]) != 0:
-			err = exchangeError(byte(answer[1]), strings.Clone(lifted(answer[2], answer[3])))
-		case read != nil:
-			read(answer)
-		}
-	})
-	return err
-}
+func asked(call, read func(answer *hostAnswer)) error { return resultOf(call, read, exchangeError) }
 
 // exchangeError is what the host says of a request that went wrong, as the users of net/http know it.
 func exchangeError(kind byte, message string) error {

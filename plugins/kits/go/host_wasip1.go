@@ -74,6 +74,33 @@ func borrowing(call func()) {
 	call()
 }
 
+// hostAnswer is any result of kiln:http and kiln:state: whether it is an error, then what there is, or the error's kind, then
+// where its text lies.
+type hostAnswer = [4]uint32
+
+// resultOf makes a call, and has what is not an error read while it is there.
+func resultOf(call, read func(answer *hostAnswer), failed func(kind byte, message string) error) (err error) {
+	borrowing(func() {
+		answer := new(hostAnswer)
+		call(answer)
+		switch {
+		case byte(answer[0]) != 0:
+			err = failed(byte(answer[1]), strings.Clone(lifted(answer[2], answer[3])))
+		case read != nil:
+			read(answer)
+		}
+	})
+	return err
+}
+
+// roundedUpMs rounds up: to wait for the last fraction of a millisecond is not to ask for nothing over and over.
+func roundedUpMs(duration time.Duration) uint64 {
+	if duration <= 0 {
+		return 0
+	}
+	return uint64((duration-1)/time.Millisecond) + 1
+}
+
 // utf8 makes a text fit to cross over: the host stops a handler that hands it anything else as a string.
 func utf8(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 

@@ -180,6 +180,67 @@ static kiln_answer http(kiln_json payload) {
     return done(&result);
 }
 
+static void put_value(kiln_buffer *result, const char *name, kiln_value value) {
+    kiln_put(result, "\"%s\": ", name);
+    if (value.json.data == NULL) {
+        kiln_put(result, "null, ");
+    } else {
+        kiln_put_bytes(result, value.json.data, value.json.length);
+        kiln_put(result, ", ");
+    }
+}
+
+static kiln_answer work(int *calls) {
+    ++*calls;
+    return kiln_ok("\"done\"");
+}
+
+/* Keeps, changes and does once what conformance.rs looks for. */
+static kiln_answer remember(const char *key) {
+    kiln_bucket things = {.name = "things"};
+    kiln_value before, read, gone;
+    kiln_keys keys;
+    int64_t counted;
+    kiln_buffer number = {0}, once = {0}, result = {0};
+    kiln_put(&number, "%s/n", key);
+    kiln_put(&once, "%s/once", key);
+    if (!kiln_state_get(&things, key, &before)) return kiln_state_failure(&things);
+    if (!kiln_state_set(&things, key, kiln_text("{\"text\":\"tea ☕\",\"n\":1}"))) return kiln_state_failure(&things);
+    if (!kiln_state_get(&things, key, &read)) return kiln_state_failure(&things);
+    bool absent = kiln_state_set_if_absent(&things, key, kiln_text("0"), 0);
+    if (!absent && things.error != KILN_STATE_CONFLICT) return kiln_state_failure(&things);
+    bool swapped = kiln_state_swap(&things, key, read.version, kiln_text("[1]"), NULL);
+    bool stale = kiln_state_swap(&things, key, read.version, kiln_text("[2]"), NULL);
+    if (!kiln_state_add(&things, number.data, 40, NULL)) return kiln_state_failure(&things);
+    if (!kiln_state_add(&things, number.data, 2, &counted)) return kiln_state_failure(&things);
+    if (!kiln_state_keys(&things, key, NULL, &keys)) return kiln_state_failure(&things);
+    if (!kiln_state_delete(&things, key)) return kiln_state_failure(&things);
+    if (!kiln_state_get(&things, key, &gone)) return kiln_state_failure(&things);
+
+    kiln_put(&result, "{");
+    put_value(&result, "before", before);
+    put_value(&result, "read", read);
+    put_value(&result, "gone", gone);
+    kiln_put(&result, "\"keys\": [");
+    for (size_t i = 0; i < keys.count; i++) {
+        kiln_put(&result, i == 0 ? "" : ", ");
+        kiln_put_json(&result, keys.list[i]);
+    }
+    kiln_put(&result, "], \"once\": [");
+    int calls = 0;
+    for (int i = 0; i < 2; i++) {
+        kiln_answer answer;
+        if (kiln_once_begin(&things, once.data, &answer)) answer = kiln_once_end(&things, once.data, work(&calls));
+        if (answer.kind != KILN_OK) return answer;
+        kiln_put(&result, "%s%s", i == 0 ? "" : ", ", answer.text.data);
+    }
+    if (!kiln_state_add_on_completion(&things, "jobs", 1)) return kiln_state_failure(&things);
+    const char *const is[] = {"false", "true"};
+    kiln_put(&result, "], \"absent\": %s, \"swapped\": %s, \"stale\": %s", is[absent], is[swapped], is[stale]);
+    kiln_put(&result, ", \"counted\": %" PRId64 ", \"calls\": %d}", counted, calls);
+    return done(&result);
+}
+
 kiln_answer handle(const kiln_job *job) {
     kiln_document document;
     kiln_json payload = kiln_json_open(&document, job->payload);
@@ -215,6 +276,7 @@ kiln_answer handle(const kiln_job *job) {
         return kiln_retry_after((uint64_t)kiln_json_int64(kiln_json_get(payload, "ms")), "%s", message);
     }
     if (strcmp(what, "http") == 0) return http(payload);
+    if (strcmp(what, "state") == 0) return remember(kiln_json_string(kiln_json_get(payload, "key")).data);
     if (strcmp(what, "count") == 0) {
         kiln_buffer result = {0};
         kiln_put(&result, "{\"count\": %d}", ++count);

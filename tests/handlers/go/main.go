@@ -21,8 +21,8 @@ func main() { kiln.Handle(conform) }
 // order is what a payload may say beside "do".
 type order struct {
 	Message, Key, Name, URL string
-	MS                 int64
-	Size               int
+	MS                      int64
+	Size                    int
 }
 
 var count int
@@ -92,6 +92,8 @@ func conform(ctx context.Context, job *kiln.Job, payload json.RawMessage) (any, 
 		return spins(order.URL), nil
 	case "why":
 		return why(ctx, order.URL)
+	case "state":
+		return remember(order.Key)
 	case "bulk":
 		return map[string]string{"text": strings.Repeat("x", order.Size)}, nil
 	}
