@@ -12,6 +12,7 @@ import { handle, log, Permanent, rawJson, Retry } from "./kiln/index.js";
 import { array, integer, object, optional, string } from "./kiln/payload.js";
 import { readable } from "./kiln/stack.js";
 import { attempt } from "./kiln/testing.js";
+import { structuredClone as clone } from "./kiln/web/clone.js";
 import { streamOf } from "./kiln/web/stream.js";
 import { vendored } from "./vendor.mjs";
 
@@ -26,6 +27,7 @@ register(`data:text/javascript,${encodeURIComponent(`
     export const resolve = (name, context, next) =>
         name.startsWith("wasi:clocks/") ? { url, shortCircuit: true } : next(name, context);`)}`);
 const { clearTimeout, KilnPromise, setTimeout, settle } = await import("./kiln/promise.js");
+const events = await import("./kiln/web/events.js");
 
 const sleep = (ms) => new KilnPromise((wake) => setTimeout(wake, ms));
 
@@ -194,4 +196,45 @@ test("what nobody catches of a request is no crash, however it is wrapped", () =
     assert.throws(() => run(answered({ status: 401 })), { tag: "permanent", val: "answered" });
     const other = answered({ status: 1 });
     assert.throws(() => run(other), other);
+});
+
+test("a clone is what that of Node.js is", () => {
+    const shared = [1, , new Date(5), /t(e)a/gi, 2n, Object(true), null];
+    const given = { shared, again: shared, map: new Map([[{ a: 1 }, new Set([shared])]]), error: new RangeError("r") };
+    given.self = given;
+    given.view = new Uint16Array(new ArrayBuffer(8), 2, 2).fill(7);
+    const made = clone(given);
+    assert.deepEqual(made, structuredClone(given));
+    assert.notEqual(made.shared, shared);
+    assert.deepEqual([made.self === made, made.shared === made.again], [true, true]);
+    for (const wrong of [() => {}, { a: Symbol() }, new WeakMap(), Promise.resolve()]) {
+        assert.throws(() => clone(wrong), { name: "DataCloneError" });
+    }
+});
+
+test("events reach whoever listens, and signals abort once", () => {
+    const seen = [];
+    const target = new events.EventTarget();
+    const stop = new events.AbortController();
+    target.addEventListener("tea", () => seen.push("once"), { once: true });
+    target.addEventListener("tea", { handleEvent: () => seen.push("object") });
+    target.addEventListener("tea", () => seen.push("until"), { signal: stop.signal });
+    target.addEventListener("tea", (event) => event.preventDefault());
+    assert.equal(target.dispatchEvent(new events.Event("tea", { cancelable: true })), false);
+    stop.abort("enough");
+    stop.abort("again");
+    assert.equal(target.dispatchEvent(new events.Event("tea")), true);
+    assert.deepEqual(seen, ["once", "object", "until", "object"]);
+
+    const any = events.AbortSignal.any([events.AbortSignal.any([stop.signal]), new events.AbortController().signal]);
+    assert.deepEqual([any.aborted, any.reason], [true, "enough"]);
+    const later = new events.AbortController();
+    const both = events.AbortSignal.any([later.signal, new events.AbortController().signal]);
+    both.onabort = () => seen.push("aborted");
+    later.abort();
+    assert.equal(seen.at(-1), "aborted");
+    assert.throws(() => both.throwIfAborted(), { name: "AbortError" });
+    const timed = events.AbortSignal.timeout(1);
+    settle(sleep(5));
+    assert.equal(timed.reason?.name, "TimeoutError");
 });
