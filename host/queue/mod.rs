@@ -40,6 +40,8 @@
 //! | fetch: waiting, ready → in flight | `fetch`, only under a good lease, which it puts off. Of lanes it takes what the host has room for, before anything that is ready; what is ready and larger than that goes to a lane | takes nothing more: no tag is used twice. What the host never heard of goes back by *give back* | the same |
 //! | wait: in flight → the end of a lane | `settle` | refused | the same |
 //! | ack: in flight → done | `settle` | refused, and which were is told: the tag is gone. Only whoever holds the delivery has its result kept | with a result: `ours` (under a good lease), `SET`, `settle` |
+//! | commit: in flight → done, and what it wrote on completion into the `outbox` of the queue | `settle` | refused | the same |
+//! | write: outbox → bucket, result | `state_write`, `SET`, `HDEL` | the bucket knows for an hour what was written | the same |
 //! | requeue: in flight → the front of ready | `settle` | refused | the same |
 //! | retry: in flight → delayed | `settle` | refused | `ours` (under a good lease), `push_delayed`, `settle`. A crash in between leaves the job in both: it runs twice |
 //! | fail: in flight → failed | `settle` | refused | `ours`, `RPUSH`, `settle`. As for retry |

@@ -13,7 +13,7 @@ use kiln::state::{Action, BucketId, Change, Changed, Condition, Quota, StateErro
 use crate::egress::attempt;
 use crate::queue::{LONG, fetch, join, push_numbered, until_counts};
 use crate::sandbox::{TestHost, failed, result, settings_with};
-use crate::support::{PATIENCE, default_queue, eventually, redis_settings};
+use crate::support::{PATIENCE, default_queue, eventually, redis_settings, shared_redis};
 
 on_every_store! {
     a_value_is_read_as_it_was_written_with_a_version_of_its_own
@@ -216,6 +216,36 @@ async fn a_value_ends_with_its_time(store: Store) -> anyhow::Result<()> {
     );
     let anew = [when(Condition::Absent, set("short", "2")), change("n", Action::Add(1))];
     assert_eq!(bucket.write(&anew).await??[1].number, 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_values_have_ended_those_that_last_are_listed() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let bucket = Bucket::of(&Store::open(&settings).await?);
+    let large = Quota {
+        bytes: 10_000_000,
+        keys: 100_000,
+    };
+    let ends = |n: usize| Change {
+        ttl_ms: Some(600_000),
+        ..set(&format!("k{n:05}"), "")
+    };
+    let mut batches: Vec<Vec<_>> = (0..50)
+        .map(|batch| (batch * 100..(batch + 1) * 100).map(ends).collect())
+        .collect();
+    batches.push(vec![set("k01500", "a"), set("k04999", "z"), set("l", "")]);
+    for changes in &batches {
+        bucket.store.state_write(&bucket.id, large, changes, None).await??;
+    }
+    // Nothing is written from here on, which would remove some of them.
+    let end = "for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('ZADD', KEYS[1], 1, key) end";
+    let expiry = format!("{{{}:state:{}}}:expiry", settings.prefix, bucket.id);
+    let _: () = shared_redis().tell(&["EVAL", end, "1", &expiry]).await?;
+    let all = bucket.store.state_list(&bucket.id, "k", None, 1000).await?;
+    assert_eq!(all, ["k01500", "k04999"]);
+    let after = bucket.store.state_list(&bucket.id, "k", Some("k01500"), 1).await?;
+    assert_eq!(after, ["k04999"]);
     Ok(())
 }
 

@@ -8,6 +8,11 @@ use crate::queue::error::QueueError;
 use crate::queue::moves::Once;
 use crate::queue::queue_name::QueueName;
 use crate::state::Quota;
+use crate::stop::Moment;
+
+/// How long after an entry was read it may be written. Longer ago, another host may have written it, and what the store knows of
+/// that is forgotten after an hour.
+const FRESH: Duration = Duration::from_mins(1);
 
 /// Wait before an entry that could not be written is tried again, unless there is a new one before.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -45,6 +50,7 @@ impl Consumer {
 
     async fn empty_outbox(&self, queue: &QueueName) -> Result<bool, QueueError> {
         loop {
+            let read = Moment::now();
             let entries = match self.shared.backend().outbox(queue).await {
                 Ok(entries) => entries,
                 Err(err) if err.is_outage() => return Err(err),
@@ -58,6 +64,10 @@ impl Consumer {
             }
             let mut written = 0;
             for (name, entry) in &entries {
+                // This process may have been stopped meanwhile.
+                if Moment::now().0.saturating_sub(read.0) > FRESH {
+                    return Ok(true);
+                }
                 match self.write(queue, name, entry).await {
                     Ok(()) => written += 1,
                     Err(err) if err.is_outage() => return Err(err),

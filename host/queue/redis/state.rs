@@ -6,8 +6,12 @@ use crate::queue::error::QueueError;
 use crate::queue::moves::Once;
 use crate::state::{Action, BucketId, Change, Changed, Condition, Entry, Quota, StateError};
 
-/// How long it is remembered that a write of an outbox was made: far longer than its entry can stay there afterwards.
-const DONE_MS: u64 = 7 * 24 * 3_600_000;
+/// How long it is remembered that an entry of an outbox was written: far longer than somebody who has read the entry may wait
+/// with writing it.
+const DONE_MS: u64 = 3_600_000;
+
+/// Keys that one step of a listing looks at.
+const LOOKED_AT: usize = 2_000;
 
 impl RedisStore {
     pub(super) async fn state_get(
@@ -41,9 +45,21 @@ impl RedisStore {
         limit: usize,
     ) -> Result<Vec<String>, QueueError> {
         let bucket = self.keys.bucket(bucket);
-        let mut call = STATE_LIST.keys(&[bucket.names, bucket.expiry]);
-        call.arg(prefix).arg(after.unwrap_or_default()).arg(limit);
-        self.pool.call(&call).await
+        let (mut found, mut after) = (Vec::new(), after.unwrap_or_default().to_owned());
+        while found.len() < limit {
+            let mut call = STATE_LIST.keys(&[bucket.names.clone(), bucket.expiry.clone()]);
+            call.arg(prefix).arg(&after).arg(limit - found.len()).arg(LOOKED_AT);
+            let mut keys: Vec<String> = self.pool.call(&call).await?;
+            if keys.is_empty() {
+                break;
+            }
+            after = keys.remove(0);
+            found.append(&mut keys);
+            if after.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     pub(super) async fn state_write(
