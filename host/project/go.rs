@@ -82,7 +82,8 @@ fn overlay(project: &Project, folder: &Path) -> Result<PathBuf, ProjectError> {
         ));
     }
     let work = project.work()?;
-    let source_file = work.join("roundtrip.go");
+    // Under another name: `go test ./...` looks for packages here, too.
+    let source_file = work.join("roundtrip.go.txt");
     wit::write(&source_file, source.replacen(SENDS, HANDS_OVER, 1).as_bytes())?;
     let overlay = work.join("overlay.json");
     let says = serde_json::json!({ "Replace": { replaced.to_string_lossy(): source_file } });
