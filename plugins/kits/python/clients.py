@@ -2,7 +2,6 @@
 built. Of what is not imported nothing is touched, nor loaded.
 """
 
-import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -10,8 +9,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
 from types import ModuleType
 
-STAND_IN = {"ssl": "tls.py"}
-"""Modules that are not there at all, and the file of the kit that is one."""
+STAND_IN = {"ssl": "tls.py", "truststore": "trust.py"}
+"""Modules that are not there, or cannot be loaded, and the file of the kit that is one."""
 
 
 def _sockets(module: ModuleType) -> None:
@@ -62,11 +61,6 @@ def _requests(module: ModuleType) -> None:
     module.HTTPAdapter.cert_verify = cert_verify
 
 
-def _anyio(module: ModuleType) -> None:
-    # Imported by a name that is made up while a job runs.
-    importlib.import_module("anyio._backends._asyncio")
-
-
 def _certifi(module: ModuleType) -> None:
     # Finds its file once and remembers the path, which is all that is asked for: nobody reads it here.
     module.where()
@@ -79,7 +73,6 @@ def _httpcore(module: ModuleType) -> None:
 
 
 REPLACED: dict[str, Callable[[ModuleType], None]] = {
-    "anyio": _anyio,
     "asyncio": _loop,
     "certifi": _certifi,
     "httpcore": _httpcore,

@@ -27,6 +27,13 @@ _START_UP = {"site", "_sitebuiltins", "zipimport", "_frozen_importlib_external"}
 # For programs of their own and for other processes, neither of which a component has.
 _NOT_FOR_COMPONENTS = {"argparse", "doctest", "multiprocessing", "pdb", "pydoc", "subprocess", "unittest"}
 
+_IMPORTED_BY_NAME = {
+    "anyio": "anyio._backends._asyncio",
+    "importlib.resources": "importlib.readers",
+    "xml.sax": "xml.sax.expatreader",
+}
+"""What modules import later by a name that is not written in an import statement."""
+
 
 def complete() -> None:
     """To be called when the author's modules are loaded."""
@@ -56,7 +63,8 @@ def _import_what_functions_import() -> None:
     seen: set[str] = set()
     while modules := {name: module for name, module in sys.modules.items() if name not in seen}:
         seen.update(modules)
-        for name in sorted({name for module in modules.values() for name in _imports(module)}):
+        by_name = {name for loaded, name in _IMPORTED_BY_NAME.items() if loaded in modules}
+        for name in sorted(by_name.union(*map(_imports, modules.values()))):
             try:
                 importlib.import_module(name)
             except Exception:

@@ -4,7 +4,7 @@ What contexts are told is kept, and changes nothing.
 """
 
 import enum
-from typing import Any
+from typing import Any, NamedTuple
 
 # By its full name: this is loaded as another module.
 from kiln.sockets import Socket
@@ -73,6 +73,20 @@ SSL_ERROR_SYSCALL, SSL_ERROR_ZERO_RETURN, SSL_ERROR_EOF = 5, 6, 8
 class Purpose(enum.Enum):
     SERVER_AUTH = "server"
     CLIENT_AUTH = "client"
+
+
+class DefaultVerifyPaths(NamedTuple):
+    """Where authorities are looked for elsewhere."""
+
+    cafile: str | None = None
+    capath: str | None = None
+    openssl_cafile_env: str = "SSL_CERT_FILE"
+    openssl_cafile: str = ""
+    openssl_capath_env: str = "SSL_CERT_DIR"
+    openssl_capath: str = ""
+
+
+get_default_verify_paths = DefaultVerifyPaths
 
 
 class SSLError(OSError):
