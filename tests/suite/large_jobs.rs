@@ -1,12 +1,18 @@
-//! Large jobs: how many a host has in hand, and that they keep no other queue waiting.
+//! Large jobs: how many a host has in hand, and that they keep no other queue waiting, nor a lease.
 
 use std::num::NonZeroU32;
+use std::pin::pin;
+use std::time::Duration;
 
-use kiln::queue::{Push, QueueName, Store};
+use kiln::outcome::Settlement;
+use kiln::queue::{Consumer, Heartbeat, Push, QueueName, Store, StoreSettings};
 use kiln::service::{Drained, ServiceSettings};
 
+use crate::proxy::Proxy;
+use crate::queue::{fetch, join, ready, until_counts};
+use crate::servers::Server;
 use crate::service::{folder_of, memory, push, serve, settings};
-use crate::support::{default_queue, eventually, redis_settings};
+use crate::support::{default_queue, eventually, redis_settings, settings_at};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_takes_no_more_large_jobs_than_its_memory_for_jobs_holds_and_small_ones_pass_them_by()
@@ -111,4 +117,62 @@ async fn large_jobs_that_take_long_keep_no_other_queue_waiting() -> anyhow::Resu
     stop.cancel();
     serving.await??;
     Ok(())
+}
+
+/// Carries something out, and puts the lease off all the time meanwhile.
+async fn beating<T>(consumer: &Consumer, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            beat = consumer.heartbeat() => assert_eq!(beat?, Heartbeat::Kept),
+        }
+    }
+}
+
+/// Brings a large job, then its larger failed entry back, over a connection that takes many seconds for either. There is one connection for commands.
+async fn keeps_its_lease(direct: &StoreSettings, through: &str, proxy: &Proxy) -> anyhow::Result<()> {
+    let mut slow = StoreSettings {
+        url: through.to_owned(),
+        ..direct.clone()
+    };
+    slow.connection.pool_size = 1;
+    slow.connection.read_timeout = Duration::from_mins(1);
+    let outside = Store::open(direct).await?;
+    let consumer = join(&Store::open(&slow).await?, Duration::from_secs(8)).await?;
+    outside.push(&[ready(&format!("{:?}", "x".repeat(30_000_000)))]).await?;
+    // For each 64 KiB. A lease is to be renewed within two seconds.
+    proxy.delay(Duration::from_millis(10));
+    let mut delivery = beating(&consumer, async { Ok(fetch(&consumer, 1).await?.remove(0)) }).await?;
+    assert!(beating(&consumer, async { Ok(consumer.complete(&mut delivery).await) }).await?);
+    let entry = "x".repeat(48 * 1024 * 1024);
+    consumer.settle(delivery, Settlement::Fail { entry }).await;
+    beating(&consumer, until_counts(&outside, (0, 0, 0))).await?;
+    assert_eq!(outside.failed_len().await?, 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_kept_while_the_other_connections_are_busy_with_what_is_large() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let proxy = Proxy::start(redis.port())?;
+    keeps_its_lease(&settings_at(&redis.url()), &proxy.url(), &proxy).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_kept_in_a_cluster_as_well() -> anyhow::Result<()> {
+    let node = Server::start(&["--cluster-enabled", "yes"])?;
+    let proxy = Proxy::start(node.port())?;
+    let port = proxy.url().rsplit(':').next().expect("a port").to_owned();
+    // Clients are sent to the proxy.
+    node.tell::<()>(&["CONFIG", "SET", "cluster-announce-port", &port])
+        .await?;
+    node.tell::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await?;
+    let direct = settings_at(&proxy.url().replace("redis:", "redis+cluster:"));
+    eventually("a cluster", async || {
+        let info: String = node.tell(&["CLUSTER", "INFO"]).await?;
+        Ok(info.contains("cluster_state:ok").then_some(()))
+    })
+    .await?;
+    keeps_its_lease(&direct, &direct.url, &proxy).await
 }

@@ -16,7 +16,7 @@ impl RedisStore {
         self.pool.trim();
         let mut call = RENEW.keys(&[self.leases(claim)]);
         call.arg(claim.host).arg(claim.lease_ms());
-        let (kept, now_ms): (bool, i64) = self.pool.call(&call).await?;
+        let (kept, now_ms): (bool, i64) = self.pool.call_promptly(&call).await?;
         let at = Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::MAX);
         Ok(Renewed { kept, at })
     }

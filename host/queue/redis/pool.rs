@@ -1,4 +1,5 @@
-//! A few connections that commands share. One that fails is forgotten, and whoever comes next makes a new one.
+//! A few connections that commands share, and one for leases. One that fails is forgotten, and whoever comes next makes a
+//! new one.
 //!
 //! Nothing is sent twice by itself, because only the sender knows whether that is harmless. The exception is a Cluster,
 //! whose client sends again what got no answer; that is why the scripts that take jobs know the tags they were asked for.
@@ -34,6 +35,8 @@ pub(super) struct Pool {
     runtime: Handle,
     slots: Vec<Slot>,
     idle: usize,
+    /// A connection of their own for the few moves that must not wait behind anything large: those that keep leases.
+    prompt: Slot,
 }
 
 /// A connection, an attempt to make one that all who want it wait for, or neither.
@@ -58,6 +61,7 @@ impl Pool {
             runtime: Handle::current(),
             slots,
             idle,
+            prompt: Slot::default(),
         };
         let first = pool.slots[..idle.max(1)].iter().map(|slot| slot.connection(&pool));
         try_join_all(first).await.map_err(|err| pool.dialer.unreachable(&err))?;
@@ -76,12 +80,12 @@ impl Pool {
 
     /// Sends one command.
     pub(super) async fn run<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, QueueError> {
-        self.run_with(cmd, 0).await
+        self.run_over(self.pick(), cmd, 0).await
     }
 
-    /// The same for a command that carries so many bytes: its answer has the longer.
-    async fn run_with<T: FromRedisValue>(&self, cmd: &Cmd, bytes: usize) -> Result<T, QueueError> {
-        let slot = Busy::new(self.pick());
+    /// The same over this connection, for a command that carries so many bytes: its answer has the longer.
+    async fn run_over<T: FromRedisValue>(&self, slot: &Slot, cmd: &Cmd, bytes: usize) -> Result<T, QueueError> {
+        let slot = Busy::new(slot);
         let (dialling, mut connection) = self.connection(&slot).await?;
         let sending_s = bytes / SLOWEST_BYTES_PER_S;
         if sending_s > 0 {
@@ -147,13 +151,22 @@ impl Pool {
 
     /// Calls a script. Redis that does not know it is told it.
     pub(super) async fn call<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, QueueError> {
-        self.call_with(call, 0).await
+        self.call_over(self.pick(), call, 0).await
+    }
+
+    /// The same over the connection that nothing large uses.
+    pub(super) async fn call_promptly<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, QueueError> {
+        self.call_over(&self.prompt, call, 0).await
     }
 
     /// The same for a call that carries so many bytes: its answer has the longer.
     pub(super) async fn call_with<T: FromRedisValue>(&self, call: &Call<'_>, bytes: usize) -> Result<T, QueueError> {
-        match self.run_with(&call.cmd, bytes).await {
-            Err(QueueError::Redis(err)) if is_unknown_script(&err) => self.run_with(&call.in_full(), bytes).await,
+        self.call_over(self.pick(), call, bytes).await
+    }
+
+    async fn call_over<T: FromRedisValue>(&self, slot: &Slot, call: &Call<'_>, bytes: usize) -> Result<T, QueueError> {
+        match self.run_over(slot, &call.cmd, bytes).await {
+            Err(QueueError::Redis(err)) if is_unknown_script(&err) => self.run_over(slot, &call.in_full(), bytes).await,
             answer => answer,
         }
     }
