@@ -6,22 +6,21 @@
 
 mod codec;
 mod options;
+mod wrapped;
 
-use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use sha2::{Digest, Sha256};
 
 pub(crate) use options::fraction;
 pub use options::{Backoff, Options, RetryWish, parse_duration};
+pub use wrapped::wrap_malformed;
+pub(crate) use wrapped::{Original, failed_head, unwrap_malformed, wrap_partial, wrap_refused};
 
-use crate::outcome::{Failure, FailureKind};
+use crate::outcome::Failure;
 use crate::text::{self, MAX_LINE_BYTES};
 
 /// Attempts in all for a job that names none; what dg-queue gives.
@@ -55,9 +54,6 @@ const MAX_EARLY: Duration = Duration::from_secs(2);
 
 /// Bytes that the failed entry keeps of what is too large to be kept whole: enough to see who pushed what.
 pub const KEPT_BYTES: usize = 64 * 1024;
-
-/// What is no longer than this is kept as a text wherever it is one.
-const SHORT_BYTES: usize = 1024;
 
 /// The name of the failed entry that wraps bytes which are no job, where theirs cannot be read.
 pub const MALFORMED_NAME: &str = "malformed";
@@ -127,6 +123,14 @@ pub enum DecodeError {
         /// Length, in bytes.
         len: usize,
         /// What the store says.
+        why: String,
+    },
+    /// The store has it, and the host never got it.
+    #[error("its {len} bytes do not come from the store: {why}")]
+    NeverCame {
+        /// Length, in bytes.
+        len: usize,
+        /// What became of them.
         why: String,
     },
     /// Its payload is longer than [`MAX_PAYLOAD_BYTES`].
@@ -329,127 +333,10 @@ impl Job {
     }
 }
 
-/// Makes the failed entry for bytes that are no job: itself a valid job, with the original bytes as its payload, and with
-/// their id and name where these can be read. Of `len` bytes that are not all here it keeps the beginning, and says so.
+/// The id in a job's JSON, as far as it can be read.
 #[must_use]
-pub fn wrap_malformed(bytes: &[u8], len: usize, queue: &str, error: &DecodeError, now: Timestamp) -> String {
-    wrap_partial(bytes, len, None, queue, error, now)
-}
-
-/// The same where the digest of all the bytes is known.
-#[must_use]
-pub(crate) fn wrap_partial(
-    bytes: &[u8],
-    len: usize,
-    sha1: Option<String>,
-    queue: &str,
-    error: &DecodeError,
-    now: Timestamp,
-) -> String {
-    let missing = Missing {
-        length: len,
-        sha1,
-        sha256: None,
-    };
-    wrap(bytes, (bytes.len() < len).then_some(missing), queue, error, now)
-}
-
-/// Makes the failed entry for bytes that are here and may not be kept: of these it has the beginning, and what tells them
-/// from others.
-#[must_use]
-pub(crate) fn wrap_refused(bytes: &[u8], queue: &str, error: &DecodeError, now: Timestamp) -> String {
-    let missing = Missing {
-        length: bytes.len(),
-        sha1: None,
-        sha256: Some(format!("{:x}", Sha256::digest(bytes))),
-    };
-    wrap(bytes, Some(missing), queue, error, now)
-}
-
-fn wrap(bytes: &[u8], missing: Option<Missing>, queue: &str, error: &DecodeError, now: Timestamp) -> String {
-    let (mut why, mut kept) = (error.to_string(), bytes);
-    if missing.is_some() {
-        kept = &bytes[..bytes.len().min(KEPT_BYTES)];
-        // A character that was cut in two would make a text unreadable.
-        if let Err(err) = std::str::from_utf8(kept)
-            && err.error_len().is_none()
-        {
-            kept = &kept[..err.valid_up_to()];
-        }
-        why = format!("{why}; only the first {} bytes are kept", kept.len());
-    }
-    let payload = raw(&Wrapped::new(kept, missing));
-    let label = codec::Label::of(kept);
-    let mut job = Job::new(label.name.as_deref().unwrap_or(MALFORMED_NAME), queue, payload);
-    job.id = label.id.unwrap_or(job.id);
-    job.into_failed_entry(&Failure::new(FailureKind::Malformed, why), now)
-}
-
-/// What a failed entry wraps.
-pub(crate) enum Original {
-    /// All the bytes.
-    Whole(Vec<u8>),
-    /// Only the beginning of them is left.
-    Cut,
-}
-
-/// Gives back what [`wrap_malformed`] wrapped, if `job` is such a wrapper.
-#[must_use]
-pub(crate) fn unwrap_malformed(job: &Job) -> Option<Original> {
-    if job.failure()?.kind != FailureKind::Malformed {
-        return None;
-    }
-    match serde_json::from_str(job.payload.get()).ok()? {
-        Wrapped { length: Some(_), .. } => Some(Original::Cut),
-        Wrapped { text: Some(text), .. } => Some(Original::Whole(text.into_owned().into_bytes())),
-        Wrapped { base64, .. } => BASE64.decode(base64?).ok().map(Original::Whole),
-    }
-}
-
-/// Bytes of which a wrapper has only the beginning.
-struct Missing {
-    /// How many there were.
-    length: usize,
-    /// Of all of them, if the store has told it.
-    sha1: Option<String>,
-    /// Of all of them, if the host had them.
-    sha256: Option<String>,
-}
-
-/// The payload of a wrapper: bytes as the shorter of two texts, and which they were if some are missing.
-#[derive(serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wrapped<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    base64: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    length: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sha1: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sha256: Option<String>,
-}
-
-impl<'a> Wrapped<'a> {
-    fn new(bytes: &'a [u8], missing: Option<Missing>) -> Self {
-        // Control characters grow sixfold as JSON. A long text that grows more than base64 does is none that anybody reads.
-        let growth = |byte: &u8| match byte {
-            b'"' | b'\\' | b'\t' | b'\n' | b'\r' | 8 | 12 => 1,
-            0..0x20 => 5,
-            _ => 0,
-        };
-        let grows = bytes.iter().map(growth).sum::<usize>() > bytes.len() / 3 + SHORT_BYTES;
-        let text = std::str::from_utf8(bytes).ok().filter(|_| !grows);
-        Self {
-            text: text.map(Cow::Borrowed),
-            base64: text.is_none().then(|| BASE64.encode(bytes)),
-            length: missing.as_ref().map(|missing| missing.length),
-            sha1: missing.as_ref().and_then(|missing| missing.sha1.clone()),
-            sha256: missing.and_then(|missing| missing.sha256),
-        }
-    }
+pub(crate) fn id_of(json: &str) -> Option<String> {
+    codec::Label::of(json.as_bytes()).id
 }
 
 /// A fresh job id.

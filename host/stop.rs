@@ -128,6 +128,11 @@ impl StopToken {
         }
     }
 
+    /// The id of the job that it stops, if it was to start.
+    pub(crate) fn job_id(&self) -> Option<&str> {
+        self.job_id.get().map(AsRef::as_ref)
+    }
+
     /// Stops the attempt for a reason of the host's: its job goes back.
     pub fn interrupt(&self) {
         self.state.fetch_or(INTERRUPTED, Ordering::AcqRel);

@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use crate::aside::aside;
 use crate::config::{RetryPolicy, Unknown};
 use crate::events::{Event, Events, Run};
-use crate::job::{DecodeError, Job, wrap_partial};
+use crate::job::{DecodeError, Job, failed_head, wrap_partial};
 use crate::outcome::{Failure, Outcome, RetryHint, Settlement};
 use crate::plugins::Plugins;
-use crate::queue::{Consumer, Delivery};
+use crate::queue::{Arrival, Consumer, Delivery, QueueError};
 use crate::retry::{self, Moment};
 use crate::sandbox::{AttemptContext, Listener};
 use crate::stop::StopReason;
@@ -59,10 +59,10 @@ impl Worker {
     }
 
     /// Runs one job and has its fate carried out. Of a job from a lane, `reserved` is the right to start it.
-    pub async fn process(&self, mut delivery: Delivery, reserved: Option<Reserved>) {
-        if delivery.is_incomplete() && !self.consumer.complete(&mut delivery).await {
+    pub async fn process(&self, delivery: Delivery, reserved: Option<Reserved>) {
+        let Some(mut delivery) = self.complete(delivery).await else {
             return;
-        }
+        };
         let bytes = delivery.bytes().len();
         let settlement = match aside(bytes, || delivery.decode()) {
             Ok(job) => {
@@ -78,10 +78,10 @@ impl Worker {
     }
 
     /// Decides about a delivery that was taken over from a host that died, without running it.
-    pub async fn recover(&self, mut delivery: Delivery) {
-        if delivery.is_incomplete() && !self.consumer.complete(&mut delivery).await {
+    pub async fn recover(&self, delivery: Delivery) {
+        let Some(delivery) = self.complete(delivery).await else {
             return;
-        }
+        };
         let bytes = delivery.bytes().len();
         let settlement = match aside(bytes, || delivery.decode()) {
             Ok(job) => {
@@ -95,6 +95,22 @@ impl Worker {
             Err(err) => aside(bytes, || malformed(&delivery, &err, self.consumer.now())),
         };
         self.consumer.settle(delivery, settlement).await;
+    }
+
+    /// Has all of the job here. None: it is not this host's any more, or its bytes never come and it has failed.
+    async fn complete(&self, mut delivery: Delivery) -> Option<Delivery> {
+        if !delivery.is_incomplete() {
+            return Some(delivery);
+        }
+        match self.consumer.complete(&mut delivery).await {
+            Arrival::Whole => Some(delivery),
+            Arrival::Stopped => None,
+            Arrival::Never(err) => {
+                let settlement = never_came(&delivery, &err, self.consumer.now());
+                self.consumer.settle(delivery, settlement).await;
+                None
+            }
+        }
     }
 
     async fn attempt(&self, job: Job, delivery: &Delivery, reserved: Option<Reserved>) -> Settlement {
@@ -165,5 +181,17 @@ pub fn malformed(delivery: &Delivery, err: &DecodeError, now: Timestamp) -> Sett
     tracing::warn!(queue, bytes, %err, "malformed job");
     Settlement::Fail {
         entry: wrap_partial(delivery.bytes(), bytes, sha1, queue, err, now),
+    }
+}
+
+/// The fate of a job whose bytes do not come: its failed entry is made where they are.
+fn never_came(delivery: &Delivery, err: &QueueError, now: Timestamp) -> Settlement {
+    let (queue, len, came) = (delivery.queue(), delivery.pushed_bytes(), delivery.bytes().len());
+    tracing::error!(%queue, bytes = len, came, %err, "the bytes of a large job never come; it fails as it is");
+    let why = err.to_string();
+    let err = DecodeError::NeverCame { len, why };
+    Settlement::FailThere {
+        head: failed_head(queue.as_str(), &err, now),
+        otherwise: wrap_partial(delivery.bytes(), len, None, queue.as_str(), &err, now),
     }
 }

@@ -1,6 +1,7 @@
 //! What becomes of a job's keys as it is delayed, retried, failed and brought back.
 
 use super::*;
+use crate::outcome::FailureKind;
 
 fn job(keys: &str) -> Job {
     Job::decode(format!("{{\"name\":\"a\"{keys}}}").as_bytes()).expect("a job")

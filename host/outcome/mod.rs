@@ -234,6 +234,13 @@ pub enum Settlement {
         /// The failed entry's JSON.
         entry: String,
     },
+    /// The job is over, and the host never had all of its bytes: the store makes its entry out of them where they are.
+    FailThere {
+        /// What the entry has in place of the job's opening brace.
+        head: String,
+        /// The entry where the store can make none.
+        otherwise: String,
+    },
     /// The job waits in a lane as it was, nothing counted, until a host has room for it.
     Wait {
         /// Which.
@@ -265,7 +272,7 @@ impl Settlement {
         match self {
             Self::Ack { .. } | Self::Commit(_) => Fate::Acked,
             Self::Retry { .. } => Fate::Delayed,
-            Self::Fail { .. } => Fate::Failed,
+            Self::Fail { .. } | Self::FailThere { .. } => Fate::Failed,
             Self::Wait { .. } => Fate::Waiting,
             Self::Requeue => Fate::Requeued,
         }
@@ -287,6 +294,7 @@ impl Settlement {
             Self::Retry { job, .. } => job.len(),
             Self::Fail { entry } => entry.len(),
             Self::Commit(commit) => commit.len(),
+            Self::FailThere { head, otherwise } => head.len() + otherwise.len(),
             Self::Wait { .. } | Self::Requeue => 0,
         }
     }

@@ -70,6 +70,9 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// The tags of all that the store says the host holds.
     fn held<'a>(&'a self, claim: &'a Claim<'a>) -> Answer<'a, Vec<u64>>;
 
+    /// The hosts whose lease on a queue has run out.
+    fn dead<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Vec<String>>;
+
     /// Takes up to `count` jobs over from a host whose lease has run out, if anybody has known so for as long as
     /// `patience`; none if the lease of the host that asks has run out.
     fn adopt<'a>(

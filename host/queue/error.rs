@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::redis::RedisError;
+use ::redis::{ErrorKind, RedisError};
 
 use super::queue_name::QueueName;
 use super::redis::fault::is_outage;
@@ -70,18 +70,14 @@ pub enum QueueError {
 }
 
 impl QueueError {
-    /// Whether no answer came in time.
-    pub(super) fn is_timeout(&self) -> bool {
+    /// Whether the question or its answer was lost on its way: the connection ended, or nothing came in time. Where others come
+    /// through, the length of this one may be why.
+    pub(super) fn is_on_the_way(&self) -> bool {
         match self {
             Self::Slow { .. } => true,
-            Self::Redis(err) => err.is_timeout(),
+            Self::Redis(err) => err.is_io_error() || err.is_timeout() || err.kind() == ErrorKind::Parse,
             _ => false,
         }
-    }
-
-    /// Whether the connection ended before there was an answer.
-    pub(super) fn is_broken_connection(&self) -> bool {
-        matches!(self, Self::Redis(err) if err.is_io_error() && !err.is_timeout())
     }
 
     /// Whether the store refuses what was sent for its length, whatever state it is in.
@@ -91,6 +87,12 @@ impl QueueError {
         ["Protocol error", "exceeds maximum allowed size"]
             .iter()
             .any(|refusal| said.contains(refusal))
+    }
+
+    /// Whether this host may not do this here, whatever was sent: an operator's doing, or a slot of a Cluster that moves.
+    pub(super) fn is_about_access(&self) -> bool {
+        let Self::Redis(err) = self else { return false };
+        matches!(err.code(), Some("NOPERM" | "NOAUTH" | "WRONGPASS" | "MOVED" | "ASK"))
     }
 
     /// Whether it says that the store as a whole cannot be used for now, as opposed to one command.

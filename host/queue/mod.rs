@@ -45,6 +45,7 @@
 //! | requeue: in flight → the front of ready | `settle` | refused | the same |
 //! | retry: in flight → delayed | `settle` | refused | `ours` (under a good lease), `push_delayed`, `settle`. A crash in between leaves the job in both: it runs twice |
 //! | fail: in flight → failed | `settle` | refused | `ours`, `RPUSH`, `settle`. As for retry |
+//! | fail there: in flight → failed, of bytes that never came | `settle` | refused | as for fail, of what came |
 //! | promote: delayed → ready | `promote` | moves what else is due | `claim_due` puts the job off by ten seconds, `RPUSH`, `drop_claimed`. A crash before the push delays it by those, one after it runs it twice. One too large for any host: `claim_due`, `RPUSH` to failed, `ZREMRANGEBYSCORE` |
 //! | adopt: in flight → in flight of another host | `adopt`, once the lease has run out and the others had time to come back | as for fetch | the same |
 //! | give back: in flight → the front of ready | `settle` | refused | the same |
@@ -70,8 +71,12 @@
 //! by `piece`, each piece with a time-out of its own. One beyond [`MAX_TAKEN_BYTES`] is never read whole: it moves like any
 //! other, and its failed entry holds the beginning.
 //!
-//! A settlement that the store refuses is held, is offered again, and keeps none waiting that goes elsewhere. One that it
-//! refuses for its length, or that breaks its connection for long enough, ends as a failed entry with the beginning of it.
+//! A job of which a piece goes on failing to come fails without having been read: its entry is made where its bytes are.
+//!
+//! A settlement that the store refuses is held, is offered again alone, and keeps no other waiting. One that it refuses for
+//! its length, or for long enough for any other reason but that this host may not write there, is given up to a smaller one
+//! (`consumer/refusals.rs`). If that is refused as well, the delivery stays in flight: nothing is offered for it any more, and
+//! the next host that takes it over decides anew.
 //!
 //! # Who may run a job
 //!
@@ -118,7 +123,7 @@ mod state;
 mod store;
 
 pub(crate) use bare::Bare;
-pub use consumer::{Consumer, Delivery, Heartbeat, LEASE_DEFAULT};
+pub use consumer::{Arrival, Consumer, Delivery, Heartbeat, LEASE_DEFAULT, MAX_PIECE_TRIES};
 pub use counts::{Counts, HostState};
 pub use error::QueueError;
 pub use failed::{FailedEntry, Fate, Retention};

@@ -152,7 +152,7 @@ pub(super) async fn reap(consumer: Arc<Consumer>, worker: Arc<Worker>, queue: Qu
     }
 }
 
-/// Stops the service once its queues hold nothing, what waits, is delayed or in flight included.
+/// Stops the service once its queues hold nothing, what waits, is delayed or in flight included, but for what is set aside.
 ///
 /// # Errors
 /// When one of them could not be counted for so long, while there was nothing to do in the others: it stops the service then,
@@ -168,7 +168,10 @@ pub(super) async fn stop_when_idle(
         let (mut idle, mut uncounted) = (true, None);
         for queue in consumer.queues() {
             match store.counts(queue).await {
-                Ok(counts) => idle &= counts.is_empty(),
+                Ok(mut counts) => {
+                    counts.in_flight = counts.in_flight.saturating_sub(consumer.aside(queue) as u64);
+                    idle &= counts.is_empty();
+                }
                 Err(err) if err.is_outage() => idle = false,
                 Err(err) => uncounted = Some((queue, err)),
             }

@@ -173,7 +173,9 @@ pub async fn run(
     if let Some(idle) = burst.filter(JoinHandle::is_finished) {
         idle.await.unwrap_or(Ok(()))?;
     }
+    let any_aside = consumer.queues().iter().any(|queue| consumer.aside(queue) > 0);
     match closed {
+        Ok(Ok(())) if any_aside => Ok(Drained::Unsettled),
         Ok(closed) => closed.map(|()| ended),
         Err(_) => Ok(Drained::Unsettled),
     }

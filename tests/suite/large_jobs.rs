@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use kiln::outcome::Settlement;
-use kiln::queue::{Consumer, Heartbeat, Push, QueueName, Store, StoreSettings};
+use kiln::queue::{Arrival, Consumer, Heartbeat, Push, QueueName, Store, StoreSettings};
 use kiln::service::{Drained, ServiceSettings};
 
 use crate::proxy::Proxy;
@@ -144,7 +144,8 @@ async fn keeps_its_lease(direct: &StoreSettings, through: &str, proxy: &Proxy) -
     // For each 64 KiB. A lease is to be renewed within two seconds.
     proxy.delay(Duration::from_millis(10));
     let mut delivery = beating(&consumer, async { Ok(fetch(&consumer, 1).await?.remove(0)) }).await?;
-    assert!(beating(&consumer, async { Ok(consumer.complete(&mut delivery).await) }).await?);
+    let arrival = beating(&consumer, async { Ok(consumer.complete(&mut delivery).await) }).await?;
+    assert!(matches!(arrival, Arrival::Whole), "{arrival:?}");
     let entry = "x".repeat(48 * 1024 * 1024);
     consumer.settle(delivery, Settlement::Fail { entry }).await;
     beating(&consumer, until_counts(&outside, (0, 0, 0))).await?;

@@ -68,4 +68,5 @@ mod skew;
 mod state;
 mod support;
 mod topology;
+mod unsettled;
 mod words;

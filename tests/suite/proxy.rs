@@ -39,6 +39,15 @@ struct Faults {
     cut: u64,
     /// Connections born before this age are closed after so many bytes of reply.
     cut_mid_reply: (u64, usize),
+    /// Connections over which these bytes are to go are closed.
+    choke: Option<&'static [u8]>,
+}
+
+impl Faults {
+    fn chokes_on(&self, chunk: &[u8]) -> bool {
+        let is_in = |bytes: &[u8]| chunk.windows(bytes.len()).any(|window| window == bytes);
+        self.choke.is_some_and(is_in)
+    }
 }
 
 impl Proxy {
@@ -99,6 +108,11 @@ impl Proxy {
     /// Makes each chunk late, either way.
     pub(crate) fn delay(&self, delay: Duration) {
         self.set(|faults| faults.delay = delay);
+    }
+
+    /// Closes each connection over which these bytes are to go, either way.
+    pub(crate) fn choke_on(&self, bytes: &'static [u8]) {
+        self.set(|faults| faults.choke = Some(bytes));
     }
 
     /// Accepts connections, keeps them open and forwards nothing; what they send, even their end, waits.
@@ -191,7 +205,8 @@ impl Link {
         let mut chunk = vec![0; CHUNK];
         loop {
             let length = read(&mut client, &mut chunk).await?;
-            self.judge().await?;
+            let faults = self.judge().await?;
+            anyhow::ensure!(!faults.chokes_on(&chunk[..length]), "choked");
             server.write_all(&chunk[..length]).await?;
         }
     }
@@ -201,7 +216,9 @@ impl Link {
         let mut granted = None;
         loop {
             let mut length = read(&mut server, &mut chunk).await?;
-            let (cut_at, after_bytes) = self.judge().await?.cut_mid_reply;
+            let faults = self.judge().await?;
+            anyhow::ensure!(!faults.chokes_on(&chunk[..length]), "choked");
+            let (cut_at, after_bytes) = faults.cut_mid_reply;
             if self.born < cut_at {
                 length = length.min(*granted.get_or_insert(after_bytes));
             }

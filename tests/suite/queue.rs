@@ -7,7 +7,7 @@ use kiln::config::{Backoff, RetryPolicy};
 use kiln::events::Events;
 use kiln::job::KEPT_BYTES;
 use kiln::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
-use kiln::queue::{Consumer, Delivery, Fate, MAX_BATCH_BYTES, MAX_TAKEN_BYTES, Push, Retention, Store};
+use kiln::queue::{Arrival, Consumer, Delivery, Fate, MAX_BATCH_BYTES, MAX_TAKEN_BYTES, Push, Retention, Store};
 use kiln::retry::{self, Moment};
 
 use crate::support::{default_queue, eventually};
@@ -24,6 +24,7 @@ on_every_store! {
     malformed_bytes_come_back_as_they_were
     what_is_too_large_to_be_brought_ends_as_a_small_failed_entry
     a_job_larger_than_a_message_comes_whole
+    a_job_that_never_came_fails_where_it_is
     waiting_ends_with_a_push_and_takes_nothing
     a_completed_jobs_result_is_kept
     a_failed_job_goes_back_to_the_queue_it_was_found_on
@@ -356,12 +357,34 @@ async fn a_job_larger_than_a_message_comes_whole(store: Store) -> anyhow::Result
         let mut delivery = fetch(&consumer, 10).await?.remove(0);
         if delivery.is_incomplete() {
             delivery.decode().expect_err("half a job");
-            assert!(consumer.complete(&mut delivery).await);
+            assert!(matches!(consumer.complete(&mut delivery).await, Arrival::Whole));
         }
         assert!(texts(std::slice::from_ref(&delivery)) == [job(id)]);
         consumer.settle(delivery, ACK).await;
     }
     until_counts(&store, (0, 0, 0)).await
+}
+
+async fn a_job_that_never_came_fails_where_it_is(store: Store) -> anyhow::Result<()> {
+    let jobs = [r#"{"id":"a","name":"hello","payload":[1.0]}"#, "no job"];
+    store.push(&jobs.map(ready)).await?;
+    let consumer = join(&store, LONG).await?;
+    for delivery in fetch(&consumer, 2).await? {
+        let fate = Settlement::FailThere {
+            head: r#"{"error":"it never came","#.to_owned(),
+            otherwise: "what came".to_owned(),
+        };
+        consumer.settle(delivery, fate).await;
+    }
+    until_counts(&store, (0, 0, 0)).await?;
+    let entries = store.failed(0, 10).await?;
+    let made = br#"{"error":"it never came","id":"a","name":"hello","payload":[1.0]}"#.as_slice();
+    let made = [made, b"what came"].contains(&entries[0].bytes());
+    assert!(
+        made && entries.len() == 2 && entries[1].bytes() == b"what came",
+        "{entries:?}"
+    );
+    Ok(())
 }
 
 async fn waiting_ends_with_a_push_and_takes_nothing(store: Store) -> anyhow::Result<()> {

@@ -33,6 +33,8 @@ pub(super) enum End {
     Settled,
     /// The store has refused its settlement: the delivery was not in the host's table any more.
     Refused,
+    /// The store refuses whatever is offered for it: it stays in the host's table, and comes to whoever takes that over.
+    Aside,
 }
 
 impl Delivery {
@@ -123,6 +125,9 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        self.held.release(self.tag, self.end == End::Held);
+        // What is set aside counts as held for as long as this process lives, so that it does not go back and run again.
+        if self.end != End::Aside {
+            self.held.release(self.tag, self.end == End::Held);
+        }
     }
 }

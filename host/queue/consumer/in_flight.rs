@@ -4,7 +4,7 @@
 //! So the two are compared, after every fault and now and then, and what is not held goes back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::delivery::Delivery;
@@ -29,6 +29,8 @@ pub(super) struct InFlight {
     pub(super) lease: Lease,
     /// The store refuses so many settlements that no more should be taken.
     pub(super) behind: AtomicBool,
+    /// Deliveries that are set aside: nothing that was offered for them was taken.
+    pub(super) aside: AtomicUsize,
     held: Arc<HeldTags>,
     /// Held by whoever moves jobs into the table, until they are held here too.
     taking: tokio::sync::Mutex<State>,
@@ -40,7 +42,7 @@ struct State {
     suspect: bool,
     /// When the table was last compared.
     compared: Instant,
-    /// Bytes that one fetch may bring. Fewer after one that took too long, then more again.
+    /// Bytes that one fetch may bring. Fewer after one that did not come, then more again.
     bytes: usize,
     /// The length of the largest job met lately. Halves with each fetch that met none so large.
     largest: usize,
@@ -65,18 +67,22 @@ impl Taking<'_> {
         }
     }
 
-    /// A fetch has taken too long: the next asks for less.
-    pub(super) fn too_slow(mut self) {
+    /// What was fetched did not come, though the store can be reached: the next fetch asks for less. In the end it is one job
+    /// of which nothing but its length is told, so that it can be given up if it is the one that never comes.
+    pub(super) fn did_not_come(mut self) {
         let bytes = self.state.bytes;
-        self.state.bytes = (bytes / 4).max(MIN_PIECE_BYTES);
-        tracing::warn!(queue = %self.table.queue(), bytes, "a fetch took too long; asking for fewer bytes at once");
+        self.state.bytes = match bytes {
+            0..=MIN_PIECE_BYTES => 0,
+            _ => (bytes / 4).max(MIN_PIECE_BYTES),
+        };
+        tracing::warn!(queue = %self.table.queue(), bytes, "what was fetched did not come; asking for fewer bytes at once");
     }
 
     /// The store has answered that these came under the tags from `tag` on.
     pub(super) fn heard(mut self, tag: u64, jobs: Vec<Arrived>, stop: &Arc<LeaseStop>) -> Vec<Delivery> {
         let largest = jobs.iter().map(|job| job.len).max();
         self.state.largest = (self.state.largest / 2).max(largest.unwrap_or(1)).max(1);
-        self.state.bytes = (self.state.bytes * 2).min(MAX_BATCH_BYTES);
+        self.state.bytes = (self.state.bytes * 2).clamp(MIN_PIECE_BYTES, MAX_BATCH_BYTES);
         let held = &self.table.held;
         let deliver = |(tag, job)| {
             let stop = Arc::new(StopToken::under(stop));
@@ -105,6 +111,7 @@ impl InFlight {
         Self {
             lease,
             behind: AtomicBool::new(false),
+            aside: AtomicUsize::new(0),
             held: Arc::default(),
             taking: tokio::sync::Mutex::new(state),
         }

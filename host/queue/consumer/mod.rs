@@ -1,5 +1,6 @@
 //! A host's claim on some queues: what it takes, settles and gives back, and its leases.
 
+mod arrival;
 mod clock;
 mod delivery;
 mod held;
@@ -8,6 +9,7 @@ mod lanes;
 mod lease;
 mod outage;
 mod outbox;
+mod refusals;
 mod settler;
 mod shared;
 mod waiting;
@@ -23,9 +25,10 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use arrival::{Arrival, MAX_PIECE_TRIES};
 use clock::Clock;
 pub use delivery::Delivery;
-use in_flight::{InFlight, MIN_PIECE_BYTES};
+use in_flight::InFlight;
 use lanes::name_lanes;
 pub use lease::LEASE_DEFAULT;
 use lease::Lease;
@@ -34,7 +37,7 @@ use settler::{MAX_UNSETTLED, MAX_UNSETTLED_KIB, Settled, room_kib, settle_in_bat
 use shared::Shared;
 
 use super::error::QueueError;
-use super::limits::{MAX_BATCH, MAX_BATCH_BYTES};
+use super::limits::MAX_BATCH;
 use super::moves::LaneWish;
 use super::queue_name::QueueName;
 use super::store::Store;
@@ -48,12 +51,6 @@ const GUARD_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Leases that end within this time of each other are lost together.
 const TOGETHER: Duration = Duration::from_millis(50);
-
-/// Bytes of the first of the pieces that a large job comes in; those that follow grow while they come in time.
-const FIRST_PIECE_BYTES: usize = 1024 * 1024;
-
-/// Wait before a piece that did not come is asked for again.
-const PIECE_RETRY: Duration = Duration::from_millis(200);
 
 /// One host's claim on queues, from start to [`Consumer::close`].
 #[derive(Debug)]
@@ -198,8 +195,9 @@ impl Consumer {
                 return Ok(Vec::new());
             }
             Err(err) => {
-                if err.is_timeout() {
-                    taking.too_slow();
+                // The way to the store is good, for what is small.
+                if err.is_on_the_way() && self.shared.renew(&table.lease).await.is_ok() {
+                    taking.did_not_come();
                 }
                 return Err(err);
             }
@@ -233,9 +231,8 @@ impl Consumer {
         let Some((_, table)) = self.table(queue).filter(|(_, table)| !table.is_behind()) else {
             return Ok(Vec::new());
         };
-        let hosts = self.shared.store.counts(queue).await?.hosts;
-        let dead = hosts.iter().filter(|(_, host)| host.lease_left_ms < 0);
-        for (dead, _) in dead.filter(|(host, _)| **host != self.shared.host) {
+        let dead = self.shared.backend().dead(queue).await?;
+        for dead in dead.iter().filter(|host| **host != self.shared.host) {
             let taking = self.shared.take(table).await?;
             let tag = self.next_tag.fetch_add(MAX_BATCH as u64, Ordering::Relaxed);
             let (stop, claim, patience) = (table.lease.running(), self.shared.claim(queue), table.lease.patience());
@@ -296,36 +293,6 @@ impl Consumer {
         self.shared.backend().wait_due(queues).await
     }
 
-    /// Brings the rest of a job that is too large to come at once, a piece at a time: however slow the connection, it comes
-    /// as long as each piece does. False: this host must not run the job any longer.
-    pub async fn complete(&self, delivery: &mut Delivery) -> bool {
-        let (claim, stop) = (self.shared.claim(&delivery.queue), delivery.stop());
-        let (mut piece, mut most) = (FIRST_PIECE_BYTES, MAX_BATCH_BYTES);
-        while delivery.is_incomplete() {
-            let (came, bytes) = (delivery.job.bytes.len(), delivery.job.len);
-            let asked = self.shared.backend().piece(&claim, delivery.tag, came, piece);
-            match stop.run_until_stopped(asked).await {
-                None | Some(Ok(None)) => return false,
-                Some(Ok(Some(more))) => {
-                    delivery.job.bytes.extend(more);
-                    piece = (piece * 2).min(most);
-                }
-                Some(Err(err)) => {
-                    if err.is_timeout() {
-                        let queue = &delivery.queue;
-                        tracing::warn!(%queue, bytes, came, piece, "a large job is slow to come; asking for smaller pieces");
-                        most = (piece / 2).max(MIN_PIECE_BYTES);
-                        piece = (piece / 4).max(MIN_PIECE_BYTES);
-                    } else {
-                        self.note(&err);
-                    }
-                    stop.run_until_stopped(self.wait_out(PIECE_RETRY)).await;
-                }
-            }
-        }
-        true
-    }
-
     /// Hands a delivery's fate over to be carried out. Waits only while the store is too far behind.
     pub async fn settle(&self, delivery: Delivery, settlement: Settlement) {
         let Some((place, _)) = self.table(&delivery.queue) else {
@@ -341,7 +308,7 @@ impl Consumer {
             delivery,
             settlement,
             written: false,
-            breaks: None,
+            refusals: None,
             _on_its_way: on_its_way,
             _room: room.ok(),
         };
@@ -449,6 +416,14 @@ impl Consumer {
     /// Waits about that long before the store is tried again, but not beyond the end of an outage.
     pub async fn wait_out(&self, about: Duration) {
         self.shared.outage.wait(about).await;
+    }
+
+    /// How many deliveries of a queue are set aside, since the store takes nothing that is offered for them: they stay in
+    /// flight until this process has ended, and another host takes them over.
+    #[must_use]
+    pub fn aside(&self, queue: &QueueName) -> usize {
+        self.table(queue)
+            .map_or(0, |(_, table)| table.aside.load(Ordering::Relaxed))
     }
 
     /// Waits until every settlement handed over is carried out, and gives back what was never settled. Settlements that

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,14 +13,15 @@ use super::delivery::{Delivery, End};
 use super::in_flight::InFlight;
 use super::lanes::OnItsWay;
 use super::outage::Outage;
+use super::refusals::Refusals;
 use super::shared::Shared;
 use crate::events::Event;
-use crate::job::{DecodeError, wrap_refused};
+use crate::job;
 use crate::outcome::Settlement;
 use crate::queue::error::QueueError;
 use crate::queue::limits::{MAX_BATCH, MAX_BATCH_BYTES};
 use crate::queue::moves::Offer;
-use crate::text::{self, MAX_LINE_BYTES};
+use crate::text;
 
 /// Settlements held while the store cannot take them. Beyond that attempts wait, so nothing grows.
 pub(super) const MAX_UNSETTLED: usize = 1024;
@@ -39,18 +39,9 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 /// Longest wait before a batch is offered again.
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
-/// Bytes of settlements that every store takes in one message: Redis can be told to take no more than twice this, all that
-/// belongs to the message included.
-const ANY_STORE_TAKES_BYTES: usize = 512 * 1024;
-
-/// How often a large batch may break its connection, while the store can be used otherwise, before that counts as a
-/// refusal for now.
+/// How often a batch may fail to get to the store and back, while the lease can be renewed, before that counts as a refusal
+/// for now.
 const MAX_BROKEN: u32 = 5;
-
-/// How often a settlement alone may break its connection before that counts as a refusal for good, if it has gone on for
-/// so many leases as well: far longer than whatever is between a host and its store takes to start again.
-const GIVE_UP_BROKEN: u32 = 12;
-const GIVE_UP_LEASES: u32 = 3;
 
 /// Refusals of a batch between two log lines about it: about half a minute.
 const RETRIES_LOGGED: u32 = 16;
@@ -61,17 +52,11 @@ pub(super) struct Settled {
     pub(super) settlement: Settlement,
     /// It has reached its destination in another slot, and is still in the table.
     pub(super) written: bool,
-    /// The store refuses it for what it is, as it seems: others need not wait with it.
-    pub(super) breaks: Option<Breaks>,
+    /// The store has refused it alone.
+    pub(super) refusals: Option<Refusals>,
     /// Of one that is to wait, until it does.
     pub(super) _on_its_way: Option<OnItsWay>,
     pub(super) _room: Option<OwnedSemaphorePermit>,
-}
-
-/// Connections that broke when a settlement was sent.
-pub(super) struct Breaks {
-    times: u32,
-    since: Instant,
 }
 
 /// The room that a settlement takes.
@@ -166,8 +151,8 @@ struct Settler<'a> {
     held: Held,
 }
 
-/// Settlements that the store refuses because of the state it is in: the list they go to is of the wrong type, or closed
-/// to this host. They are offered again and again, and those that go elsewhere do not wait for them.
+/// Settlements that the store refuses, each until it is given up, or is taken. Those that are closed to this host are offered
+/// for as long as they are. What goes elsewhere does not wait for them.
 #[derive(Default)]
 struct Held {
     settlements: Vec<Settled>,
@@ -175,12 +160,14 @@ struct Held {
     again: Option<Instant>,
     wait: Duration,
     refusals: u32,
+    /// What the store has just said.
+    why: Option<String>,
 }
 
 impl Held {
     fn holds(&self, settlement: &Settlement) -> bool {
         let mut held = self.settlements.iter();
-        held.any(|held| held.breaks.is_none() && held.settlement.goes_with(settlement))
+        held.any(|held| held.refusals.is_none() && held.settlement.goes_with(settlement))
     }
 
     /// Returns when they are to be offered again, or as soon as an outage is over.
@@ -194,18 +181,22 @@ impl Held {
 enum Refusal {
     /// One of it is more than the store takes from anybody.
     Content(QueueError),
-    /// One of it seems to be, since its connection breaks again and again.
-    Broken(QueueError),
-    /// It would not take others that go to the same place either.
-    State(QueueError),
+    /// One of it may be: the store would take others, or something is wrong where it goes to.
+    Perhaps(QueueError),
+    /// This host may not write where it goes to, or not from here.
+    Closed(QueueError),
 }
 
 impl Settler<'_> {
     /// Carries a batch out, divided where the store does not take it whole. What it refuses for now is held.
     async fn settle(&mut self, batch: &mut Vec<Settled>) {
-        let mut parts = Vec::new();
+        // What was refused alone is offered alone.
+        let mut parts: Vec<_> = batch
+            .extract_if(.., |settled| settled.refusals.is_some())
+            .map(|settled| vec![settled])
+            .collect();
         while !batch.is_empty() {
-            parts.push(batch.drain(..fitting(batch)).collect::<Vec<_>>());
+            parts.push(batch.drain(..fitting(batch)).collect());
         }
         parts.reverse();
         while let Some(mut part) = parts.pop() {
@@ -222,33 +213,63 @@ impl Settler<'_> {
                 parts.extend([others, part]);
                 continue;
             }
-            match refusal {
-                Refusal::Content(_) | Refusal::Broken(_) if part.len() > 1 => {
-                    let half = part.split_off(part.len() / 2);
-                    parts.extend([half, part]);
+            let (err, at_once) = match refusal {
+                Refusal::Closed(err) => {
+                    self.hold(part, &err);
+                    continue;
                 }
-                Refusal::Content(err) if abridge(&mut part[0], &err) => parts.push(part),
-                Refusal::Content(err) | Refusal::Broken(err) => {
-                    if self.is_given_up(&mut part[0]) && abridge(&mut part[0], &err) {
-                        parts.push(part);
-                    } else {
-                        self.hold(part, &err);
-                    }
-                }
-                Refusal::State(err) => self.hold(part, &err),
+                Refusal::Content(err) => (err, true),
+                Refusal::Perhaps(err) => (err, false),
+            };
+            if part.len() > 1 {
+                let half = part.split_off(part.len() / 2);
+                parts.extend([half, part]);
+                continue;
             }
+            let alone = part.into_iter();
+            parts.extend(alone.filter_map(|settled| Some(vec![self.refused(settled, &err, at_once)?])));
         }
+        self.note_refusals();
+    }
+
+    /// What becomes of one that the store has refused alone: it is offered again later, or something smaller now, or nothing
+    /// any more.
+    fn refused(&mut self, mut settled: Settled, err: &QueueError, at_once: bool) -> Option<Settled> {
+        let refusals = settled.refusals.get_or_insert_default();
+        if !refusals.are_enough(self.shared.length) && !at_once {
+            self.hold(vec![settled], err);
+            return None;
+        }
+        let (queue, len, id) = (settled.delivery.queue(), settled.settlement.bytes(), id_of(&settled));
+        let (id, substitute) = (
+            text::name(&id),
+            settled
+                .refusals
+                .get_or_insert_default()
+                .substitute(&settled.settlement, queue, err),
+        );
+        let Some(substitute) = substitute else {
+            tracing::error!(
+                %queue, %id, bytes = len, %err,
+                "the store takes no settlement of this job; it stays in flight until this worker has ended"
+            );
+            settled.delivery.end = End::Aside;
+            self.table.aside.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        tracing::error!(%queue, %id, bytes = len, %err, "the store will not take this settlement; offering what is left of it");
+        settled.settlement = substitute;
+        Some(settled)
     }
 
     /// Offers a batch until the store takes it, or refuses it for what it is. To offer it twice is harmless: each delivery
     /// is settled once or refused.
     async fn offer(&mut self, batch: &mut [Settled]) -> Result<(), Refusal> {
-        let size: usize = batch.iter().map(|settled| settled.settlement.bytes()).sum();
         let (shared, lease) = (self.shared, &self.table.lease);
         let queue = &lease.queue;
         let (mut wait, mut failures, mut broken) = (RETRY_MIN, 0_u32, 0);
-        // Of one that is known to break its connection, others do not wait for more than one try.
-        let may_break = if batch[0].breaks.is_some() { 1 } else { MAX_BROKEN };
+        // Of one that was refused before, others do not wait for more than one try.
+        let may_break = if batch[0].refusals.is_some() { 1 } else { MAX_BROKEN };
         let refused = loop {
             let mut offers = offers(batch, failures == 0);
             match shared.backend().settle(&shared.claim(queue), &mut offers).await {
@@ -259,18 +280,19 @@ impl Settler<'_> {
                 }
                 Err(err) if err.is_about_content() => return Err(Refusal::Content(err)),
                 // A store that will not read so much at once closes the connection, and seldom is heard to say why.
-                Err(err) if size > ANY_STORE_TAKES_BYTES && err.is_broken_connection() => {
+                Err(err) if err.is_on_the_way() => {
                     if shared.renew(lease).await.is_ok() {
                         broken += 1;
                     } else {
                         shared.outage.note(&err);
                     }
                     if broken >= may_break {
-                        return Err(Refusal::Broken(err));
+                        return Err(Refusal::Perhaps(err));
                     }
                 }
-                Err(err) if !shared.outage.note(&err) => return Err(Refusal::State(err)),
-                Err(_) => {}
+                Err(err) if shared.outage.note(&err) => {}
+                Err(err) if err.is_about_access() => return Err(Refusal::Closed(err)),
+                Err(err) => return Err(Refusal::Perhaps(err)),
             }
             failures += 1;
             shared.outage.wait(wait).await;
@@ -300,23 +322,18 @@ impl Settler<'_> {
         Ok(())
     }
 
-    /// Takes note of a settlement that breaks its connection, and tells whether it has done so often and long enough.
-    fn is_given_up(&self, settled: &mut Settled) -> bool {
-        let first = Breaks {
-            times: MAX_BROKEN - 1,
-            since: Instant::now(),
-        };
-        let breaks = settled.breaks.get_or_insert(first);
-        breaks.times += 1;
-        breaks.times >= GIVE_UP_BROKEN && breaks.since.elapsed() >= self.shared.length * GIVE_UP_LEASES
+    fn hold(&mut self, refused: Vec<Settled>, err: &QueueError) {
+        self.held.settlements.extend(refused);
+        self.held.why = Some(err.to_string());
     }
 
-    fn hold(&mut self, refused: Vec<Settled>, err: &QueueError) {
+    /// Has those that were just refused wait, and says so now and then.
+    fn note_refusals(&mut self) {
         let held = &mut self.held;
-        held.settlements.extend(refused);
+        let Some(err) = held.why.take() else { return };
         if held.refusals.is_multiple_of(RETRIES_LOGGED) {
             let (queue, jobs) = (self.table.queue(), held.settlements.len());
-            tracing::error!(%queue, jobs, %err, "the store refuses settlements; holding them and offering them again");
+            tracing::error!(%queue, jobs, err, "the store refuses settlements; holding them and offering them again");
         }
         held.refusals += 1;
         held.wait = (held.wait * 2).clamp(RETRY_MIN, RETRY_MAX);
@@ -336,42 +353,29 @@ impl Settler<'_> {
         }
         if self.held.settlements.is_empty() {
             self.held = Held::default();
-            tracing::info!(queue = %self.table.queue(), jobs, "the store takes settlements again");
+            tracing::info!(queue = %self.table.queue(), jobs, "no settlement is held any more");
         }
         self.tell_how_far_behind();
     }
 
-    /// Nothing more is fetched while much is held: what is fetched could not be settled either, and would keep others' jobs
-    /// from running.
+    /// Nothing more is fetched while much is held or set aside: what is fetched could not be settled either, and would keep
+    /// others' jobs from running.
     fn tell_how_far_behind(&self) {
         let held = &self.held.settlements;
         let kib: u32 = held.iter().map(|settled| room_kib(&settled.settlement)).sum();
-        let behind = held.len() >= MAX_UNSETTLED / 2 || kib >= self.shared.room_kib / 2;
+        let unsettled = held.len() + self.table.aside.load(Ordering::Relaxed);
+        let behind = unsettled >= MAX_UNSETTLED / 2 || kib >= self.shared.room_kib / 2;
         self.table.behind.store(behind, Ordering::Relaxed);
     }
 }
 
-/// Replaces what the store does not take by what every store does, and says so. False: it is no larger than that.
-fn abridge(settled: &mut Settled, err: &QueueError) -> bool {
-    let (queue, len) = (settled.delivery.queue(), settled.settlement.bytes());
-    if len <= ANY_STORE_TAKES_BYTES {
-        return false;
-    }
-    tracing::error!(%queue, bytes = len, %err, "the store will not take this settlement; keeping the beginning of it");
-    settled.settlement = match &settled.settlement {
-        Settlement::Retry { job: json, .. } | Settlement::Fail { entry: json } => {
-            let why = DecodeError::Refused {
-                len,
-                why: text::line(&err.to_string(), MAX_LINE_BYTES).into_owned(),
-            };
-            let entry = wrap_refused(json.as_bytes(), queue.as_str(), &why, Timestamp::now());
-            Settlement::Fail { entry }
-        }
-        // A commit is never that large (`state_commit_bytes`).
-        Settlement::Ack { .. } | Settlement::Commit(_) | Settlement::Wait { .. } | Settlement::Requeue => {
-            Settlement::Ack { result: None }
-        }
+/// The id of its job, if anything here tells it.
+fn id_of(settled: &Settled) -> String {
+    let found = match &settled.settlement {
+        Settlement::Retry { job: json, .. } | Settlement::Fail { entry: json } => job::id_of(json),
+        Settlement::Ack { result } => result.as_ref().map(|(id, _)| id.clone()),
+        _ => None,
     };
-    settled.breaks = None;
-    true
+    let started = || settled.delivery.stop.job_id().map(str::to_owned);
+    found.or_else(started).unwrap_or_default()
 }

@@ -143,6 +143,10 @@ impl MemoryStore {
                     state.add(claim.queue, Some(due.as_millisecond()), job.clone().into_bytes());
                 }
                 Settlement::Fail { entry } => state.failed.push_back(entry.clone().into_bytes()),
+                Settlement::FailThere { head, otherwise } => state.failed.push_back(match job.strip_prefix(b"{") {
+                    Some(rest) => [head.as_bytes(), rest].concat(),
+                    None => otherwise.clone().into_bytes(),
+                }),
                 Settlement::Wait { lane } => {
                     let lanes = &mut state.queue(claim.queue).lanes;
                     lanes.entry(lane.clone()).or_default().push_back(job);
@@ -249,6 +253,15 @@ impl MemoryStore {
         let mut state = self.state();
         let held = state.queue(claim.queue).in_flight.get(claim.host);
         held.map_or_else(Vec::new, |held| held.keys().copied().collect())
+    }
+
+    fn dead(&self, queue: &QueueName) -> Vec<String> {
+        let (now, mut state) = (Instant::now(), self.state());
+        let leases = state.queue(queue).leases.iter();
+        leases
+            .filter(|(_, ends)| **ends < now)
+            .map(|(host, _)| host.clone())
+            .collect()
     }
 
     fn counts(&self, queue: &QueueName) -> Counts {
@@ -379,6 +392,10 @@ impl Backend for MemoryStore {
 
     fn held<'a>(&'a self, claim: &'a Claim<'a>) -> Answer<'a, Vec<u64>> {
         Box::pin(async move { Ok(self.held(claim)) })
+    }
+
+    fn dead<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Vec<String>> {
+        Box::pin(async move { Ok(self.dead(queue)) })
     }
 
     fn adopt<'a>(

@@ -5,11 +5,12 @@ use std::time::Duration;
 use ::redis::cmd;
 use jiff::Timestamp;
 
-use super::scripts::{ADOPT, LEAVE, RENEW};
+use super::scripts::{ADOPT, DEAD, LEAVE, RENEW};
 use super::{LAST_TAG_MS, RedisStore};
 use crate::queue::error::QueueError;
 use crate::queue::limits::{MAX_BATCH_BYTES, MAX_TAKEN_BYTES};
 use crate::queue::moves::{Arrived, Claim, Renewed, Taken, millis};
+use crate::queue::queue_name::QueueName;
 
 impl RedisStore {
     pub(super) async fn renew(&self, claim: &Claim<'_>) -> Result<Renewed, QueueError> {
@@ -24,6 +25,10 @@ impl RedisStore {
     pub(super) async fn leave(&self, claim: &Claim<'_>) -> Result<(), QueueError> {
         let mut call = LEAVE.keys(&[self.leases(claim), self.in_flight(claim), self.last_tag(claim)]);
         self.pool.call(call.arg(claim.host)).await
+    }
+
+    pub(super) async fn dead(&self, queue: &QueueName) -> Result<Vec<String>, QueueError> {
+        self.pool.call(&DEAD.keys(&[self.keys.leases(queue.as_str())])).await
     }
 
     pub(super) async fn adopt(

@@ -154,6 +154,10 @@ impl Backend for RedisStore {
         Box::pin(self.held(claim))
     }
 
+    fn dead<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Vec<String>> {
+        Box::pin(self.dead(queue))
+    }
+
     fn adopt<'a>(
         &'a self,
         claim: &'a Claim<'a>,

@@ -31,6 +31,8 @@ struct Fates<'a> {
     commits: Vec<(u64, &'a str)>,
     /// What is to wait, and where.
     waits: Vec<(u64, &'a Lane)>,
+    /// What becomes a failed entry where it is: tag, head, and the entry otherwise.
+    theirs: Vec<(u64, &'a str, &'a str)>,
 }
 
 impl<'a> Fates<'a> {
@@ -53,6 +55,7 @@ impl<'a> Fates<'a> {
             Settlement::Ack { .. } => self.remove(tag),
             Settlement::Retry { job, wait } => self.others.push((tag, "retry", job, wait.as_secs_f64())),
             Settlement::Fail { entry } => self.others.push((tag, "fail", entry, 0.0)),
+            Settlement::FailThere { head, otherwise } => self.theirs.push((tag, head, otherwise)),
             Settlement::Wait { lane } => self.waits.push((tag, lane)),
             Settlement::Requeue => self.requeue(tag),
         }
@@ -68,15 +71,17 @@ impl<'a> Fates<'a> {
 
     fn bytes(&self) -> usize {
         let results = self.results.iter().map(|(_, id, json)| id.len() + json.len());
+        let theirs = self.theirs.iter().map(|(_, head, entry)| head.len() + entry.len());
         results
             .chain(self.others.iter().map(|(_, _, bytes, _)| bytes.len()))
             .chain(self.commits.iter().map(|(_, bytes)| bytes.len()))
+            .chain(theirs)
             .sum()
     }
 
     fn is_empty(&self) -> bool {
-        let (sure, results) = (self.sure.is_empty(), self.results.is_empty());
-        sure && results && self.others.is_empty() && self.commits.is_empty() && self.waits.is_empty()
+        let none_is_kept = self.sure.is_empty() && self.results.is_empty() && self.commits.is_empty();
+        none_is_kept && self.others.is_empty() && self.waits.is_empty() && self.theirs.is_empty()
     }
 
     fn have(&self, fate: &str) -> bool {
@@ -122,8 +127,8 @@ impl RedisStore {
         for offer in &*batch {
             match offer.settlement {
                 // What is known to be at its destination leaves; what the host does not hold never came there.
-                Settlement::Retry { .. } | Settlement::Fail { .. } if *offer.written => fates.remove(offer.tag),
-                Settlement::Retry { .. } | Settlement::Fail { .. } => refused.push(offer.tag),
+                settlement if goes_elsewhere(settlement) && *offer.written => fates.remove(offer.tag),
+                settlement if goes_elsewhere(settlement) => refused.push(offer.tag),
                 Settlement::Ack { result: Some(_) } if self.keeps_results() && !ours.contains(&offer.tag) => {
                     refused.push(offer.tag);
                 }
@@ -148,7 +153,7 @@ impl RedisStore {
             in_flight.clone(),
             named(fates.have("requeue"), self.ready(claim)),
             named(fates.have("retry"), self.keys.delayed(queue)),
-            named(fates.have("fail"), self.keys.failed()),
+            named(fates.have("fail") || !fates.theirs.is_empty(), self.keys.failed()),
             named(!fates.waits.is_empty(), self.keys.lanes(queue)),
         ];
         let lanes: BTreeSet<_> = fates.waits.iter().map(|(_, lane)| *lane).collect();
@@ -171,6 +176,9 @@ impl RedisStore {
         for (tag, commit) in &fates.commits {
             call.arg(tag).arg("commit").arg(commit).arg(outbox);
         }
+        for (tag, head, otherwise) in &fates.theirs {
+            call.arg(tag).arg("failthere").arg(head).arg(otherwise);
+        }
         for (tag, lane) in &fates.waits {
             let place = lanes.iter().take_while(|other| *other != lane).count();
             call.arg(tag).arg("wait").arg(lane.as_str()).arg(first_lane + place);
@@ -185,9 +193,7 @@ impl RedisStore {
     /// The first two steps of moves to other slots, and of keeping results there: only whoever holds a delivery may.
     /// Returns the tags of those that were found to be the host's.
     async fn write_elsewhere(&self, claim: &Claim<'_>, batch: &mut [Offer<'_>]) -> Result<HashSet<u64>, QueueError> {
-        let moves = |offer: &Offer<'_>| {
-            !*offer.written && matches!(offer.settlement, Settlement::Retry { .. } | Settlement::Fail { .. })
-        };
+        let moves = |offer: &Offer<'_>| !*offer.written && goes_elsewhere(offer.settlement);
         let results = if self.keeps_results() {
             results(batch)
         } else {
@@ -217,7 +223,8 @@ impl RedisStore {
                     let from_now = format!("+{}", wait.as_secs_f64());
                     self.pool.call::<()>(call.arg(job).arg(from_now)).await?;
                 }
-                Settlement::Fail { entry } => {
+                // The job's own bytes are in another slot than the list: only what the host has can get there.
+                Settlement::Fail { entry } | Settlement::FailThere { otherwise: entry, .. } => {
                     self.run::<()>(cmd("RPUSH").arg(self.keys.failed()).arg(entry)).await?;
                 }
                 Settlement::Ack { .. } | Settlement::Commit(_) | Settlement::Wait { .. } | Settlement::Requeue => {}
@@ -254,6 +261,12 @@ impl RedisStore {
     pub(super) fn keeps_results(&self) -> bool {
         !self.result_ttl.is_zero()
     }
+}
+
+/// Whether a settlement writes to a slot that is not the delivery's.
+fn goes_elsewhere(settlement: &Settlement) -> bool {
+    use Settlement::{Fail, FailThere, Retry};
+    matches!(settlement, Retry { .. } | Fail { .. } | FailThere { .. })
 }
 
 /// The batch's results.

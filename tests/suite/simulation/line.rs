@@ -201,6 +201,7 @@ impl Backend for Line {
         held(claim: &'a Claim<'a>) -> Vec<u64>;
         renew(claim: &'a Claim<'a>) -> Renewed;
         leave(claim: &'a Claim<'a>) -> ();
+        dead(queue: &'a QueueName) -> Vec<String>;
         counts(queue: &'a QueueName) -> Counts;
         note_queues(queues: &'a [QueueName]) -> ();
         queues(search: Search) -> Found;

@@ -14,6 +14,7 @@ scripts! {
     ADOPT = "adopt.lua"
     CLAIM_DUE = "claim_due.lua"
     COUNTS = "counts.lua"
+    DEAD = "dead.lua"
     DROP_CLAIMED = "drop_claimed.lua"
     FAILED_LEN = "failed_len.lua"
     FAILED_PAGE = "failed_page.lua"

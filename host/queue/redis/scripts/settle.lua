@@ -5,15 +5,16 @@
 --   one slot, those of results
 -- args: number of deliveries that are only acknowledged, number of results, how long those are kept in ms, the tags of the
 --   first, for each result: its tag and text, then for each other delivery: tag, fate, and for retry: bytes, wait in s; for
---   fail: bytes, 0; for wait: the lane's name, the number of its key; for commit: what is to be written elsewhere, the number
---   of the outbox's key; for ack and requeue: '', 0
+--   fail: bytes, 0; for failthere: what the entry has in place of the job's opening brace, the entry if there is none; for
+--   wait: the lane's name, the number of its key; for commit: what is to be written elsewhere, the number of the outbox's key;
+--   for ack and requeue: '', 0
 -- returns: the tags that were refused, how many results were not kept, and why the first of them was not. What is only
 --   acknowledged is removed at once: if one of those was not there, all of them count as refused
 local acks, results = tonumber(ARGV[1]), tonumber(ARGV[2])
 local others = 4 + acks + 2 * results
 -- An unknown fate and a key of the wrong type fail here, before anything has moved. A key that nothing goes to does not
 -- matter.
-local goes = {ack = false, retry = false, fail = false, commit = false, wait = false, requeue = false}
+local goes = {ack = false, retry = false, fail = false, failthere = false, commit = false, wait = false, requeue = false}
 for i = others + 1, #ARGV, 4 do
   if goes[ARGV[i]] == nil then
     return redis.error_reply('ERR unknown fate: ' .. ARGV[i])
@@ -31,7 +32,7 @@ end
 if goes.retry then
   redis.call('ZCARD', KEYS[3])
 end
-if goes.fail then
+if goes.fail or goes.failthere then
   redis.call('LLEN', KEYS[4])
 end
 if goes.wait then
@@ -67,7 +68,7 @@ if acks > 0 and redis.call('HDEL', KEYS[1], unpack(ARGV, 4, acks + 3)) < acks th
 end
 for i = others, #ARGV, 4 do
   local tag, fate, bytes, wait = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local job = (fate == 'requeue' or fate == 'wait') and redis.call('HGET', KEYS[1], tag)
+  local job = (fate == 'requeue' or fate == 'wait' or fate == 'failthere') and redis.call('HGET', KEYS[1], tag)
   if job and fate == 'wait' then
     -- Out of memory, Redis lets a script write that has written already: this changes nothing, and always may.
     redis.call('HDEL', KEYS[1], '')
@@ -92,6 +93,8 @@ for i = others, #ARGV, 4 do
     redis.call('ZADD', KEYS[3], time[1] + time[2] / 1000000 + wait, bytes)
   elseif fate == 'fail' then
     redis.call('RPUSH', KEYS[4], bytes)
+  elseif fate == 'failthere' then
+    redis.call('RPUSH', KEYS[4], string.sub(job, 1, 1) == '{' and bytes .. string.sub(job, 2) or wait)
   elseif fate == 'requeue' then
     redis.call('LPUSH', KEYS[2], job)
   end
