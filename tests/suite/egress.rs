@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::guests::{component_of, guests_folder};
 use crate::sandbox::{TestHost, failed, job_of, json, result, settings_with};
 use crate::support::PATIENCE;
 
@@ -172,6 +173,53 @@ async fn path_and_method_have_to_be_granted_too() -> anyhow::Result<()> {
             message.contains(told) && message.ends_with("request.toml"),
             "{what}: {message}"
         );
+    }
+    Ok(())
+}
+
+/// The guest's header has thirteen characters: these are other servers' names for the same.
+#[tokio::test]
+async fn a_header_that_names_another_path_or_method_has_to_be_granted_too() -> anyhow::Result<()> {
+    let host = patient()?;
+    let text = std::fs::read_to_string(guests_folder().join("request.wat"))?;
+    for (header, narrow, wide, told) in [
+        (
+            "x-rewrite-url",
+            "path = \"/v1\"",
+            "methods = [\"GET\"]",
+            "without path covers",
+        ),
+        (
+            "x_rewrite_uri",
+            "path = \"/v1\"",
+            "methods = [\"GET\"]",
+            "without path covers",
+        ),
+        (
+            "x-http-method",
+            "methods = [\"GET\"]",
+            "path = \"/v1\"",
+            "without methods covers",
+        ),
+    ] {
+        let component = component_of("guest", &text.replace("\"authorization\"", &format!("{header:?}")))?;
+        let run = async |at: &str, more: &str| {
+            let handler = host.load_component("request", &component, &grant(at, &format!("{more}\nprivate = true")))?;
+            let job = job_of("request", json(&format!("\"GET {at} /v1/x 0 /v2\"")));
+            anyhow::Ok(host.attempt(&handler, &job).await)
+        };
+        let server = Forbidden::new()?;
+        let (failure, _) = failed(run(&format!("127.0.0.1:{}", server.port()?), narrow).await?)?;
+        assert_eq!(failure.kind, FailureKind::Denied, "{header}");
+        assert!(
+            failure.message.contains(header) && failure.message.contains(told),
+            "{}",
+            failure.message
+        );
+        server.assert_untouched(header);
+        let server = Server::answering(NO_CONTENT, 1).await?;
+        let answer = result(run(&server.authority, wide).await?)?;
+        assert!(answer.is_some_and(|answer| answer.starts_with("[204,")), "{header}");
     }
     Ok(())
 }

@@ -35,8 +35,12 @@ impl TestHost {
     }
 
     pub(crate) fn load_with(&self, name: &str, manifest: &str) -> anyhow::Result<Handler> {
+        self.load_component(name, &guest(name)?, manifest)
+    }
+
+    pub(crate) fn load_component(&self, name: &str, component: &[u8], manifest: &str) -> anyhow::Result<Handler> {
         let manifest = Manifest::parse(manifest).map_err(anyhow::Error::msg)?;
-        Ok(self.sandbox.load(name, &guest(name)?, &manifest)?)
+        Ok(self.sandbox.load(name, component, &manifest)?)
     }
 
     /// Runs one attempt beside one of the neighbour's, which has to complete during it and after it.

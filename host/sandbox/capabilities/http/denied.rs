@@ -4,10 +4,13 @@ use std::net::IpAddr;
 
 use super::grant::Gap;
 use super::origin::Origin;
+use super::steering::Steering;
 use crate::sandbox::capabilities::denied::Denied;
+use crate::text;
 
 /// What of a request no grant covers. Neither origin, nor path, nor method may be missing.
-pub(super) fn gap(gap: Gap, origin: &Origin, path: &str, method: &str) -> Denied {
+pub(super) fn gap(gap: Gap, origin: &Origin, path: &str, method: &str, steering: Steering<'_>) -> Denied {
+    let header = |name: Option<&str>| text::name(name.unwrap_or_default()).into_owned();
     request(&match gap {
         Gap::Origin => format!("to {origin}: not granted; add [[grants.http]] origin = \"{origin}\" to"),
         Gap::Path => format!(
@@ -16,6 +19,16 @@ pub(super) fn gap(gap: Gap, origin: &Origin, path: &str, method: &str) -> Denied
         Gap::AmbiguousPath => format!(
             "to {origin}{path}: its path is not plain ASCII, or holds .., %2e, %2f, %25 or the like, which no path \
              covers; only a [[grants.http]] without path would, in"
+        ),
+        Gap::PathHeader => format!(
+            "to {origin}{path}: some servers take another path from its header {}; only a [[grants.http]] without path \
+             covers that, in",
+            header(steering.path)
+        ),
+        Gap::MethodHeader => format!(
+            "to {origin}{path}: some servers take another method from its header {}; only a [[grants.http]] without \
+             methods covers that, in",
+            header(steering.method)
         ),
         Gap::Method => format!(
             "to {origin}{path}: its method is not granted; add \"{method}\" to methods of that [[grants.http]] in"

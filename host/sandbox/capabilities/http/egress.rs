@@ -23,6 +23,7 @@ use super::limits::{HttpLimits, MAX_CHUNK_BYTES};
 use super::origin::Origin;
 use super::proxy::named;
 use super::rules::{HttpRules, Unfilled};
+use super::steering::Steering;
 use crate::sandbox::capabilities::denied::{Denied, LateDenial};
 use crate::sandbox::run::deadline::Deadline;
 
@@ -134,15 +135,17 @@ impl Egress {
         let host = HeaderValue::try_from(origin.authority()).map_err(|_| Error::HttpRequestUriInvalid)?;
         request.headers_mut().insert(HOST, host);
         let (path, method) = (request.uri().path(), request.method().as_str());
+        let steering = Steering::of(request.headers());
         let covered = match &self.way {
             Some(way) => way
                 .rules
                 .grants
-                .cover(&origin, path, method)
+                .cover(&origin, path, method, steering)
                 .map(|private| (way, private)),
             None => Err(Gap::Origin),
         };
-        let (way, private) = covered.map_err(|gap| Refusal::Denied(denied::gap(gap, &origin, path, method)))?;
+        let (way, private) =
+            covered.map_err(|gap| Refusal::Denied(denied::gap(gap, &origin, path, method, steering)))?;
         let limits = way.limits(asked);
         if let Some(fill) = &way.rules.fill {
             fill.fill(request.headers_mut(), &origin)

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use super::origin::Origin;
+use super::steering::Steering;
 use crate::config::Grants;
 
 /// Below `[grants]`.
@@ -48,8 +49,12 @@ pub(super) enum Gap {
     Path,
     /// Its path, which servers may read in more than one way, and so no grant with a path covers.
     AmbiguousPath,
+    /// A header, by which some servers take another path than that of the request.
+    PathHeader,
     /// Its method, for that origin and path.
     Method,
+    /// A header, by which some servers take another method.
+    MethodHeader,
 }
 
 /// What a manifest grants, for people.
@@ -84,7 +89,7 @@ impl HttpGrants {
     ///
     /// # Errors
     /// What of it is not covered.
-    pub(super) fn cover(&self, origin: &Origin, path: &str, method: &str) -> Result<bool, Gap> {
+    pub(super) fn cover(&self, origin: &Origin, path: &str, method: &str, steering: Steering<'_>) -> Result<bool, Gap> {
         let mut grants: Vec<_> = self.iter().filter(|grant| grant.origin.covers(origin)).collect();
         let mut narrow = |gap: Gap, covers: &dyn Fn(&HttpGrant) -> bool| {
             grants.retain(|grant| covers(grant));
@@ -97,9 +102,15 @@ impl HttpGrants {
             let prefix = grant.path.as_ref();
             prefix.is_none_or(|prefix| !ambiguous && prefix.covers(path))
         })?;
+        narrow(Gap::PathHeader, &|grant| {
+            steering.path.is_none() || grant.path.is_none()
+        })?;
         narrow(Gap::Method, &|grant| {
             let methods = grant.methods.as_ref();
             methods.is_none_or(|methods| methods.0.iter().any(|granted| granted == method))
+        })?;
+        narrow(Gap::MethodHeader, &|grant| {
+            steering.method.is_none() || grant.methods.is_none()
         })?;
         Ok(grants.iter().any(|grant| grant.private))
     }
@@ -235,10 +246,18 @@ mod tests {
                 "/v1//x",
                 "/v1/%41%20b%3Fc",
             ] {
-                assert_eq!(grants.cover(&example(), path, "GET"), Ok(false), "{path}");
+                assert_eq!(
+                    grants.cover(&example(), path, "GET", Steering::default()),
+                    Ok(false),
+                    "{path}"
+                );
             }
             for path in ["/", "/v10", "/v", "/V1", "//v1", "/v1;x", "/v2/v1"] {
-                assert_eq!(grants.cover(&example(), path, "GET"), Err(Gap::Path), "{path}");
+                assert_eq!(
+                    grants.cover(&example(), path, "GET", Steering::default()),
+                    Err(Gap::Path),
+                    "{path}"
+                );
             }
             for path in [
                 "/v1/../v2",
@@ -278,11 +297,18 @@ mod tests {
                 "/v1/%7f",
                 "/v1/a|b",
             ] {
-                assert_eq!(grants.cover(&example(), path, "GET"), Err(Gap::AmbiguousPath), "{path}");
+                assert_eq!(
+                    grants.cover(&example(), path, "GET", Steering::default()),
+                    Err(Gap::AmbiguousPath),
+                    "{path}"
+                );
             }
         }
         let everywhere = grants("http = [{ origin = \"https://a.example\" }]");
-        assert_eq!(everywhere.cover(&example(), "/v1/../v2", "GET"), Ok(false));
+        assert_eq!(
+            everywhere.cover(&example(), "/v1/../v2", "GET", Steering::default()),
+            Ok(false)
+        );
     }
 
     /// What servers are known to do to a path before they look its segments up, in any order and number.
@@ -356,7 +382,7 @@ mod tests {
         ) {
             let grants = grants("http = [{ origin = \"https://a.example\", path = \"/v1/x\" }]");
             let path = format!("/v1/x/{}", pieces.concat());
-            if grants.cover(&example(), &path, "GET").is_ok() {
+            if grants.cover(&example(), &path, "GET", Steering::default()).is_ok() {
                 let read = readings.iter().fold(path.clone(), |path, reading| READINGS[*reading](&path));
                 let leads = resolved(&read);
                 proptest::prop_assert!(leads == "/v1/x" || leads.starts_with("/v1/x/"), "{} -> {}", path, leads);
@@ -372,13 +398,36 @@ mod tests {
                 { origin = "https://a.example", path = "/write", methods = ["POST"], private = true },
             ]"#,
         );
-        assert_eq!(grants.cover(&example(), "/read", "GET"), Ok(false));
-        assert_eq!(grants.cover(&example(), "/write", "POST"), Ok(true));
-        assert_eq!(grants.cover(&example(), "/read", "POST"), Err(Gap::Method));
-        assert_eq!(grants.cover(&example(), "/write", "post"), Err(Gap::Method));
-        assert_eq!(grants.cover(&example(), "/", "GET"), Err(Gap::Path));
+        assert_eq!(grants.cover(&example(), "/read", "GET", Steering::default()), Ok(false));
+        assert_eq!(
+            grants.cover(&example(), "/write", "POST", Steering::default()),
+            Ok(true)
+        );
+        assert_eq!(
+            grants.cover(&example(), "/read", "POST", Steering::default()),
+            Err(Gap::Method)
+        );
+        assert_eq!(
+            grants.cover(&example(), "/write", "post", Steering::default()),
+            Err(Gap::Method)
+        );
+        assert_eq!(
+            grants.cover(&example(), "/", "GET", Steering::default()),
+            Err(Gap::Path)
+        );
+        let steers = |path, method| {
+            let steering = Steering { path, method };
+            let anywhere = self::grants("http = [{ origin = \"https://a.example\" }]");
+            assert_eq!(anywhere.cover(&example(), "/read", "GET", steering), Ok(false));
+            grants.cover(&example(), "/read", "GET", steering)
+        };
+        assert_eq!(steers(Some("x-original-url"), None), Err(Gap::PathHeader));
+        assert_eq!(steers(None, Some("x-http-method")), Err(Gap::MethodHeader));
         let other = Origin::new(false, "a.example", None);
-        assert_eq!(grants.cover(&other, "/read", "GET"), Err(Gap::Origin));
+        assert_eq!(
+            grants.cover(&other, "/read", "GET", Steering::default()),
+            Err(Gap::Origin)
+        );
     }
 
     #[test]

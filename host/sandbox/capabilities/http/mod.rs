@@ -18,6 +18,7 @@ mod origin;
 mod patience;
 mod proxy;
 mod rules;
+mod steering;
 mod stream;
 mod tls;
 mod told;
