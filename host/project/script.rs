@@ -52,6 +52,7 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
     if project.language == Some(Language::TypeScript) {
         check_types(project)?;
     }
+    refuse_intl(project)?;
     let bundle = bundle(project)?;
     let text = fs::read_to_string(&bundle).map_err(ProjectError::file(&bundle))?;
     let component = project.work()?.join("component.wasm");
@@ -79,6 +80,32 @@ fn check_types(project: &Project) -> Result<(), ProjectError> {
         .args(["--noEmit", "--pretty", "false", "--incremental", "--tsBuildInfoFile"])
         .arg(state)
         .run_explained(str::to_owned)
+}
+
+/// Refuses what the author's own files ask of `Intl`. `QuickJS` has none, and the compiler takes it for a part of the language,
+/// of which `globals.d.ts` can take back some classes only. Whoever asks first whether it is there may go on.
+fn refuse_intl(project: &Project) -> Result<(), ProjectError> {
+    const NONE: &str = "kilnHasNoIntl";
+    let (work, main) = (project.work()?, main(&project.dir)?);
+    let own = work.join("own.js");
+    let options = [
+        "--packages=external",
+        "--log-level=error",
+        &format!("--define:Intl={NONE}"),
+    ];
+    esbuild(
+        project,
+        &main,
+        &options.map(str::to_owned),
+        &own,
+        &work.join("own.json"),
+    )?;
+    let text = fs::read_to_string(&own).map_err(ProjectError::file(&own))?;
+    if text.contains(NONE) && !text.contains(&format!("typeof {NONE}")) {
+        let why = "this file, or one of the project's own that it imports, uses `Intl`, which QuickJS does not have";
+        return Err(ProjectError::description(&project.dir.join(main), &why));
+    }
+    Ok(())
 }
 
 /// Makes one file of the handler and all that it imports.

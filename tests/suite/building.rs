@@ -102,8 +102,18 @@ fn types_that_the_engine_lacks_do_not_build() -> anyhow::Result<()> {
         let told = complaint(&folder)?;
         assert!(told.contains("handler.ts(") && told.contains(why), "{line}: {told}");
     }
+    // Of these the compiler knows no better.
+    for line in ["new Intl.PluralRules().select(1)", "Intl.getCanonicalLocales(\"en\")"] {
+        std::fs::write(&source, format!("{text}\nconsole.log({line});\n"))?;
+        let told = complaint(&folder)?;
+        assert!(
+            told.contains("handler.ts") && told.contains("uses `Intl`"),
+            "{line}: {told}"
+        );
+    }
     let there = "setTimeout((n: number) => console.log(n, performance.now(), process.env.X), 5, 1);\n\
                  export const wait = () => new Promise((wake) => setTimeout(wake, 5));\n\
+                 export const locale = typeof Intl === \"undefined\" ? \"C\" : Intl.getCanonicalLocales(\"en\")[0];\n\
                  export const id = () => crypto.randomUUID() + crypto.getRandomValues(new Uint8Array(4));\n\
                  export const post = async (order: Order, form = new FormData()) => {\n\
                      form.set(\"order\", new File([JSON.stringify(order)], \"order.json\"));\n\
