@@ -200,6 +200,7 @@ async fn a_job_that_never_arrives_fails_as_it_is_and_keeps_no_other() -> anyhow:
         said.len() == 2 && said.iter().all(|line| line.contains("queue=default bytes=")),
         "{said:?}"
     );
+    entries.sort_by_key(kiln::queue::FailedEntry::place);
     assert_eq!(store.retry_failed(entries).await?, [Fate::Taken, Fate::Taken]);
     Ok(())
 }

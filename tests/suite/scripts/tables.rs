@@ -6,6 +6,7 @@ use super::{ADOPT, FETCH, OURS, SETTLE, exist, keys, list, run, run_at, scores, 
 use crate::servers::Server;
 
 const COUNTS: &str = include_str!("../../../host/queue/redis/scripts/counts.lua");
+const DEAD: &str = include_str!("../../../host/queue/redis/scripts/dead.lua");
 const LEAVE: &str = include_str!("../../../host/queue/redis/scripts/leave.lua");
 const PIECE: &str = include_str!("../../../host/queue/redis/scripts/piece.lua");
 const RENEW: &str = include_str!("../../../host/queue/redis/scripts/renew.lua");
@@ -34,6 +35,7 @@ async fn a_host_leaves_once_nothing_is_in_flight_under_it_and_leaves_no_key() ->
 async fn a_lease_is_over_in_the_millisecond_it_ends_in_and_who_had_it_hears_so() -> anyhow::Result<()> {
     let [lease, flying, ready, last, dead, found] = &keys(["leases", "flying", "ready", "last", "dead", "found"]);
     leases(lease).await?;
+    assert_eq!(run::<Vec<String>>(DEAD, &[lease], &[]).await?, ["over"]);
     let _: u64 = tell(&["HSET", flying, "1", "a"]).await?;
     let _: u64 = tell(&["HSET", dead, "1", "b"]).await?;
     let _: u64 = tell(&["RPUSH", ready, "c"]).await?;
@@ -204,6 +206,10 @@ async fn a_settlement_moves_exactly_what_is_the_hosts() -> anyhow::Result<()> {
         "waits",
         "13",
         "waits too",
+        "15",
+        r#"{"id":"15"}"#,
+        "16",
+        "no job",
     ];
     let _: u64 = tell(&[&["HSET", flying][..], &table_of[..]].concat()).await?;
     let _: u64 = tell(&["RPUSH", ready, "first"]).await?;
@@ -217,6 +223,9 @@ async fn a_settlement_moves_exactly_what_is_the_hosts() -> anyhow::Result<()> {
         ["11", "ack", "", ""],
         ["3", "retry", "again", "30"],
         ["4", "fail", "entry", ""],
+        ["15", "failthere", r#"{"error":"no","#, "what came"],
+        ["16", "failthere", "{", "what came"],
+        ["17", "failthere", "{", "of another"],
         ["5", "requeue", "", ""],
         ["7", "retry", "of another", "30"],
         ["12", "wait", "slow", "6"],
@@ -225,12 +234,15 @@ async fn a_settlement_moves_exactly_what_is_the_hosts() -> anyhow::Result<()> {
     ];
     let args = [&acks[..], &results[..], others.as_flattened()].concat();
     let settled: Settled = run(SETTLE, &all.each_ref(), &args).await?;
-    assert_eq!(settled, (vec![9, 8, 7, 14], 0, String::new()), "these are not ours");
+    assert_eq!(settled, (vec![9, 8, 17, 7, 14], 0, String::new()), "these are not ours");
     assert_eq!(table(flying).await?, [(6, "stays".to_owned())]);
     assert_eq!(list(lane).await?, ["first", "waits", "waits too"]);
     assert_eq!(tell::<Vec<String>>(&["SMEMBERS", lanes]).await?, ["slow"]);
     assert_eq!(list(ready).await?, ["back", "first"]);
-    assert_eq!(list(failed).await?, ["first", "entry"]);
+    assert_eq!(
+        list(failed).await?,
+        ["first", "entry", r#"{"error":"no","id":"15"}"#, "what came"]
+    );
     let put_off = [("again".to_owned(), 7.0), ("again ".to_owned(), 1_030.25)];
     assert_eq!(scores(delayed).await?, put_off);
     assert_eq!(
@@ -252,6 +264,7 @@ async fn a_settlement_fails_before_it_has_moved_anything_and_only_for_where_some
     for (fate, number) in [
         ("retry", "0"),
         ("fail", "0"),
+        ("failthere", "0"),
         ("requeue", "0"),
         ("wait", "6"),
         ("no fate", "0"),
