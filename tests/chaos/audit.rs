@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
 
+use crate::handler::Handler;
 use crate::ledger::{Entry, id, number};
 use crate::world::World;
 
@@ -19,6 +20,8 @@ pub(crate) struct Findings {
     maybe: usize,
     /// Jobs with a result.
     completed: usize,
+    /// Those among them that were to count themselves, and what they came to.
+    counted: (usize, usize),
     /// Failed entries, by kind.
     failed: BTreeMap<String, usize>,
     /// Ends that jobs came to, beyond one each.
@@ -63,6 +66,18 @@ pub(crate) async fn audit(world: &World) -> anyhow::Result<Findings> {
             findings.judge(*number, entries[*number], result.as_deref(), &kinds);
         }
     }
+    let counted: Option<usize> = redis::cmd("HGET")
+        .arg(world.keys.counts())
+        .arg("done")
+        .query_async(&mut world.observer().await?)
+        .await?;
+    findings.counted.1 = counted.unwrap_or(0);
+    if findings.counted.0 != findings.counted.1 {
+        let (completed, counted) = findings.counted;
+        findings.wrong.push(format!(
+            "{completed} jobs completed that count themselves, and {counted} were counted"
+        ));
+    }
     Ok(findings)
 }
 
@@ -100,6 +115,7 @@ impl Findings {
         self.pushed += usize::from(pushed);
         self.maybe += usize::from(!pushed);
         self.completed += usize::from(result.is_some());
+        self.counted.0 += usize::from(result.is_some() && handler == Handler::Count);
         if pushed && result.is_none() && kinds.is_empty() {
             let said = if completions > 0 {
                 "its worker said it completed"
@@ -111,7 +127,7 @@ impl Findings {
         let ends = completions.max(usize::from(result.is_some())) + kinds.len();
         self.duplicates += ends.saturating_sub(1);
         if let Some(result) = result
-            && (handler.failure().is_some() || result != handler.payload(number))
+            && (handler.failure().is_some() || result != handler.result(number))
         {
             self.wrong.push(format!("{id} {handler:?} has the result {result}"));
         }
@@ -131,6 +147,7 @@ impl fmt::Display for Findings {
         line("jobs pushed", self.pushed)?;
         line("jobs pushed, unanswered", self.maybe)?;
         line("jobs completed", self.completed)?;
+        line("jobs that counted", self.counted.1)?;
         for (kind, entries) in &self.failed {
             line(&format!("jobs failed as {kind}"), *entries)?;
         }

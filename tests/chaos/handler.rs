@@ -13,16 +13,19 @@ pub(crate) enum Handler {
     Echo,
     Nap,
     Compute,
+    /// Counts itself on completion.
+    Count,
     Retry,
     Permanent,
     Trap,
 }
 
 impl Handler {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Echo,
         Self::Nap,
         Self::Compute,
+        Self::Count,
         Self::Retry,
         Self::Permanent,
         Self::Trap,
@@ -34,6 +37,7 @@ impl Handler {
             Self::Echo => "echo",
             Self::Nap => "nap",
             Self::Compute => "compute",
+            Self::Count => "state",
             Self::Retry => "retry",
             Self::Permanent => "permanent",
             Self::Trap => "trap",
@@ -43,7 +47,8 @@ impl Handler {
     /// Most do next to nothing, some wait; few compute, since all the workers share this machine.
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         match rng.u8(..100) {
-            0..62 => Self::Echo,
+            0..42 => Self::Echo,
+            42..62 => Self::Count,
             62..82 => Self::Nap,
             82..85 => Self::Compute,
             85..91 => Self::Retry,
@@ -56,14 +61,23 @@ impl Handler {
         match self {
             // Between 50 and 500 ms.
             Self::Nap => (50 + number * 37 % 451).to_string(),
+            Self::Count => r#""later counts done""#.to_owned(),
             _ => format!(r#"{{"n": {number}.0}}"#),
+        }
+    }
+
+    /// What its jobs return that complete.
+    pub(crate) fn result(self, number: usize) -> String {
+        match self {
+            Self::Count => "[0,0]".to_owned(),
+            _ => self.payload(number),
         }
     }
 
     /// What its jobs fail as, if that is what they do.
     pub(crate) fn failure(self) -> Option<&'static str> {
         match self {
-            Self::Echo | Self::Nap | Self::Compute => None,
+            Self::Echo | Self::Nap | Self::Compute | Self::Count => None,
             Self::Retry => Some("error"),
             Self::Permanent => Some("rejected"),
             Self::Trap => Some("trap"),
@@ -92,7 +106,8 @@ impl Handler {
 /// Fills the folder with the first versions. Their manifests stay.
 pub(crate) fn deploy_all(folder: &Path) -> anyhow::Result<()> {
     // Half of a worker's attempts at most, so that jobs for one handler now and then wait for each other.
-    let manifest = "concurrency = 8\nretry = { policy = \"fixed\", base = \"200ms\" }";
+    let manifest =
+        "concurrency = 8\nretry = { policy = \"fixed\", base = \"200ms\" }\n[grants.state.counts]\nmax_keys = 1";
     for handler in Handler::ALL {
         std::fs::write(folder.join(handler.name()).with_extension("toml"), manifest)?;
         handler.deploy(folder, 0)?;

@@ -30,6 +30,11 @@ impl Keys {
         format!("{}:failed", self.prefix)
     }
 
+    /// Where jobs count themselves on completion.
+    pub(crate) fn counts(&self) -> String {
+        format!("{{{}:state:plugin:state:counts}}:values", self.prefix)
+    }
+
     pub(crate) fn result(&self, id: &str) -> String {
         format!("{}:results:{id}", self.prefix)
     }
