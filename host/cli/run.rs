@@ -15,13 +15,13 @@ use serde_json::json;
 use super::plugin::SandboxArgs;
 use super::push::{PayloadSource, key_value};
 use super::store::positive_duration;
-use super::{out, tell};
-use crate::config::RetryPolicy;
+use super::{Usage, out, tell};
+use crate::config::{Grants, RetryPolicy};
 use crate::job::{Job, null, saturating_ns};
 use crate::outcome::{Attempt, Failure, FailureKind, Outcome, Report, RetryHint};
 use crate::plugins::{PluginError, read_plugin};
 use crate::queue::{QUEUE_DEFAULT, StateStore, Store, StoreSettings};
-use crate::sandbox::AttemptContext;
+use crate::sandbox::{AttemptContext, Origin};
 use crate::text;
 
 /// Run a plugin once, without a store
@@ -48,11 +48,45 @@ pub(super) struct RunArgs {
     /// Time the attempt may take [default: what the manifest says, else 30s]
     #[arg(long, value_parser = positive_duration, value_name = "DURATION")]
     timeout: Option<Duration>,
+    /// Grant it this as well, for this attempt: http=https://api.example.com, whatever address that has, or state=BUCKET, empty
+    /// at first; repeat for more
+    #[arg(long, value_name = "GRANT", value_parser = Allowed::parse)]
+    allow: Vec<Allowed>,
     /// Print everything about the attempt as one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     sandbox: SandboxArgs,
+}
+
+/// What `--allow` grants.
+#[derive(Debug, Clone)]
+enum Allowed {
+    Http(String),
+    State(String),
+}
+
+impl Allowed {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some(("http", origin)) => Origin::try_from(origin.to_owned()).map(|origin| Self::Http(origin.to_string())),
+            Some(("state", bucket)) => Ok(Self::State(bucket.to_owned())),
+            _ => Err("a grant is written like http=https://api.example.com or state=BUCKET".to_owned()),
+        }
+    }
+
+    fn add_to(&self, grants: &Grants) -> Result<Grants, String> {
+        match self {
+            Self::Http(origin) => grants.with(&format!("[[grants.http]]\norigin = {origin:?}\nprivate = true")),
+            Self::State(bucket) => {
+                let granted: toml::Table = grants.read("state")?;
+                if granted.contains_key(bucket) {
+                    return Ok(grants.clone());
+                }
+                grants.with(&format!("[grants.state.{bucket:?}]"))
+            }
+        }
+    }
 }
 
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
@@ -61,7 +95,10 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let settings = StoreSettings::new("memory:");
     let state = StateStore::beside(&Store::open(&settings).await?, &settings);
     let sandbox = args.sandbox.open_with(NonZeroU32::MIN, Arc::new(state))?;
-    let (bytes, manifest) = read_plugin(&args.plugin, sandbox.limits())?;
+    let (bytes, mut manifest) = read_plugin(&args.plugin, sandbox.limits())?;
+    for allowed in &args.allow {
+        manifest.grants = allowed.add_to(&manifest.grants).map_err(Usage)?;
+    }
     let stem = args
         .plugin
         .file_stem()

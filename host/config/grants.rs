@@ -24,6 +24,16 @@ impl Grants {
         Self { manifest }
     }
 
+    /// The same and what these lines grant, as if they stood at the manifest's end.
+    ///
+    /// # Errors
+    /// Where they do not go together with it, why: one line.
+    pub fn with(&self, lines: &str) -> Result<Self, String> {
+        let both = Self::of(&format!("{}\n{lines}", self.manifest));
+        both.table()?;
+        Ok(both)
+    }
+
     /// What stands below `key`; the default where nothing does.
     ///
     /// # Errors

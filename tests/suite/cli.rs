@@ -1,6 +1,7 @@
 //! The `kiln` command as its users meet it: what it says, how it exits, how it stops and what it survives.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
+use std::net::TcpListener;
 use std::process::{Command, Output};
 
 use kiln::queue::{Store, StoreSettings};
@@ -313,6 +314,50 @@ fn a_secret_is_in_the_environment_or_in_the_folder() -> anyhow::Result<()> {
     };
     assert_eq!(run(&mut go())?.1, "\"from a file\"\n");
     assert_eq!(run(go().env("KILN_SECRET_KEY", "from there"))?.1, "\"from there\"\n");
+    Ok(())
+}
+
+#[test]
+fn a_run_can_be_granted_what_the_manifest_does_not() -> anyhow::Result<()> {
+    let folder = folder_of(&[("state", "[grants.state.kept]"), ("exchange", "")])?;
+    let go = |guest: &str, payload: &str, allowed: &[&str]| {
+        let mut command = kiln();
+        command
+            .arg("run")
+            .arg(folder.path().join(guest).with_extension("wasm"))
+            .arg(payload);
+        command.args(allowed.iter().flat_map(|grant| ["--allow", grant]));
+        run(&mut command)
+    };
+    let count = r#""now counts n""#;
+    assert_eq!(go("state", count, &[])?.0, 15, "denied");
+    assert_eq!(go("state", count, &["state=counts"])?.1, "[0,1]\n");
+    assert_eq!(
+        go("state", r#""now kept n""#, &["state=kept"])?.1,
+        "[0,1]\n",
+        "what it has is no mistake"
+    );
+    let server = TcpListener::bind("127.0.0.1:0")?;
+    let origin = format!("http://{}", server.local_addr()?);
+    let answering = std::thread::spawn(move || {
+        let (mut connection, _) = server.accept()?;
+        let read = connection.read(&mut [0; 1024])?;
+        assert!(read > 0, "a request");
+        connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+    });
+    let (_, answer, _) = go(
+        "exchange",
+        &format!("{:?}", format!("GET {origin}/ 0 1")),
+        &[&format!("http={origin}")],
+    )?;
+    assert!(answer.starts_with("[204,"), "{answer}");
+    answering.join().expect("no panic")?;
+    for wrong in ["http", "ftp=x", "http=example.com"] {
+        let (code, _, told) = go("state", count, &[wrong])?;
+        assert!(code == 2 && told.contains("--allow"), "{wrong}: {told}");
+    }
+    let (code, _, told) = go("state", count, &["state=a/b"])?;
+    assert!(code == 2 || code == 4, "{code}: {told}");
     Ok(())
 }
 
