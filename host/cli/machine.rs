@@ -1,7 +1,11 @@
 //! What the machine gives this process.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
 use sysinfo::System;
+use tokio::time::sleep;
 
 /// Memory that this process can have, in bytes: its container's, or the machine's. None where that cannot be told.
 pub(super) fn memory() -> Option<u64> {
@@ -28,6 +32,83 @@ pub(super) fn give_back_large_blocks() {
             libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
         }
     }
+}
+
+/// Time between two looks at how much memory the process has.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Bytes that a process has to have gained, since it had the least, before it is tried to give some back: less than one
+/// attempt may have.
+const GAINED_BYTES: usize = 64 * 1024 * 1024;
+
+/// A process that used less than this share of one core since the last look has nothing to do.
+const IDLE_SHARE: u32 = 10;
+
+/// Time between two tries of a process that always has something to do, and longest time between two of one that has nothing
+/// to do, and nothing to give back: attempts that wait for something may end unseen.
+const BUSY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Has the small blocks that were freed go back to the system, whole pages of them, once the process has nothing to do, and now
+/// and then where it always has. By itself the C library gives back only what lies at the end of a thread's heap. While there
+/// is nothing to give back, this takes a look at a file every two seconds.
+pub(super) async fn give_back_small_blocks() {
+    let (mut least, mut used_before) = (resident_bytes().unwrap_or(usize::MAX), used());
+    let (mut tried, mut interval) = (Instant::now(), LOOK_INTERVAL);
+    loop {
+        sleep(LOOK_INTERVAL).await;
+        let used = used();
+        let idle = used.saturating_sub(used_before) < LOOK_INTERVAL / IDLE_SHARE;
+        used_before = used;
+        interval = if idle { interval } else { LOOK_INTERVAL };
+        let Some(resident) = resident_bytes() else { return };
+        least = least.min(resident);
+        let wait = if idle { interval } else { BUSY_INTERVAL };
+        if resident - least < GAINED_BYTES || tried.elapsed() < wait {
+            continue;
+        }
+        // It takes some milliseconds for each hundred megabytes.
+        tokio::task::spawn_blocking(trim).await.ok();
+        let Some(left) = resident_bytes() else { return };
+        tracing::debug!(resident, left, "gave memory back");
+        let gave_back = resident.saturating_sub(left) > GAINED_BYTES / 4;
+        interval = if gave_back {
+            LOOK_INTERVAL
+        } else {
+            (interval * 2).min(BUSY_INTERVAL)
+        };
+        (least, tried) = (least.min(left), Instant::now());
+    }
+}
+
+fn trim() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        #[expect(
+            unsafe_code,
+            reason = "asks the allocator for something, under the allocator's own locks"
+        )]
+        // SAFETY: it may be called at any time and from any thread, and touches only what is free.
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
+}
+
+/// Memory that this process has. None where that cannot be told.
+fn resident_bytes() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: usize = kib.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Processor time that this process has used.
+fn used() -> Duration {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(
+        used.tv_sec.try_into().unwrap_or_default(),
+        used.tv_nsec.try_into().unwrap_or_default(),
+    )
 }
 
 /// Files, connections among them, that this process may have open; none: as many as it likes.

@@ -152,6 +152,7 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     let batch = args.jobs.as_ref().map(Batch::open).transpose()?;
     machine::raise_open_files();
     machine::give_back_large_blocks();
+    tokio::spawn(machine::give_back_small_blocks());
     let settings = StoreSettings {
         result_ttl: args.result_ttl,
         ..args.store.settings()

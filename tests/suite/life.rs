@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use anyhow::Context as _;
 use kiln::queue::{Store, StoreSettings};
 use serde_json::Value;
 
-use crate::guests::guest;
+use crate::guests::{guest, hostile_guest};
 use crate::process::Worker;
 use crate::reload::{deploy, version};
 use crate::service::{folder_of, push};
@@ -75,6 +76,46 @@ async fn a_thousand_deployments_under_load_lose_nothing_and_leave_nothing_behind
     worker.signal("-TERM")?;
     assert_eq!(worker.exit_code()?, Some(0));
     Ok(())
+}
+
+/// Each of these attempts fills its handles with requests, and their paths of 60,000 bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_storm_of_small_blocks_took_is_given_back_once_it_is_over() -> anyhow::Result<()> {
+    const MIB: u64 = 1024 * 1024;
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let folder = folder_of(&[("echo", "")])?;
+    fs::write(
+        folder.path().join("hoard_requests.wasm"),
+        hostile_guest("hoard_requests")?,
+    )?;
+    let granted = "[[grants.http]]\norigin = \"https://a.example\"\n";
+    fs::write(folder.path().join("hoard_requests.toml"), granted)?;
+    let (worker, _cache) = start(&settings, folder.path(), &["--concurrency", "16", "--log", "debug"])?;
+    push(&store, &[r#"{"id":"first","name":"echo","payload":1}"#]).await?;
+    eventually("a result", async || Ok(store.result("first").await?)).await?;
+    let before = worker.memory()?;
+    for _ in 0..48 {
+        push(&store, &[r#"{"name":"hoard_requests","max_attempts":1}"#]).await?;
+    }
+    let mut most = 0;
+    eventually("the end of all", async || {
+        most = most.max(worker.memory()?);
+        Ok((store.failed_len().await? == 48).then_some(()))
+    })
+    .await?;
+    assert!(most > before + 128 * MIB, "{before} bytes before, {most} at most");
+    eventually("that it is given back", async || {
+        Ok((worker.memory()? < before + 64 * MIB).then_some(()))
+    })
+    .await
+    .with_context(|| {
+        format!(
+            "{before} bytes before, {most} at most, {:?} now; {:?}",
+            worker.memory(),
+            worker.lines_with("memory back")
+        )
+    })
 }
 
 /// What `kiln plugins` tells of the plugin `ok` on the only worker.
