@@ -1,7 +1,7 @@
 //! What happens in a host, told to whoever subscribes: the log, statistics, the benchmark, later metrics and history.
 //!
-//! An event is told where it happens and on the thread where it happens, once the fact it tells of is there. Nothing is
-//! queued: a subscriber that blocks holds up the job that it hears about. Without subscribers an event costs one atomic load.
+//! A subscriber is called where the event happens, on the same thread, right after the fact. Nothing is queued: a
+//! subscriber that blocks holds up the job of the event. Without subscribers an event costs one atomic load.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::outcome::{Attempt, Fate};
 
 /// Something that happened.
 ///
-/// Names and texts come from producers, guests and files as they are: a subscriber that shows them makes them safe to show,
-/// with [`text`](crate::text).
+/// Names and texts are passed as producers, guests and files wrote them: a subscriber that shows them must escape them
+/// first, with [`text`](crate::text).
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -30,7 +30,7 @@ pub enum Event<'a> {
     },
     /// An attempt begins.
     Started(Run<'a>),
-    /// An attempt is over. What becomes of the job is decided by it, and not yet settled.
+    /// An attempt is over. Its outcome is known; the job is not settled yet.
     Ended {
         /// Which.
         run: Run<'a>,
@@ -45,7 +45,8 @@ pub enum Event<'a> {
         settled: &'a [(u64, Fate)],
         /// The tags of deliveries that were no longer this host's to settle.
         refused: &'a [u64],
-        /// Whether the message was sent before, and its answer lost: what is refused may have been carried out then.
+        /// Whether this message was sent before and its answer was lost. A refused settlement may then have been
+        /// carried out the first time.
         again: bool,
     },
     /// Jobs were taken over from a host that died.
@@ -54,10 +55,10 @@ pub enum Event<'a> {
         queue: &'a str,
         /// The host that died.
         host: &'a str,
-        /// How many. They may have started under it, and are now this host's to settle.
+        /// How many. They may have started on that host, and are now this host's to settle.
         jobs: usize,
     },
-    /// This host's leases on some queues are over, and what ran under them was told to stop.
+    /// This host's leases on some queues have ended, and the attempts under them were told to stop.
     LeaseLost {
         /// On which queues.
         queues: &'a [&'a str],
@@ -66,7 +67,7 @@ pub enum Event<'a> {
     },
     /// The store cannot be used.
     StoreAway {
-        /// What it said, or what was said of it.
+        /// The store's answer, or the error in reaching it.
         why: &'a str,
     },
     /// The store can be used again.
@@ -76,13 +77,13 @@ pub enum Event<'a> {
     },
     /// A version of a plugin is in service.
     PluginLoaded(LoadedPlugin<'a>),
-    /// The content of a plugin's file cannot be used. What was in service stays there.
+    /// The content of a plugin's file cannot be used. The version in service goes on serving.
     PluginRefused {
         /// The plugin.
         name: &'a str,
         /// Why.
         why: &'a str,
-        /// The digest of the version in service; none: none is.
+        /// The digest of the version in service; none if no version serves.
         in_service: Option<&'a str>,
     },
     /// A version of a plugin serves no longer, because too many of its attempts fail.
@@ -91,7 +92,7 @@ pub enum Event<'a> {
         plugin: PluginVersion<'a>,
         /// What it did.
         why: &'a str,
-        /// The digest of the version that serves in its place; none: its jobs wait.
+        /// The digest of the version that serves in its place; none if there is none, and its jobs wait.
         instead: Option<&'a str>,
     },
     /// A plugin that was set aside serves again.
@@ -126,7 +127,7 @@ pub struct Run<'a> {
 /// A version of a plugin.
 #[derive(Debug, Clone, Copy)]
 pub struct PluginVersion<'a> {
-    /// Its number in this process: each version that is loaded gets another.
+    /// The version's number in this process. Every version that is loaded gets a new one.
     pub number: u64,
     /// The plugin's name: its file's stem.
     pub name: &'a str,
@@ -154,24 +155,24 @@ pub struct LoadedPlugin<'a> {
 /// How a host notices that a lease is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseLoss {
-    /// It could not be renewed in time: what ran was stopped before it ended.
+    /// The lease could not be renewed in time. The attempts were stopped before it ended.
     NotRenewed,
-    /// The store says that it had run out: others may have taken over what ran.
+    /// The store says that the lease had run out. Other hosts may have taken over its jobs.
     RanOut,
 }
 
-/// What hears of events.
+/// Receives events.
 pub trait Subscriber: Send + Sync {
-    /// Hears of one. Must neither block nor panic: the job that it is about waits meanwhile.
+    /// Receives one event. Must neither block nor panic: the job that the event is about waits meanwhile.
     fn on(&self, event: &Event<'_>);
 }
 
-/// Where events are told, and who hears them. Clones share their subscribers.
+/// Passes events to subscribers. Clones share their subscribers.
 #[derive(Clone, Default)]
 pub struct Events(Arc<ArcSwap<Vec<Arc<dyn Subscriber>>>>);
 
 impl Events {
-    /// Has somebody hear of every event from now on, as long as any clone of this lives.
+    /// Adds a subscriber. It receives every event from now on, as long as any clone of this lives.
     pub fn subscribe(&self, subscriber: &Arc<impl Subscriber + 'static>) {
         self.0.rcu(|all| {
             let mut all = Vec::clone(all);
@@ -180,13 +181,13 @@ impl Events {
         });
     }
 
-    /// Whether anybody hears: what an event is made of need not be put together otherwise.
+    /// Whether there are subscribers. If not, an event need not be put together.
     #[must_use]
     pub fn are_heard(&self) -> bool {
         !self.0.load().is_empty()
     }
 
-    /// Tells everybody, in the order in which they subscribed.
+    /// Passes an event to all subscribers, in the order in which they subscribed.
     pub fn tell(&self, event: Event<'_>) {
         for subscriber in self.0.load().iter() {
             subscriber.on(&event);

@@ -29,15 +29,15 @@ pub const MAX_ATTEMPTS_DEFAULT: NonZeroU32 = NonZeroU32::new(3).unwrap();
 /// Time an attempt may take for a job that names none; what dg-queue gives.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
-/// Largest payload, in bytes. Images travel in payloads; one beyond this is a mistake, and with many in hand the host's
-/// memory would be at a producer's mercy.
+/// Largest payload, in bytes. Images travel in payloads. One beyond this is a mistake, and many of them at once would
+/// let a producer use up the host's memory.
 pub const MAX_PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
 
-/// Largest metadata and unknown keys, in bytes together: what else of a job is kept as it came.
+/// Largest metadata and unknown keys, in bytes together. Both are kept exactly as they came.
 pub const MAX_KEPT_BYTES: usize = 12 * 1024 * 1024;
 
-/// Largest job, in bytes, that is decoded at all. Payload and kept keys never grow, and the 4 MiB beside them hold all that
-/// Kiln ever writes into a job: so a job that was taken once can always be retried.
+/// Largest job, in bytes, that is decoded at all. Payload and kept keys never grow, and the remaining 4 MiB hold all
+/// that Kiln ever writes into a job: so a job that was accepted once can always be retried.
 pub const MAX_JOB_BYTES: usize = 2 * MAX_PAYLOAD_BYTES;
 
 /// Longest id, name, queue or time, in bytes. Each is held, logged and shown.
@@ -49,13 +49,13 @@ pub const MAX_EXTRA_KEYS: usize = 1000;
 /// Longest of those keys, in bytes.
 pub const MAX_KEY_BYTES: usize = 256;
 
-/// How long before its time a job of dg-queue's may become ready: a second by rounding, and another by clocks that differ.
+/// How long before its time dg-queue may make a job ready: a second by rounding, and another for clocks that differ.
 const MAX_EARLY: Duration = Duration::from_secs(2);
 
-/// Bytes that the failed entry keeps of what is too large to be kept whole: enough to see who pushed what.
+/// Bytes that the failed entry keeps of a job too large to keep whole: enough to see who pushed it and what it was.
 pub const KEPT_BYTES: usize = 64 * 1024;
 
-/// The name of the failed entry that wraps bytes which are no job, where theirs cannot be read.
+/// The name of a failed entry for bytes that are no job, if no name can be read from them.
 pub const MALFORMED_NAME: &str = "malformed";
 
 /// A unit of work: which handler, with what payload, how often tried.
@@ -108,7 +108,7 @@ pub struct Times {
 /// Why bytes are no job. The producer's fault, never the host's.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Not JSON, or a key of the wrong type: one line, since it may quote the bytes.
+    /// Not JSON, or a key of the wrong type. Shown on one line, since the message may quote the bytes.
     #[error("not a job: {0}")]
     Json(String),
     /// Longer than [`MAX_JOB_BYTES`].
@@ -117,7 +117,7 @@ pub enum DecodeError {
         /// Length found, in bytes.
         len: usize,
     },
-    /// Longer than the store takes.
+    /// Longer than what the store accepts.
     #[error("the store does not take its {len} bytes: {why}")]
     Refused {
         /// Length, in bytes.
@@ -125,12 +125,12 @@ pub enum DecodeError {
         /// What the store says.
         why: String,
     },
-    /// The store has it, and the host never got it.
+    /// The store has the job, but its bytes never reached the host.
     #[error("its {len} bytes do not come from the store: {why}")]
     NeverCame {
         /// Length, in bytes.
         len: usize,
-        /// What became of them.
+        /// The last error while fetching them.
         why: String,
     },
     /// Its payload is longer than [`MAX_PAYLOAD_BYTES`].
@@ -148,7 +148,8 @@ pub enum DecodeError {
 }
 
 impl Job {
-    /// A new job: a fresh id, created now. It names neither attempts nor a time-out: both are its plugin's to say.
+    /// A new job: a fresh id, created now. It sets neither attempts nor a time-out, so its plugin's manifest decides
+    /// both.
     #[must_use]
     pub fn new(name: &str, queue: &str, payload: Box<RawValue>) -> Self {
         let now = Timestamp::now().to_string();
@@ -204,7 +205,8 @@ impl Job {
         metadata + extra.sum::<usize>()
     }
 
-    /// Reads a job of any size: what is in the failed list has been taken already, and wraps what was too large.
+    /// Reads a job of any size. An entry of the failed list may be larger than a job, since it may wrap one that was
+    /// too large.
     pub(crate) fn decode_any(bytes: &[u8]) -> Result<Self, DecodeError> {
         serde_json::from_slice(bytes)
             .map_err(|err| DecodeError::Json(text::message(&err.to_string(), MAX_LINE_BYTES).into_owned()))
@@ -246,7 +248,8 @@ impl Job {
         self.payload.get().len() + self.metadata.as_ref().map_or(0, |metadata| metadata.get().len())
     }
 
-    /// When the job was created, in milliseconds since the Unix epoch; 0 where it does not say or says nonsense.
+    /// When the job was created, in milliseconds since the Unix epoch; 0 if the job does not say, or the time cannot be
+    /// read.
     #[must_use]
     pub fn created_at_ms(&self) -> u64 {
         let parsed = self
@@ -259,16 +262,17 @@ impl Job {
             .unwrap_or(0)
     }
 
-    /// When the job may first run, where it says so in a way that can be read.
+    /// When the job may first run, if the job gives a time that can be read.
     #[must_use]
     pub fn available_at(&self) -> Option<Timestamp> {
         self.times.available_at.as_deref()?.parse().ok()
     }
 
-    /// Until when the job waits that dg-queue has put into the delayed set with its score rounded down to the second: it
-    /// then becomes ready up to a second before `available_at`. Only a job that nobody has written since it was made, and
-    /// that was to wait at all, can be one; and only up to [`MAX_EARLY`], since what decides is the set: a job that was
-    /// pushed to the ready list runs now, whatever it says, as with dg-queue.
+    /// Until when a job has to wait that became ready too early; none if it may run now. dg-queue rounds the score of a
+    /// delayed job down to the second, so such a job becomes ready up to a second before `available_at`. Only a job
+    /// that was pushed with a delay, and that nobody has rewritten since, can be early, and only by up to
+    /// [`MAX_EARLY`]. Otherwise the delayed set decides: a job that was pushed to the ready list runs now, whatever
+    /// `available_at` says, as with dg-queue.
     #[must_use]
     pub fn is_early(&self, now: impl FnOnce() -> Timestamp) -> Option<Timestamp> {
         let times = &self.times;
@@ -280,9 +284,9 @@ impl Job {
         (!early.is_zero() && early <= MAX_EARLY).then_some(at)
     }
 
-    /// Delays the next attempt until `at`: the job belongs into its queue's delayed set with that score.
+    /// Delays the next attempt until `at`: the job is to be put into its queue's delayed set with that score.
     pub fn delay_until(&mut self, now: Timestamp, at: Timestamp) {
-        // To the millisecond, as scores are: it must not be due before its own time.
+        // Rounded to the millisecond, as scores are: the job must not become ready before its own time.
         let at = Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at);
         self.delay_ns = saturating_ns(Duration::try_from(at.duration_since(now)).unwrap_or_default());
         self.times.available_at = Some(at.to_string());
@@ -309,7 +313,7 @@ impl Job {
         self.encode()
     }
 
-    /// Makes the job that a failed entry goes back to its queue as: nothing counted, nothing held against it.
+    /// Turns a failed entry back into a job to be queued again, with its attempts and its error cleared.
     pub(crate) fn reset(&mut self, now: Timestamp) {
         self.attempts = 0;
         self.lost = 0;
@@ -323,7 +327,7 @@ impl Job {
         self.times.available_at.clone_from(&self.times.updated_at);
     }
 
-    /// The value of a key that is not dg-queue's, as JSON text. Of a key that comes twice, the last.
+    /// The value of a key that is not dg-queue's, as JSON text. If the key occurs twice, its last value.
     #[must_use]
     pub fn extra(&self, key: &str) -> Option<&RawValue> {
         self.extra
@@ -333,7 +337,7 @@ impl Job {
     }
 }
 
-/// The id in a job's JSON, as far as it can be read.
+/// The id in a job's JSON, if it can be read.
 #[must_use]
 pub(crate) fn id_of(json: &str) -> Option<String> {
     codec::Label::of(json.as_bytes()).id

@@ -8,14 +8,14 @@ use crate::config::{Backoff, Limit, RetryPolicy};
 use crate::job::{Job, Options};
 use crate::outcome::{Failure, FailureKind, Outcome, RetryHint, Settlement};
 
-/// Hosts that may die under a job before it fails as `lost`: a job that kills its host must not wander through the
-/// whole fleet.
+/// How many hosts may die while they run a job before it fails as `lost`. A job that kills its host must not go on to
+/// kill the whole fleet.
 pub const MAX_LOSSES: u32 = 3;
 
 /// The wait after a job's first loss; doubles with each. Short, since most losses are not the job's doing.
 const LOST_BASE: Duration = Duration::from_secs(1);
 
-/// When a decision is made, and the luck it is made with.
+/// The time and the random number that a decision depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
     /// The time.
@@ -29,7 +29,7 @@ pub struct Moment {
 pub fn settle(policy: &RetryPolicy, mut job: Job, outcome: Outcome, at: Moment) -> Settlement {
     let (mut failure, retry) = match outcome {
         Outcome::Completed { result } => {
-            // That there is none is a result too: whoever waits for the job learns that it is done.
+            // A missing result is stored as `null`: whoever waits for the job learns that it is done.
             let json = result.unwrap_or_else(|| "null".to_owned());
             let result = Some((job.id, json));
             return Settlement::Ack { result };
@@ -77,7 +77,8 @@ pub fn give_up(job: Job, failure: &Failure, now: Timestamp) -> Settlement {
     }
 }
 
-/// Decides the fate of a job whose host died while it held it. It burns no attempt, but it is counted.
+/// Decides the fate of a job whose host died while it held the job. That uses up no attempt, but it is counted as a
+/// loss.
 #[must_use]
 pub fn settle_lost(mut job: Job, at: Moment) -> Settlement {
     job.lost = job.lost.saturating_add(1);
@@ -100,8 +101,8 @@ pub fn settle_lost(mut job: Job, at: Moment) -> Settlement {
     delay(job, &failure, wait, at.now)
 }
 
-/// Puts a job back that is ready before its time, as it is. That it was written keeps it from being looked at again: its
-/// score is exact from now on, and what clocks differ by must not send it round.
+/// Puts a job that became ready before its time into the delayed set, with an exact score. The new `updated_at` keeps
+/// the job from being checked again: a difference between clocks must not send it round for ever.
 #[must_use]
 pub fn wait(mut job: Job, until: Timestamp, now: Timestamp) -> Settlement {
     job.times.updated_at = Some(now.to_string());
@@ -111,7 +112,7 @@ pub fn wait(mut job: Job, until: Timestamp, now: Timestamp) -> Settlement {
     }
 }
 
-/// Puts a job off that cannot be run just now, for about so long. Nothing is counted: it is not the job's fault.
+/// Delays a job that cannot be run just now, by about `wait`. No attempt is counted: the job is not at fault.
 #[must_use]
 pub fn hold(job: Job, why: &Failure, wait: Duration, at: Moment) -> Settlement {
     let policy = RetryPolicy {
@@ -138,7 +139,7 @@ pub fn backoff(policy: &RetryPolicy, attempts: u32, luck: f64) -> Duration {
     let factor = match policy.policy {
         Backoff::Fixed => 1.0,
         Backoff::Linear => f64::from(past) + 1.0,
-        // Never infinite: no wait at all times that would be no number.
+        // Bounded, so that the factor is never infinite: infinity times a wait of zero would be no number.
         Backoff::Exponential => 2f64.powi(past.min(1_000).cast_signed()),
     };
     let spread = 1.0 + policy.jitter * (2.0 * luck - 1.0);

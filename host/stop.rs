@@ -1,7 +1,7 @@
 //! What ends an attempt from outside: its host's reasons, or an operator who cancels its job.
 //!
-//! A host stops everything that runs under a lease at once ([`LeaseStop`]). An operator cancels one job: so every delivery
-//! has a [`StopToken`] of its own below that.
+//! A host stops every attempt under a lease at once ([`LeaseStop`]). An operator cancels one job, so each delivery also
+//! has its own [`StopToken`].
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 /// Longest job id, in bytes, by which a running attempt can be cancelled. Ids come from producers, in any length.
 pub const MAX_CANCEL_ID_BYTES: usize = 256;
 
-/// A time of the machine's own clock, which goes on while the machine sleeps and is never set.
+/// A time by the machine's monotonic clock, which goes on while the machine sleeps and is never set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(pub(crate) Duration);
 
@@ -43,8 +43,8 @@ pub enum StopReason {
 
 /// Stops everything that runs under one lease, at once or from a given time on.
 ///
-/// Timers are late: after a pause of the whole process (`SIGSTOP`, a suspended machine) threads go on before any timer has
-/// fired. So [`LeaseStop::is_stopped`] reads the clock itself.
+/// Timers may fire late: after a pause of the whole process (`SIGSTOP`, a suspended machine) other threads run before
+/// any timer has fired. So [`LeaseStop::is_stopped`] reads the clock itself.
 #[derive(Debug)]
 pub(crate) struct LeaseStop {
     token: CancellationToken,
@@ -61,7 +61,7 @@ impl LeaseStop {
         }
     }
 
-    /// Has it count as stopped from that time on, unless the lease is renewed again.
+    /// Moves the time at which the lease counts as stopped to `to`. A later renewal moves it again.
     pub(crate) fn extend(&self, to: Duration) {
         let at_ns = u64::try_from(to.as_nanos()).unwrap_or(u64::MAX);
         self.at_ns.store(at_ns, Ordering::Release);
@@ -78,8 +78,8 @@ impl LeaseStop {
 
 /// Stops one attempt, and says why. One for each delivery.
 ///
-/// It is a few words in one allocation, and no child of a [`CancellationToken`]: making and dropping one of those takes
-/// its parent's lock, for every job.
+/// Holds a few words in one allocation. A child of a [`CancellationToken`] would take its parent's lock when made and
+/// when dropped, for every job.
 #[derive(Debug)]
 pub struct StopToken {
     lease: Arc<LeaseStop>,
@@ -92,10 +92,10 @@ pub struct StopToken {
 /// The host told this attempt alone to stop.
 const INTERRUPTED: u8 = 1;
 
-/// An operator cancelled the job, in time.
+/// An operator cancelled the job before the attempt was over.
 const CANCELLED: u8 = 1 << 1;
 
-/// The attempt is over: too late to cancel it.
+/// The attempt is over and can no longer be cancelled.
 const CLOSED: u8 = 1 << 2;
 
 impl Default for StopToken {
@@ -121,25 +121,26 @@ impl StopToken {
         &self.lease
     }
 
-    /// From now on [`StopToken::cancel_job`] finds it by this id, unless it is longer than [`MAX_CANCEL_ID_BYTES`].
+    /// Sets the id by which [`StopToken::cancel_job`] finds this attempt. An id longer than [`MAX_CANCEL_ID_BYTES`] is
+    /// ignored.
     pub(crate) fn set_job_id(&self, id: &str) {
         if id.len() <= MAX_CANCEL_ID_BYTES {
             self.job_id.get_or_init(|| id.into());
         }
     }
 
-    /// The id of the job that it stops, if it was to start.
+    /// The id of the job that this stops, once set.
     pub(crate) fn job_id(&self) -> Option<&str> {
         self.job_id.get().map(AsRef::as_ref)
     }
 
-    /// Stops the attempt for a reason of the host's: its job goes back.
+    /// Stops the attempt for the host's sake: its job goes back to its queue.
     pub fn interrupt(&self) {
         self.state.fetch_or(INTERRUPTED, Ordering::AcqRel);
         self.changed.notify_waiters();
     }
 
-    /// Stops the attempt because an operator cancelled its job. False: it is over already.
+    /// Stops the attempt because an operator cancelled its job. False: the attempt is already over.
     pub fn cancel(&self) -> bool {
         let in_time = |state| (state & CLOSED == 0).then_some(state | CANCELLED);
         let cancelled = self
@@ -150,19 +151,19 @@ impl StopToken {
         cancelled
     }
 
-    /// The same if it runs the job with this id; false if not.
+    /// Cancels the attempt if it runs the job with this id. False: it runs another job, or is already over.
     pub(crate) fn cancel_job(&self, id: &str) -> bool {
         self.job_id.get().is_some_and(|of| **of == *id) && self.cancel()
     }
 
-    /// Ends the time in which the job can be cancelled: what the attempt came to is about to be decided. Tells why it had
-    /// to stop, if it had to.
+    /// Ends the time in which the job can be cancelled, since its fate is decided next. Returns why the attempt had to
+    /// stop, if it had to.
     pub fn close(&self) -> Option<StopReason> {
         self.state.fetch_or(CLOSED, Ordering::AcqRel);
         self.reason()
     }
 
-    /// Why the attempt has to stop; none: it may start, and go on.
+    /// Why the attempt has to stop; none if it may start or go on.
     #[must_use]
     pub fn reason(&self) -> Option<StopReason> {
         match self.state.load(Ordering::Acquire) {
@@ -172,17 +173,17 @@ impl StopToken {
         }
     }
 
-    /// Whether nothing may start, and what runs must stop.
+    /// Whether the attempt has to stop, or must not start.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.reason().is_some()
     }
 
-    /// Resolves once the attempt is told to stop. The end of a lease's time alone resolves nothing: the host watches the
-    /// clock, and then stops the lease.
+    /// Resolves once the attempt is told to stop. The end of a lease's time alone does not wake this: the host watches
+    /// the clock and then stops the lease.
     pub async fn stopped(&self) {
         let mut changed = pin!(self.changed.notified());
-        // Listening before looking: what happens in between is not missed.
+        // Registers before it checks, so that a stop between the two is not missed.
         changed.as_mut().enable();
         if self.state.load(Ordering::Acquire) & (INTERRUPTED | CANCELLED) != 0 {
             return;

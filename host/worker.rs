@@ -38,8 +38,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker that settles through `consumer`, runs what `plugins` hold and starts nothing once it is `draining`. It tells
-    /// of attempts where the plugins tell of themselves.
+    /// A worker that settles through `consumer`, runs the handlers of `plugins`, and starts nothing once it is
+    /// `draining`. Its events go to the subscribers of `plugins`.
     #[must_use]
     pub fn new(consumer: Arc<Consumer>, plugins: Arc<Plugins>, unknown: Unknown, draining: CancellationToken) -> Self {
         Self {
@@ -51,14 +51,15 @@ impl Worker {
         }
     }
 
-    /// Has a listener hear what handlers say while they run.
+    /// Subscribes a listener to what handlers report while they run.
     #[must_use]
     pub fn with_listener(self, listener: Arc<dyn Listener>) -> Self {
         let listener = Some(listener);
         Self { listener, ..self }
     }
 
-    /// Runs one job and has its fate carried out. Of a job from a lane, `reserved` is the right to start it.
+    /// Runs one job and has its fate carried out. `reserved` is the permit to start it, for a job that came from a
+    /// lane.
     pub async fn process(&self, delivery: Delivery, reserved: Option<Reserved>) {
         let Some(mut delivery) = self.complete(delivery).await else {
             return;
@@ -97,7 +98,8 @@ impl Worker {
         self.consumer.settle(delivery, settlement).await;
     }
 
-    /// Has all of the job here. None: it is not this host's any more, or its bytes never come and it has failed.
+    /// Fetches the rest of a large job's bytes. None: the job is no longer this host's, or its bytes never came and it
+    /// has failed.
     async fn complete(&self, mut delivery: Delivery) -> Option<Delivery> {
         if !delivery.is_incomplete() {
             return Some(delivery);
@@ -157,7 +159,7 @@ impl Worker {
         }
     }
 
-    /// The fate of a job that cannot run, as if it had been tried.
+    /// The fate of a job that cannot run; it counts as an attempt.
     fn refuse(&self, job: Job, failure: Failure) -> Settlement {
         let retry = RetryHint::ByPolicy;
         let outcome = Outcome::Failed { failure, retry };
@@ -172,7 +174,7 @@ impl Worker {
     }
 }
 
-/// The fate of bytes that are no job: a failed entry that holds them.
+/// The fate of bytes that are no job: they are kept in a failed entry.
 #[must_use]
 pub fn malformed(delivery: &Delivery, err: &DecodeError, now: Timestamp) -> Settlement {
     let queue = delivery.queue().as_str();
@@ -184,10 +186,10 @@ pub fn malformed(delivery: &Delivery, err: &DecodeError, now: Timestamp) -> Sett
     }
 }
 
-/// The fate of a job whose bytes do not come: its failed entry is made where they are.
+/// The fate of a job whose bytes never arrive here: the store makes its failed entry, since it has the bytes.
 fn never_came(delivery: &Delivery, err: &QueueError, now: Timestamp) -> Settlement {
     let (queue, len, came) = (delivery.queue(), delivery.pushed_bytes(), delivery.bytes().len());
-    tracing::error!(%queue, bytes = len, came, %err, "the bytes of a large job never come; it fails as it is");
+    tracing::error!(%queue, bytes = len, came, %err, "the bytes of a large job never arrive; it fails unread");
     let why = err.to_string();
     let err = DecodeError::NeverCame { len, why };
     Settlement::FailThere {

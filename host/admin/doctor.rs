@@ -1,5 +1,4 @@
-//! What would bite a worker: each check is a finding, from what the caller knows of its machine, its settings and its
-//! plugins.
+//! Checks for what would hinder a worker. Each check makes findings from the caller's machine, settings and plugins.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -35,11 +34,11 @@ pub enum Level {
     Ok,
     /// Worth a thought.
     Note,
-    /// A worker would not do what it is there for.
+    /// A worker could not do its work.
     Bites,
 }
 
-/// What a worker has to run with.
+/// The settings and plugins that a worker would run with.
 #[derive(Debug, Clone, Copy)]
 pub struct Host<'a> {
     /// The limits in force.
@@ -153,7 +152,7 @@ pub fn plugins(folder: &Path, plugins: Result<&[Listed], &PluginError>) -> Vec<C
     checks
 }
 
-/// Whether as many files may be open as handlers could need, of `allowed` or of any number.
+/// Whether enough files may be open for all that handlers could need. `allowed`: the limit; none: no limit.
 #[must_use]
 pub fn files(host: &Host<'_>, allowed: Option<u64>) -> Check {
     let handlers = host.plugins.iter().filter_map(Listed::handler);

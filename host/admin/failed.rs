@@ -1,7 +1,7 @@
 //! The failed list: reading it, and putting back or deleting what an operator chose.
 //!
-//! Everything here goes through the list a page at a time, and holds no more than one page. Others may change the list
-//! meanwhile. No entry is lost by that, or worked on twice, and work on the list passes over none.
+//! All functions here read the list a page at a time, and hold no more than one page. Others may change the list
+//! meanwhile: no entry is lost, worked on twice or passed over.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -14,16 +14,16 @@ use super::AdminError;
 use crate::outcome::FailureKind;
 use crate::queue::{FailedEntry, Fate, QueueError, Store};
 
-/// Entries read from the list, and worked on, at once, at most: Redis takes as many out in some milliseconds.
+/// Most entries read and worked on at once: Redis takes as many out in some milliseconds.
 pub const PAGE_ENTRIES: u64 = 1_000;
 
-/// Looks at one page, at most, while others take entries out of it at the same time.
+/// Most attempts at one page, while others take entries out of it at the same time.
 const MAX_LOOKS: u32 = 1_000;
 
 /// Entries that a purge deletes at once: Redis frees as many in some hundredths of a second.
 const PURGE_ENTRIES: u64 = 20_000;
 
-/// Which entries are meant: those of which everything is true that is said here. By default all.
+/// Selects entries that meet every condition given. By default all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
@@ -63,7 +63,7 @@ pub struct Summary {
     pub name: String,
     /// The queue it names.
     pub queue: Option<String>,
-    /// When it failed, as whoever wrote the entry has it: RFC 3339, as a rule.
+    /// When it failed, as the entry's writer put it: usually RFC 3339.
     pub failed_at: Option<String>,
     /// How it failed, where Kiln wrote the entry.
     pub kind: Option<FailureKind>,
@@ -87,7 +87,7 @@ pub struct Progress {
 pub struct Worked {
     /// Entries put back or deleted.
     pub done: u64,
-    /// The chosen ids of which there was no entry that could be worked on.
+    /// The chosen ids without an entry that could be worked on.
     pub missing: BTreeSet<String>,
     /// Whether the caller broke it off before the end of the list.
     pub broken_off: bool,
@@ -188,8 +188,8 @@ pub async fn find(store: &Store, id: &str) -> Result<FailedEntry, AdminError> {
     }
 }
 
-/// Puts the jobs of the chosen entries back into their queues, with all their attempts before them again: of the entries
-/// that were in the list at the start, whoever else works on it. `progress` is told after every page, and may break off.
+/// Puts the jobs of the chosen entries back into their queues, with their attempts reset. Only entries that were in the
+/// list at the start are looked at, whoever else works on it. `progress` is called after every page, and may break off.
 ///
 /// # Errors
 /// When the store fails: what `progress` was told of is done then, and perhaps a page more.
@@ -248,15 +248,15 @@ async fn work(
     progress: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Worked, AdminError> {
     let worked = work_through(store, choice, act, progress).await;
-    // However it ended.
+    // Whether or not the work succeeded.
     let joined = store.join_failed().await;
     let worked = worked?;
     joined?;
     Ok(worked)
 }
 
-/// From the newest entry to the oldest: whatever others take out meanwhile, an entry only ever moves to the front, and so
-/// none is passed over.
+/// From the newest entry to the oldest: entries only ever move to the front, whatever others take out, so this order
+/// passes over none.
 async fn work_through(
     store: &Store,
     choice: &Choice,
@@ -288,7 +288,8 @@ async fn work_through(
         }
         worked.done += taken;
         if gone {
-            // Perhaps it has only moved while others worked on the list: then it is still before the end of this page.
+            // The entry may only have moved while others worked on the list. Then it is still before the end of this
+            // page.
             looks += 1;
             end -= taken;
         } else {

@@ -1,7 +1,7 @@
 //! What operators ask and do: the failed list, the queues, what handlers remember, the plugins of every host, and what would bite a worker.
 //!
-//! Knows no terminal and no HTTP: nothing here prints, asks back or parses flags. Whoever calls shows the answers, which
-//! are data that serde can write. No text in them is tamed: producers wrote much of it.
+//! Knows no terminal and no HTTP: nothing here prints, prompts or parses flags. The caller shows the answers, which are
+//! serializable data. Their texts are not escaped, and producers wrote much of them.
 
 pub mod doctor;
 pub mod failed;
@@ -12,19 +12,19 @@ pub mod state;
 use crate::queue::QueueError;
 use crate::state::StateError;
 
-/// Why an operator does not get what was asked for.
+/// Why an operator's request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] QueueError),
-    /// The store answers, and cannot be used all the same.
+    /// The store answers, but takes no jobs.
     #[error("the store cannot be used: {0}")]
     Unusable(String),
-    /// What handlers remember cannot be had, or not be changed.
+    /// A handler's remembered values cannot be read or changed.
     #[error(transparent)]
     State(#[from] StateError),
-    /// A key of such a value is empty, or too long.
+    /// A key of a remembered value is empty, or too long.
     #[error("a key has 1 to 512 bytes")]
     Key,
     /// There is no such failed entry.

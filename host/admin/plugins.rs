@@ -1,4 +1,4 @@
-//! What every host serves with, and bringing back what hosts have set aside.
+//! Which plugins every host serves, and bringing back those that hosts have set aside.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use super::AdminError;
 use crate::plugins::HostReport;
 use crate::queue::{QueueError, Store};
 
-/// What every running host tells of its plugins, by the host's name.
+/// The reports of all running hosts, by the host's name.
 pub type Hosts = BTreeMap<String, HostReport>;
 
-/// What every running host tells of its plugins, or of the one of this name.
+/// What every running host reports of its plugins, or of the plugin of this name.
 ///
 /// # Errors
 /// When the store fails.
@@ -40,7 +40,7 @@ pub async fn release(store: &Store, plugin: &str) -> Result<u64, AdminError> {
 
 async fn reports(store: &Store) -> Result<Hosts, QueueError> {
     let reports = store.reports().await?.into_iter();
-    // One of another version of Kiln may tell something else.
+    // A host with another version of Kiln may report something that this one cannot read.
     let read = reports.filter_map(|(host, report)| Some((host, serde_json::from_str(&report).ok()?)));
     Ok(read.collect())
 }

@@ -1,4 +1,4 @@
-//! How much is where.
+//! Counts the jobs of every queue, and the failed list.
 
 use std::collections::BTreeMap;
 
@@ -12,18 +12,18 @@ use crate::queue::{Counts, QueueError, Search, Store};
 pub struct Figures {
     /// What is in each queue that holds jobs or is served, by its name.
     pub queues: BTreeMap<String, Figure>,
-    /// Whether these are all: false if the store has so many keys that not all were looked at. What may be missing then is
-    /// a queue that only other producers push to, and nobody serves.
+    /// Whether the list is complete. False if the store has too many keys to look at all of them: a queue may then be
+    /// missing that nobody serves and that only other producers push to.
     pub all_queues: bool,
     /// Entries of the failed list.
     pub failed: u64,
-    /// Entries of it that hosts have dropped, as their operators wished.
+    /// Entries of it that hosts have dropped by their retention settings.
     pub failed_dropped: u64,
-    /// What keeps the store from taking jobs although it answers.
+    /// Why the store takes no jobs although it answers.
     pub trouble: Option<String>,
 }
 
-/// What is in a queue, or why that cannot be told: a queue whose keys are of the wrong type hides no other.
+/// What is in a queue, or why it cannot be counted: one queue with keys of the wrong type does not hide the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Figure {
@@ -49,7 +49,7 @@ impl Figures {
 /// # Errors
 /// When the store fails, or is in a trouble that keeps it from telling.
 pub async fn figures(store: &Store, search: Search) -> Result<Figures, AdminError> {
-    // Asked first: a store in trouble may not be able to tell the rest.
+    // Asked first: a store that takes no jobs may not be able to answer the rest.
     let trouble = store.trouble().await?;
     match (count(store, search).await, trouble) {
         (Ok(figures), trouble) => Ok(Figures { trouble, ..figures }),
@@ -62,7 +62,7 @@ async fn count(store: &Store, search: Search) -> Result<Figures, QueueError> {
     let (mut queues, found) = (BTreeMap::new(), store.queues(search).await?);
     for queue in found.queues {
         let figure = match store.counts(&queue).await {
-            // One that was served or pushed to once, and is no more.
+            // A queue that was served or pushed to once, and is not any more.
             Ok(counts) if counts.is_empty() && counts.hosts.is_empty() => continue,
             Ok(counts) => Figure::Counted(counts),
             Err(err) if err.is_outage() => return Err(err),

@@ -1,4 +1,4 @@
-//! What handlers remember, for operators to read and mend. No quota holds here: it is a plugin's, by its manifest.
+//! What handlers remember, for operators to read and mend. Quotas do not apply here: they belong to plugins' manifests.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::AdminError;
 use crate::queue::StateStore;
 use crate::state::{Action, BucketId, Change, Condition, Entry, Keeper as _, MAX_KEY_BYTES, MAX_LISTED, Quota};
 
-/// Bytes of one value that is read: no limit of a plugin lets it be larger.
+/// Largest value that is read, in bytes: no plugin's limit allows a larger one.
 const MAX_VALUE_BYTES: usize = 4 * 1024 * 1024;
 
 const NO_QUOTA: Quota = Quota {
@@ -23,7 +23,8 @@ pub async fn get(store: &StateStore, bucket: &BucketId, key: &str) -> Result<Opt
     Ok(found.into_iter().next().flatten())
 }
 
-/// Some of the keys that begin with `prefix`, in order, after one of them. Fewer than a thousand: these are the last.
+/// The next keys that begin with `prefix`, in order, after a given one. Fewer than a thousand means that these are the
+/// last.
 ///
 /// # Errors
 /// When the store fails.
@@ -42,7 +43,7 @@ pub fn is_last(page: &[String]) -> bool {
     page.len() < MAX_LISTED
 }
 
-/// Makes this the value of a key, for so long if a time is given.
+/// Sets the value of a key, for a limited time if one is given.
 ///
 /// # Errors
 /// When the key is none, or the store fails.
@@ -62,7 +63,7 @@ pub async fn set(
     Ok(())
 }
 
-/// Takes the value of a key away, and tells whether there was one.
+/// Deletes a key, and returns whether it had a value.
 ///
 /// # Errors
 /// When the store fails.

@@ -106,7 +106,7 @@ fn read<'de, M: MapAccess<'de>>(job: &mut Job, key: Cow<'de, str>, map: &mut M) 
         "queue" => job.queue = map.next_value_seed(Text("queue"))?.filter(|queue| !queue.is_empty()),
         "payload" => job.payload = map.next_value()?,
         "attempts" => job.attempts = count(map.next_value_seed(Whole("attempts"))?),
-        // As dg-queue counts: the first attempt is made in any case.
+        // dg-queue counts this way, too: the first attempt is always made.
         "max_attempts" => {
             job.max_attempts = map
                 .next_value_seed(Whole("max_attempts"))?
@@ -128,7 +128,7 @@ fn read<'de, M: MapAccess<'de>>(job: &mut Job, key: Cow<'de, str>, map: &mut M) 
             let why = format_args!("a key has {len} bytes, at most {MAX_KEY_BYTES} are taken: {start:?}…");
             return Err(de::Error::custom(why));
         }
-        // One more than a producer may send: a failed entry has `failure` beside those.
+        // One more than a producer may send: failed entries also have the key `failure`.
         _ if job.extra.len() > MAX_EXTRA_KEYS => return Err(de::Error::custom(too_many_keys())),
         _ => job.extra.push((key.into_owned(), map.next_value()?)),
     }
@@ -144,10 +144,10 @@ pub(super) fn too_many_keys() -> String {
 #[derive(serde::Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Reads the text under this key, or null. What is something else is said with the key and with what was expected.
+/// Reads the text under this key, or null. An error names the key and what was expected.
 struct Text(&'static str);
 
-/// Reads the whole number under this key, or null; likewise.
+/// Reads the whole number under this key, or null. An error names the key and what was expected.
 struct Whole(&'static str);
 
 impl<'de> DeserializeSeed<'de> for Text {
@@ -171,7 +171,7 @@ impl Visitor<'_> for Text {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        // The error of an attempt may be long, and is replaced by the next one's.
+        // The error of an attempt may be long; the next attempt replaces it.
         if text.len() > MAX_TEXT_BYTES && self.0 != "error" {
             let len = text.len();
             return Err(E::custom(format_args!(
@@ -239,7 +239,7 @@ fn object<E: de::Error>(value: Option<Box<RawValue>>) -> Result<Option<Box<RawVa
     }
 }
 
-/// What bytes that are no job call themselves, as far as that can be read.
+/// The id and name of bytes that are no job, as far as they can be read.
 #[derive(Debug, Default)]
 pub(super) struct Label {
     pub(super) id: Option<String>,
@@ -247,11 +247,11 @@ pub(super) struct Label {
 }
 
 impl Label {
-    /// Reads as far as the bytes are JSON, and beyond [`MAX_JOB_BYTES`] nothing.
+    /// Reads up to the first byte that is not JSON. Bytes beyond [`MAX_JOB_BYTES`] are not read at all.
     pub(super) fn of(bytes: &[u8]) -> Self {
         let mut label = Self::default();
         if bytes.len() <= MAX_JOB_BYTES {
-            // Where it breaks off, what came before has been read.
+            // What was read before the error is kept.
             let _ = serde_json::Deserializer::from_slice(bytes).deserialize_map(&mut label);
         }
         label
@@ -277,7 +277,7 @@ impl<'de> Visitor<'de> for &mut Label {
     }
 }
 
-/// A string that is neither empty nor too long, or a number as it stands there.
+/// A string that is neither empty nor too long, or a number as it is written.
 fn short(value: &RawValue) -> Option<String> {
     let text = match value.get().as_bytes().first()? {
         b'"' => serde_json::from_str(value.get()).ok()?,

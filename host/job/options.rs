@@ -7,17 +7,17 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-/// Most bytes of `metadata.kiln`. All that is known comes to a twentieth.
+/// Most bytes of `metadata.kiln`. All known options together need a twentieth of that.
 const MAX_OPTIONS_BYTES: usize = 4 * 1024;
 
 /// What a job itself asks of Kiln.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Options {
-    /// When its failed attempts are made again.
+    /// When its failed attempts are repeated.
     pub retry: RetryWish,
 }
 
-/// What of its plugin's retry policy a job wants otherwise.
+/// Where a job departs from its plugin's retry policy.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RetryWish {
     /// How the wait grows.
@@ -43,8 +43,8 @@ pub enum Backoff {
 }
 
 impl Options {
-    /// Reads them from a job's metadata. What is wrong is ignored by itself, and the first such key told: no job is lost for
-    /// an option.
+    /// Reads the options from a job's metadata. A wrong option is ignored, since no job should be lost for one; the
+    /// first such key is reported.
     #[must_use]
     pub fn read(metadata: Option<&RawValue>) -> (Self, Option<String>) {
         #[derive(Deserialize)]
@@ -105,7 +105,7 @@ impl Wrong {
         self.0.get_or_insert_with(|| format!("{key} is ignored: {why}"));
     }
 
-    /// The keys of an object; none where it is something else. Of a key that comes twice, the last.
+    /// The keys of an object; none if the value is something else. If a key occurs twice, its last value counts.
     fn object<'a>(&mut self, key: &str, value: &'a RawValue) -> BTreeMap<String, &'a RawValue> {
         read_borrowed(value).unwrap_or_else(|err| {
             self.note(key, &err);
@@ -114,7 +114,7 @@ impl Wrong {
     }
 }
 
-/// The longest time that can be set. Nothing waits for as long; and times of day can still be told from it.
+/// The longest duration that can be set. No wait needs more, and adding it to a time still gives a valid date.
 const MAX_DURATION: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// Reads a duration as people write it: `100ms`, `30s`, `1h 30m`.
@@ -135,7 +135,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// A share between 0 and 1.
 ///
 /// # Errors
-/// When it is none.
+/// When the value is outside that range.
 pub(crate) fn fraction(value: f64) -> Result<f64, String> {
     if (0.0..=1.0).contains(&value) {
         Ok(value)
@@ -152,7 +152,7 @@ fn read<T: DeserializeOwned>(value: &RawValue) -> Result<T, String> {
     read_borrowed(value)
 }
 
-/// Reads a value. Where it stands in its own text helps nobody, so that is left out of what is wrong.
+/// Reads a value. The position in the value's own text helps nobody, so the error leaves it out.
 fn read_borrowed<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Result<T, String> {
     serde_json::from_str(value.get()).map_err(|err| {
         let text = err.to_string();

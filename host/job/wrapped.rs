@@ -1,4 +1,4 @@
-//! Failed entries of what cannot be kept as a job: bytes that are none, that are too large, or that never came.
+//! Failed entries for what cannot be kept as a job: bytes that are no job, that are too large, or that never came.
 
 use std::borrow::Cow;
 
@@ -11,17 +11,17 @@ use sha2::{Digest, Sha256};
 use super::{DecodeError, Job, KEPT_BYTES, MALFORMED_NAME, codec, raw};
 use crate::outcome::{Failure, FailureKind};
 
-/// What is no longer than this is kept as a text wherever it is one.
+/// Up to this length, valid UTF-8 is always kept as text.
 const SHORT_BYTES: usize = 1024;
 
-/// Makes the failed entry for bytes that are no job: itself a valid job, with the original bytes as its payload, and with
-/// their id and name where these can be read. Of `len` bytes that are not all here it keeps the beginning, and says so.
+/// Makes the failed entry for bytes that are no job. The entry is itself a valid job: its payload holds the bytes, and
+/// it has their id and name if these can be read. If `bytes` are only the beginning of `len` bytes, the entry says so.
 #[must_use]
 pub fn wrap_malformed(bytes: &[u8], len: usize, queue: &str, error: &DecodeError, now: Timestamp) -> String {
     wrap_partial(bytes, len, None, queue, error, now)
 }
 
-/// The same where the digest of all the bytes is known.
+/// Like [`wrap_malformed`], where the SHA-1 of all the bytes is known.
 #[must_use]
 pub(crate) fn wrap_partial(
     bytes: &[u8],
@@ -45,7 +45,7 @@ pub(crate) fn wrap_partial(
     )
 }
 
-/// The first keys of a failed entry: put in place of a job's opening brace, they make one of it.
+/// The first keys of a failed entry. Replacing a job's opening brace by them turns the job into a failed entry.
 #[must_use]
 pub(crate) fn failed_head(queue: &str, error: &DecodeError, now: Timestamp) -> String {
     #[derive(Serialize)]
@@ -64,8 +64,8 @@ pub(crate) fn failed_head(queue: &str, error: &DecodeError, now: Timestamp) -> S
     format!("{},", head.get().strip_suffix('}').unwrap_or_default())
 }
 
-/// Makes the failed entry for bytes that are here and may not be kept: of these it has the beginning, and what tells them
-/// from others.
+/// Makes the failed entry for bytes that the store does not take whole: it holds the beginning of them and the SHA-256
+/// of all, to tell them from others.
 #[must_use]
 pub(crate) fn wrap_refused(bytes: &[u8], keep: usize, queue: &str, error: &DecodeError, now: Timestamp) -> String {
     let missing = Missing {
@@ -76,7 +76,7 @@ pub(crate) fn wrap_refused(bytes: &[u8], keep: usize, queue: &str, error: &Decod
     wrap(bytes, Some((missing, keep)), queue, error, now)
 }
 
-/// Where some are missing, so many are kept.
+/// Wraps bytes. If some are to be left out, `missing` describes them and says how many are kept.
 fn wrap(bytes: &[u8], missing: Option<(Missing, usize)>, queue: &str, error: &DecodeError, now: Timestamp) -> String {
     let (mut why, mut kept) = (error.to_string(), bytes);
     if let Some((_, keep)) = missing {
@@ -121,13 +121,13 @@ pub(crate) fn unwrap_malformed(job: &Job) -> Option<Original> {
 struct Missing {
     /// How many there were.
     length: usize,
-    /// Of all of them, if the store has told it.
+    /// The SHA-1 of all of them, if the store has computed it.
     sha1: Option<String>,
-    /// Of all of them, if the host had them.
+    /// The SHA-256 of all of them, if the host had them.
     sha256: Option<String>,
 }
 
-/// The payload of a wrapper: bytes as the shorter of two texts, and which they were if some are missing.
+/// The payload of a wrapper: the bytes as text or base64, whichever is shorter, and what is known of missing ones.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wrapped<'a> {
@@ -145,7 +145,8 @@ struct Wrapped<'a> {
 
 impl<'a> Wrapped<'a> {
     fn new(bytes: &'a [u8], missing: Option<Missing>) -> Self {
-        // Control characters grow sixfold as JSON. A long text that grows more than base64 does is none that anybody reads.
+        // Control characters grow sixfold as JSON. A long text that grows more than base64 would is not one that people
+        // read.
         let growth = |byte: &u8| match byte {
             b'"' | b'\\' | b'\t' | b'\n' | b'\r' | 8 | 12 => 1,
             0..0x20 => 5,

@@ -1,6 +1,6 @@
-//! Tells operators what happens, one line for each event that they may have to know of.
+//! Logs one line for each event that an operator may have to know of.
 //!
-//! What a producer or a guest wrote is logged as a value, never as text: quoted, no line can be forged with it.
+//! Whatever a producer or a guest wrote is logged as a quoted value, so that it cannot forge a line of the log.
 
 use std::time::Duration;
 
@@ -52,10 +52,7 @@ impl Subscriber for Log {
             }
             Event::LeaseLost { queues, loss } => log_lease_lost(&queues.join(","), loss),
             Event::StoreAway { why } => {
-                tracing::error!(
-                    err = why,
-                    "the store cannot be used; what runs goes on, settlements wait"
-                );
+                tracing::error!(err = why, "the store cannot be used; attempts go on, settlements wait");
             }
             Event::StoreBack { after } => {
                 tracing::info!(outage_s = tenths(after.as_secs_f64()), "the store can be used again");
@@ -89,11 +86,11 @@ impl Subscriber for Log {
 fn log_lease_lost(queues: &str, loss: LeaseLoss) {
     match loss {
         LeaseLoss::NotRenewed => {
-            tracing::error!(queues, "the lease could not be put off; stopping what runs under it");
+            tracing::error!(queues, "the lease could not be put off; stopping the attempts under it");
         }
         LeaseLoss::RanOut => tracing::error!(
             queues,
-            "the lease had run out: others may have taken over what ran here; stopped it"
+            "the lease had run out: other hosts may have taken over its jobs; stopped their attempts here"
         ),
     }
 }
@@ -119,7 +116,7 @@ fn log_attempt(run: &Run<'_>, attempt: &Attempt) {
 }
 
 fn log_completed(run: &Run<'_>, attempt: &Attempt) {
-    // Most jobs end here, and most logs leave the line out: then it costs nothing.
+    // Most jobs end here, and most logs leave this line out: then it should cost nothing.
     if !(enabled!(Level::DEBUG) || enabled!(target: "guest", Level::DEBUG)) {
         return;
     }
@@ -130,7 +127,7 @@ fn log_completed(run: &Run<'_>, attempt: &Attempt) {
     tracing::debug!(id, name, queue, plugin, %digest, attempt = run.attempt, duration_ms, peak_memory_bytes, "job completed");
     let (stdout, stderr) = (report.stdout.text.trim_end(), report.stderr.text.trim_end());
     if !(stdout.is_empty() && stderr.is_empty()) {
-        // Of one that failed, they are in its failed entry.
+        // The output of a failed attempt is in its failed entry.
         tracing::debug!(target: "guest", id, name, queue, plugin, %digest, stdout, stderr, "output");
     }
 }
@@ -155,7 +152,7 @@ fn log_failed(run: &Run<'_>, attempt: &Attempt, failure: &Failure, retry: RetryH
     }
 }
 
-/// The innermost frames, without their places in the file, short enough for a line of a log; the failed entry has more.
+/// The innermost frames, without file positions, short enough for a log line. The failed entry has more.
 fn frames(backtrace: &str) -> String {
     let frames = backtrace.lines().take(MAX_LOGGED_FRAMES).map(|frame| {
         let frame = frame.rsplit(" - ").next().unwrap_or(frame).trim();
@@ -164,7 +161,7 @@ fn frames(backtrace: &str) -> String {
     frames.collect::<Vec<_>>().join(" < ")
 }
 
-/// The end of a guest's words, short enough for a line of a log; the failed entry has more.
+/// The end of a guest's output, short enough for a log line. The failed entry has more.
 fn tail(text: &str) -> &str {
     let text = text.trim_end();
     &text[text.ceil_char_boundary(text.len().saturating_sub(MAX_LOGGED_BYTES))..]

@@ -1,4 +1,4 @@
-//! What watches a host from beside the line of a job, by its [events](crate::events).
+//! Watches a host through its [events](crate::events), without taking part in running jobs.
 
 mod log;
 

@@ -23,14 +23,14 @@ use super::queue_name::QueueName;
 use crate::outcome::Lane;
 use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 
-/// Longest time that [`Backend::wait_ready`], [`Backend::wait_due`] and [`Backend::wait_lanes`] last without news. Short enough
-/// that a connection that died unnoticed is noticed.
+/// Longest time that [`Backend::wait_ready`], [`Backend::wait_due`] and [`Backend::wait_lanes`] last without news.
+/// Short, so that a connection that died silently is noticed.
 pub const SILENCE: Duration = Duration::from_secs(4);
 
-/// What the store answers, once it does.
+/// The store's answer to a call.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, QueueError>>;
 
-/// A place where jobs are. Each call is carried out at once or not at all, as the table in [`super`] says.
+/// A store. Each call is carried out as a whole or not at all, as the table in [`super`] says.
 pub trait Backend: fmt::Debug + Send + Sync {
     /// Adds jobs, in their order.
     fn push<'a>(&'a self, jobs: &'a [Push]) -> Answer<'a, ()>;
@@ -41,18 +41,18 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Returns once one of the queues may have a ready job, at the latest after [`SILENCE`].
     fn wait_ready<'a>(&'a self, queues: &'a [QueueName]) -> Answer<'a, ()>;
 
-    /// The queues that have a due job, as soon as one may have, at the latest after [`SILENCE`].
+    /// The queues that have a due job. Returns once one may have, at the latest after [`SILENCE`].
     fn wait_due<'a>(&'a self, queues: &'a [QueueName]) -> Answer<'a, Vec<QueueName>>;
 
-    /// Which lanes hold jobs, of each queue, as soon as that is not what is `known`, at the latest after [`SILENCE`].
+    /// Which lanes hold jobs, by queue. Returns once that differs from `known`, at the latest after [`SILENCE`].
     fn wait_lanes<'a>(
         &'a self,
         queues: &'a [QueueName],
         known: &'a [BTreeSet<Lane>],
     ) -> Answer<'a, Vec<BTreeSet<Lane>>>;
 
-    /// Takes jobs from lanes, then ready ones, under the tags from `tag` on, and renews the lease; none if the lease has run
-    /// out.
+    /// Takes jobs from lanes, then ready ones, under the tags from `tag` on, and renews the lease. None: the lease has
+    /// run out, and nothing was taken.
     fn fetch<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, wish: Wish<'a>) -> Answer<'a, Option<Taken>>;
 
     /// Up to so many bytes of a job in flight; none if it is no longer the host's.
@@ -60,21 +60,21 @@ pub trait Backend: fmt::Debug + Send + Sync {
 
     /// Settles a batch, and returns the tags that were refused, since the host does not hold them. All others are settled.
     ///
-    /// A batch whose answer was lost is offered again: what was carried out the first time is refused then.
+    /// A batch whose answer was lost is offered again: settlements carried out the first time are then refused.
     fn settle<'a, 'b: 'a>(&'a self, claim: &'a Claim<'a>, batch: &'a mut [Offer<'b>]) -> Answer<'a, Vec<u64>>;
 
-    /// Returns jobs in flight to the front of their queue as they were, the last tag first, and tells how many were the
-    /// host's.
+    /// Returns jobs in flight to the front of their queue unchanged, the highest tag first. Returns how many the host
+    /// still held.
     fn give_back<'a>(&'a self, claim: &'a Claim<'a>, tags: &'a [u64]) -> Answer<'a, usize>;
 
-    /// The tags of all that the store says the host holds.
+    /// The tags of all deliveries that the host holds, as the store sees it.
     fn held<'a>(&'a self, claim: &'a Claim<'a>) -> Answer<'a, Vec<u64>>;
 
     /// The hosts whose lease on a queue has run out.
     fn dead<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Vec<String>>;
 
-    /// Takes up to `count` jobs over from a host whose lease has run out, if anybody has known so for as long as
-    /// `patience`; none if the lease of the host that asks has run out.
+    /// Takes up to `count` jobs over from a host whose lease has run out, if any host noticed that at least `patience`
+    /// ago. None: the lease of the asking host has run out itself.
     fn adopt<'a>(
         &'a self,
         claim: &'a Claim<'a>,
@@ -93,19 +93,19 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// How much is in a queue, and who serves it.
     fn counts<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Counts>;
 
-    /// Takes note of queues that are served or pushed to, for [`Self::queues`].
+    /// Records that queues are served or pushed to, for [`Self::queues`].
     fn note_queues<'a>(&'a self, queues: &'a [QueueName]) -> Answer<'a, ()>;
 
-    /// The queues of which somebody took note lately, whether or not they hold anything, and those that a search finds.
+    /// The queues recorded lately, whether or not they hold anything, and those that a search finds.
     fn queues(&self, search: Search) -> Answer<'_, Found>;
 
     /// The result a completed job returned, while it is kept.
     fn result<'a>(&'a self, id: &'a str) -> Answer<'a, Option<String>>;
 
-    /// The time by the store's own clock, which decides when what is delayed is due.
+    /// The time by the store's own clock, which decides when a delayed job is due.
     fn now(&self) -> Answer<'_, Timestamp>;
 
-    /// What keeps the store from taking jobs although it answers, in words; none if nothing does.
+    /// Why the store takes no jobs although it answers, in words; none if it takes them.
     fn trouble(&self) -> Answer<'_, Option<String>>;
 
     /// Whether the store may throw jobs away to make room, in words; none if it does not, or cannot be asked.
@@ -114,33 +114,34 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// How many entries the failed list has.
     fn failed_len(&self) -> Answer<'_, u64>;
 
-    /// Up to `count` entries of the failed list in their order, and the place of the first: at least one if there is any, and
-    /// beyond that no more than fit into one message.
+    /// Up to `count` entries of the failed list in their order, and the place of the first: at least one if there is
+    /// any, and otherwise no more than fit into one message.
     fn failed(&self, reach: Reach, count: u64) -> Answer<'_, (u64, Vec<Arrived>)>;
 
-    /// Takes entries out of the failed list, puts the jobs of some into their queues, and tells of each whether it was
-    /// still there.
+    /// Takes entries out of the failed list and puts the jobs of some into their queues. Returns for each whether it
+    /// was still in the list.
     fn take_failed<'a>(&'a self, picks: &'a [Pick]) -> Answer<'a, Vec<bool>>;
 
-    /// Ends work on the failed list: whatever the store has put aside for [`Self::take_failed`] is as it was before.
+    /// Ends work on the failed list: undoes whatever arrangement the store made of it for [`Self::take_failed`].
     fn join_failed(&self) -> Answer<'_, ()>;
 
     /// Deletes the oldest entries, and returns how many there were.
     fn purge_failed(&self, count: u64) -> Answer<'_, u64>;
 
-    /// Deletes the oldest entries if `last` is still the last of them, counts them as dropped, and returns how many.
+    /// Deletes the oldest `count` entries if `last` is still the last of them, and counts them as dropped. Returns how
+    /// many.
     fn retain_failed<'a>(&'a self, count: u64, last: &'a Arrived) -> Answer<'a, u64>;
 
     /// How many entries were ever dropped by [`Self::retain_failed`].
     fn failed_dropped(&self) -> Answer<'_, u64>;
 
-    /// Keeps what a host tells of itself, a JSON text, for half a minute.
+    /// Keeps a host's report about itself, a JSON text, for half a minute.
     fn publish<'a>(&'a self, host: &'a str, report: &'a str) -> Answer<'a, ()>;
 
-    /// Takes it away again.
+    /// Deletes the host's report.
     fn withdraw<'a>(&'a self, host: &'a str) -> Answer<'a, ()>;
 
-    /// What the hosts tell of themselves: host and JSON text.
+    /// The hosts' reports about themselves: host and JSON text.
     fn reports(&self) -> Answer<'_, Vec<(String, String)>>;
 
     /// Asks every host to serve with this plugin again. The token tells one such request from another.
@@ -149,10 +150,11 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// The token of the latest request, if there is one from the last minute.
     fn release_asked<'a>(&'a self, plugin: &'a str) -> Answer<'a, Option<String>>;
 
-    /// What was acknowledged and is still to be written elsewhere: some entries, each with its name.
+    /// Some entries of the queue's outbox, each with its name: writes that acknowledged jobs asked for and that are
+    /// still to be made.
     fn outbox<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Vec<(String, String)>>;
 
-    /// Ends an entry that was written, and keeps the result that belongs to it.
+    /// Deletes an outbox entry that was written, and keeps the result that belongs to it.
     fn drop_from_outbox<'a>(
         &'a self,
         queue: &'a QueueName,
@@ -177,7 +179,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
         limit: usize,
     ) -> Answer<'a, Vec<String>>;
 
-    /// Makes all of these changes, or none. For an entry of an outbox: each that can be made, once, whatever the quota.
+    /// Makes all of these changes, or none. For an entry of an outbox: makes each change that is possible, only once,
+    /// whatever the quota.
     fn state_write<'a>(
         &'a self,
         bucket: &'a BucketId,

@@ -1,16 +1,15 @@
-//! What benchmarks compare with: commands of Redis itself, with nothing of Kiln's around them, and what Redis says of its
-//! own work. And how they leave nothing behind.
+//! What benchmarks compare Kiln with: plain Redis commands, and Redis' own statistics. Also deletes a benchmark's keys.
 
 use super::error::QueueError;
 use super::redis::{RedisBare, Work};
 use super::store::Store;
 
-/// A connection of its own, with the store's settings, over which commands go as they are. Clones share it.
+/// A connection of its own, with the store's settings, that sends commands unchanged. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Bare(pub(super) RedisBare);
 
 impl Bare {
-    /// Adds these to the end of a list of no other use, with one command.
+    /// Appends these to the benchmark's own list, with one command.
     ///
     /// # Errors
     /// When Redis fails.
@@ -18,7 +17,7 @@ impl Bare {
         self.0.push(jobs).await
     }
 
-    /// Takes so many from its head, and returns how many there were.
+    /// Takes `count` entries from the head of that list, and returns how many there were.
     ///
     /// # Errors
     /// When Redis fails.
@@ -26,7 +25,7 @@ impl Bare {
         self.0.pop(count).await
     }
 
-    /// Takes one from its head as soon as there is one; false if none came for a while.
+    /// Takes one entry from the head as soon as there is one; false if none came for a while.
     ///
     /// # Errors
     /// When Redis fails.
@@ -58,7 +57,7 @@ impl Store {
         }
     }
 
-    /// Deletes every key under the prefix, results and all. For a prefix that nobody else uses.
+    /// Deletes every key under the prefix, results included. Only for a prefix that nobody else uses.
     ///
     /// # Errors
     /// When the store fails; some may be left then.

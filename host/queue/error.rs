@@ -8,7 +8,7 @@ use super::queue_name::QueueName;
 use super::redis::fault::is_outage;
 use crate::text::{self, MAX_LINE_BYTES};
 
-/// A host's fault: the store could not be reached or refused. Never a job's.
+/// A fault of the host or its store: the store could not be reached, or it refused. Never a job's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// The store's URL cannot be used.
@@ -27,7 +27,7 @@ pub enum QueueError {
         /// What the attempt to connect met.
         why: String,
     },
-    /// There is one, but it does not let us in.
+    /// Redis is there, but does not let this host in.
     #[error("redis at {address} refuses: {why}")]
     Refused {
         /// Host and port.
@@ -35,13 +35,13 @@ pub enum QueueError {
         /// What it said.
         why: String,
     },
-    /// What was asked needs a lease, and the host's has run out.
+    /// The operation needs a lease, and the host's lease has run out.
     #[error("the lease on {queue} has run out")]
     Lapsed {
         /// On which queue.
         queue: QueueName,
     },
-    /// So many settlements of the queue are refused that nothing more is taken from it.
+    /// The store refuses so many of the queue's settlements that the host fetches nothing more from it.
     #[error("the store refuses settlements of {queue}; taking nothing more from it until it takes them")]
     Behind {
         /// Which queue.
@@ -55,7 +55,7 @@ pub enum QueueError {
         /// Why.
         source: Box<QueueError>,
     },
-    /// Others work through the failed list, and leave no turn.
+    /// Others work on the failed list, and this caller did not get a turn in time.
     #[error("others are working through the failed list; try again when they have finished")]
     Busy,
     /// Nothing came back in the time a lease allows for.
@@ -70,8 +70,8 @@ pub enum QueueError {
 }
 
 impl QueueError {
-    /// Whether the question or its answer was lost on its way: the connection ended, or nothing came in time. Where others come
-    /// through, the length of this one may be why.
+    /// Whether the question or its answer was lost on its way: the connection ended, or nothing came in time. If other
+    /// messages get through, this one may simply be too long.
     pub(super) fn is_on_the_way(&self) -> bool {
         match self {
             Self::Slow { .. } => true,
@@ -80,7 +80,7 @@ impl QueueError {
         }
     }
 
-    /// Whether the store refuses what was sent for its length, whatever state it is in.
+    /// Whether the store refused the message for its length, which it would do in any state.
     pub(super) fn is_about_content(&self) -> bool {
         let Self::Redis(err) = self else { return false };
         let said = err.detail().unwrap_or_default();
@@ -89,13 +89,13 @@ impl QueueError {
             .any(|refusal| said.contains(refusal))
     }
 
-    /// Whether this host may not do this here, whatever was sent: an operator's doing, or a slot of a Cluster that moves.
+    /// Whether this host may not do this here, whatever it sends: an operator forbade it, or a slot of a Cluster moves.
     pub(super) fn is_about_access(&self) -> bool {
         let Self::Redis(err) = self else { return false };
         matches!(err.code(), Some("NOPERM" | "NOAUTH" | "WRONGPASS" | "MOVED" | "ASK"))
     }
 
-    /// Whether it says that the store as a whole cannot be used for now, as opposed to one command.
+    /// Whether the store as a whole cannot be used for now, as opposed to one command.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
@@ -106,7 +106,7 @@ impl QueueError {
     }
 }
 
-/// What redis-rs says of a failure, less its own name for the kind of it.
+/// The message of a redis-rs error, without its prefix for the kind of error.
 pub(super) fn one_cause(err: &RedisError) -> String {
     err.detail().map_or_else(
         || said(err),

@@ -12,15 +12,15 @@ use super::store::Store;
 use crate::job::{DecodeError, Job, Original, unwrap_malformed};
 use crate::outcome::Failure;
 
-/// Failed entries looked at, and dropped, in one step.
+/// Failed entries examined, and dropped, in one step.
 const RETAIN_BATCH: u64 = 16;
 
 /// What an operator wants kept of the failed list. By default all of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// The most entries; beyond them the oldest go.
+    /// The most entries to keep; beyond that the oldest are dropped.
     pub max: Option<u64>,
-    /// How long ago an entry may have failed.
+    /// The longest time since its failure for which an entry is kept.
     pub max_age: Option<Duration>,
 }
 
@@ -46,7 +46,7 @@ pub struct FailedEntry {
 pub enum Fate {
     /// It was taken out.
     Taken,
-    /// It is no longer where it was read, nor before that: somebody else took it out, or has moved it far.
+    /// It is gone: somebody else took it out, or moved it far from where it was read.
     Gone,
     /// It is still there: it holds no job that could be put back.
     Stays,
@@ -74,13 +74,13 @@ impl FailedEntry {
         self.place
     }
 
-    /// The entry as it stands in the list; of one that is too large to be read, the beginning.
+    /// The entry's bytes; of an entry too large to be read whole, the beginning.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.entry.bytes
     }
 
-    /// The job, unless somebody put into the list what is none.
+    /// The job, if the entry holds one.
     ///
     /// # Errors
     /// When the entry is no job.
@@ -94,7 +94,7 @@ impl FailedEntry {
         self.job.as_ref().ok()?.failure()
     }
 
-    /// Whether it failed at least that long ago. Of one that does not say when it failed, nobody knows.
+    /// Whether the entry failed at least `age` ago. False if it does not say when.
     #[must_use]
     pub fn failed_ago(&self, age: Duration, now: Timestamp) -> bool {
         let failed_at = self.job.as_ref().ok().and_then(|job| job.times.failed_at.as_deref());
@@ -106,8 +106,8 @@ impl FailedEntry {
         })
     }
 
-    /// The queue the job came from, and the bytes to put back into it: the job with all its attempts before it again,
-    /// or what a wrapper of malformed bytes holds. None: there is no job to put back, or no queue of that name.
+    /// The queue that the job came from, and the bytes to put back into it: the job with its attempts reset, or the
+    /// bytes that a malformed entry wraps. None: the entry holds no job, or its queue has no valid name.
     #[must_use]
     pub fn revived(self, now: Timestamp) -> Option<(QueueName, Vec<u8>)> {
         let mut job = self.job.ok()?;
@@ -133,8 +133,8 @@ impl Store {
         self.backend().failed_len().await
     }
 
-    /// Up to `count` entries from position `start`, the oldest first: at least one if there is any, and beyond that no more
-    /// than fit into one message.
+    /// Up to `count` entries from position `start`, the oldest first: at least one if there is any, and otherwise no
+    /// more than fit into one message.
     ///
     /// # Errors
     /// When the store fails.
@@ -142,10 +142,11 @@ impl Store {
         self.read(Reach::From(start), count).await
     }
 
-    /// Up to `count` entries before position `end`, or before the end of the list: the last of those, in their order. At
-    /// least one if there is any, and beyond that no more than fit into one message.
+    /// The last `count` entries before position `end`, or before the end of the list, in their order: at least one if
+    /// there is any, and otherwise no more than fit into one message.
     ///
-    /// Whatever others take out of the list, entries only ever move to its front: whoever reads it from its end misses none.
+    /// Entries only ever move towards the front, whatever others take out. So a reader that starts at the end misses
+    /// none.
     ///
     /// # Errors
     /// When the store fails.
@@ -159,7 +160,7 @@ impl Store {
         Ok(found.map(|(place, entry)| FailedEntry::found(place, entry)).collect())
     }
 
-    /// Deletes entries that were read together, and tells of each what became of it.
+    /// Deletes entries that were read together, and returns the fate of each.
     ///
     /// # Errors
     /// When the store fails; some may be deleted then.
@@ -173,8 +174,8 @@ impl Store {
             .await
     }
 
-    /// Puts the jobs of entries that were read together back into their queues, with all their attempts before them, and
-    /// tells of each what became of it.
+    /// Puts the jobs of entries that were read together back into their queues, with their attempts reset, and returns
+    /// the fate of each.
     ///
     /// # Errors
     /// When the store fails; some may be put back then.
@@ -202,11 +203,11 @@ impl Store {
         Ok(fates.into_iter().map(|fate| fate.unwrap_or(Fate::Gone)).collect())
     }
 
-    /// Ends work on the list, once entries have been put back or deleted for the last time: a long list is in two parts
-    /// meanwhile, and programs that know nothing of that see one of them.
+    /// Ends work on the list; call this after the last entry was put back or deleted. Meanwhile a long list is in two
+    /// parts, and a program that does not know this sees only one of them.
     ///
     /// # Errors
-    /// When the store fails; the next to end such work makes up for it.
+    /// When the store fails. The next caller then joins the parts.
     pub async fn join_failed(&self) -> Result<(), QueueError> {
         self.backend().join_failed().await
     }
@@ -227,8 +228,8 @@ impl Store {
         self.backend().failed_dropped().await
     }
 
-    /// Drops the oldest entries beyond what `retention` keeps, some at a time, and returns how many. None that another
-    /// has not yet been looked at is dropped, whoever else changes the list meanwhile.
+    /// Drops the oldest entries beyond what `retention` keeps, some at a time, and returns how many. Deletes nothing
+    /// that this process has not read, whoever else changes the list meanwhile.
     ///
     /// # Errors
     /// When the store fails.

@@ -24,15 +24,16 @@
 //! | failed | the list `failed`; while operators work on a long one, its older entries in the list `failed:older` |
 //! | done | nowhere; a result is kept for a while under the job's id |
 //!
-//! A host holds what is in flight under its *lease*, an entry of `leases` which its heartbeat puts off by Redis' own
-//! clock. A delivery is known by its tag alone: producers may push equal bytes and equal ids, and no move ever searches
-//! by value for what it holds.
+//! A host holds its deliveries under its *lease*, an entry of `leases` that its heartbeat renews by Redis' own clock. A
+//! delivery is known by its tag alone: producers may push equal bytes and equal ids, and no move ever searches for a
+//! delivery by value.
 //!
 //! # Transitions
 //!
-//! On one Redis, and in a Cluster under a prefix with a hash tag, each is one script (`redis/scripts/`), in memory one critical
-//! section: a crash, of a host or of Redis, finds the job before the move or after it. The last column is for a Cluster
-//! under a plain prefix, where ready, waiting, in flight and leases share a slot and delayed and failed have others.
+//! On one Redis, and in a Cluster under a prefix with a hash tag, each move is one script (`redis/scripts/`). In memory
+//! it is one critical section. So a crash, of a host or of Redis, finds the job before the move or after it. The last
+//! column is for a Cluster under a plain prefix, where ready, waiting, in flight and leases share a slot, and delayed
+//! and failed have others.
 //!
 //! | transition | made by | asked twice, or its answer lost | where slots differ |
 //! |---|---|---|---|
@@ -54,56 +55,58 @@
 //! | delete, purge, retain: failed → gone | `take_failed`, `purge`, `retain` | refused; a purge drops more | the same |
 //! | move the border: failed → failed, from one part to the other | `move_border` | nothing more happens: the border is elsewhere | the same |
 //!
-//! A *retry* also puts a job back that became ready before its own time, since its producer had rounded the score down.
+//! A *retry* also puts a job back that became ready before its own time, because its producer rounded the score down.
 //!
-//! A job *waits* that may not start now: its plugin runs as many attempts as it may, is being loaded or is set aside, or the job
-//! is larger than the room that its host has. No host
-//! holds it, and nothing is counted. A host looks which lanes hold jobs, is told when that changes, and takes from a lane only
-//! what it can start, or what it has no plugin for: so no lane is forgotten, whatever becomes of hosts and plugins.
+//! A job *waits* if it may not start now: its plugin is at its `concurrency`, is being loaded or is set aside, or the
+//! job is larger than the room that its host has left. No host holds a waiting job, and no attempt is counted. A host
+//! looks which lanes hold jobs, and is told when that changes. It takes from a lane only what it can start, or what it
+//! has no plugin for: so no lane is forgotten, whatever becomes of hosts and plugins.
 //!
-//! *Give back* compares the host's table with what its process holds: after each fault, when a delivery was given up, and
-//! now and then. *Adopt* makes what a dead host had started this host's own; it is then settled as lost, by an ordinary
-//! retry or fail. Only if the answer to an adoption is lost are its jobs given back uncounted.
+//! *Give back* compares the host's table with the deliveries that its process holds: after each fault, after a delivery
+//! was dropped, and now and then. *Adopt* makes the deliveries of a dead host this host's own; each is then settled as
+//! lost, by an ordinary retry or fail. Only if the answer to an adoption is lost are its jobs given back uncounted.
 //!
 //! # What is large
 //!
-//! No reply carries more than [`MAX_BATCH_BYTES`]. A job beyond that is told of by its beginning and its length, and read on
-//! by `piece`, each piece with a time-out of its own. One beyond [`MAX_TAKEN_BYTES`] is never read whole: it moves like any
-//! other, and its failed entry holds the beginning.
+//! No reply carries more than [`MAX_BATCH_BYTES`]. Of a larger job the reply has the beginning and the length; `piece`
+//! reads the rest, each piece with a time-out of its own. A job beyond [`MAX_TAKEN_BYTES`] is never read whole: it
+//! moves like any other, and its failed entry holds the beginning.
 //!
-//! A job of which a piece goes on failing to come fails without having been read: its entry is made where its bytes are.
+//! A job of which a piece keeps failing to arrive fails unread: its entry is made where its bytes are.
 //!
-//! A settlement that the store refuses is held, is offered again alone, and keeps no other waiting. One that it refuses for
-//! its length, or for long enough for any other reason but that this host may not write there, is given up to a smaller one
-//! (`consumer/refusals.rs`). If that is refused as well, the delivery stays in flight: nothing is offered for it any more, and
-//! the next host that takes it over decides anew.
+//! A settlement that the store refuses is held and offered again alone, without delaying others. It is replaced by a
+//! smaller one (`consumer/refusals.rs`) if the store refuses it for its length, or for long enough for any reason
+//! except that this host may not write there. If the smaller one is refused as well, the delivery stays in flight:
+//! nothing more is offered for it, and the next host that takes it over decides anew.
 //!
 //! # Who may run a job
 //!
-//! Only the host in whose table it is, and only while that host's lease lasts. A host that cannot put its lease off stops
-//! its guests a tenth of the lease before the end, by a clock that was read before Redis was asked; so two hosts run one
-//! job at once only if one of them was stopped itself (`SIGSTOP`, a suspended machine), or if Redis' clock was set forward
-//! or that of a new master is ahead. When such a host comes back its
-//! first heartbeat or fetch tells it, and what it then settles is refused. Before a job starts, and at every tick of its
-//! guest, the clock itself is looked at: after such a pause no timer has fired yet.
+//! Only the host in whose table it is, and only while that host's lease lasts. A host that cannot renew its lease stops
+//! its guests a tenth of the lease before the end, by a clock that was read before Redis was asked. So two hosts run
+//! one job at once only if one of them was suspended (`SIGSTOP`, a sleeping machine), or if Redis' clock was set
+//! forward or that of a new master is ahead. When a suspended host comes back, its first heartbeat or fetch tells it
+//! that the lease is gone, and its settlements are refused. Before a job starts, and at every tick of its guest, the
+//! host reads the clock itself: after such a pause no timer has fired yet.
 //!
-//! That a lease has run out does not tell a host that died from one that is about to come back because the store was away,
-//! and so did its own. So a host takes over at once only if its own lease has been good for five seconds, or half a lease.
-//! One that is younger, or whose lease had run out, takes note in the store that it found the other dead, and takes over once
-//! anybody's note is that old: hosts that keep crashing recover what they hold all the same. A note counts only while the
-//! lease that it is about has not been put off since.
+//! An expired lease does not tell a dead host from one that is about to come back because the store was away for both.
+//! So a host takes over at once only if its own lease has been good for five seconds, or half a lease. A host with a
+//! younger lease, or one that had run out, writes a note into the store that it found the other dead, and takes over
+//! once anybody's note is that old: so hosts that keep crashing recover their jobs all the same. A note counts only
+//! while the lease that it is about has not been renewed since.
 //!
-//! A delayed job falls due by the store's clock: a settlement says how long it waits, and the store adds the time. What
-//! the job's JSON says of it (`available_at`, `failed_at`) is the host's own time, corrected by what its heartbeats measure.
+//! A delayed job falls due by the store's clock: a settlement says how long the job waits, and the store adds that to
+//! its time. The times in the job's JSON (`available_at`, `failed_at`) are the host's own, corrected by what its
+//! heartbeats measure.
 //!
 //! `tests/suite/model.rs` tries every order of these steps, crashes and lost answers included, and `simulation.rs` beside it holds
 //! the real [`Consumer`] to the same promises.
 //!
 //! # Where what is
 //!
-//! [`Store`] is what producers and operators use, [`Consumer`] (`consumer/`) is a host's claim on some queues. Both make their
-//! moves through the trait [`backend::Backend`], behind which are `redis/`, `memory/`, and in tests a simulation. `moves` holds
-//! what is said and heard with a move. This room does not know why a job is settled the way it is, and runs nothing.
+//! [`Store`] is what producers and operators use, [`Consumer`] (`consumer/`) is a host's claim on some queues. Both
+//! make their moves through the trait [`backend::Backend`], which `redis/`, `memory/` and, in tests, a simulation
+//! implement. `moves` holds the arguments and answers of moves. This module runs no jobs, and does not know why one is
+//! settled the way it is.
 
 pub mod backend;
 mod bare;

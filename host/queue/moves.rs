@@ -1,4 +1,4 @@
-//! What a host says with a move, and what it hears.
+//! The arguments and answers of moves.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,12 +15,12 @@ pub struct Wish<'a> {
     pub jobs: usize,
     /// The lanes to take from before anything that is ready.
     pub lanes: &'a [LaneWish],
-    /// No job that is longer than so many bytes; none: any. A ready one that is longer goes to the lane of large jobs, one in a
-    /// lane stays there and keeps those behind it.
+    /// Length of the longest job to take, in bytes; none: any. A longer ready job moves to the lane of large jobs. A
+    /// longer job in a lane stays there, and blocks those behind it.
     pub longest: Option<usize>,
-    /// Beyond the first job, at most so many bytes.
+    /// Most bytes in all, not counting the first job.
     pub bytes: usize,
-    /// The length of the largest job lately met on the queue: the next may be as large.
+    /// Length of the largest job met on the queue lately, as a guess for the next.
     pub largest: usize,
 }
 
@@ -33,12 +33,12 @@ pub struct LaneWish {
     pub jobs: usize,
 }
 
-/// How far is looked for queues that nobody has taken note of.
+/// How far to search for queues that nobody recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Search {
-    /// Among as many keys as are looked at in a moment.
+    /// Only as many keys as take a moment.
     Brief,
-    /// Among all keys of the store, however many those are.
+    /// All keys of the store, however many those are.
     Whole,
 }
 
@@ -47,11 +47,11 @@ pub enum Search {
 pub struct Found {
     /// Their names, in order.
     pub queues: Vec<QueueName>,
-    /// Whether these are all: the store has no more keys than were looked at.
+    /// Whether the list is complete: the search reached every key of the store.
     pub all: bool,
 }
 
-/// Which entry of an outbox is written: once, however often that is asked for.
+/// Names an entry of an outbox, so that its writes are made only once, however often they are sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Once<'a> {
     /// The queue whose outbox it is.
@@ -75,7 +75,7 @@ pub enum Reach {
     Before(u64),
 }
 
-/// What a host says of itself with every move: who it is, which queue it means, how long its lease is to last.
+/// What a host sends with every move: its name, the queue, and how long its lease is to last.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
     /// The host's identity.
@@ -96,18 +96,18 @@ impl Claim<'_> {
 /// What a fetch or an adoption moved into a host's table.
 #[derive(Debug, Default)]
 pub struct Taken {
-    /// In the order of their tags: those from lanes first, one lane's after the other's.
+    /// In the order of their tags: first those from lanes, lane by lane.
     pub jobs: Vec<Arrived>,
-    /// What was taken from each lane that was asked for. Nothing where it cannot be told: the same was asked for before.
+    /// What was taken from each lane that was asked for. Empty if that is unknown, because this is a repeated fetch.
     pub lanes: Vec<LaneTaken>,
 }
 
 /// What a fetch took from a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneTaken {
-    /// So many jobs.
+    /// Jobs taken.
     pub taken: usize,
-    /// It still holds so many.
+    /// Jobs still in the lane.
     pub left: usize,
 }
 
@@ -116,7 +116,7 @@ pub struct LaneTaken {
 pub struct Renewed {
     /// The lease was still good.
     pub kept: bool,
-    /// When that was, by the store's clock.
+    /// When the store renewed it, by the store's clock.
     pub at: Timestamp,
 }
 
@@ -127,22 +127,23 @@ pub struct Offer<'a> {
     pub tag: u64,
     /// What is to become of it.
     pub settlement: &'a Settlement,
-    /// By the host's own clock its lease has been good ever since it took the delivery, and this was not offered before. If
-    /// the store finds otherwise, it may refuse more than it has to: all that are acknowledged together with this one.
+    /// Whether the host is sure to hold the delivery: by its own clock the lease has been good ever since, and this was
+    /// not offered before. If the store finds otherwise, it may refuse all deliveries that are acknowledged together
+    /// with this one.
     pub sure: bool,
-    /// Set once the destination holds the job where that takes a step of its own. It stays set when the same delivery is
-    /// offered again, so that nothing is written twice.
+    /// Set once the job has been written to a destination in another slot. Stays set when the delivery is offered
+    /// again, so that nothing is written twice.
     pub written: &'a mut bool,
 }
 
-/// The bytes of a job, as far as they have come.
+/// The bytes of a job, as far as they have been read.
 #[derive(Debug)]
 pub struct Arrived {
     /// The first of them, or all.
     pub bytes: Vec<u8>,
-    /// How many there are.
+    /// The length of the whole job.
     pub len: usize,
-    /// The SHA-1 of all of them, of a job too large to be brought.
+    /// The SHA-1 of the whole job, for one too large to be fetched whole.
     pub sha1: Option<String>,
 }
 

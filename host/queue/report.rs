@@ -1,4 +1,4 @@
-//! What hosts tell of themselves, for operators to read. Nothing of what becomes of a job depends on it.
+//! Reports of hosts about themselves, for operators. No job depends on them.
 
 use uuid::Uuid;
 
@@ -6,8 +6,8 @@ use super::error::QueueError;
 use super::store::Store;
 
 impl Store {
-    /// Leaves what a host tells of itself, a JSON text, for half a minute. A store in memory keeps none of this: it has one
-    /// host, in this process.
+    /// Keeps a host's report about itself, a JSON text, for half a minute. A store in memory keeps none: its only host
+    /// is in this process.
     ///
     /// # Errors
     /// When the store fails.
@@ -15,7 +15,7 @@ impl Store {
         self.backend().publish(host, report).await
     }
 
-    /// Takes it away again.
+    /// Deletes the host's report.
     ///
     /// # Errors
     /// When the store fails.
@@ -23,7 +23,7 @@ impl Store {
         self.backend().withdraw(host).await
     }
 
-    /// What the hosts tell of themselves: host and JSON text.
+    /// The hosts' reports about themselves: host and JSON text.
     ///
     /// # Errors
     /// When the store fails.
@@ -31,7 +31,7 @@ impl Store {
         self.backend().reports().await
     }
 
-    /// Asks every host to serve with this plugin again, should it have set it aside.
+    /// Asks every host that has set this plugin aside to serve with it again.
     ///
     /// # Errors
     /// When the store fails.
@@ -39,7 +39,7 @@ impl Store {
         self.backend().ask_release(plugin, &Uuid::new_v4().to_string()).await
     }
 
-    /// What tells one such request from the one before, if there is one from the last minute.
+    /// The token of the latest such request, if there is one from the last minute.
     ///
     /// # Errors
     /// When the store fails.

@@ -1,10 +1,10 @@
-//! Where a store is, how to be let in, and how long what it keeps is kept.
+//! Where a store is, how to log in, and how long results are kept.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where a store is, and how long what it keeps is kept.
+/// Where a store is, and how long results are kept.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
     /// In one of the [`URL_FORMS`].
@@ -13,7 +13,7 @@ pub struct StoreSettings {
     pub prefix: String,
     /// How long a completed job's result is kept; zero: not at all.
     pub result_ttl: Duration,
-    /// How to be let in, and how long to wait for what.
+    /// How to log in, and the time-outs.
     pub connection: ConnectionSettings,
 }
 
@@ -39,8 +39,8 @@ impl StoreSettings {
     }
 }
 
-/// How to be let in, and how long to wait for what. Applies to every server of the store, except that a Sentinel is
-/// always given one second to be reached and half a second to answer.
+/// How to log in, and the time-outs. They apply to every server of the store, except that a Sentinel always has one
+/// second to accept a connection and half a second to answer.
 #[derive(Clone)]
 pub struct ConnectionSettings {
     /// The ACL user; overrides the URL's.
@@ -51,7 +51,7 @@ pub struct ConnectionSettings {
     pub database: Option<u32>,
     /// The user and password of the Sentinels, where they ask for one.
     pub sentinel_user: Option<String>,
-    /// See there.
+    /// The Sentinels' password, where they ask for one.
     pub sentinel_password: Option<String>,
     /// A PEM file with the authorities that the servers' certificates are checked against; none: the system's.
     pub tls_ca: Option<PathBuf>,
@@ -63,14 +63,14 @@ pub struct ConnectionSettings {
     pub pool_size: usize,
     /// Connections that stay open while there is nothing to do.
     pub idle: usize,
-    /// How often an attempt to connect is repeated before a command fails. What must be done is tried again anyway. In a
-    /// Cluster, also how often a command is sent again that moved or got no answer.
+    /// How often an attempt to connect is repeated before a command fails. Vital moves are tried again anyway. In a
+    /// Cluster, also how often a command is repeated that was redirected or got no answer.
     pub retries: u32,
     /// The time a connection may take to be made.
     pub dial_timeout: Duration,
     /// The time an answer may take.
     pub read_timeout: Duration,
-    /// The time the other end's system may take to acknowledge what was sent. After it the connection counts as dead.
+    /// The time the peer's system may take to acknowledge what was sent. After that the connection counts as dead.
     pub write_timeout: Duration,
 }
 

@@ -9,8 +9,8 @@ use super::store::Store;
 use crate::state::{BucketId, Change, Changed, Entry, Keeper, Quota, StateError};
 use crate::text::{self, MAX_LINE_BYTES};
 
-/// Keeps what handlers remember, over connections of its own: no handler can keep the moves of jobs waiting, nor a lease
-/// from being renewed. There are none before the first call.
+/// Keeps what handlers remember. It has its own connections, made at the first call, so that no handler can delay the
+/// moves of jobs or the renewal of a lease.
 #[derive(Debug)]
 pub struct StateStore {
     settings: StoreSettings,
@@ -18,10 +18,10 @@ pub struct StateStore {
 }
 
 impl StateStore {
-    /// In the place where this store has its jobs.
+    /// A state store in the same place as this store of jobs.
     #[must_use]
     pub fn beside(store: &Store, settings: &StoreSettings) -> Self {
-        // What is in memory is only there.
+        // A store in memory cannot be opened a second time.
         let known = store.redis().is_none().then(|| store.clone());
         Self {
             settings: settings.clone(),
@@ -29,7 +29,7 @@ impl StateStore {
         }
     }
 
-    /// In this store, over its own connections: for who runs no jobs.
+    /// A state store over this store's own connections, for programs that run no jobs.
     #[must_use]
     pub fn of(store: Store) -> Self {
         Self {

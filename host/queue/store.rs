@@ -18,7 +18,7 @@ use super::settings::StoreSettings;
 #[derive(Debug, Clone)]
 pub struct Store {
     backend: Arc<dyn Backend>,
-    /// The backend once more, if it is Redis: benchmarks send it commands of their own.
+    /// The same backend, if it is Redis: benchmarks send plain commands through it.
     redis: Option<Arc<RedisStore>>,
 }
 
@@ -45,7 +45,7 @@ impl Store {
         Self { backend, redis: None }
     }
 
-    /// What is behind it, to be put behind something else.
+    /// The backend, for a test to wrap.
     #[doc(hidden)]
     #[must_use]
     pub fn into_backend(self) -> Arc<dyn Backend> {
@@ -77,7 +77,7 @@ impl Store {
         self.backend.queues(search).await
     }
 
-    /// Takes note of queues that this host serves, so that operators see them. To do so often costs nothing.
+    /// Records that this host serves these queues, so that operators see them. Cheap to call often.
     ///
     /// # Errors
     /// When the store fails.
@@ -101,7 +101,7 @@ impl Store {
         self.backend.promote(queue).await
     }
 
-    /// What keeps the store from taking jobs although it answers, in words; none if nothing does.
+    /// Why the store takes no jobs although it answers, in words; none if it takes them.
     ///
     /// # Errors
     /// When it does not answer.
@@ -117,7 +117,7 @@ impl Store {
         self.backend.evicts().await
     }
 
-    /// The time by the store's own clock, which decides when what is delayed is due.
+    /// The time by the store's own clock, which decides when a delayed job is due.
     ///
     /// # Errors
     /// When the store fails.
@@ -130,7 +130,7 @@ impl Store {
         &*self.backend
     }
 
-    /// The store in Redis; none if it is of another kind.
+    /// The Redis backend; none if the store is of another kind.
     pub(super) fn redis(&self) -> Option<&RedisStore> {
         self.redis.as_deref()
     }

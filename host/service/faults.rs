@@ -1,4 +1,4 @@
-//! What a loop does about a store that fails, and about a queue that does.
+//! How a loop deals with a store that fails, and with a single queue that fails.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::queue::{Consumer, QueueError, QueueName};
 const FAULT_WAIT_MIN: Duration = Duration::from_millis(100);
 const FAULT_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// Longer than any wait for news of queues lasts.
+/// A deadline for "no queue rests": longer than any wait for news of queues.
 const FAR_AWAY: Duration = Duration::from_hours(1);
 
-/// A loop's dealings with a store that fails: told once, tried again with growing waits.
+/// Faults of the store in one loop: logged once, retried with growing waits.
 pub(super) struct Faults<'a> {
     consumer: &'a Consumer,
     of: &'static str,
@@ -47,14 +47,14 @@ impl<'a> Faults<'a> {
 
     pub(super) fn over(&mut self) {
         if self.told {
-            tracing::info!(during = self.of, "the store takes it again");
+            tracing::info!(during = self.of, "the store does not refuse any more");
         }
         *self = Self::new(self.consumer, self.of);
     }
 }
 
-/// A loop's dealings with queues that fail while the store can be used: each is told of once, rests for a while, and keeps
-/// no other waiting.
+/// Queues that fail in one loop while the store itself works. Each is logged once and rests for a while, and the others
+/// go on.
 pub(super) struct Resting<'a> {
     consumer: &'a Consumer,
     of: &'static str,
@@ -75,7 +75,7 @@ impl<'a> Resting<'a> {
         }
     }
 
-    /// Takes note of what became of an attempt on a queue. An outage is no fault of the queue's and is given back.
+    /// Records the result of work on a queue. An outage is not the queue's fault, so it is returned as an error.
     pub(super) fn note<T>(&mut self, queue: &QueueName, done: Result<T, QueueError>) -> Result<Option<T>, QueueError> {
         let during = self.of;
         let err = match done {
@@ -99,7 +99,7 @@ impl<'a> Resting<'a> {
         Ok(None)
     }
 
-    /// The queues that do not rest now.
+    /// The queues that do not rest.
     pub(super) fn awake(&self) -> Vec<QueueName> {
         let queues = self.consumer.queues().iter();
         queues.filter(|queue| !self.rests(queue)).cloned().collect()
@@ -109,7 +109,7 @@ impl<'a> Resting<'a> {
         self.queues.get(queue).is_some_and(|rest| rest.until > Instant::now())
     }
 
-    /// When the first of those that rest is to be tried again; far away if none rests.
+    /// When the first resting queue is to be tried again; [`FAR_AWAY`] if none rests.
     pub(super) fn next(&self) -> Instant {
         let now = Instant::now();
         let until = self.queues.values().map(|rest| rest.until).filter(|until| *until > now);

@@ -17,7 +17,7 @@ use super::room::{Room, SMALL_BYTES, Taken};
 use crate::queue::{Consumer, Delivery, MAX_BATCH, QueueError, QueueName};
 use crate::worker::{Reserved, Worker};
 
-/// Takes as many jobs as there are free permits and room for, and starts each.
+/// Fetches as many jobs as there are free permits and bytes of room, and starts each.
 pub(super) async fn fetch(
     settings: &ServiceSettings,
     consumer: &Arc<Consumer>,
@@ -55,7 +55,7 @@ pub(super) async fn fetch(
         {
             let worker = Arc::clone(worker);
             let permit = free.split(1);
-            // Where its guest runs, so that no job changes threads on its way.
+            // Spawned on the runtime of the guest threads, so that no job changes threads on its way.
             let line = async move {
                 worker.process(delivery, reserved).await;
                 drop((permit, taken));
@@ -87,11 +87,11 @@ pub(super) async fn fetch(
     }
 }
 
-/// A job that was taken, and what it takes.
+/// A fetched job, with the room that it occupies.
 struct Fetched {
     delivery: Delivery,
     taken: Taken,
-    /// Of one from a lane, the right to start it.
+    /// The permit to start it, if it came from a lane.
     reserved: Option<Reserved>,
 }
 
@@ -99,7 +99,7 @@ struct Fetched {
 struct Rooms(HashMap<QueueName, Room>);
 
 impl Rooms {
-    /// An equal share for each queue.
+    /// Divides the room equally among the queues.
     fn new(settings: &ServiceSettings) -> Self {
         let share = settings.job_memory_bytes / settings.queues.len().max(1) as u64;
         let queues = settings.queues.iter();
@@ -110,7 +110,7 @@ impl Rooms {
         &self.0[queue]
     }
 
-    /// Waits until one of these has room again. For ever if there are none.
+    /// Waits until one of these queues has room again. Never returns if `full` is empty.
     async fn one_freed(&self, full: &[QueueName]) {
         if full.is_empty() {
             return pending().await;
@@ -119,7 +119,7 @@ impl Rooms {
     }
 }
 
-/// Waits for one permit and takes along what else is free.
+/// Waits for one permit, then takes all others that are free.
 async fn acquire(permits: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     let first = Arc::clone(permits).acquire_owned().await;
     let mut permit = first.unwrap_or_else(|_| unreachable!("nobody closes the semaphore"));
@@ -133,7 +133,7 @@ async fn acquire(permits: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     permit
 }
 
-/// In which order queues are asked for jobs this time: as they were named, or drawn by weight, so that none starves.
+/// The order in which to fetch from the queues this time: as they were named, or drawn by weight, so that none starves.
 fn order(settings: &ServiceSettings) -> Vec<&QueueName> {
     let drawn = |weight: f64| {
         if settings.strict {
@@ -147,13 +147,14 @@ fn order(settings: &ServiceSettings) -> Vec<&QueueName> {
         .iter()
         .map(|(queue, weight)| (drawn(f64::from(weight.get())), queue))
         .collect();
-    // Stable: where nothing was drawn, the order stays.
+    // A stable sort: without weights all keys are equal, and the order stays.
     order.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     order.into_iter().map(|(_, queue)| queue).collect()
 }
 
-/// Fetches up to `count` jobs from the first queue, then from the others as far as they fill up: none idles while
-/// another has jobs and room for them. What can be fetched is, whatever is wrong with one of them. Tells of an outage.
+/// Fetches up to `count` jobs from the first queue, then fills up from the others, so that no permit stays unused while
+/// any queue has jobs and room for them. A queue that fails does not keep the others from being fetched. Returns the
+/// first outage.
 async fn fetch_in_order(
     order: &[&QueueName],
     consumer: &Consumer,
@@ -171,7 +172,7 @@ async fn fetch_in_order(
         if resting.rests(queue) {
             continue;
         }
-        // Without room for a large job, small ones go on.
+        // Without room for a large job, small ones are still fetched.
         let mut room = rooms.of(queue).free();
         let longest = room.is_none().then_some(SMALL_BYTES);
         let mut asks = lanes.asks(queue, missing, room.is_some());

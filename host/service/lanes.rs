@@ -1,8 +1,8 @@
-//! For which of the lanes that hold jobs this host has room.
+//! Decides from which lanes this host can take jobs.
 //!
-//! A lane's jobs are taken only with the right to start each of them in hand, so none goes back and forth. Where there is none
-//! to be had, the fetching waits for it, in the order in which rights are given out, together with whatever else it waits
-//! for: nothing is asked of the store meanwhile.
+//! A job is taken from a lane only once its permit to start is held, so no job has to go back. Where no permit is free,
+//! the fetch loop waits for one, in the order in which the plugin grants them, beside everything else that it waits
+//! for. Meanwhile it sends nothing to the store.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -22,7 +22,7 @@ use crate::plugins::{InService, Plugins};
 use crate::queue::{Consumer, LaneWish, QueueName};
 use crate::worker::Reserved;
 
-/// Least time between two looks at which lanes hold jobs: short jobs can fill and empty one all the time.
+/// Least time between two looks at which lanes hold jobs: short jobs can fill and empty a lane all the time.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Keeps what is known of the lanes up to date.
@@ -44,7 +44,7 @@ pub(super) async fn look_at_lanes(consumer: Arc<Consumer>, stop: CancellationTok
 
 type Key = (QueueName, Lane);
 
-/// The right to start a job, once there is one.
+/// Resolves to a permit to start a job, once one is free.
 type Awaited = BoxFuture<'static, Option<Reserved>>;
 
 /// The lanes for which this host may have room.
@@ -52,14 +52,14 @@ pub(super) struct Lanes {
     consumer: Arc<Consumer>,
     plugins: Arc<Plugins>,
     changes: watch::Receiver<()>,
-    /// The rights that are waited for, one for each lane that holds jobs and has no room.
+    /// Permits being waited for, one for each lane that holds jobs while its plugin has no free permit.
     awaited: HashMap<Key, Awaited>,
-    /// The rights that came meanwhile.
+    /// Permits that were granted since.
     came: HashMap<Key, Reserved>,
 }
 
-/// What is asked of the lanes of a queue, and the rights to start what comes of each: none where whoever takes its jobs only
-/// has to see what becomes of them.
+/// What to take from the lanes of a queue, and the permits for those jobs. For a lane that belongs to no plugin here
+/// there are no permits: admission decides about each of its jobs.
 #[derive(Default)]
 pub(super) struct Asks {
     pub(super) wishes: Vec<LaneWish>,
@@ -67,7 +67,7 @@ pub(super) struct Asks {
 }
 
 impl Asks {
-    /// The right to start what came from this lane.
+    /// A permit for a job that came from this lane.
     pub(super) fn reserved(&mut self, lane: Option<&Lane>) -> Option<Reserved> {
         self.reserved.get_mut(lane?)?.pop()
     }
@@ -84,18 +84,18 @@ impl Lanes {
         }
     }
 
-    /// Takes in what has come meanwhile, before anything is asked for.
+    /// Collects the permits that were granted since the last round.
     pub(super) fn begin(&mut self) {
         if !self.awaited.is_empty() {
             _ = first(&mut self.awaited, &mut self.came).now_or_never();
         }
     }
 
-    /// What to ask of a queue's lanes, for up to so many jobs together, large ones among them or not.
+    /// What to take from a queue's lanes, up to `jobs` in all. The lane of large jobs is left out unless `large`.
     pub(super) fn asks(&mut self, queue: &QueueName, jobs: usize, large: bool) -> Asks {
         let (mut asks, mut left) = (Asks::default(), jobs);
         let mut lanes = self.consumer.lanes(queue);
-        // None is always first.
+        // Shuffled, so that no lane is always first.
         fastrand::shuffle(&mut lanes);
         for lane in lanes {
             if left == 0 {
@@ -114,16 +114,16 @@ impl Lanes {
         asks
     }
 
-    /// How many of a lane's jobs this host can take, and the rights to start them.
+    /// How many of a lane's jobs this host can take, and the permits to start them.
     fn room(&mut self, queue: &QueueName, lane: &Lane, jobs: usize) -> (usize, Vec<Reserved>) {
         let served = lane
             .plugin()
             .map_or(InService::Nothing, |stem| self.plugins.in_service(stem));
         let plugin = match served {
             InService::Plugin(plugin) => plugin,
-            // It has room as soon as its plugin serves.
+            // The lane has room as soon as its plugin serves.
             InService::NotNow => return (0, Vec::new()),
-            // Each of its jobs is decided about by its name.
+            // The lane belongs to no plugin here: admission decides about each of its jobs by the job's name.
             InService::Nothing => return (jobs, Vec::new()),
         };
         let key = (queue.clone(), lane.clone());
@@ -145,24 +145,24 @@ impl Lanes {
         (reserved.len(), reserved)
     }
 
-    /// Lets go of the rights that nothing was asked for with: others may be waiting for them.
+    /// Releases the permits that were not used: other queues or lanes may wait for them.
     pub(super) fn end(&mut self) {
         self.came.clear();
         self.awaited.retain(|(queue, lane), _| self.consumer.holds(queue, lane));
     }
 
-    /// Returns once a lane may have room that had none, or holds jobs that it did not. Dropping it loses nothing.
+    /// Returns once another lane may have room, or may hold more jobs. Cancel safe.
     pub(super) async fn more(&mut self) {
         tokio::select! {
             () = self.consumer.more_waits() => {}
-            // Another version has rights of its own to give.
+            // A new version has permits of its own.
             _ = self.changes.changed() => self.awaited.clear(),
             () = first(&mut self.awaited, &mut self.came) => {}
         }
     }
 }
 
-/// Returns once one of the rights has come.
+/// Returns once a permit is granted.
 async fn first(awaited: &mut HashMap<Key, Awaited>, came: &mut HashMap<Key, Reserved>) {
     poll_fn(|cx| {
         awaited.retain(|key, waiting| match waiting.poll_unpin(cx) {

@@ -1,4 +1,4 @@
-//! What a host does beside running jobs: each a loop that ends with the service.
+//! The loops that a host runs beside its jobs. Each ends with the service.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,11 +26,11 @@ const REAP_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two looks at how long the failed list and its entries are.
 const RETAIN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Time between two looks whether everything is done, in burst mode.
+/// Time between two checks whether all work is done, in burst mode.
 const BURST_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Moves due jobs to ready, each as its time comes. Stops only between two promotions: one that is broken off may leave
-/// its jobs in both places.
+/// Moves due jobs to ready, each as its time comes. Stops only between two promotions: an interrupted one may leave its
+/// jobs in both places.
 pub(super) async fn promote(store: Store, consumer: Arc<Consumer>, stop: CancellationToken) {
     let mut faults = Faults::new(&consumer, "promote");
     let mut resting = Resting::new(&consumer, "promote");
@@ -43,7 +43,7 @@ pub(super) async fn promote(store: Store, consumer: Arc<Consumer>, stop: Cancell
         let promoted = match due {
             Ok(Ok(due)) => promote_due(&store, &due, &mut resting).await,
             Ok(Err(err)) => Err(err),
-            // One that rested may be tried again.
+            // A queue that rested may be due for another try.
             Err(_) => continue,
         };
         match promoted {
@@ -57,7 +57,7 @@ pub(super) async fn promote(store: Store, consumer: Arc<Consumer>, stop: Cancell
 async fn promote_due(store: &Store, due: &[QueueName], resting: &mut Resting<'_>) -> Result<(), QueueError> {
     let mut done = Ok(());
     for queue in due {
-        // One that cannot be served must not keep the others from it.
+        // A queue that fails must not keep the others from being promoted.
         done = resting.note(queue, promote_all(store, queue).await).map(drop).and(done);
     }
     done
@@ -68,7 +68,7 @@ async fn promote_all(store: &Store, queue: &QueueName) -> Result<(), QueueError>
     Ok(())
 }
 
-/// Keeps the leases. Stops only between two heartbeats: one that is under way could bring back a lease just given up.
+/// Renews the leases. Stops only between two heartbeats: one under way could bring back a lease that was just given up.
 pub(super) async fn heartbeat(consumer: Arc<Consumer>, stop: CancellationToken) {
     let mut faults = Faults::new(&consumer, "heartbeat");
     let mut resting = Resting::new(&consumer, "heartbeat");
@@ -88,14 +88,14 @@ pub(super) async fn heartbeat(consumer: Arc<Consumer>, stop: CancellationToken) 
     }
 }
 
-/// Stops what runs under a lease that cannot be kept.
+/// Stops the attempts under a lease that could not be renewed.
 pub(super) async fn guard(consumer: Arc<Consumer>) {
     loop {
         sleep(consumer.stop_in_time()).await;
     }
 }
 
-/// Has written what acknowledged jobs asked for.
+/// Writes what acknowledged jobs left in the outboxes.
 pub(super) async fn write_outboxes(consumer: Arc<Consumer>) {
     let mut faults = Faults::new(&consumer, "outbox");
     let mut left = false;
@@ -114,7 +114,7 @@ pub(super) async fn write_outboxes(consumer: Arc<Consumer>) {
     }
 }
 
-/// Drops of the failed list what the operator does not want kept.
+/// Drops entries of the failed list that the operator does not want kept.
 pub(super) async fn retain(store: Store, consumer: Arc<Consumer>, retention: Retention) {
     let mut faults = Faults::new(&consumer, "retain");
     loop {
@@ -129,8 +129,8 @@ pub(super) async fn retain(store: Store, consumer: Arc<Consumer>, retention: Ret
     }
 }
 
-/// Takes over what dead hosts held. Stops only between two rounds: what was taken over and is not settled would go back
-/// as if it had never started.
+/// Takes over the jobs of dead hosts. Stops only between two rounds: a job that was taken over but not settled would go
+/// back as if it had never started.
 pub(super) async fn reap(consumer: Arc<Consumer>, worker: Arc<Worker>, queue: QueueName, stop: CancellationToken) {
     let mut faults = Faults::new(&consumer, "reap");
     let mut resting = Resting::new(&consumer, "reap");
@@ -152,11 +152,12 @@ pub(super) async fn reap(consumer: Arc<Consumer>, worker: Arc<Worker>, queue: Qu
     }
 }
 
-/// Stops the service once its queues hold nothing, what waits, is delayed or in flight included, but for what is set aside.
+/// Stops the service once its queues hold nothing: no job that is ready, waiting, delayed or in flight, except those
+/// set aside.
 ///
 /// # Errors
-/// When one of them could not be counted for so long, while there was nothing to do in the others: it stops the service then,
-/// too.
+/// When one queue could not be counted for `patience`, while the others held nothing. The service is stopped then as
+/// well.
 pub(super) async fn stop_when_idle(
     store: Store,
     consumer: Arc<Consumer>,
@@ -192,8 +193,8 @@ pub(super) async fn stop_when_idle(
     Ok(())
 }
 
-/// Tells the store what this host serves with and how that goes, for operators, and does what they ask. Nothing depends on
-/// it: a store that fails is not waited for.
+/// Publishes for operators which plugins this host serves with and how they do, and carries out what operators ask. No
+/// job depends on this, so a store that fails is not waited for.
 pub(super) async fn report(store: Store, consumer: Arc<Consumer>, plugins: Arc<Plugins>, stop: CancellationToken) {
     let since = Timestamp::now();
     let mut heard = HashMap::<String, Option<String>>::new();
@@ -203,7 +204,7 @@ pub(super) async fn report(store: Store, consumer: Arc<Consumer>, plugins: Arc<P
             let Ok(asked) = store.release_asked(&plugin.name).await else {
                 continue;
             };
-            // What was asked before the version was set aside was not about this.
+            // A request from before the version was set aside was not about this version.
             let known = heard.insert(plugin.name.clone(), asked.clone());
             if asked.is_some() && known.is_some_and(|known| known != asked) {
                 plugins.release(&plugin.name);
@@ -213,7 +214,7 @@ pub(super) async fn report(store: Store, consumer: Arc<Consumer>, plugins: Arc<P
         store.note_queues(consumer.queues()).await.ok();
         match serde_json::to_string(&report) {
             Ok(report) => _ = store.publish(consumer.host(), &report).await,
-            Err(err) => tracing::error!(%err, "cannot tell of plugins"),
+            Err(err) => tracing::error!(%err, "cannot publish the report on plugins"),
         }
         if stop.run_until_cancelled(sleep(REPORT_INTERVAL)).await.is_none() {
             // It expires by itself, too.

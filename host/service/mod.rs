@@ -1,7 +1,7 @@
 //! Starts and stops the loops: fetch, look at lanes, promote due jobs, heartbeat, reap, reload, drain.
 //!
-//! Each loop outlives any fault of the store: it says so once, waits a little and tries again. None of them ever waits
-//! for a guest, except the drain, and that has its grace period.
+//! Each loop outlives any fault of the store: it logs the fault once, waits a little and tries again. Only the drain
+//! ever waits for a guest, and its grace period limits that.
 
 mod faults;
 mod fetch;
@@ -31,7 +31,7 @@ use loops::{guard, heartbeat, promote, reap, report, retain, stop_when_idle, wri
 /// the grace period may take three times [`CLOSE_TIMEOUT`].
 pub const GRACE_DEFAULT: Duration = Duration::from_secs(20);
 
-/// Time between two rounds of giving back what will not start any more, while the host drains.
+/// Time between two rounds of giving back jobs that have not started, while the host drains.
 const TIDY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Time for interrupted guests to give up their threads, and for the last settlements to reach the store.
@@ -40,15 +40,15 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How the service runs.
 #[derive(Debug, Clone)]
 pub struct ServiceSettings {
-    /// The queues it serves, each with its share of the attempts while all have jobs.
+    /// The queues it serves, each with its weight: its share of the attempts while all have jobs.
     pub queues: Vec<(QueueName, NonZeroU32)>,
-    /// Serve a queue only while those before it have no ready job, whatever the shares.
+    /// Fetch from a queue only while those before it have no ready job, whatever the weights.
     pub strict: bool,
     /// What is kept of the failed list.
     pub retention: Retention,
     /// Attempts at once.
     pub concurrency: NonZeroU32,
-    /// Bytes of jobs in hand, as the limit `job_memory` has it.
+    /// Bytes of jobs in hand at once: the limit `job_memory`.
     pub job_memory_bytes: u64,
     /// How long running attempts may go on after a stop.
     pub grace: Duration,
@@ -63,7 +63,7 @@ pub struct ServiceSettings {
 }
 
 impl ServiceSettings {
-    /// The defaults: one queue, this many attempts at once.
+    /// The defaults, with one queue and this many attempts at once.
     #[must_use]
     pub fn new(queue: QueueName, concurrency: NonZeroU32) -> Self {
         Self {
@@ -95,11 +95,11 @@ pub enum Drained {
     Unsettled,
 }
 
-/// Serves queues until `stop`, then drains. What happens is told as the events of the plugins.
+/// Serves queues until `stop`, then drains. Events go to the subscribers of the plugins.
 ///
 /// # Errors
-/// When the store fails at the start or at the very end; in between it is waited for. Where the service is to stop by itself,
-/// also when it cannot tell whether one of its queues is empty.
+/// When the store fails at the start or at the very end; in between, the service waits for it. In burst mode also when
+/// one of the queues cannot be counted.
 pub async fn run(
     settings: ServiceSettings,
     store: Store,
@@ -125,7 +125,8 @@ pub async fn run(
     let (host, concurrency, lease_s) = (consumer.host(), settings.concurrency, settings.lease.as_secs_f64());
     tracing::info!(host, %queues, %jobs, concurrency, lease_s, "worker started");
 
-    // The loops that keep what this host holds go on until it has given all of it back; the others end with the fetching.
+    // The vital loops keep what this host holds, and go on until all of it is given back. The others end with the
+    // fetching.
     let (vital, loops) = (TaskTracker::new(), TaskTracker::new());
     let given_back = CancellationToken::new();
     vital.spawn(heartbeat(Arc::clone(&consumer), given_back.clone()));
@@ -159,7 +160,7 @@ pub async fn run(
     if timeout(CLOSE_TIMEOUT, loops.wait()).await.is_err() {
         tracing::warn!("a plugin is still being compiled, or the store is slow; not waiting for that");
     }
-    // A store that is away may be back before the grace period ends.
+    // A store in an outage may be back before the grace period ends.
     let patience = settings.grace.saturating_sub(stopped.elapsed()).max(CLOSE_TIMEOUT);
     let finished = timeout(patience, consumer.finish()).await;
     given_back.cancel();
@@ -181,13 +182,13 @@ pub async fn run(
     }
 }
 
-/// Runs a loop until the token is cancelled. A loop may be dropped wherever it waits: deliveries it holds then go back.
+/// Runs a loop until the token is cancelled. A loop may be dropped at any await: its deliveries then go back.
 async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
     stop.run_until_cancelled(work).await;
 }
 
-/// Lets running attempts finish; interrupts what is left when the grace period ends. What has not started goes back at
-/// once.
+/// Lets running attempts finish, and interrupts those left when the grace period ends. Jobs that have not started go
+/// back at once.
 async fn drain(attempts: &TaskTracker, consumer: &Consumer, draining: &CancellationToken, grace: Duration) -> Drained {
     attempts.close();
     if !attempts.is_empty() {
@@ -214,7 +215,7 @@ async fn drain(attempts: &TaskTracker, consumer: &Consumer, draining: &Cancellat
     if timeout(CLOSE_TIMEOUT, attempts.wait()).await.is_err() {
         tracing::error!(
             attempts = attempts.len(),
-            "attempts would not be interrupted; their lease will bring them back"
+            "attempts could not be interrupted; their jobs come back once the lease has run out"
         );
     }
     Drained::Interrupted(left)

@@ -1,4 +1,4 @@
-//! How many bytes of jobs this host may have in hand.
+//! Limits the bytes of jobs that this host holds at once.
 
 use std::sync::Arc;
 
@@ -6,34 +6,34 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::job::MAX_JOB_BYTES;
 
-/// Jobs up to this length are not counted: `concurrency` bounds them well enough, and most jobs are no longer.
+/// Jobs up to this length are not counted. Most are no longer, and `concurrency` bounds them well enough.
 pub(super) const SMALL_BYTES: usize = 64 * 1024;
 
-/// Room is counted in these.
+/// The unit in which room is counted.
 const UNIT_BYTES: usize = 1024;
 
-/// Room for the largest job that can be decoded, in units. One that is larger is only looked at to be refused.
+/// Room for the largest job that can be decoded, in units. A larger one is fetched only to be refused.
 #[expect(clippy::cast_possible_truncation, reason = "it is 32,768")]
 const LARGEST: u32 = (MAX_JOB_BYTES / UNIT_BYTES) as u32;
 
-/// The room for a queue's jobs that a host has in hand. Each queue has its own: large jobs of one that take long must not
-/// keep those of another from running.
+/// The room for the jobs that a host holds of one queue. Each queue has its own, so that slow large jobs of one queue
+/// do not keep another's from running.
 #[derive(Debug)]
 pub(super) struct Room(Arc<Semaphore>);
 
-/// Room that is free: enough for whatever one fetch brings, since of several jobs together no fetch brings more than a
-/// quarter of the largest.
+/// Room reserved for one fetch. It is enough for whatever a fetch brings: one job of the largest size, or several that
+/// come to no more than a quarter of that.
 #[derive(Debug)]
 pub(super) struct Free(OwnedSemaphorePermit);
 
-/// What a job in hand takes of it, as long as this lives. By default nothing: it is small.
+/// The room that one job occupies, until dropped. None for a small job.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     _units: Option<OwnedSemaphorePermit>,
 }
 
 impl Room {
-    /// Room for so many bytes, but for no less than one job.
+    /// Room for so many bytes, but at least for one job of the largest size.
     pub(super) fn new(bytes: u64) -> Self {
         let units = usize::try_from(bytes).unwrap_or(usize::MAX) / UNIT_BYTES;
         Self(Arc::new(Semaphore::new(
@@ -41,12 +41,12 @@ impl Room {
         )))
     }
 
-    /// Room for whatever one fetch brings, if there is as much.
+    /// Reserves room for one fetch, if there is enough.
     pub(super) fn free(&self) -> Option<Free> {
         Arc::clone(&self.0).try_acquire_many_owned(LARGEST).ok().map(Free)
     }
 
-    /// Waits until there is.
+    /// Waits until there is room for one fetch.
     pub(super) async fn freed(&self) {
         let units = self.0.acquire_many(LARGEST).await;
         drop(units.unwrap_or_else(|_| unreachable!("nobody closes the semaphore")));
@@ -54,7 +54,7 @@ impl Room {
 }
 
 impl Free {
-    /// Takes what a job of that length needs.
+    /// Moves room for a job of that length out of the reservation.
     pub(super) fn take(&mut self, bytes: usize) -> Taken {
         let units = (bytes / UNIT_BYTES).min(self.0.num_permits());
         let units = (bytes > SMALL_BYTES).then(|| self.0.split(units));

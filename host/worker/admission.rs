@@ -15,14 +15,14 @@ use crate::queue::{Consumer, Delivery};
 use crate::sandbox::PluginPermit;
 use crate::text;
 
-/// How long a job is put off that came from a lane and cannot start after all. Two hosts that do not agree on where it
-/// belongs hand it to and fro no faster than this.
+/// How long a job from a lane is delayed if it cannot start after all. Two hosts may disagree about which lane it
+/// belongs to; this limits how fast they pass it back and forth.
 const DISAGREEMENT_WAIT: Duration = Duration::from_secs(1);
 
-/// How often it is said that jobs of a name are held.
+/// Least time between two log lines about held jobs of one name.
 const TELL_AGAIN: Duration = Duration::from_mins(1);
 
-/// Names of held jobs that are remembered; they come from producers, in any number.
+/// Most names of held jobs that are remembered. Names come from producers, in any number.
 const MAX_TOLD: usize = 1_000;
 
 /// What is decided about a job before it runs.
@@ -32,22 +32,22 @@ pub(super) enum Admission {
     Start(Arc<Plugin>, PluginPermit),
     /// It waits in this lane until a host has room for its plugin.
     Wait(Lane),
-    /// It waits until then: it was ready before its time.
+    /// It was ready before its time, and is delayed until then.
     Until(Timestamp),
-    /// It waits for a while, and nothing is counted.
+    /// It is put back for a while. No attempt is counted.
     Hold(Duration, Failure),
-    /// It cannot run, and that counts as an attempt, or it would go round for ever.
+    /// It cannot run. That counts as an attempt, since otherwise it would be fetched again for ever.
     Refuse(Failure),
     /// It never runs: nobody handles it.
     Fail(Failure),
 }
 
-/// The right to start one job of a plugin's, taken before the job was.
+/// A permit to start one job of a plugin, taken before the job was fetched.
 #[derive(Debug)]
 pub struct Reserved {
     /// The version that is to run it.
     pub plugin: Arc<Plugin>,
-    /// The right.
+    /// The permit.
     pub permit: PluginPermit,
 }
 
@@ -70,7 +70,7 @@ impl Gate {
         }
     }
 
-    /// Decides about a delivery's job. Of one from a lane, the right to start it is reserved as a rule.
+    /// Decides about a delivery's job. For a job from a lane, a permit has usually been reserved.
     pub(super) fn admit(&self, job: &Job, delivery: &Delivery, reserved: Option<Reserved>) -> Admission {
         let queue = delivery.queue().as_str();
         if let Some(until) = job.is_early(|| self.consumer.now()) {
@@ -110,7 +110,7 @@ impl Gate {
         Admission::Wait(lane)
     }
 
-    /// Whether others wait for the plugin already, who came earlier.
+    /// Whether earlier jobs already wait for this plugin in its lane.
     fn would_overtake(&self, delivery: &Delivery, plugin: &Plugin) -> bool {
         let lane = || Lane::of_plugin(plugin.handler.name());
         delivery.lane().is_none_or(Lane::is_of_large)
@@ -134,7 +134,7 @@ impl Gate {
         }
     }
 
-    /// Says that a job does not start, unless that was said of its name a moment ago.
+    /// Logs that a job does not start, unless a job of the same name was logged within the last minute.
     fn tell(&self, job: &Job, queue: &str, why: &str, what: &'static str) {
         if self.told.is_news(&job.name) {
             let (id, name) = (&*text::name(&job.id), &*text::name(&job.name));
@@ -143,7 +143,7 @@ impl Gate {
     }
 }
 
-/// The right to start a job of this plugin's, if there is one: what is reserved, or else what is free.
+/// A permit to start a job of this plugin, if there is one: the reserved one, else a free one.
 fn permit(plugin: &Arc<Plugin>, reserved: Option<Reserved>) -> Option<PluginPermit> {
     let reserved = reserved.filter(|reserved| Arc::ptr_eq(&reserved.plugin, plugin));
     reserved
@@ -151,12 +151,12 @@ fn permit(plugin: &Arc<Plugin>, reserved: Option<Reserved>) -> Option<PluginPerm
         .or_else(|| plugin.handler.try_permit())
 }
 
-/// Names of which something was said, and when: jobs that are held come back again and again.
+/// Names that were logged, and when. Held jobs come back again and again, and each name is logged once a minute.
 #[derive(Debug, Default)]
 struct Told(Mutex<HashMap<String, Instant>>);
 
 impl Told {
-    /// Whether nothing was said of this name, as it is shown, within the last minute. Remembers a bounded number of names.
+    /// Whether this name was not logged within the last minute. Remembers at most [`MAX_TOLD`] names.
     fn is_news(&self, name: &str) -> bool {
         let name = &*text::name(name);
         let mut told = self.0.lock();

@@ -1,4 +1,4 @@
-//! Large jobs: each is brought a piece at a time, and given up if a piece of it never comes.
+//! Large jobs: each is fetched a piece at a time, and given up if a piece never arrives.
 
 use std::time::Duration;
 
@@ -8,30 +8,30 @@ use super::in_flight::MIN_PIECE_BYTES;
 use crate::queue::error::QueueError;
 use crate::queue::limits::MAX_BATCH_BYTES;
 
-/// Bytes of the first of the pieces that a large job comes in; those that follow grow while they come in time.
+/// Bytes of the first piece of a large job. Later pieces grow while they arrive in time.
 const FIRST_PIECE_BYTES: usize = 1024 * 1024;
 
-/// Wait before a piece that did not come is asked for again.
+/// Wait before a piece that did not arrive is asked for again.
 const PIECE_RETRY: Duration = Duration::from_millis(200);
 
-/// How often in a row a piece of a job may fail to come, although the lease can be renewed, before the job is given up.
-/// Pieces are at their smallest after six.
+/// How often in a row a piece may fail to arrive, while the lease can still be renewed, before the job is given up.
+/// After six failures pieces are at their smallest.
 pub const MAX_PIECE_TRIES: u32 = 10;
 
 /// What became of bringing a job.
 #[derive(Debug)]
 pub enum Arrival {
-    /// It is here.
+    /// All its bytes are here.
     Whole,
     /// This host must not run it any longer.
     Stopped,
-    /// A piece of it has failed to come [`MAX_PIECE_TRIES`] times.
+    /// A piece failed to arrive [`MAX_PIECE_TRIES`] times.
     Never(QueueError),
 }
 
 impl Consumer {
-    /// Brings the rest of a job that is too large to come at once, a piece at a time: however slow the connection, it comes
-    /// as long as each piece does.
+    /// Fetches the rest of a job that is too large for one message, a piece at a time. So it arrives over a slow
+    /// connection, too, as long as each piece does.
     pub async fn complete(&self, delivery: &mut Delivery) -> Arrival {
         let (claim, stop) = (self.shared.claim(&delivery.queue), delivery.stop());
         let (mut piece, mut most, mut tries) = (FIRST_PIECE_BYTES, MAX_BATCH_BYTES, 0);
@@ -62,7 +62,7 @@ impl Consumer {
         Arrival::Whole
     }
 
-    /// Whether the store can be reached all the same, so that it is this job that does not come.
+    /// Whether the store can still be reached, so that the fault lies with this job.
     async fn is_reachable(&self, delivery: &Delivery, err: &QueueError) -> bool {
         if !err.is_on_the_way() && self.note(err) {
             return false;

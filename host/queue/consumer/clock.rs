@@ -1,10 +1,10 @@
-//! The time by the store's clock, as far as heartbeats tell it.
+//! The store's clock, as heartbeats measure it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A smaller difference may be what the answer took on its way, and is no matter.
+/// A smaller difference is ignored: it may be the time that the answer was on its way.
 const NOTICED: SignedDuration = SignedDuration::from_millis(250);
 
 /// By how much the store's clock is ahead of this machine's, or behind it.
@@ -14,7 +14,7 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// The store said that it was `at` when it was asked something, some time between these two.
+    /// The store answered that its clock showed `at`, at some time between `asked` and `answered`.
     pub(super) fn heard(&self, at: Timestamp, asked: Timestamp, answered: Timestamp) {
         let way = answered.duration_since(asked).abs() / 2;
         let ahead = at.duration_since(asked + way);

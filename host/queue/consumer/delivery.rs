@@ -31,9 +31,10 @@ pub(super) enum End {
     Held,
     /// The store has carried its settlement out.
     Settled,
-    /// The store has refused its settlement: the delivery was not in the host's table any more.
+    /// The store has refused its settlement, since the delivery was no longer in the host's table.
     Refused,
-    /// The store refuses whatever is offered for it: it stays in the host's table, and comes to whoever takes that over.
+    /// The store refuses every settlement offered for it. It stays in the host's table, until another host takes that
+    /// over.
     Aside,
 }
 
@@ -81,30 +82,29 @@ impl Delivery {
         self.lane.as_ref()
     }
 
-    /// Tells when the job must not run any longer: its host is told to stop, its lease is about to end, or an operator
-    /// cancels it.
+    /// What stops the job: a host that shuts down, a lease that is about to end, or an operator who cancels the job.
     #[must_use]
     pub fn stop(&self) -> Arc<StopToken> {
         Arc::clone(&self.stop)
     }
 
-    /// From now on the job is about to run, and [`Consumer::cancel`](super::Consumer::cancel) finds it by its id.
+    /// Marks the job as about to run. From now on [`Consumer::cancel`](super::Consumer::cancel) finds it by its id.
     pub fn starts(&self, job: &Job) {
         self.stop.set_job_id(&job.id);
     }
 
-    /// Lets go of the bytes, once a job is made of them: the store has its own copy, should the job go back.
+    /// Frees the bytes once the job is decoded. The store has its own copy, should the job go back.
     pub fn drop_bytes(&mut self) {
         self.job = Arrived::from(Vec::new());
     }
 
-    /// The bytes as they were pushed, as far as they have come, unless they were dropped.
+    /// The job's bytes, as far as they have been fetched; empty once dropped.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.job.bytes
     }
 
-    /// The SHA-1 of the bytes as they were pushed, in hex digits, if the store has told it: of a job too large to be brought.
+    /// The SHA-1 of all the bytes, in hex digits, if the store computed it: for a job too large to be fetched.
     #[must_use]
     pub fn sha1(&self) -> Option<&str> {
         self.job.sha1.as_deref()
@@ -125,7 +125,8 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        // What is set aside counts as held for as long as this process lives, so that it does not go back and run again.
+        // A delivery that is set aside stays registered while this process lives, so that its job does not go back and
+        // run again.
         if self.end != End::Aside {
             self.held.release(self.tag, self.end == End::Held);
         }

@@ -1,4 +1,4 @@
-//! Which deliveries this process has.
+//! The deliveries that this process holds.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::stop::StopToken;
 
-/// The deliveries that this process has, by their tags, and what stops each.
+/// The deliveries that this process holds, by tag, each with the token that stops it.
 #[derive(Debug, Default)]
 pub(super) struct HeldTags {
     tags: Mutex<HashMap<u64, Arc<StopToken>>>,
-    /// Some were dropped unsettled: they are still in the table.
+    /// Some deliveries were dropped unsettled: the store still has them in the table.
     dropped: AtomicBool,
 }
 
 impl HeldTags {
-    /// These came from the store.
+    /// Adds deliveries that were fetched.
     pub(super) fn add(&self, tags: impl Iterator<Item = (u64, Arc<StopToken>)>) {
         self.tags().extend(tags);
     }
@@ -27,7 +27,7 @@ impl HeldTags {
         self.tags().values().filter(|stop| stop.cancel_job(id)).count()
     }
 
-    /// A delivery has come to its end. One that was dropped is still in the table.
+    /// Removes a delivery. `dropped`: it was not settled, so the store still has it in the table.
     pub(super) fn release(&self, tag: u64, dropped: bool) {
         self.tags().remove(&tag);
         if dropped {
@@ -35,12 +35,12 @@ impl HeldTags {
         }
     }
 
-    /// Whether any was dropped since this was last asked.
+    /// Whether any delivery was dropped unsettled since the last call.
     pub(super) fn take_dropped(&self) -> bool {
         self.dropped.swap(false, Ordering::AcqRel)
     }
 
-    /// Leaves those of the tags that this process does not have.
+    /// Removes the tags that this process holds, and leaves the others.
     pub(super) fn retain_unknown(&self, tags: &mut Vec<u64>) {
         let held = self.tags();
         tags.retain(|tag| !held.contains_key(tag));

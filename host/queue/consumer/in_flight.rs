@@ -1,7 +1,7 @@
-//! A host's in-flight table of one queue, as this process knows it: its lease, what is held, what may differ.
+//! A host's in-flight table of one queue, as this process knows it: its lease and its deliveries.
 //!
-//! What the store says is in the table and what this process holds can differ: a reply may be lost, a delivery dropped.
-//! So the two are compared, after every fault and now and then, and what is not held goes back.
+//! The store's table and this process' deliveries may differ: a reply can be lost, a delivery dropped. So the two are
+//! compared after every fault, and regularly besides. What the process does not hold goes back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,11 +17,11 @@ use crate::queue::moves::{Arrived, Claim, LaneWish, Wish};
 use crate::queue::queue_name::QueueName;
 use crate::stop::{LeaseStop, StopToken};
 
-/// Fewest bytes that a fetch, or one of the pieces of a large job, is to bring: a connection that cannot carry these in the
-/// time an answer may take is of no use for jobs.
+/// Fewest bytes that a fetch, or a piece of a large job, asks for. A connection that cannot carry these within the read
+/// time-out is of no use for jobs.
 pub(super) const MIN_PIECE_BYTES: usize = 64 * 1024;
 
-/// How often a table is compared with what is held, without any fault.
+/// Time between two comparisons of the table with the deliveries held, when there was no fault.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
@@ -29,33 +29,34 @@ pub(super) struct InFlight {
     pub(super) lease: Lease,
     /// The store refuses so many settlements that no more should be taken.
     pub(super) behind: AtomicBool,
-    /// Deliveries that are set aside: nothing that was offered for them was taken.
+    /// Number of deliveries set aside: the store refused every settlement offered for them.
     pub(super) aside: AtomicUsize,
     held: Arc<HeldTags>,
-    /// Held by whoever moves jobs into the table, until they are held here too.
+    /// Locked by whoever moves jobs into the table, until they are registered in `held`.
     taking: tokio::sync::Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Jobs may have moved without our having heard of it.
+    /// Jobs may have moved without this process hearing of it.
     suspect: bool,
     /// When the table was last compared.
     compared: Instant,
-    /// Bytes that one fetch may bring. Fewer after one that did not come, then more again.
+    /// Most bytes that one fetch asks for. Shrinks after a fetch that did not arrive, then grows again.
     bytes: usize,
-    /// The length of the largest job met lately. Halves with each fetch that met none so large.
+    /// Length of the largest job met lately. Halves with each fetch without one as large.
     largest: usize,
 }
 
-/// The right to move jobs into a table. Unless what became of that was heard, the table is compared before the next.
+/// The right to move jobs into a table. If the outcome of a move stays unknown, the next holder compares the table
+/// first.
 pub(super) struct Taking<'a> {
     table: &'a InFlight,
     state: tokio::sync::MutexGuard<'a, State>,
 }
 
 impl Taking<'_> {
-    /// How much a fetch of so many jobs should ask for.
+    /// The arguments of a fetch of up to so many jobs.
     pub(super) fn wish<'a>(&self, jobs: usize, lanes: &'a [LaneWish], longest: Option<usize>) -> Wish<'a> {
         let (bytes, largest) = (self.state.bytes, self.state.largest);
         Wish {
@@ -67,18 +68,18 @@ impl Taking<'_> {
         }
     }
 
-    /// What was fetched did not come, though the store can be reached: the next fetch asks for less. In the end it is one job
-    /// of which nothing but its length is told, so that it can be given up if it is the one that never comes.
+    /// What was fetched did not arrive, though the store can be reached: the next fetch asks for less. In the end it
+    /// asks for one job's length alone, so that a job that never arrives can be given up.
     pub(super) fn did_not_come(mut self) {
         let bytes = self.state.bytes;
         self.state.bytes = match bytes {
             0..=MIN_PIECE_BYTES => 0,
             _ => (bytes / 4).max(MIN_PIECE_BYTES),
         };
-        tracing::warn!(queue = %self.table.queue(), bytes, "what was fetched did not come; asking for fewer bytes at once");
+        tracing::warn!(queue = %self.table.queue(), bytes, "a fetch did not arrive; asking for fewer bytes at once");
     }
 
-    /// The store has answered that these came under the tags from `tag` on.
+    /// The store has answered that these jobs came under the tags from `tag` on.
     pub(super) fn heard(mut self, tag: u64, jobs: Vec<Arrived>, stop: &Arc<LeaseStop>) -> Vec<Delivery> {
         let largest = jobs.iter().map(|job| job.len).max();
         self.state.largest = (self.state.largest / 2).max(largest.unwrap_or(1)).max(1);
@@ -94,7 +95,7 @@ impl Taking<'_> {
         deliveries
     }
 
-    /// Nothing was moved.
+    /// The store has answered that nothing was moved.
     pub(super) fn nothing(mut self) {
         self.state.suspect = false;
     }
@@ -130,7 +131,8 @@ impl InFlight {
         self.behind.load(Ordering::Relaxed)
     }
 
-    /// Waits for its turn, and compares the table first if that is due. If it fails or is dropped, it is due again.
+    /// Waits for the right to move jobs, and compares the table first if that is due. If this fails or is dropped, the
+    /// comparison is due again.
     pub(super) async fn take(&self, store: &dyn Backend, claim: &Claim<'_>) -> Result<Taking<'_>, QueueError> {
         let mut state = self.taking.lock().await;
         let dropped = self.held.take_dropped();
@@ -143,17 +145,17 @@ impl InFlight {
         Ok(Taking { table: self, state })
     }
 
-    /// Has the table compared before anything else is taken.
+    /// Has the table compared before the next move.
     pub(super) async fn suspect(&self) {
         self.taking.lock().await.suspect = true;
     }
 
-    /// Gives back to the front of the queue what the store says is ours and we do not hold: jobs whose fetch was carried
-    /// out, but whose reply was lost, and deliveries that were dropped.
+    /// Gives back to the front of the queue what the store says is ours but this process does not hold: jobs of a fetch
+    /// whose reply was lost, and deliveries that were dropped.
     async fn give_back_unknown(&self, store: &dyn Backend, claim: &Claim<'_>) -> Result<(), QueueError> {
         let mut unknown = store.held(claim).await?;
         self.held.retain_unknown(&mut unknown);
-        // The last fetched first: each goes to the very front.
+        // The last fetched go back first, since each goes to the very front.
         unknown.sort_unstable_by(|a, b| b.cmp(a));
         for batch in unknown.chunks(MAX_BATCH) {
             let jobs = store.give_back(claim, batch).await?;

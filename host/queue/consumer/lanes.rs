@@ -1,7 +1,7 @@
 //! Which lanes hold jobs, as far as this host knows.
 //!
-//! The store is looked at, and tells when that may have changed. What this host itself leaves waiting is known at once, and
-//! what a fetch has emptied is forgotten, unless something newer is known by then.
+//! The store tells when its lanes may have changed, and the host then looks. A job that this host sends to a lane
+//! counts at once. A lane that a fetch emptied is forgotten, unless something was learned meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::outcome::Lane;
 use crate::queue::moves::{LaneTaken, LaneWish};
 use crate::queue::queue_name::QueueName;
 
-/// What is known.
+/// The known lanes.
 #[derive(Debug, Default)]
 pub(super) struct KnownLanes {
     state: Mutex<State>,
-    /// Whether any is known. Most hosts never know one, and ask before each job.
+    /// Whether any lane is known. Usually none is, and this is checked before each job, so it must be cheap.
     any: AtomicBool,
     /// Told whenever a lane may hold more than it did.
     more: Notify,
@@ -32,16 +32,16 @@ struct State {
     lessons: u64,
 }
 
-/// What a lane may hold.
+/// What is known of one lane.
 #[derive(Debug, Default)]
 struct Holding {
-    /// Jobs, as the store says.
+    /// Whether the store says that the lane holds jobs.
     seen: bool,
-    /// So many more of this host's, soon.
+    /// How many jobs this host is about to add.
     on_their_way: usize,
 }
 
-/// A job on its way to a lane. Dropped, it has come there, or never will.
+/// A job on its way to a lane. Dropped once the job has arrived, or never will.
 #[derive(Debug)]
 pub(super) struct OnItsWay {
     known: Arc<KnownLanes>,
@@ -49,7 +49,8 @@ pub(super) struct OnItsWay {
     lane: Lane,
 }
 
-/// Names the lanes that deliveries came from: those of the lanes are the first, as many as were taken from each.
+/// Names the lane of each delivery that came from one. These are the first deliveries, as many as `taken` says for each
+/// lane.
 pub(super) fn name_lanes(deliveries: &mut [Delivery], lanes: &[LaneWish], taken: &[LaneTaken]) {
     let mut deliveries = deliveries.iter_mut();
     for (LaneWish { lane, .. }, taken) in lanes.iter().zip(taken) {
@@ -84,7 +85,7 @@ impl KnownLanes {
         state.lanes.get(queue).is_some_and(|lanes| lanes.contains_key(lane))
     }
 
-    /// Returns once a lane may hold more than it did. For one that waits.
+    /// Returns once a lane may hold more than before. Wakes one waiter only.
     pub(super) async fn more(&self) {
         self.more.notified().await;
     }
@@ -94,7 +95,7 @@ impl KnownLanes {
         self.state.lock().lessons
     }
 
-    /// A job is about to wait in a lane: from now on none that is ready may overtake it.
+    /// Announces a job for a lane: from now on no ready job may overtake it.
     pub(super) fn expect(self: &Arc<Self>, queue: &QueueName, lane: &Lane) -> OnItsWay {
         self.change(queue, false, |lanes| {
             lanes.entry(lane.clone()).or_default().on_their_way += 1;
@@ -106,7 +107,7 @@ impl KnownLanes {
         }
     }
 
-    /// The store says that these lanes of a queue hold jobs, and no others.
+    /// The store says that exactly these lanes of a queue hold jobs.
     pub(super) fn learn(&self, queue: &QueueName, holding: BTreeSet<Lane>) {
         let mut more = false;
         self.change(queue, true, |lanes| {
@@ -122,8 +123,8 @@ impl KnownLanes {
         }
     }
 
-    /// A fetch has emptied a lane, or found it empty. It was sent after so many lessons: what was learned since may be newer,
-    /// and then the lane has to be asked again.
+    /// A fetch emptied a lane or found it empty. `lessons`: the count when the fetch was sent. If something was learned
+    /// since, the lane is not forgotten but asked again.
     pub(super) fn forget(&self, queue: &QueueName, lane: &Lane, lessons: u64) {
         if self.lessons() != lessons {
             return self.more.notify_one();
@@ -153,7 +154,7 @@ impl Drop for OnItsWay {
         self.known.change(&self.queue, true, |lanes| {
             if let Some(holding) = lanes.get_mut(&self.lane) {
                 holding.on_their_way -= 1;
-                // If it is not, the next look or fetch says so.
+                // If the job never arrived, the next look or fetch finds that out.
                 holding.seen = true;
             }
         });

@@ -1,6 +1,7 @@
-//! What a host knows of its lease on one queue, by its own clock: until when it may run what it holds.
+//! A host's lease on one queue by the host's own clock: until when it may run its jobs.
 //!
-//! Redis' clock decides when others take over. This one is read before Redis is asked, so it is never later.
+//! Redis' clock decides when others take over. The host reads its own clock before it asks Redis, so its idea of the
+//! end is never too late.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,30 +12,30 @@ use tokio_util::sync::CancellationToken;
 use crate::queue::queue_name::QueueName;
 use crate::stop::{LeaseStop, Moment};
 
-/// How long a host may be silent before others take over what it holds. Recovery after a crash takes this long and no
-/// more; much less, and a pause of a busy machine would pass for a crash.
+/// How long a host may be silent before others take over its jobs. Recovery after a crash takes this long. With much
+/// less, a pause of a busy machine would pass for a crash.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(10);
 
-/// How long a host must have been in touch, or another be known to be dead, before anything is taken over: at most half a
-/// lease, and long enough for any host that can to be back.
+/// How long this host must have been in touch, or the other be known to be dead, before it takes over: at most half a
+/// lease. Long enough for every host that can come back to do so.
 const REAP_AFTER: Duration = Duration::from_secs(5);
 
-/// A claim on what this host holds of one queue.
+/// This host's lease on one queue.
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) queue: QueueName,
     length: Duration,
-    /// Ends what runs under any lease of this host.
+    /// Stops the attempts under all leases of this host.
     every: CancellationToken,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Since when it has been good without a break; none while it is not.
+    /// Since when the lease has been good without a break; none while it is not good.
     since: Option<Moment>,
     ends: Moment,
-    /// Ends what runs under the lease as it is now.
+    /// Stops the attempts under the present lease.
     running: Arc<LeaseStop>,
 }
 
@@ -53,12 +54,12 @@ impl Lease {
         }
     }
 
-    /// Stopped when what was fetched now must stop.
+    /// The stop for what is fetched now.
     pub(super) fn running(&self) -> Arc<LeaseStop> {
         Arc::clone(&self.state().running)
     }
 
-    /// Redis has put the lease off, having been asked at `asked`.
+    /// Redis has renewed the lease, and was asked at `asked`.
     pub(super) fn renewed(&self, asked: Moment) {
         let mut state = self.state();
         state.ends = state.ends.max(Moment(asked.0 + self.length));
@@ -66,12 +67,12 @@ impl Lease {
         state.running.extend(self.stops(&state));
     }
 
-    /// Redis says that it had run out: stops what runs under it. Whether anything did.
+    /// Redis says that the lease had run out: stops what runs under it. Returns whether it was thought to be good.
     pub(super) fn ran_out(&self) -> bool {
         self.stop(&mut self.state())
     }
 
-    /// Stops what runs under it if it is about to end, and returns how long until it is.
+    /// Stops the attempts if the lease is about to end, or returns the time until then.
     pub(super) fn stop_in_time(&self) -> Result<Duration, Stopped> {
         let mut state = self.state();
         if state.since.is_none() {
@@ -86,9 +87,9 @@ impl Lease {
         }
     }
 
-    /// For how long a host must be known to be dead before this one takes over what it held. None for a host that has been
-    /// in touch for a while. One that has just joined, or has just been out of touch, cannot tell whether the store was away:
-    /// then the others need a moment to come back as well.
+    /// How long a host must be known to be dead before this one takes over its jobs: no time, if this host has been in
+    /// touch for a while. If it has just joined or was out of touch, the store may have been away, and then the other
+    /// hosts need a moment to come back as well.
     pub(super) fn patience(&self) -> Duration {
         let (since, patience) = (self.state().since, REAP_AFTER.min(self.length / 2));
         match since {
@@ -97,7 +98,7 @@ impl Lease {
         }
     }
 
-    /// When what runs under it has to stop: interrupted guests have the last tenth to do so.
+    /// When the attempts have to stop: interrupted guests have the last tenth of the lease to do so.
     fn stops(&self, state: &State) -> Duration {
         state.ends.0.saturating_sub(self.length / 10)
     }
@@ -114,6 +115,6 @@ impl Lease {
     }
 }
 
-/// What ran under a lease has been told to stop.
+/// The attempts under a lease have been told to stop.
 #[derive(Debug)]
 pub(super) struct Stopped;

@@ -45,8 +45,8 @@ use crate::events::{Event, Events, LeaseLoss};
 use crate::outcome::Settlement;
 use crate::stop::Moment;
 
-/// Longest time between two looks at the clock that leases end by: the timers of a process stop while its machine
-/// sleeps, that clock does not.
+/// Longest time between two looks at the clock by which leases end: timers stop while the machine sleeps, that clock
+/// does not.
 const GUARD_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Leases that end within this time of each other are lost together.
@@ -57,13 +57,13 @@ const TOGETHER: Duration = Duration::from_millis(50);
 pub struct Consumer {
     shared: Arc<Shared>,
     queues: Vec<QueueName>,
-    /// One for each table: a queue whose settlements the store refuses must not keep those of others waiting.
+    /// One channel for each table: a queue whose settlements the store refuses must not delay those of other queues.
     settlements: Vec<mpsc::Sender<Settled>>,
     settlers: Mutex<Vec<JoinHandle<()>>>,
-    /// One for each table, in KiB.
+    /// Free room for settlements in KiB, one semaphore for each table.
     room: Vec<Arc<Semaphore>>,
     closing: CancellationToken,
-    /// Ends every attempt.
+    /// Stops every attempt.
     stop: CancellationToken,
     next_tag: AtomicU64,
 }
@@ -71,16 +71,16 @@ pub struct Consumer {
 /// What a heartbeat found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heartbeat {
-    /// The lease was good and has been put off.
+    /// The lease was good and has been renewed.
     Kept,
-    /// A lease had run out: other hosts may have taken over what this one held. What ran under it has been stopped, and
-    /// there is a new one.
+    /// The lease had run out: other hosts may have taken over its jobs. The attempts under it were stopped, and there
+    /// is a new lease.
     Lapsed,
 }
 
 impl Consumer {
-    /// Joins the hosts that serve `queues`, under an identity that no other host and no earlier start has. What happens to
-    /// its deliveries is told as `events`.
+    /// Joins the hosts that serve `queues`, under an identity that no other host and no earlier start has. What happens
+    /// to its deliveries goes to `events`.
     ///
     /// # Errors
     /// When the store fails.
@@ -125,7 +125,7 @@ impl Consumer {
             next_tag: AtomicU64::new(1),
         };
         consumer.heartbeat().await?;
-        // What an earlier host has left there.
+        // An earlier host may have left something in the outboxes.
         consumer.shared.outbox.notify_one();
         Ok(consumer)
     }
@@ -154,17 +154,17 @@ impl Consumer {
         self.shared.length * 3 / 10
     }
 
-    /// Takes up to `count` ready jobs, at most [`MAX_BATCH`], without waiting for any. Takes none, but a new lease, if
-    /// the lease has run out.
+    /// Takes up to `count` ready jobs, at most [`MAX_BATCH`], without waiting for any. If the lease has run out, takes
+    /// no job but a new lease.
     ///
     /// # Errors
-    /// When the store fails. What may have been taken all the same goes back before anything else is taken.
+    /// When the store fails. Jobs that may have been taken all the same go back before the next fetch.
     pub async fn fetch(&self, queue: &QueueName, count: usize) -> Result<Vec<Delivery>, QueueError> {
         self.fetch_from(queue, count, &[], None).await
     }
 
-    /// The same, with as many of these lanes' jobs as is asked for before any that is ready. Where `longest` says how many bytes
-    /// a job may have, ready ones that have more wait in the lane of large jobs from then on.
+    /// Like [`Self::fetch`], but takes jobs of these lanes first, as many as each asks for. With `longest`, a ready job
+    /// of more bytes moves to the lane of large jobs and waits there.
     ///
     /// # Errors
     /// As for [`Self::fetch`].
@@ -195,7 +195,7 @@ impl Consumer {
                 return Ok(Vec::new());
             }
             Err(err) => {
-                // The way to the store is good, for what is small.
+                // Small messages get through, so it is the size of the fetch that failed.
                 if err.is_on_the_way() && self.shared.renew(&table.lease).await.is_ok() {
                     taking.did_not_come();
                 }
@@ -205,7 +205,8 @@ impl Consumer {
         if !taken.jobs.is_empty() {
             table.lease.renewed(asked);
         }
-        // The answer may have waited while this process was stopped: what it brings must not start then.
+        // The answer may have waited while this process was suspended. If the lease ended meanwhile, the jobs must not
+        // start.
         self.stop_in_time();
         let mut deliveries = taking.heard(tag, taken.jobs, &stop);
         name_lanes(&mut deliveries, lanes, &taken.lanes);
@@ -222,8 +223,8 @@ impl Consumer {
         Ok(deliveries)
     }
 
-    /// Takes over what dead hosts held, some at a time: at once, or, if this host's own lease is young, once somebody has
-    /// found them dead for a while. Each of these deliveries may have started, and is now this host's to settle.
+    /// Takes over some jobs of dead hosts: at once, or, if this host's own lease is young, after some host has known
+    /// for a while that they are dead. Each of these jobs may have started, and is now this host's to settle.
     ///
     /// # Errors
     /// When the store fails before anything could be taken over.
@@ -247,7 +248,7 @@ impl Consumer {
             };
             let deliveries = taking.heard(tag, taken.jobs, &stop);
             self.shared.outbox.notify_one();
-            // One that held nothing only had its lease taken away.
+            // A dead host that held nothing only loses its lease.
             if !deliveries.is_empty() {
                 self.shared.events.tell(Event::Adopted {
                     queue: queue.as_str(),
@@ -260,8 +261,8 @@ impl Consumer {
         Ok(Vec::new())
     }
 
-    /// Returns once one of the queues may have a ready job, at the latest after a few seconds. Dropping it is safe:
-    /// waiting takes nothing.
+    /// Returns once one of the queues may have a ready job, at the latest after a few seconds. Cancel safe: waiting
+    /// takes nothing.
     ///
     /// # Errors
     /// When the store fails.
@@ -277,7 +278,7 @@ impl Consumer {
         self.shared.backend().wait_ready(queues).await
     }
 
-    /// The queues that have a due job, as soon as one may have, at the latest after a few seconds.
+    /// The queues that have a due job. Returns once one may have, at the latest after a few seconds.
     ///
     /// # Errors
     /// When the store fails.
@@ -293,7 +294,7 @@ impl Consumer {
         self.shared.backend().wait_due(queues).await
     }
 
-    /// Hands a delivery's fate over to be carried out. Waits only while the store is too far behind.
+    /// Hands over a delivery's fate to be carried out. Waits only while too many settlements are pending.
     pub async fn settle(&self, delivery: Delivery, settlement: Settlement) {
         let Some((place, _)) = self.table(&delivery.queue) else {
             return;
@@ -317,10 +318,10 @@ impl Consumer {
         }
     }
 
-    /// Carries out what was given back, without taking anything.
+    /// Gives back dropped deliveries now, without taking jobs.
     ///
     /// # Errors
-    /// When the store fails. It is done later then.
+    /// When the store fails. They are given back later then.
     pub async fn tidy(&self) -> Result<(), QueueError> {
         let mut done = Ok(());
         for table in &self.shared.tables {
@@ -337,13 +338,13 @@ impl Consumer {
         self.stop.cancel();
     }
 
-    /// Cancels what runs of the job with this id, or is about to, and tells how many attempts that were: several jobs may
-    /// have one id. Each ends as a failed entry of kind `cancelled`.
+    /// Cancels the attempts that run the job with this id, or are about to, and returns how many: several jobs may have
+    /// one id. Each ends as a failed entry of kind `cancelled`.
     pub fn cancel(&self, id: &str) -> usize {
         self.shared.tables.iter().map(|table| table.cancel(id)).sum()
     }
 
-    /// Puts the leases off.
+    /// Renews the leases.
     ///
     /// # Errors
     /// When the store cannot be used, or refuses all of them.
@@ -365,8 +366,8 @@ impl Consumer {
         }
     }
 
-    /// Puts the leases off, and tells of each, in the order of the queues. One that cannot be reached in time does not hold
-    /// up the others, nor does one that the store refuses.
+    /// Renews the leases, and returns the result of each, in the order of the queues. One that the store refuses, or
+    /// that gets no answer in time, does not delay the others.
     pub async fn heartbeats(&self) -> Vec<Result<Heartbeat, QueueError>> {
         let beats = self.shared.tables.iter().map(|table| async move {
             let kept = self.shared.renew(&table.lease).await?;
@@ -380,8 +381,8 @@ impl Consumer {
         beats
     }
 
-    /// Stops what runs under a lease that is about to end without having been put off, and returns when to look again.
-    /// So no two hosts run one job at once, as long as this one's clock runs.
+    /// Stops the attempts under any lease that is about to end unrenewed, and returns when to look again. So no two
+    /// hosts run one job at once, as long as this host's clock runs.
     pub fn stop_in_time(&self) -> Duration {
         let (mut next, mut stopped, mut soon) = (GUARD_INTERVAL, Vec::new(), Vec::new());
         for table in &self.shared.tables {
@@ -394,7 +395,7 @@ impl Consumer {
         if stopped.is_empty() {
             return soon.iter().fold(next, |next, (_, left)| next.min(*left));
         }
-        // One outage ends the leases on all queues, each a moment after the other: that is one loss, told once.
+        // One outage ends the leases on all queues within moments: that is reported as one loss.
         for (table, _) in soon {
             if table.lease.ran_out() {
                 stopped.push(table.queue().as_str());
@@ -407,27 +408,27 @@ impl Consumer {
         next
     }
 
-    /// Takes note of an error of the store, and says so once if it means that the store cannot be used. False: it means
-    /// something else, and nobody has been told.
+    /// Records an error of the store, and reports it once if the store cannot be used. False: the error means something
+    /// else, and nothing was reported.
     pub fn note(&self, err: &QueueError) -> bool {
         self.shared.outage.note(err)
     }
 
-    /// Waits about that long before the store is tried again, but not beyond the end of an outage.
+    /// Waits about that long before the next try, or until the outage is over.
     pub async fn wait_out(&self, about: Duration) {
         self.shared.outage.wait(about).await;
     }
 
-    /// How many deliveries of a queue are set aside, since the store takes nothing that is offered for them: they stay in
-    /// flight until this process has ended, and another host takes them over.
+    /// How many deliveries of a queue are set aside, because the store refuses every settlement of them. They stay in
+    /// flight until this process has ended and another host takes them over.
     #[must_use]
     pub fn aside(&self, queue: &QueueName) -> usize {
         self.table(queue)
             .map_or(0, |(_, table)| table.aside.load(Ordering::Relaxed))
     }
 
-    /// Waits until every settlement handed over is carried out, and gives back what was never settled. Settlements that
-    /// come later are refused. The leases are still to be kept meanwhile.
+    /// Waits until every settlement handed over is carried out, and gives back deliveries that were never settled.
+    /// Later settlements are refused. The leases must still be renewed meanwhile.
     ///
     /// # Errors
     /// When the store fails.
@@ -443,11 +444,11 @@ impl Consumer {
             table.suspect().await;
         }
         self.tidy().await?;
-        // What is left there is for others, or for the next start.
+        // What is left in the outboxes is for other hosts, or for the next start.
         self.empty_outboxes().await.map(|_left| ())
     }
 
-    /// Leaves: finishes, and gives the leases up.
+    /// Leaves: calls [`Self::finish`], and gives the leases up.
     ///
     /// # Errors
     /// When the store fails for any of them.

@@ -1,4 +1,4 @@
-//! Whether the store can be used, and telling of it: once when it begins, once when it is over, whoever meets it first.
+//! Whether the store can be used. Reports an outage once when it begins and once when it ends, whoever notices it.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ pub(super) struct Outage {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Since when it cannot; none while it can.
+    /// Since when the store cannot be used; none while it can.
     since: Option<Instant>,
     /// Heartbeats that succeeded since the last error.
     beats: u32,
@@ -29,7 +29,7 @@ struct State {
 const BEATS: u32 = 2;
 
 impl Outage {
-    /// None so far. Tells when one begins and when it is over.
+    /// No outage so far. Later ones are reported to `events`.
     pub(super) fn new(events: Events) -> Self {
         Self {
             state: Mutex::default(),
@@ -38,7 +38,7 @@ impl Outage {
         }
     }
 
-    /// Takes note of an error. False: it says nothing about the store as a whole.
+    /// Records an error. False: the error says nothing about the store as a whole.
     pub(super) fn note(&self, err: &QueueError) -> bool {
         if !err.is_outage() {
             return false;
@@ -47,13 +47,14 @@ impl Outage {
         state.beats = 0;
         if state.since.is_none() {
             state.since = Some(Instant::now());
-            // Under the lock, so that nobody hears of the end before the beginning.
+            // Reported under the lock, so that the end is never reported before the beginning.
             self.events.tell(Event::StoreAway { why: &err.to_string() });
         }
         true
     }
 
-    /// A heartbeat has succeeded: whoever waits may try again, and if nothing fails until the next, the outage is over.
+    /// A heartbeat has succeeded. All that wait may try again; if nothing fails until the next heartbeat, the outage is
+    /// over.
     pub(super) fn beat(&self) {
         let mut state = self.state.lock();
         let Some(since) = state.since else { return };
@@ -66,8 +67,8 @@ impl Outage {
         self.over.notify_waiters();
     }
 
-    /// Waits about that long before something is tried again, but not beyond the end of the outage: others may take over
-    /// what is not settled soon.
+    /// Waits about that long before the next try, but no longer than the outage: unless jobs are settled soon, others
+    /// may take them over.
     pub(super) async fn wait(&self, about: Duration) {
         let _ = timeout(about.mul_f64(0.5 + fastrand::f64()), self.over.notified()).await;
     }

@@ -1,4 +1,5 @@
-//! Has what stands in outboxes written: what this host acknowledged, and what one that died left there.
+//! Carries out the writes in outboxes: those of jobs that this host acknowledged, and those that a dead host left
+//! behind.
 
 use std::time::Duration;
 
@@ -10,33 +11,33 @@ use crate::queue::queue_name::QueueName;
 use crate::state::Quota;
 use crate::stop::Moment;
 
-/// How long after an entry was read it may be written. Longer ago, another host may have written it, and what the store knows of
-/// that is forgotten after an hour.
+/// How long after an entry was read it may be written. Later, another host may have written it long ago, and the store
+/// forgets after an hour which entries were written.
 const FRESH: Duration = Duration::from_mins(1);
 
-/// Wait before an entry that could not be written is tried again, unless there is a new one before.
+/// Wait before a failed entry is tried again. A new entry ends the wait early.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// The quota was looked at when it was asked to write: nobody is there any more to be told.
+/// The quota was checked when the job asked for the write. Now there is no handler left that could be told of an error.
 const NO_QUOTA: Quota = Quota {
     bytes: u64::MAX,
     keys: u64::MAX,
 };
 
 impl Consumer {
-    /// Returns once something may stand in an outbox: at the start, after a commit, after a host was found dead. `left`:
-    /// something was left there.
+    /// Returns once an outbox may hold an entry: at the start, after a commit, after a host was found dead. `left`: an
+    /// entry could not be written, so this also returns after `AGAIN`.
     pub async fn outbox_filled(&self, left: bool) {
         let filled = self.shared.outbox.notified();
         if left {
-            // Late is no fault: it is looked at again.
+            // A time-out is no fault: the caller looks again.
             let _ = tokio::time::timeout(AGAIN, filled).await;
         } else {
             filled.await;
         }
     }
 
-    /// Writes what stands in the outboxes of its queues, and tells whether anything had to be left there.
+    /// Writes the entries in the outboxes of this host's queues, and returns whether any had to be left.
     ///
     /// # Errors
     /// When the store cannot be used.
@@ -64,7 +65,7 @@ impl Consumer {
             }
             let mut written = 0;
             for (name, entry) in &entries {
-                // This process may have been stopped meanwhile.
+                // This process may have been suspended since the entry was read.
                 if Moment::now().0.saturating_sub(read.0) > FRESH {
                     return Ok(true);
                 }
@@ -82,16 +83,16 @@ impl Consumer {
         }
     }
 
-    /// Writes one entry. To do so twice is harmless: the store knows what was written.
+    /// Writes one entry. Doing so twice is harmless: the store knows which entries were written.
     async fn write(&self, queue: &QueueName, name: &str, entry: &str) -> Result<(), QueueError> {
         let backend = self.shared.backend();
         let Some(commit) = Commit::read(entry) else {
-            tracing::error!(%queue, entry = name, "an entry of the outbox is none of Kiln's; dropping it");
+            tracing::error!(%queue, entry = name, "dropping an entry of the outbox that Kiln did not write");
             return backend.drop_from_outbox(queue, name, None).await;
         };
         for write in &commit.writes {
             let once = Once { queue, entry: name };
-            // Each change that cannot be made is left out by the store.
+            // The store leaves out each change that cannot be made.
             let _ = backend
                 .state_write(&write.bucket, NO_QUOTA, &write.changes, Some(once))
                 .await?;

@@ -1,4 +1,4 @@
-//! What is put in the place of a settlement that the store goes on refusing, and when.
+//! What replaces a settlement that the store keeps refusing, and when.
 
 use std::time::{Duration, Instant};
 
@@ -10,16 +10,17 @@ use crate::queue::error::QueueError;
 use crate::queue::queue_name::QueueName;
 use crate::text::{self, MAX_LINE_BYTES};
 
-/// How often a settlement may be refused alone before it is given up, if that has gone on for so many leases as well: far
-/// longer than whatever is between a host and its store takes to start again, or an operator to see that a key is wrong.
+/// How often a settlement may be refused alone before it is given up, if the refusals also lasted for
+/// [`REFUSED_LEASES`] leases. That is far longer than a proxy before the store takes to restart, or an operator to
+/// notice a wrong key.
 const MAX_REFUSALS: u32 = 12;
 const REFUSED_LEASES: u32 = 3;
 
-/// Bytes of settlements that every store takes in one message: Redis can be told to take no more than twice this, all that
-/// belongs to the message included.
+/// Bytes of settlements that every store takes in one message: the lowest limit that Redis can be set to is twice this,
+/// for the whole message.
 const ANY_STORE_TAKES_BYTES: usize = 512 * 1024;
 
-/// Bytes that are kept of an entry that is refused although every store takes as much.
+/// Bytes kept of an entry that is refused although it is no longer than what every store takes.
 const LEAST_KEPT_BYTES: usize = 1024;
 
 /// How the store has refused one settlement so far.
@@ -27,7 +28,7 @@ const LEAST_KEPT_BYTES: usize = 1024;
 pub(super) struct Refusals {
     times: u32,
     since: Instant,
-    /// An entry that holds only the beginning stands in its place.
+    /// Whether it was replaced by an entry that holds only the beginning.
     is_cut: bool,
 }
 
@@ -42,13 +43,14 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    /// Counts one more, and tells whether the settlement is to be given up.
+    /// Counts one more refusal, and returns whether to give the settlement up.
     pub(super) fn are_enough(&mut self, lease: Duration) -> bool {
         self.times += 1;
         self.times >= MAX_REFUSALS && self.since.elapsed() >= lease * REFUSED_LEASES
     }
 
-    /// What to offer in the place of a settlement: what says as much elsewhere, then what says less. None: there is no less.
+    /// What to offer instead of a settlement: first one that says as much but goes elsewhere, then one that says less.
+    /// None: there is no smaller one.
     pub(super) fn substitute(
         &mut self,
         settlement: &Settlement,
@@ -58,7 +60,7 @@ impl Refusals {
         let may_be_long = err.is_about_content() || err.is_on_the_way();
         let entry = match settlement {
             Settlement::Ack { result } => return result.as_ref().map(|_| Settlement::Ack { result: None }),
-            // What a commit writes must not get lost: the job runs again elsewhere.
+            // The writes of a commit must not get lost, so the job is left to run again on another host.
             Settlement::Commit(_) | Settlement::Wait { .. } | Settlement::Requeue => return None,
             Settlement::FailThere { otherwise, .. } => otherwise.clone(),
             Settlement::Retry { job, .. } if !may_be_long || job.len() <= ANY_STORE_TAKES_BYTES / 2 => {
@@ -89,7 +91,7 @@ fn whole(json: &str, queue: &QueueName, err: &QueueError) -> String {
     }
 }
 
-/// A failed entry that holds the beginning.
+/// A failed entry that holds only the beginning of the job's JSON.
 fn cut(json: &str, queue: &QueueName, err: &QueueError) -> String {
     let len = json.len();
     let keep = if len > ANY_STORE_TAKES_BYTES {

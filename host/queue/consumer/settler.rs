@@ -1,5 +1,5 @@
-//! Carries settlements out, as many in one round trip as have gathered, and again until the store takes them. One that it
-//! does not take keeps no other from its end.
+//! Carries settlements out: all that have gathered in one round trip, repeated until the store takes them. A settlement
+//! that the store refuses does not delay the others.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,14 +23,15 @@ use crate::queue::limits::{MAX_BATCH, MAX_BATCH_BYTES};
 use crate::queue::moves::Offer;
 use crate::text;
 
-/// Settlements held while the store cannot take them. Beyond that attempts wait, so nothing grows.
+/// Most settlements held while the store cannot take them. Beyond that, attempts wait for room.
 pub(super) const MAX_UNSETTLED: usize = 1024;
 
-/// KiB of settlements held, in equal parts for each queue. One that alone is larger is held alone.
+/// KiB of settlements held, divided equally among the queues. A settlement that is larger than its queue's part is held
+/// alone.
 pub(super) const MAX_UNSETTLED_KIB: u32 = 64 * 1024;
 
-/// How long a batch of several waits for more: under load they come at once, and a message for many costs little more than
-/// one for a few. By then their jobs are done, and nothing waits for them but who reads their results.
+/// How long a batch of several waits for more. Under load settlements come close together, and a message for many costs
+/// little more than one for a few. The wait delays no job, only those who read results.
 const GATHERING: Duration = Duration::from_millis(1);
 
 /// First wait before a batch is offered again; doubles.
@@ -39,22 +40,22 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 /// Longest wait before a batch is offered again.
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
-/// How often a batch may fail to get to the store and back, while the lease can be renewed, before that counts as a refusal
-/// for now.
+/// How often a batch or its answer may be lost on the way, while the lease can be renewed, before that counts as a
+/// refusal.
 const MAX_BROKEN: u32 = 5;
 
 /// Refusals of a batch between two log lines about it: about half a minute.
 const RETRIES_LOGGED: u32 = 16;
 
-/// A delivery whose fate is decided, and the room it takes until that is carried out.
+/// A delivery whose fate is decided, and the room it occupies until that is carried out.
 pub(super) struct Settled {
     pub(super) delivery: Delivery,
     pub(super) settlement: Settlement,
-    /// It has reached its destination in another slot, and is still in the table.
+    /// The job has reached its destination in another slot, but is still in the table.
     pub(super) written: bool,
-    /// The store has refused it alone.
+    /// Refusals that it met when it was offered alone; none if there were none.
     pub(super) refusals: Option<Refusals>,
-    /// Of one that is to wait, until it does.
+    /// Announces a job that goes to a lane, until it is there.
     pub(super) _on_its_way: Option<OnItsWay>,
     pub(super) _room: Option<OwnedSemaphorePermit>,
 }
@@ -64,7 +65,7 @@ pub(super) fn room_kib(settlement: &Settlement) -> u32 {
     u32::try_from(settlement.bytes() / 1024).unwrap_or(u32::MAX).max(1)
 }
 
-/// Settles what was taken from one queue, until it is told to close and no settlement is left.
+/// Settles the deliveries of one queue, until told to close and no settlement is left.
 pub(super) async fn settle_in_batches(
     shared: Arc<Shared>,
     table: usize,
@@ -100,7 +101,7 @@ pub(super) async fn settle_in_batches(
                 gathered.push(settled);
             }
         }
-        // Those that would be refused like others before them wait with these.
+        // Settlements that would be refused for the same reason as held ones are held with them.
         let held = gathered.extract_if(.., |settled| settler.held.holds(&settled.settlement));
         let held: Vec<_> = held.collect();
         settler.held.settlements.extend(held);
@@ -110,7 +111,7 @@ pub(super) async fn settle_in_batches(
     }
 }
 
-/// Puts what is to wait in the order in which it was fetched, whichever thread was done with it first.
+/// Sorts the jobs for lanes by the order in which they were fetched, whichever thread finished first.
 fn sort_what_waits(batch: &mut [Settled]) {
     // A stable sort: the order of all others stays.
     batch.sort_by_key(|settled| match settled.settlement {
@@ -119,7 +120,7 @@ fn sort_what_waits(batch: &mut [Settled]) {
     });
 }
 
-/// What the store is asked to do with a batch. The host is sure of those whose lease has not ended since it took them.
+/// What to offer the store for a batch. An offer is `sure` if the lease has not ended since the delivery was taken.
 fn offers(batch: &mut [Settled], first_time: bool) -> Vec<Offer<'_>> {
     let Some(lease) = batch.first().map(|settled| Arc::clone(settled.delivery.stop.lease())) else {
         return Vec::new();
@@ -134,7 +135,7 @@ fn offers(batch: &mut [Settled], first_time: bool) -> Vec<Offer<'_>> {
     offers.collect()
 }
 
-/// How many of a batch, at least one, go to the store in one message.
+/// How many settlements of a batch, at least one, go into one message.
 fn fitting(batch: &[Settled]) -> usize {
     let mut size = 0;
     let fits = batch.iter().take(MAX_BATCH).take_while(|settled| {
@@ -151,8 +152,8 @@ struct Settler<'a> {
     held: Held,
 }
 
-/// Settlements that the store refuses, each until it is given up, or is taken. Those that are closed to this host are offered
-/// for as long as they are. What goes elsewhere does not wait for them.
+/// Settlements that the store refuses. Each is held until it is taken or given up; one refused for lack of access is
+/// offered again for as long as that lasts. Settlements with other destinations do not wait for these.
 #[derive(Default)]
 struct Held {
     settlements: Vec<Settled>,
@@ -160,7 +161,7 @@ struct Held {
     again: Option<Instant>,
     wait: Duration,
     refusals: u32,
-    /// What the store has just said.
+    /// The store's latest error.
     why: Option<String>,
 }
 
@@ -170,7 +171,7 @@ impl Held {
         held.any(|held| held.refusals.is_none() && held.settlement.goes_with(settlement))
     }
 
-    /// Returns when they are to be offered again, or as soon as an outage is over.
+    /// Returns once the held settlements are to be offered again: at that time, or when an outage ends.
     async fn due(&self, outage: &Outage) {
         let left = self.again.map(|again| again.saturating_duration_since(Instant::now()));
         outage.wait(left.unwrap_or_default()).await;
@@ -179,18 +180,18 @@ impl Held {
 
 /// Why the store does not take a batch.
 enum Refusal {
-    /// One of it is more than the store takes from anybody.
+    /// A settlement in the batch is too long for the store in any state.
     Content(QueueError),
-    /// One of it may be: the store would take others, or something is wrong where it goes to.
+    /// A settlement in the batch may be too long, or its destination may be broken; the store might take the others.
     Perhaps(QueueError),
-    /// This host may not write where it goes to, or not from here.
+    /// This host may not write to the destination, or not through this node.
     Closed(QueueError),
 }
 
 impl Settler<'_> {
-    /// Carries a batch out, divided where the store does not take it whole. What it refuses for now is held.
+    /// Carries a batch out. Divides it where the store does not take it whole, and holds what is refused for now.
     async fn settle(&mut self, batch: &mut Vec<Settled>) {
-        // What was refused alone is offered alone.
+        // A settlement that was refused alone is offered alone again.
         let mut parts: Vec<_> = batch
             .extract_if(.., |settled| settled.refusals.is_some())
             .map(|settled| vec![settled])
@@ -232,8 +233,8 @@ impl Settler<'_> {
         self.note_refusals();
     }
 
-    /// What becomes of one that the store has refused alone: it is offered again later, or something smaller now, or nothing
-    /// any more.
+    /// Decides about a settlement that was refused alone: hold it, replace it by a smaller one now (which is returned),
+    /// or set its delivery aside.
     fn refused(&mut self, mut settled: Settled, err: &QueueError, at_once: bool) -> Option<Settled> {
         let refusals = settled.refusals.get_or_insert_default();
         if !refusals.are_enough(self.shared.length) && !at_once {
@@ -257,29 +258,29 @@ impl Settler<'_> {
             self.table.aside.fetch_add(1, Ordering::Relaxed);
             return None;
         };
-        tracing::error!(%queue, %id, bytes = len, %err, "the store will not take this settlement; offering what is left of it");
+        tracing::error!(%queue, %id, bytes = len, %err, "the store will not take this settlement; offering a smaller one");
         settled.settlement = substitute;
         Some(settled)
     }
 
-    /// Offers a batch until the store takes it, or refuses it for what it is. To offer it twice is harmless: each delivery
-    /// is settled once or refused.
+    /// Offers a batch until the store takes it, or refuses it for what it is. Offering it twice is harmless: each
+    /// delivery is settled once, and then refused.
     async fn offer(&mut self, batch: &mut [Settled]) -> Result<(), Refusal> {
         let (shared, lease) = (self.shared, &self.table.lease);
         let queue = &lease.queue;
         let (mut wait, mut failures, mut broken) = (RETRY_MIN, 0_u32, 0);
-        // Of one that was refused before, others do not wait for more than one try.
+        // A settlement that was refused before gets one try only, so that others need not wait.
         let may_break = if batch[0].refusals.is_some() { 1 } else { MAX_BROKEN };
         let refused = loop {
             let mut offers = offers(batch, failures == 0);
             match shared.backend().settle(&shared.claim(queue), &mut offers).await {
                 Ok(refused) => break refused,
                 Err(QueueError::Lapsed { .. }) => {
-                    // Whatever this finds, asking anew is all there is to do.
+                    // Whatever the renewal says, the batch is simply offered again.
                     let _ = shared.renew(lease).await;
                 }
                 Err(err) if err.is_about_content() => return Err(Refusal::Content(err)),
-                // A store that will not read so much at once closes the connection, and seldom is heard to say why.
+                // A store that refuses so long a message closes the connection, and its reason is seldom received.
                 Err(err) if err.is_on_the_way() => {
                     if shared.renew(lease).await.is_ok() {
                         broken += 1;
@@ -302,7 +303,7 @@ impl Settler<'_> {
             let is_refused = refused.contains(&settled.delivery.tag);
             settled.delivery.end = if is_refused { End::Refused } else { End::Settled };
         }
-        // Also one that is refused may stand there: the answer to it may have been lost the first time.
+        // A refused commit may stand in the outbox, too: the answer to its first offer may have been lost.
         if batch
             .iter()
             .any(|settled| matches!(settled.settlement, Settlement::Commit(_)))
@@ -327,7 +328,7 @@ impl Settler<'_> {
         self.held.why = Some(err.to_string());
     }
 
-    /// Has those that were just refused wait, and says so now and then.
+    /// Sets the time at which the refused settlements are offered again, and logs them now and then.
     fn note_refusals(&mut self) {
         let held = &mut self.held;
         let Some(err) = held.why.take() else { return };
@@ -340,7 +341,7 @@ impl Settler<'_> {
         held.again = Some(Instant::now() + held.wait);
     }
 
-    /// Offers the held settlements again: of those that go to one place a few, and the others if these were taken.
+    /// Offers the held settlements again, a few for each destination. The rest follows once these are taken.
     async fn offer_held(&mut self) {
         let mut held = std::mem::take(&mut self.held.settlements);
         let jobs = held.len();
@@ -358,8 +359,8 @@ impl Settler<'_> {
         self.tell_how_far_behind();
     }
 
-    /// Nothing more is fetched while much is held or set aside: what is fetched could not be settled either, and would keep
-    /// others' jobs from running.
+    /// Stops further fetches while much is held or set aside: further jobs could not be settled either, and would keep
+    /// other queues' jobs from running.
     fn tell_how_far_behind(&self) {
         let held = &self.held.settlements;
         let kib: u32 = held.iter().map(|settled| room_kib(&settled.settlement)).sum();
@@ -369,7 +370,7 @@ impl Settler<'_> {
     }
 }
 
-/// The id of its job, if anything here tells it.
+/// The job's id, if the settlement or the delivery knows it.
 fn id_of(settled: &Settled) -> String {
     let found = match &settled.settlement {
         Settlement::Retry { job: json, .. } | Settlement::Fail { entry: json } => job::id_of(json),

@@ -23,14 +23,14 @@ use crate::stop::Moment;
 pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) host: String,
-    /// One for each queue.
+    /// One table for each queue.
     pub(super) tables: Vec<InFlight>,
     pub(super) length: Duration,
-    /// The room that each queue has for settlements.
+    /// Room for settlements that each queue has, in KiB.
     pub(super) room_kib: u32,
     pub(super) outage: Outage,
     pub(super) lanes: Arc<KnownLanes>,
-    /// Told whenever something may stand in an outbox.
+    /// Notified whenever an outbox may hold an entry.
     pub(super) outbox: Notify,
     pub(super) events: Events,
     pub(super) clock: Clock,
@@ -41,7 +41,7 @@ impl Shared {
         self.store.backend()
     }
 
-    /// Puts one lease off. False: it had run out.
+    /// Renews one lease. False: it had run out.
     pub(super) async fn renew(&self, lease: &Lease) -> Result<bool, QueueError> {
         let patience = self.length.max(Duration::from_secs(1)) / 4;
         let (asked, asked_at, claim) = (Moment::now(), Timestamp::now(), self.claim(&lease.queue));

@@ -1,4 +1,4 @@
-//! What a host asks about lanes.
+//! A host's questions about lanes.
 
 use super::Consumer;
 use crate::outcome::Lane;
@@ -18,18 +18,18 @@ impl Consumer {
         self.shared.lanes.of(queue)
     }
 
-    /// Whether a lane may hold jobs: what is ready has to go behind them.
+    /// Whether a lane may hold jobs. Ready jobs then have to queue behind them.
     #[must_use]
     pub fn holds(&self, queue: &QueueName, lane: &Lane) -> bool {
         self.shared.lanes.holds(queue, lane)
     }
 
-    /// Returns once a lane may hold more than it did. For one that waits.
+    /// Returns once a lane may hold more than before. Wakes one waiter only.
     pub async fn more_waits(&self) {
         self.shared.lanes.more().await;
     }
 
-    /// Looks which lanes hold jobs, as soon as that may have changed, at the latest after a few seconds.
+    /// Asks the store which lanes hold jobs. Returns once that may have changed, at the latest after a few seconds.
     ///
     /// # Errors
     /// When the store fails.

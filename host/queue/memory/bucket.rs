@@ -16,7 +16,7 @@ pub(super) struct Bucket {
 struct Value {
     bytes: Vec<u8>,
     version: u64,
-    /// Unix milliseconds; none: for good.
+    /// Unix milliseconds; none: the value does not expire.
     ends_ms: Option<i64>,
 }
 
@@ -89,12 +89,12 @@ impl Bucket {
             keys: u64::MAX,
         };
         for change in changes {
-            // One that cannot is left out: nobody is there any more to be told.
+            // A change that cannot be made is left out: there is no handler left that could be told.
             let _ = self.write(endless, std::slice::from_ref(change), now_ms);
         }
     }
 
-    /// What a change makes of a value; none: nothing is left of it.
+    /// The value after a change; none: the change deletes it.
     fn new_value(&self, change: &Change) -> Result<Option<Vec<u8>>, StateError> {
         Ok(match &change.action {
             Action::Set(value) => Some(value.clone()),

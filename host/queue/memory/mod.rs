@@ -1,5 +1,5 @@
-//! The store in this process: the same moves as on Redis, each under one lock. For trying out, for tests, and for
-//! programs that embed Kiln. It is gone with the process.
+//! The store in this process' memory: the same moves as on Redis, each under one lock. For trying things out, for
+//! tests, and for programs that embed Kiln. Its jobs are gone when the process ends.
 
 mod bucket;
 mod state;
@@ -27,11 +27,11 @@ use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 pub(super) struct MemoryStore {
     keep_results: bool,
     state: Mutex<State>,
-    /// Told whenever a ready list may have become non-empty.
+    /// Notified whenever a ready list may have become non-empty.
     ready: Notify,
-    /// Told whenever a delayed set may have a new head.
+    /// Notified whenever a delayed set may have a new head.
     delayed: Notify,
-    /// Told whenever a lane may have become empty, or have got its first job.
+    /// Notified whenever a lane may have become empty, or may have got its first job.
     lanes: Notify,
 }
 
@@ -84,7 +84,7 @@ impl MemoryStore {
             queues.iter().all(|queue| state.queue(queue).ready.is_empty())
         };
         if none {
-            // Late is no fault: whoever waits looks again.
+            // A time-out is no fault: the caller looks again.
             let _ = tokio::time::timeout(SILENCE, ready).await;
         }
     }
@@ -424,7 +424,7 @@ impl Backend for MemoryStore {
         Box::pin(async move { Ok(self.counts(queue)) })
     }
 
-    /// None has to be noted: all are looked at.
+    /// Nothing to record: `queues` lists the queues themselves.
     fn note_queues<'a>(&'a self, _: &'a [QueueName]) -> Answer<'a, ()> {
         Box::pin(async { Ok(()) })
     }
@@ -497,7 +497,7 @@ impl Backend for MemoryStore {
         Box::pin(async move { Ok(None) })
     }
 
-    /// Here all is written at once.
+    /// Always empty: a commit is written at once.
     fn outbox<'a>(&'a self, _: &'a QueueName) -> Answer<'a, Vec<(String, String)>> {
         Box::pin(async { Ok(Vec::new()) })
     }

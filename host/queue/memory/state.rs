@@ -1,4 +1,4 @@
-//! What is in a store in memory.
+//! The contents of a store in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::queue::moves::{Arrived, Claim, LaneTaken, LaneWish, Pick, Reach, Wish
 use crate::queue::queue_name::QueueName;
 use crate::state::BucketId;
 
-/// Results kept; the oldest goes first. Redis lets them expire instead.
+/// Most results kept; the oldest is dropped first. Redis lets them expire instead.
 const MAX_RESULTS: usize = 10_000;
 
-/// Bytes of results kept.
+/// Most bytes of results kept.
 const MAX_RESULTS_BYTES: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, Default)]
@@ -33,13 +33,13 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub(super) ready: VecDeque<Vec<u8>>,
-    /// By the time due and the order of arrival, so that equal jobs stay two.
+    /// By due time and order of arrival, so that equal jobs stay two.
     pub(super) delayed: BTreeMap<(i64, u64), Vec<u8>>,
     pub(super) in_flight: HashMap<String, BTreeMap<u64, Vec<u8>>>,
-    /// What waits, by lane. None of these is empty.
+    /// Jobs in lanes. A lane without jobs is not in the map.
     pub(super) lanes: BTreeMap<Lane, VecDeque<Vec<u8>>>,
     pub(super) leases: HashMap<String, Instant>,
-    /// When a host found that the lease of another had run out, and took nothing over yet.
+    /// When a host found that the lease of another had run out, without taking over yet.
     pub(super) found_dead: HashMap<String, Instant>,
 }
 
@@ -62,7 +62,7 @@ impl State {
         self.buckets.entry(bucket.clone()).or_default()
     }
 
-    /// Writes what an acknowledgement brings about.
+    /// Carries out the writes of an acknowledged job.
     pub(super) fn commit(&mut self, commit: &str, keep_result: bool) {
         let Some(commit) = Commit::read(commit) else { return };
         let now_ms = Timestamp::now().as_millisecond();
@@ -113,8 +113,8 @@ impl State {
         (start as u64, entries.collect())
     }
 
-    /// Takes entries out of the failed list, all in one go, and tells of each whether it was there: at the place where it was
-    /// read, or before it.
+    /// Takes entries out of the failed list, all in one go. Returns for each whether it was there, at the place where
+    /// it was read or before it.
     pub(super) fn take_failed(&mut self, picks: &[Pick]) -> Vec<bool> {
         let mut taken = BTreeSet::new();
         let mut gone = 0;
@@ -135,7 +135,7 @@ impl State {
     }
 }
 
-/// What is told of a job that is moved: as much of it as one message from Redis would bring.
+/// What a move returns of a job: as much of it as one message from Redis would carry.
 pub(super) fn told(job: &[u8]) -> Arrived {
     Arrived {
         bytes: job[..job.len().min(MAX_BATCH_BYTES)].to_vec(),
@@ -149,7 +149,8 @@ impl Queue {
         self.leases.get(host).is_some_and(|ends| *ends > Instant::now())
     }
 
-    /// Whether somebody found so long ago that the lease of this host, as it is now, had run out. Takes note if nobody did.
+    /// Whether somebody found at least `patience` ago that this host's present lease had run out. Records the time if
+    /// nobody had found that before.
     pub(super) fn is_dead_for(&mut self, host: &str, patience: Duration) -> bool {
         if patience.is_zero() {
             return true;
@@ -168,7 +169,7 @@ impl Queue {
         self.in_flight.get_mut(host)?.remove(&tag)
     }
 
-    /// Takes what a fetch asks for: of each lane, then of what is ready.
+    /// Takes what a fetch asks for: first from each lane, then ready jobs.
     pub(super) fn take_waiting_and_ready(&mut self, wish: &Wish<'_>) -> (Vec<Vec<u8>>, Vec<LaneTaken>) {
         let (mut jobs, mut lanes, mut large, mut size) = (Vec::new(), Vec::new(), VecDeque::new(), 0);
         let too_long = |job: &[u8]| wish.longest.is_some_and(|longest| job.len() > longest);

@@ -1,4 +1,4 @@
-//! Where Redis is and how to get in: what an operator says, as what connections are made from.
+//! Reads a store's URL and settings into what a connection is made from.
 
 use std::path::Path;
 
@@ -81,7 +81,7 @@ impl Address {
         self.tls.is_some().then_some(TlsMode::Secure)
     }
 
-    /// What to tell a node once connected.
+    /// What to send to a node once connected: user, password and database.
     pub(super) fn redis_settings(&self) -> &RedisConnectionInfo {
         self.nodes[0].redis_settings()
     }
@@ -91,7 +91,7 @@ impl Address {
     }
 }
 
-/// Whether the only braces are those of one hash tag that is not empty.
+/// Whether the prefix has no braces but those of one hash tag that is not empty.
 fn is_one_tag(prefix: &str) -> bool {
     let tag = prefix
         .split_once('{')

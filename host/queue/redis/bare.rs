@@ -1,4 +1,4 @@
-//! Commands of Redis itself, what Redis says of its work, and the end of all keys: for benchmarks.
+//! Plain Redis commands, Redis' own statistics, and deleting all keys: for benchmarks.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::RedisStore;
 use super::dialer::Connection;
 use crate::queue::error::QueueError;
 
-/// How long is waited for one job, in seconds.
+/// How long to wait for one job, in seconds.
 const WAIT_S: u32 = 1;
 
 /// A connection, and the list it works on.
@@ -18,7 +18,7 @@ pub(in crate::queue) struct RedisBare {
     list: String,
 }
 
-/// What Redis has done since it was started, whoever wanted it.
+/// What Redis has done since it was started, for all its clients.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Work {
     /// Commands, those within scripts included.

@@ -80,7 +80,7 @@ impl RedisStore {
     }
 }
 
-/// Its bytes, or the first of them, how many there are, and perhaps their digest.
+/// Three values: the job's bytes or the beginning of them, its length, and its digest if there is one.
 impl FromRedisValue for Arrived {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         if let Value::BulkString(bytes) = value {

@@ -35,7 +35,7 @@ pub(super) struct Dialer {
 
 enum How {
     Server(Client),
-    /// Asks one Sentinel after the other; it remembers which it reached.
+    /// Asks one Sentinel after the other; the client remembers which one answered.
     Sentinel(tokio::sync::Mutex<SentinelClient>),
     Cluster(ClusterClient),
 }
@@ -44,7 +44,7 @@ impl Dialer {
     pub(super) fn new(settings: &StoreSettings) -> Result<Self, QueueError> {
         let address = Address::new(settings)?;
         if address.tls.is_some() {
-            // Whoever embeds Kiln may have chosen another one already.
+            // A program that embeds Kiln may have installed another provider already.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let settings = settings.connection.clone();
@@ -67,7 +67,7 @@ impl Dialer {
         self.address.topology == Topology::Cluster
     }
 
-    /// What to say of a failed attempt to connect.
+    /// The error to report for a failed attempt to connect.
     pub(super) fn unreachable(&self, err: &RedisError) -> QueueError {
         let nodes: Vec<_> = self.address.nodes.iter().map(|node| node.addr().to_string()).collect();
         let nodes = nodes.join(",");
@@ -121,7 +121,7 @@ impl Dialer {
         }
     }
 
-    /// The nodes one may begin with: some of a Cluster's; else one without a name, the master.
+    /// The nodes to start with: in a Cluster those that the URL names, else the one master, which has no name.
     pub(super) fn seeds(&self) -> Vec<String> {
         if self.is_cluster() {
             self.address.nodes.iter().map(|node| node.addr().to_string()).collect()
@@ -130,7 +130,8 @@ impl Dialer {
         }
     }
 
-    /// A connection of its own over which Redis can also speak unasked: to a node of a Cluster, or to the master.
+    /// A connection of its own over which Redis can also push messages (RESP3): to a node of a Cluster, or to the
+    /// master.
     pub(super) async fn dial_resp3(
         &self,
         node: &str,
@@ -247,7 +248,7 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    /// Has what this clone of it sends from now on be waited for that long.
+    /// Sets how long answers may take to commands that this clone sends from now on.
     pub(super) fn wait_longer(&mut self, patience: Duration) {
         if let Self::Server(connection) = self {
             connection.set_response_timeout(patience);

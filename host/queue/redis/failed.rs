@@ -1,9 +1,9 @@
 //! The failed list in Redis: what operators read of it, and the moves out of it.
 //!
-//! To take entries out of the middle of a list takes Redis as long as they are far from its ends. So where many are taken
-//! out of a long one, the list is in two parts meanwhile, the older entries in a key of their own, and the border between
-//! them goes through the list with whoever works on it. All that reads the list reads both parts. Others may move the border
-//! at any time; only time is lost by that.
+//! Taking an entry out of a list takes Redis the longer, the farther it is from both ends. So while many are taken out
+//! of a long list, the list is in two parts, with the older entries in a key of their own. The border between the parts
+//! is moved along to the entries being taken. Everything that reads the list reads both parts. Others may move the
+//! border at any time, which costs time but loses nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -18,20 +18,20 @@ use crate::queue::error::QueueError;
 use crate::queue::limits::{MAX_BATCH_BYTES, MAX_ENTRY_BYTES};
 use crate::queue::moves::{Arrived, Pick, Reach};
 
-/// How far from an end of the list entries are taken out where they lie: Redis compares as many with a mark, in a few
-/// hundredths of a second.
+/// Farthest from an end of the list that an entry is taken out where it lies: Redis then compares as many entries with
+/// a mark, in a few hundredths of a second.
 const NEAR: u64 = 100_000;
 
-/// How far they are all together: Redis walks as far, in about a hundredth of a second.
+/// Greatest sum of these distances in one call: Redis walks that far in about a hundredth of a second.
 const NEAR_TOGETHER: u64 = 4_000_000;
 
-/// Entries that the border passes in one script: some milliseconds.
+/// Entries that the border passes in one script, which takes some milliseconds.
 const BORDER_STEP: u64 = 2_000;
 
-/// How long others may keep the border away from where it has to be.
+/// How long to go on trying while others move the border away.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Waits after which the border is moved again if others have moved it. Each is of a random length, up to one that doubles.
+/// Waits before the border is moved again after others have moved it. Each wait is random, up to a bound that doubles.
 const WAIT_MIN: Duration = Duration::from_millis(20);
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
@@ -74,7 +74,7 @@ impl RedisStore {
         self.pool.call(call.arg(count).arg(&last.bytes).arg(last.len)).await
     }
 
-    /// Takes entries out of the failed list, and tells of each whether it was still there.
+    /// Takes entries out of the failed list, and returns for each whether it was still there.
     pub(super) async fn take_failed(&self, picks: &[Pick]) -> Result<Vec<bool>, QueueError> {
         let all: Vec<_> = picks.iter().collect();
         if !self.split || picks.iter().all(|pick| pick.job.is_none()) {
@@ -102,7 +102,7 @@ impl RedisStore {
         Ok(there)
     }
 
-    /// Makes one list of the two parts again, in steps, unless somebody else works on them: who does will do this, too.
+    /// Makes one list of the two parts again, in steps. Stops if somebody else works on the list: they will do it.
     pub(super) async fn join_failed(&self) -> Result<(), QueueError> {
         let mut border = self.border().await?;
         let to = if border.at > border.len / 2 { u64::MAX } else { 0 };
@@ -125,14 +125,14 @@ impl RedisStore {
             if Instant::now() > end {
                 return Err(QueueError::Busy);
             }
-            // Somebody else moves the border. Whoever waits for longer lets the other finish what it is about.
+            // Somebody else moves the border. The longer wait lets the other finish.
             sleep(wait.mul_f64(fastrand::f64())).await;
             wait = (wait * 2).min(WAIT_MAX);
         }
     }
 
-    /// Takes entries out where they lie, or, if there is no end of the list near, at the border, which is moved to them
-    /// before. None if somebody else moves it, too.
+    /// Takes entries out where they lie, if they are near an end of the list. Else moves the border to them first, so
+    /// that they are at the end of a part. None: somebody else moved the border meanwhile.
     async fn try_to_take(&self, how: &str, picks: &[&Pick]) -> Result<Option<Vec<bool>>, QueueError> {
         let Some(last) = picks.iter().map(|pick| pick.place).max() else {
             return Ok(Some(Vec::new()));
@@ -170,7 +170,8 @@ impl RedisStore {
         Ok(Border { len, at })
     }
 
-    /// Moves the border some way from where it was, and tells where it is now. False: it was elsewhere, and has not moved.
+    /// Moves the border one step from `from` towards `to`, and returns where it is now. False: it was not at `from`,
+    /// and has not moved.
     async fn step(&self, from: u64, to: u64) -> Result<(Border, bool), QueueError> {
         let mut call = MOVE_BORDER.keys(&self.failed_keys());
         call.arg(from).arg(to).arg(BORDER_STEP).arg(MAX_BATCH_BYTES);
@@ -182,7 +183,7 @@ impl RedisStore {
         [self.keys.failed(), self.keys.older_failed()]
     }
 
-    /// The queues that jobs go to in the same script.
+    /// The queues that jobs go to in the same script; none where slots differ.
     fn queues_of<'p>(&self, picks: &[&'p Pick]) -> BTreeSet<&'p str> {
         let queues = picks.iter().filter_map(|pick| Some(pick.job.as_ref()?.0.as_str()));
         queues.filter(|_| !self.split).collect()
@@ -190,7 +191,7 @@ impl RedisStore {
 }
 
 impl Border {
-    /// Whether entries are so few, and so near an end of the list, that they are best taken out where they lie.
+    /// Whether the entries are so few, and so near an end of the list, that they can be taken out where they lie.
     fn is_near(self, picks: &[&Pick]) -> bool {
         let from_an_end = |pick: &&Pick| pick.place.min(self.len.saturating_sub(pick.place));
         let farthest = picks.iter().map(from_an_end).max().unwrap_or(0);

@@ -22,7 +22,8 @@ pub(in crate::queue) fn is_outage(err: &RedisError) -> bool {
     }
 }
 
-/// Whether a connection that brought this error is of no more use: it is broken, or leads to what is no master.
+/// Whether a connection that brought this error must be replaced: it is broken, or leads to a server that is not the
+/// master.
 pub(super) fn spoils(err: &RedisError) -> bool {
     err.is_unrecoverable_error()
         || err.is_io_error()

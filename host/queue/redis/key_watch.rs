@@ -1,8 +1,9 @@
-//! Tells when a queue may have a ready or a due job, and which of its lanes hold some, without asking again and again.
+//! Notices when a queue may have a ready or a due job, or when its lanes change, without polling.
 //!
-//! A foreign producer pushes and says nothing, so Redis has to. It does, once, to a connection that has read a key and
-//! tracks what it read (`CLIENT TRACKING`). One such connection serves any number of queues; in a Cluster it takes one
-//! for each node that holds some. Nothing is ever taken here: a job popped by a host that dies would be lost.
+//! Other producers push a job and tell nobody, so Redis has to tell. It tells a connection once about a change of each
+//! key that the connection has read, if it tracks what it reads (`CLIENT TRACKING`). One such connection serves any
+//! number of queues; a Cluster takes one for each node that holds some. Nothing is ever popped here: a job popped by a
+//! host that dies would be lost.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -24,13 +25,14 @@ use crate::outcome::Lane;
 use crate::queue::backend::SILENCE;
 use crate::queue::error::QueueError;
 
-/// Time between two looks at a store that cannot tell: one that is no real Redis, or is moving a slot away.
+/// Time between two looks at a store that cannot push such messages: one that is no real Redis, or is moving a slot
+/// away.
 const POLL: Duration = Duration::from_millis(50);
 
-/// How long a look may take. A node that hangs must not make the others wait for longer.
+/// How long a look may take. A node that hangs must not delay the others for longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Nodes of a Cluster that may send a look on to another before it is given up for now.
+/// Redirections that a look follows in a Cluster before it is given up for now.
 const MAX_REDIRECTS: usize = 3;
 
 const DUE: &str = include_str!("scripts/due.lua");
@@ -41,7 +43,7 @@ pub(super) struct KeyWatch {
     rung: Arc<Rung>,
 }
 
-/// What Redis has told of since somebody looked.
+/// Wakes those who wait for a change of a ready list, a delayed set or a set of lanes.
 #[derive(Default)]
 struct Rung {
     ready: Notify,
@@ -49,16 +51,17 @@ struct Rung {
     lanes: Notify,
 }
 
-/// The connections, and where each key was last found, by the node's address. Outside a Cluster there is one, "".
+/// The connections by the node's address, and the node where each key was last found. Outside a Cluster there is one
+/// node, "".
 #[derive(Default)]
 struct Line {
     nodes: HashMap<String, MultiplexedConnection>,
     homes: HashMap<String, String>,
-    /// This store cannot tell, and has been told of.
+    /// This store cannot push messages, and that was logged.
     mute: bool,
 }
 
-/// What a look found at each key, and whether news of all of them will come.
+/// What a look found at each key, and how long to wait for messages before the next look.
 struct Look<T> {
     found: Vec<Option<T>>,
     patience: Duration,
@@ -75,17 +78,17 @@ impl KeyWatch {
 
     /// Returns once one of the lists may hold a job, at the latest after a few seconds.
     pub(super) async fn ready(&self, lists: &[String]) -> Result<(), QueueError> {
-        // Listens before it looks: a push between the two is not missed.
+        // Registers before it looks, so that a push between the two is not missed.
         let rung = self.rung.ready.notified();
         let look = self.look::<i64>(lists, |list| cmd("LLEN").arg(list).take()).await?;
         if look.found.iter().flatten().all(|length| *length == 0) {
-            // Late is no fault: whoever waits looks again.
+            // A time-out is no fault: the caller looks again.
             let _ = timeout(look.patience, rung).await;
         }
         Ok(())
     }
 
-    /// Which of the sorted sets hold a job that is due, as soon as one may, at the latest after a few seconds.
+    /// Which of the sorted sets hold a due job. Returns once one may, at the latest after a few seconds.
     pub(super) async fn due(&self, sets: &[String]) -> Result<Vec<usize>, QueueError> {
         loop {
             let rung = self.rung.delayed.notified();
@@ -102,7 +105,7 @@ impl KeyWatch {
             let head = look.found.iter().filter_map(left).min();
             let wait = head.unwrap_or(SILENCE).min(look.patience);
             let rung = timeout(wait, rung).await.is_ok();
-            // The time of the first has come: which one it was shows in another look.
+            // The first job is due now. Another look finds out in which set.
             let come = !rung && head == Some(wait);
             if !come {
                 return Ok(due);
@@ -110,7 +113,7 @@ impl KeyWatch {
         }
     }
 
-    /// Which lanes the sets name, as soon as these are not those `known`, at the latest after a few seconds.
+    /// Which lanes the sets name. Returns once they differ from `known`, at the latest after a few seconds.
     pub(super) async fn lanes(
         &self,
         sets: &[String],
@@ -141,9 +144,9 @@ impl KeyWatch {
         for answer in join_all(asked).await {
             match answer {
                 Ok(value) => found.push(Some(value)),
-                // It tells when it is replaced by one of the right type.
+                // Redis sends a message once this key is replaced by one of the right type.
                 Err(err) if err.code() == Some("WRONGTYPE") => found.push(None),
-                // Neither a node of a Cluster that is gone nor a key that may not be read must make other queues wait.
+                // A Cluster node that is gone, or a key that may not be read, must not delay other queues.
                 Err(err) if self.dialer.is_cluster() || !is_outage(&err) => {
                     complete = false;
                     found.push(None);
@@ -156,7 +159,7 @@ impl KeyWatch {
         Ok(Look { found, patience })
     }
 
-    /// Asks the node where the key is, wherever that may be by now.
+    /// Sends a command to the node that holds the key, following redirections.
     async fn ask<T: FromRedisValue>(&self, key: &str, ask: Cmd) -> RedisResult<T> {
         let mut home = self.line.lock().await.homes.get(key).cloned();
         for _ in 0..MAX_REDIRECTS {
@@ -183,7 +186,8 @@ impl KeyWatch {
         )))
     }
 
-    /// The connection to a node, or to any. While it is made others need not wait for it, so two may be: the first stays.
+    /// The connection to a node, or to any. The lock is not held while one is made, so two may be made: the first is
+    /// kept.
     async fn node(&self, node: Option<String>) -> RedisResult<(String, MultiplexedConnection)> {
         let node = {
             let line = self.line.lock().await;
@@ -229,13 +233,13 @@ impl KeyWatch {
             Err(err) => {
                 if !line.mute {
                     let every_ms = POLL.as_millis();
-                    tracing::warn!(%err, every_ms, "this store does not tell of new jobs; looking for them");
+                    tracing::warn!(%err, every_ms, "this store does not announce new jobs; polling it for them");
                 }
                 line.mute = true;
             }
         }
         drop(line);
-        // Whoever waits on a connection that was lost has to look again on this one.
+        // Those who waited on a lost connection have to look again over this one.
         self.rung.ready.notify_waiters();
         self.rung.delayed.notify_waiters();
         self.rung.lanes.notify_waiters();
@@ -244,7 +248,7 @@ impl KeyWatch {
 }
 
 impl Rung {
-    /// Redis names the keys that changed; where it names none, all may have.
+    /// Wakes those who wait for the keys that Redis names. If it names none, any key may have changed.
     fn take(&self, push: &PushInfo) {
         let keys = match (&push.kind, push.data.first()) {
             (PushKind::Invalidate, Some(Value::Array(keys))) => keys.as_slice(),

@@ -10,11 +10,11 @@ pub(super) struct BucketKeys {
     pub(super) versions: String,
     /// ZSET: keys by the Unix milliseconds at which their values end.
     pub(super) expiry: String,
-    /// ZSET: keys, all with the same score, so that they stand in order.
+    /// ZSET: keys, all with the same score, so that they are sorted by name.
     pub(super) names: String,
-    /// HASH: the bytes of all, the last version.
+    /// HASH: the bytes of all values, and the last version.
     pub(super) totals: String,
-    /// ZSET: entries of outboxes that were written, by the Unix milliseconds when they were.
+    /// ZSET: outbox entries that were written, by the Unix milliseconds of the write.
     pub(super) done: String,
 }
 
@@ -70,17 +70,17 @@ impl Keys {
         self.beside(queue, "lanes")
     }
 
-    /// STRING: the last tag under which a host has taken a job.
+    /// STRING: the last tag under which a host has taken a job from the queue.
     pub(super) fn last_tag(&self, queue: &str, host: &str) -> String {
         self.beside(queue, &format!("lasttag:{host}"))
     }
 
-    /// STRING: how many failed entries were dropped by the operator's wish. In the failed list's slot.
+    /// STRING: how many failed entries were dropped by retention. In the failed list's slot.
     pub(super) fn dropped(&self) -> String {
         self.beside_failed("dropped")
     }
 
-    /// LIST of the failed entries before those of the failed list, while somebody works on it. In its slot.
+    /// LIST of the older failed entries, while somebody works on the failed list. In the same slot.
     pub(super) fn older_failed(&self) -> String {
         self.beside_failed("older")
     }
@@ -100,7 +100,7 @@ impl Keys {
         format!("{}:queue-names", self.prefix)
     }
 
-    /// HASH of what was acknowledged and is still to be written elsewhere: host and tag → what.
+    /// HASH of the queue's outbox: host and tag → what an acknowledged job still has to have written elsewhere.
     pub(super) fn outbox(&self, queue: &str) -> String {
         self.beside(queue, "outbox")
     }
@@ -124,27 +124,27 @@ impl Keys {
         format!("{}:results:{id}", self.prefix)
     }
 
-    /// ZSET of the hosts that tell of themselves, by the Unix seconds when they last did.
+    /// ZSET of the hosts that publish reports, by the Unix seconds of the last one.
     pub(super) fn hosts(&self) -> String {
         format!("{}:hosts", self.prefix)
     }
 
-    /// STRING: what a host last told of itself.
+    /// STRING: a host's last report about itself.
     pub(super) fn host(&self, host: &str) -> String {
         format!("{}:hosts:{host}", self.prefix)
     }
 
-    /// STRING: when a host found that the lease of another had run out, in ms, and took nothing over yet.
+    /// STRING: when a host found that the lease of another had run out, in ms, without taking over yet.
     pub(super) fn found_dead(&self, queue: &str, host: &str) -> String {
         self.beside(queue, &format!("founddead:{host}"))
     }
 
-    /// STRING: asks every host to serve with a plugin again that it has set aside.
+    /// STRING: a request to every host to serve again with a plugin that it has set aside.
     pub(super) fn release(&self, plugin: &str) -> String {
         format!("{}:release:{plugin}", self.prefix)
     }
 
-    /// LIST of what is no job: for comparing with bare commands.
+    /// LIST for benchmarks with plain commands. Holds no jobs.
     pub(super) fn bare(&self) -> String {
         format!("{}:bare", self.prefix)
     }
@@ -178,13 +178,13 @@ impl Keys {
     /// The queue that a key matched by [`Self::all_queues`] belongs to.
     pub(super) fn queue_of<'k>(&self, key: &'k str) -> Option<&'k str> {
         let own = |key: &'k str| key.strip_prefix(&*self.prefix)?.strip_prefix(":queues:");
-        // No queue's name has braces; a lane's or a prefix may.
+        // Queue names have no braces; a lane's name or a prefix may.
         let wrapped = key.strip_prefix('{').and_then(own);
         if let Some((queue, _)) = wrapped.and_then(|rest| rest.split_once('}')) {
             return Some(queue);
         }
         let queue = own(key)?;
-        // A lane may be called as if it were something else, so this comes first.
+        // First, since a lane's name may end like another kind of key.
         if let Some((queue, _)) = queue.split_once(":waiting:") {
             return Some(queue);
         }

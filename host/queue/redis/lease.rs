@@ -1,4 +1,4 @@
-//! Leases: renewed, given up, and what becomes of the jobs under one that has run out.
+//! Leases: renewing them, giving them up, and taking over the jobs of one that has run out.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ impl RedisStore {
         Ok(jobs.map(|jobs| Taken { jobs, lanes }))
     }
 
-    /// The time by Redis' own clock; in a Cluster by that of one of its servers.
+    /// The time by Redis' own clock; in a Cluster, by the clock of one of its servers.
     pub(super) async fn now(&self) -> Result<Timestamp, QueueError> {
         let (s, us): (i64, i64) = self.run(&cmd("TIME")).await?;
         Ok(Timestamp::from_microsecond(s.saturating_mul(1_000_000).saturating_add(us)).unwrap_or(Timestamp::MAX))

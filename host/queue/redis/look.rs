@@ -24,8 +24,8 @@ impl RedisStore {
         let mut call = COUNTS.keys(&keys);
         call.arg(self.keys.in_flight(queue, ""))
             .arg(self.keys.waiting(queue, ""));
-        // In another slot, the set is counted before and after the rest: a job that comes or goes meanwhile is then in one
-        // of the counts, unless it does both.
+        // A set in another slot is counted before and after the rest. So a job that is moved meanwhile is counted at
+        // least once, unless it both comes and goes.
         let elsewhere = async || -> Result<u64, QueueError> {
             if self.split {
                 self.run(cmd("ZCARD").arg(&set)).await
@@ -59,7 +59,7 @@ impl RedisStore {
         })
     }
 
-    /// What keeps the store from taking jobs although it answers, in words; none if nothing does.
+    /// Why the store takes no jobs although it answers, in words; none if it takes them.
     pub(super) async fn trouble(&self) -> Result<Option<String>, QueueError> {
         if self.pool.is_cluster() {
             let info: String = self.run(cmd("CLUSTER").arg("INFO")).await?;
@@ -67,7 +67,7 @@ impl RedisStore {
             return Ok((!ok).then(|| "the Cluster is down: not every slot is served".to_owned()));
         }
         let info: String = match self.run(&cmd("INFO")).await {
-            // A user need not be allowed to ask.
+            // This user may not be allowed to ask.
             Err(QueueError::Redis(err)) if err.code() == Some("NOPERM") => return Ok(None),
             info => info?,
         };
@@ -91,7 +91,7 @@ impl RedisStore {
             info => info?,
         };
         let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        // Without a bound on its memory it never has to make room; the other policies spare keys that do not expire.
+        // Without a limit on its memory, Redis never evicts. The policies not listed spare keys that do not expire.
         let bounded = field("maxmemory").is_some_and(|bytes| bytes != "0");
         let evicting = field("maxmemory_policy").filter(|policy| bounded && policy.starts_with("allkeys"));
         Ok(evicting.map(|policy| format!("maxmemory-policy is {policy}: jobs may be evicted; set it to noeviction")))

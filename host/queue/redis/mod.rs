@@ -49,15 +49,15 @@ use super::settings::StoreSettings;
 use crate::outcome::Lane;
 use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 
-/// How long it is remembered under which tags a host has taken jobs, and when a dead one was found: far longer than a
-/// message can be on its way, or a host that keeps crashing waits before its next start.
+/// How long Redis remembers the last tag of each host, and when a dead host was found. Far longer than a message can be
+/// on its way, and than the pause between two starts of a host that keeps crashing.
 const LAST_TAG_MS: u64 = 3_600_000;
 
 pub(in crate::queue) struct RedisStore {
     pool: Pool,
     key_watch: KeyWatch,
     keys: Keys,
-    /// Not all keys of a queue are in one slot.
+    /// Whether a queue's keys are in more than one slot.
     split: bool,
     result_ttl: Duration,
     unkept: Unkept,
@@ -108,7 +108,7 @@ impl RedisStore {
     }
 }
 
-/// Each of these is told in a file of its own.
+/// Each method is implemented in a file of its own.
 impl Backend for RedisStore {
     fn push<'a>(&'a self, jobs: &'a [Push]) -> Answer<'a, ()> {
         Box::pin(self.push(jobs))

@@ -1,5 +1,5 @@
-//! Which queues there are. Nothing in Redis says so: a queue is there as soon as somebody pushes to it. So hosts and pushes
-//! take note of those that they know, and only what other producers push to has to be looked for among all keys.
+//! Which queues there are. Redis has no list of them: a queue exists as soon as somebody pushes to it. So hosts and
+//! pushes record the queues that they know, and only queues of other producers have to be searched for among all keys.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ const SCAN_STEP: usize = 1_000;
 /// Steps of a brief search on each server: some ten milliseconds of Redis' time.
 const BRIEF_STEPS: usize = 10;
 
-/// How long a queue is known without being served or pushed to by Kiln.
+/// How long a queue stays recorded after Kiln last served it or pushed to it.
 const KNOWN_S: i64 = 30 * 24 * 3600;
 
 impl RedisStore {
@@ -61,14 +61,14 @@ impl RedisStore {
             all &= self.find_queues(&node, steps, &mut queues).await?;
         }
         if search == Search::Whole {
-            // A help for the next who asks, no more: a user may be one that only reads.
+            // Only saves the next caller a search, so a failure is ignored: this user may be one that may only read.
             self.note_queues(&queues).await.ok();
         }
         let queues = queues.into_iter().collect();
         Ok(Found { queues, all })
     }
 
-    /// Looks through the keys of one server, and tells whether it came to their end.
+    /// Searches the keys of one server, and returns whether all were seen.
     async fn find_queues(&self, node: &str, steps: usize, found: &mut BTreeSet<QueueName>) -> Result<bool, QueueError> {
         let mut cursor = 0;
         for _ in 0..steps {

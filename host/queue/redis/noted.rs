@@ -1,4 +1,4 @@
-//! Which queues this process has taken note of lately, so that it does not do so with every push.
+//! Which queues this process has recorded lately, so that not every push records its queue again.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,13 +7,13 @@ use parking_lot::Mutex;
 
 use crate::queue::queue_name::QueueName;
 
-/// How long a note of one's own is taken for granted.
+/// How long this process relies on its own record.
 const GRANTED: Duration = Duration::from_mins(10);
 
-/// Queues whose notes are remembered: who pushes to more takes note of some too often.
+/// Most queues remembered. A process that pushes to more records some of them too often, which is harmless.
 const MAX_GRANTED: usize = 1_000;
 
-/// When this process took note of which queue.
+/// When this process recorded which queue.
 #[derive(Debug, Default)]
 pub(super) struct Noted(Mutex<HashMap<QueueName, Instant>>);
 

@@ -1,5 +1,5 @@
-//! What is acknowledged and still to be written elsewhere: it stands beside the queue, in the same slot, from the
-//! acknowledgement on.
+//! Outboxes: writes that an acknowledged job asked for. They are kept beside the queue, in the same slot, from the
+//! acknowledgement until they are carried out.
 
 use ::redis::cmd;
 
@@ -19,7 +19,7 @@ impl RedisStore {
             let mut scan = cmd("HSCAN");
             scan.arg(&key).arg(cursor).arg("COUNT").arg(READ);
             let (next, entries): (u64, Vec<(String, String)>) = self.run(&scan).await?;
-            // A step may find nothing although there is more.
+            // A step of the scan may return nothing before the end.
             if !entries.is_empty() || next == 0 {
                 return Ok(entries);
             }
@@ -37,7 +37,7 @@ impl RedisStore {
             let mut set = cmd("SET");
             set.arg(self.keys.result(id)).arg(json);
             let kept = self.run::<()>(set.arg("PX").arg(millis(self.result_ttl))).await;
-            // Only the result is lost by this.
+            // A failure here costs only the result.
             if let Err(err) = kept {
                 self.unkept.note(1, &err.to_string());
             }

@@ -1,8 +1,9 @@
-//! A few connections that commands share, and one for leases. One that fails is forgotten, and whoever comes next makes a
-//! new one.
+//! A few connections that all commands share, and one for leases. A connection that fails is dropped, and the next
+//! command makes a new one.
 //!
-//! Nothing is sent twice by itself, because only the sender knows whether that is harmless. The exception is a Cluster,
-//! whose client sends again what got no answer; that is why the scripts that take jobs know the tags they were asked for.
+//! Nothing is sent again automatically, because only the sender knows whether that is harmless. A Cluster's client is
+//! the exception: it repeats commands that got no answer. That is why the scripts that take jobs check the tags they
+//! were sent.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -22,24 +23,24 @@ use super::dialer::{Connection, Dialer, split};
 use super::fault::spoils;
 use crate::queue::error::QueueError;
 
-/// How long a connection beyond those that stay open may be unused.
+/// How long a connection may be unused before it is closed, unless it is one of those that stay open.
 const IDLE_MAX: Duration = Duration::from_mins(1);
 
-/// What a connection carries at least, in bytes a second: what is sent has as long on its way, beside the time an answer may
-/// take. Outside a Cluster; there the client has one time for all.
+/// The least speed expected of a connection, in bytes a second. A long message gets that much more time, besides the
+/// read time-out. Not in a Cluster: its client has one time-out for all messages.
 const SLOWEST_BYTES_PER_S: usize = 64 * 1024;
 
 pub(super) struct Pool {
     dialer: Arc<Dialer>,
-    /// Where connections are made and driven, whoever asks for one: not on a guest thread.
+    /// The runtime that makes and drives connections, so that no guest thread has to.
     runtime: Handle,
     slots: Vec<Slot>,
     idle: usize,
-    /// A connection of their own for the few moves that must not wait behind anything large: those that keep leases.
+    /// A connection only for the moves that keep leases: they must not wait behind a large message.
     prompt: Slot,
 }
 
-/// A connection, an attempt to make one that all who want it wait for, or neither.
+/// A connection, or an attempt to make one that everyone who wants it awaits.
 type Dialling = Shared<BoxFuture<'static, RedisResult<Connection>>>;
 
 #[derive(Default)]
@@ -83,7 +84,7 @@ impl Pool {
         self.run_over(self.pick(), cmd, 0).await
     }
 
-    /// The same over this connection, for a command that carries so many bytes: its answer has the longer.
+    /// Sends one command over this connection. The time-out grows with `bytes`, the length of the command.
     async fn run_over<T: FromRedisValue>(&self, slot: &Slot, cmd: &Cmd, bytes: usize) -> Result<T, QueueError> {
         let slot = Busy::new(slot);
         let (dialling, mut connection) = self.connection(&slot).await?;
@@ -96,8 +97,8 @@ impl Pool {
         Ok(answer?)
     }
 
-    /// Sends commands together, and waits until all are carried out. Where they belong to several servers, each goes
-    /// its own way.
+    /// Sends commands together, and waits until all are carried out. If they belong to several servers, each is sent on
+    /// its own.
     pub(super) async fn run_all(&self, cmds: Vec<Cmd>) -> Result<(), QueueError> {
         if self.is_cluster() {
             try_join_all(cmds.iter().map(|cmd| self.run::<()>(cmd))).await?;
@@ -114,12 +115,13 @@ impl Pool {
         Ok(answer?)
     }
 
-    /// The nodes whose keys make up the store: a Cluster's masters; else one without a name.
+    /// The nodes that hold the store's keys: the masters of a Cluster, else the one server, which has no name.
     pub(super) async fn masters(&self) -> Result<Vec<String>, QueueError> {
         if !self.is_cluster() {
             return Ok(vec![String::new()]);
         }
-        // Each range of slots: its first, its last, then its nodes, the master first; of each its host and port.
+        // Each range of slots has its first slot, its last, then its nodes, the master first. Each node begins with
+        // host and port.
         let ranges: Vec<Vec<Value>> = self.run(cmd("CLUSTER").arg("SLOTS")).await?;
         let mut masters = BTreeSet::new();
         for range in ranges {
@@ -149,17 +151,17 @@ impl Pool {
         Ok(answer?)
     }
 
-    /// Calls a script. Redis that does not know it is told it.
+    /// Calls a script by its digest, and sends its text if Redis does not know it.
     pub(super) async fn call<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, QueueError> {
         self.call_over(self.pick(), call, 0).await
     }
 
-    /// The same over the connection that nothing large uses.
+    /// Calls a script over the connection for leases.
     pub(super) async fn call_promptly<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, QueueError> {
         self.call_over(&self.prompt, call, 0).await
     }
 
-    /// The same for a call that carries so many bytes: its answer has the longer.
+    /// Calls a script with `bytes` of arguments; the time-out grows with them.
     pub(super) async fn call_with<T: FromRedisValue>(&self, call: &Call<'_>, bytes: usize) -> Result<T, QueueError> {
         self.call_over(self.pick(), call, bytes).await
     }
@@ -171,7 +173,7 @@ impl Pool {
         }
     }
 
-    /// Closes what has not been used for long, beyond the connections that are to stay.
+    /// Closes connections that were unused for long, except those that are to stay open.
     pub(super) fn trim(&self) {
         for slot in self.slots.iter().skip(self.idle) {
             if lock(&slot.used).is_some_and(|used| used.elapsed() > IDLE_MAX) && slot.is_idle() {
@@ -180,7 +182,7 @@ impl Pool {
         }
     }
 
-    /// The first connection that has nothing to do, or one to be made, or the least busy.
+    /// The first idle connection, else an unused slot for a new one, else the least busy connection.
     fn pick(&self) -> &Slot {
         let open = |slot: &&Slot| lock(&slot.dialling).is_some();
         self.slots
@@ -225,7 +227,7 @@ impl Slot {
         }
     }
 
-    /// Forgets the connection if this answer shows that it is of no more use.
+    /// Forgets the connection if this answer shows that it must be replaced.
     fn judge<T>(&self, answer: &RedisResult<T>, dialling: &Dialling) {
         if answer.as_ref().is_err_and(spoils) {
             self.forget(dialling);
@@ -237,7 +239,7 @@ impl Slot {
     }
 }
 
-/// Counts a command under way, for as long as somebody waits for its end.
+/// Counts a command as under way until this is dropped.
 struct Busy<'a>(&'a Slot);
 
 impl<'a> Busy<'a> {

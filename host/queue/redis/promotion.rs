@@ -13,7 +13,8 @@ use crate::queue::limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_TAKEN_BYTES};
 use crate::queue::moves::Arrived;
 use crate::queue::queue_name::QueueName;
 
-/// How long a promotion to another slot may take before another host may try it: far longer than it takes.
+/// How long a promotion to another slot keeps its claim on a job before another host may try. Far longer than a
+/// promotion takes.
 const PROMOTION_CLAIM: Duration = Duration::from_secs(10);
 
 impl RedisStore {
@@ -34,7 +35,7 @@ impl RedisStore {
             .await
     }
 
-    /// The same to another slot, in three steps.
+    /// Moves due jobs to a ready list in another slot, in three steps.
     async fn promote_across(&self, queue: &QueueName, delayed: &String, ready: &str) -> Result<usize, QueueError> {
         let delayed = std::slice::from_ref(delayed);
         let mut call = CLAIM_DUE.keys(delayed);
@@ -64,7 +65,7 @@ impl RedisStore {
 struct Claimed {
     claim: String,
     jobs: Vec<Vec<u8>>,
-    /// One that is not brought to any host. It is claimed alone.
+    /// A job too large for any host. It is claimed alone.
     too_large: Option<Arrived>,
 }
 

@@ -9,13 +9,13 @@ use super::scripts::PUSH_DELAYED;
 use crate::queue::error::QueueError;
 use crate::queue::push::Push;
 
-/// Jobs sent in one command of a push: bounds what a large batch holds in memory twice.
+/// Jobs in one command of a push. Bounds how much of a large batch is in memory twice.
 const PUSH_JOBS: usize = 1_000;
 
 impl RedisStore {
     pub(super) async fn push(&self, jobs: &[Push]) -> Result<(), QueueError> {
         for jobs in jobs.chunks(PUSH_JOBS) {
-            // One command for each key: the order within a queue stays, and between queues there is none.
+            // One command for each key, which keeps the order within a queue. Between queues there is none.
             let (mut ready, mut delayed) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, Vec<_>>::new());
             for push in jobs {
                 let queue = push.queue.as_str();
@@ -35,7 +35,7 @@ impl RedisStore {
                 }
                 self.pool.call::<()>(&call).await?;
             }
-            // The jobs are there: that a list for operators lacks a name is no reason to push them again.
+            // The jobs are pushed. A queue missing from the operators' list is no reason to push them again.
             self.note_queues(jobs.iter().map(|push| &push.queue)).await.ok();
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What hosts tell of themselves, for operators: a key each, and a list of who has one.
+//! Reports of hosts about themselves, for operators: a key for each, and a list of the hosts.
 
 use ::redis::cmd;
 
@@ -8,7 +8,7 @@ use crate::queue::error::QueueError;
 /// Seconds that a report is kept: a few times as long as a host takes to make the next.
 const KEPT_S: u64 = 30;
 
-/// Seconds that a host is asked to release a plugin.
+/// Seconds for which a request to release a plugin stands.
 const ASKED_S: u64 = 60;
 
 impl RedisStore {
@@ -17,7 +17,7 @@ impl RedisStore {
         self.run::<()>(cmd("SET").arg(self.keys.host(host)).arg(report).arg("EX").arg(KEPT_S))
             .await?;
         self.run::<()>(cmd("ZADD").arg(&hosts).arg(now_s).arg(host)).await?;
-        // Hosts that died do not take their names off.
+        // A dead host does not remove its name, so old names are removed here.
         let long_ago = now_s.saturating_sub_unsigned(2 * KEPT_S);
         self.run(cmd("ZREMRANGEBYSCORE").arg(hosts).arg("-inf").arg(long_ago))
             .await

@@ -1,8 +1,8 @@
 //! Settlements: in flight → done, waiting, delayed, failed or ready again.
 //!
-//! Where all keys are in one slot, a settlement is one script. Where they are not, it takes three steps: look whether the
-//! delivery is still the host's, write the destination, remove the source. A crash in between leaves a job in both places,
-//! never in none.
+//! If all keys are in one slot, a settlement is one script. If not, it takes three steps: check that the delivery is
+//! still the host's, write to the destination, remove the source. A crash in between leaves the job in both places,
+//! never in neither.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -18,20 +18,20 @@ use crate::queue::moves::{Claim, Offer, millis};
 /// A result: the tag of its delivery, the id of its job, its text.
 type Kept<'a> = (u64, &'a str, &'a str);
 
-/// What the script is to do with a batch.
+/// The settlements of a batch, as the script takes them.
 #[derive(Default)]
 struct Fates<'a> {
-    /// Acknowledged without a result, and surely the host's: all are removed at once.
+    /// Acknowledged without a result, and certainly held by the host: all are removed at once.
     sure: Vec<u64>,
-    /// Acknowledged, and their results are kept.
+    /// Acknowledged with a result to keep.
     results: Vec<Kept<'a>>,
-    /// One by one: tag, fate, bytes, seconds to wait.
+    /// Settled one by one: tag, fate, bytes, seconds to wait.
     others: Vec<(u64, &'static str, &'a str, f64)>,
-    /// Acknowledged, and this is then to be written elsewhere.
+    /// Acknowledged, with writes for the outbox.
     commits: Vec<(u64, &'a str)>,
-    /// What is to wait, and where.
+    /// Sent to a lane: tag and lane.
     waits: Vec<(u64, &'a Lane)>,
-    /// What becomes a failed entry where it is: tag, head, and the entry otherwise.
+    /// Failed by joining a head to the bytes that Redis has: tag, head, and the entry to write if that cannot be done.
     theirs: Vec<(u64, &'a str, &'a str)>,
 }
 
@@ -120,13 +120,13 @@ impl RedisStore {
         }
     }
 
-    /// The same where delayed, failed and results are in other slots.
+    /// Settles a batch where the delayed set, the failed list and results are in other slots.
     async fn settle_across(&self, claim: &Claim<'_>, batch: &mut [Offer<'_>]) -> Result<Vec<u64>, QueueError> {
         let ours = self.write_elsewhere(claim, batch).await?;
         let (mut fates, mut refused) = (Fates::default(), Vec::new());
         for offer in &*batch {
             match offer.settlement {
-                // What is known to be at its destination leaves; what the host does not hold never came there.
+                // A job that is at its destination is removed here. One that was not written was not held by this host.
                 settlement if goes_elsewhere(settlement) && *offer.written => fates.remove(offer.tag),
                 settlement if goes_elsewhere(settlement) => refused.push(offer.tag),
                 Settlement::Ack { result: Some(_) } if self.keeps_results() && !ours.contains(&offer.tag) => {
@@ -139,15 +139,15 @@ impl RedisStore {
         Ok(refused)
     }
 
-    /// The one script of a settlement; across slots, its last step. Returns the tags that were refused.
+    /// Runs the settlement script; across slots, this is the last step. Returns the tags that were refused.
     async fn carry_out(&self, claim: &Claim<'_>, fates: &Fates<'_>) -> Result<Vec<u64>, QueueError> {
         if fates.is_empty() {
             return Ok(Vec::new());
         }
         let queue = claim.queue.as_str();
         let in_flight = self.in_flight(claim);
-        // A key that nothing goes to is not named: the user may be kept from it, and in a slot that is moving away it may be
-        // gone already. One in another slot never is.
+        // A key that the batch does not use is not named: the user may have no access to it, and it may already be gone
+        // from a slot that is moving away. A key in another slot is never named.
         let named = |used: bool, key: String| if used { key } else { in_flight.clone() };
         let mut keys = vec![
             in_flight.clone(),
@@ -190,8 +190,8 @@ impl RedisStore {
         Ok(refused)
     }
 
-    /// The first two steps of moves to other slots, and of keeping results there: only whoever holds a delivery may.
-    /// Returns the tags of those that were found to be the host's.
+    /// The first two steps across slots: checks which deliveries the host holds, and writes those jobs and results to
+    /// their destinations. Returns the tags that the host holds.
     async fn write_elsewhere(&self, claim: &Claim<'_>, batch: &mut [Offer<'_>]) -> Result<HashSet<u64>, QueueError> {
         let moves = |offer: &Offer<'_>| !*offer.written && goes_elsewhere(offer.settlement);
         let results = if self.keeps_results() {
@@ -210,7 +210,7 @@ impl RedisStore {
             let queue = claim.queue.clone();
             return Err(QueueError::Lapsed { queue });
         };
-        // An acknowledged job has its result: that is kept before.
+        // Results are written before their jobs are acknowledged, so that an acknowledged job has its result.
         self.keep_elsewhere(results.into_iter().filter(|(tag, ..)| ours.contains(tag)))
             .await?;
         for offer in batch
@@ -223,7 +223,8 @@ impl RedisStore {
                     let from_now = format!("+{}", wait.as_secs_f64());
                     self.pool.call::<()>(call.arg(job).arg(from_now)).await?;
                 }
-                // The job's own bytes are in another slot than the list: only what the host has can get there.
+                // The list is in another slot than the bytes that Redis has of the job, so the entry is made of those
+                // that this host has.
                 Settlement::Fail { entry } | Settlement::FailThere { otherwise: entry, .. } => {
                     self.run::<()>(cmd("RPUSH").arg(self.keys.failed()).arg(entry)).await?;
                 }
@@ -263,7 +264,7 @@ impl RedisStore {
     }
 }
 
-/// Whether a settlement writes to a slot that is not the delivery's.
+/// Whether a settlement writes to another slot than the delivery's.
 fn goes_elsewhere(settlement: &Settlement) -> bool {
     use Settlement::{Fail, FailThere, Retry};
     matches!(settlement, Retry { .. } | Fail { .. } | FailThere { .. })
@@ -280,8 +281,9 @@ fn results<'a>(batch: &[Offer<'a>]) -> Vec<Kept<'a>> {
     batch.iter().filter_map(result).collect()
 }
 
-/// Whether an error need not keep a job from being acknowledged. A Redis out of memory takes no results, but it does take
-/// acknowledgements, and those make room. What a Cluster has moved can be kept the next time: by then it is known where.
+/// Whether a job is acknowledged in spite of this error, without its result. A Redis that is out of memory takes no
+/// results, but it takes acknowledgements, which make room. After a move in a Cluster, the next result can be kept: the
+/// client then knows the new node.
 fn costs_only_results(err: &RedisError) -> bool {
     use ServerErrorKind::{Ask, Moved};
     let has_moved = matches!(err.kind(), ErrorKind::Server(Moved | Ask));

@@ -1,4 +1,4 @@
-//! What handlers remember. The keys of a bucket share one slot, each call is one script.
+//! What handlers remember. The keys of a bucket share one slot, and each call is one script.
 
 use super::RedisStore;
 use super::scripts::{STATE_GET, STATE_LIST, STATE_WRITE};
@@ -6,11 +6,11 @@ use crate::queue::error::QueueError;
 use crate::queue::moves::Once;
 use crate::state::{Action, BucketId, Change, Changed, Condition, Entry, Quota, StateError};
 
-/// How long it is remembered that an entry of an outbox was written: far longer than somebody who has read the entry may wait
-/// with writing it.
+/// How long Redis remembers that an outbox entry was written: far longer than a host may wait between reading an entry
+/// and writing it.
 const DONE_MS: u64 = 3_600_000;
 
-/// Keys that one step of a listing looks at.
+/// Keys examined in one step of a listing.
 const LOOKED_AT: usize = 2_000;
 
 impl RedisStore {
@@ -106,7 +106,7 @@ impl RedisStore {
     }
 }
 
-/// A version and a number, as the script tells them.
+/// Reads a version and a number from the script's answer.
 fn changed(told: &[String]) -> Changed {
     let at = |place: usize| told.get(place).map_or("", String::as_str);
     Changed {

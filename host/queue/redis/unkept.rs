@@ -1,12 +1,12 @@
-//! Telling of results that are not kept: once when it begins, once when it is over.
+//! Logs results that were not kept: once when that begins, once when it is over.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-/// How long no result must have been lost before the log says that they are kept again.
+/// How long results must have been kept without a loss before the log says so.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Results that were not kept, of late; none if all were.
+/// Results that were not kept lately; none if all were.
 #[derive(Default)]
 pub(super) struct Unkept(Mutex<Option<Losses>>);
 
@@ -16,8 +16,8 @@ struct Losses {
 }
 
 impl Unkept {
-    /// Takes note of a batch with results: how many of them were not kept, and why. Says so when that begins, and how many
-    /// they were when it has been over for a while: at the edge of its memory, Redis keeps some and not others.
+    /// Records how many results of a batch were not kept, and why. Logs the first loss, and the number of losses once
+    /// none has happened for [`QUIET`]: a Redis at the limit of its memory keeps some results and not others.
     pub(super) fn note(&self, lost: u64, why: &str) {
         let mut losses = self.0.lock();
         match &mut *losses {

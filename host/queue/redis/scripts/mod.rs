@@ -1,4 +1,5 @@
-//! The scripts beside this file: each is one move, or one look. The head of each tells its keys, arguments and answer.
+//! The Lua scripts in this folder: each makes one move or answers one question. A script's head names its keys,
+//! arguments and answer.
 
 use std::sync::LazyLock;
 
