@@ -1,7 +1,8 @@
 //! Text of producers, guests, plugins and operators, made fit for terminals, logs and messages.
 //!
-//! One rule for all of it: a [hidden](is_hidden) character is shown as JSON writes it, `\u001b`. JSON stays the same JSON
-//! by that, and a reader sees what was sent. Text that holds none, as nearly all does, is neither copied nor allocated.
+//! One rule holds for all of it: a [hidden](is_hidden) character is shown as JSON writes it, `\u001b`. So JSON stays
+//! the same JSON, and a reader sees what was sent. Text without hidden characters, which is nearly all, is neither
+//! copied nor allocated.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -37,7 +38,7 @@ pub const fn is_hidden(c: char) -> bool {
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Whether a character has no place in text of several lines, which tabs indent.
+/// Whether a character has no place in text of several lines, where line feeds and tabs may stand.
 const fn is_hidden_in_block(c: char) -> bool {
     !matches!(c, '\n' | '\t') && is_hidden(c)
 }
@@ -45,7 +46,8 @@ const fn is_hidden_in_block(c: char) -> bool {
 /// Makes one line of a text, of at most `max_bytes` and a mark that more was cut off. Line breaks are shown as `\n`.
 #[must_use]
 pub fn line(text: &str, max_bytes: usize) -> Cow<'_, str> {
-    // First, so that no time is lost with what goes anyway; and below, since what stands for a character is longer.
+    // Cut before escaping, so that no time is lost with text that goes anyway; and again below, since escapes are
+    // longer.
     let kept = &text[..text.floor_char_boundary(max_bytes)];
     let mut cut = kept.len() < text.len();
     if !cut && !has(kept, is_hidden) {
@@ -79,7 +81,7 @@ pub fn message(text: &str, max_bytes: usize) -> Cow<'_, str> {
     if !text.contains(['\n', '\r']) {
         return line(text, max_bytes);
     }
-    // A text that is longer is cut anyway: its further lines need not be looked at.
+    // Text beyond this is cut off anyway, so its lines need not be looked at.
     let text = &text[..text.floor_char_boundary(2 * max_bytes)];
     let lines = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty());
     let joined = lines.collect::<Vec<_>>().join("; ");
@@ -128,7 +130,7 @@ fn push(text: &mut String, c: char, is_hidden: fn(char) -> bool) {
     }
 }
 
-/// Writes text of one line on, hidden characters shown. For whatever is formatted piece by piece.
+/// Writes text of one line, with hidden characters shown. For text that is formatted piece by piece.
 #[derive(Debug)]
 pub(crate) struct LineWriter<W>(pub(crate) W);
 
@@ -138,7 +140,7 @@ impl<W: fmt::Write> fmt::Write for LineWriter<W> {
     }
 }
 
-/// Writes text of several lines on, hidden characters shown. Expects whole characters; bytes that are no UTF-8 become
+/// Writes text of several lines, with hidden characters shown. Expects whole characters; bytes that are no UTF-8 become
 /// U+FFFD.
 #[derive(Debug)]
 pub(crate) struct BlockWriter<W>(pub(crate) W);

@@ -1,4 +1,5 @@
-//! What the figures stand beside: the same work with the least around it, measured in the same run on the same machine.
+//! Floors to compare the figures with: the same work with as little around it as possible, in the same run on the same
+//! machine.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,19 +12,20 @@ use super::times::unix_ns;
 use crate::queue::{Bare, QueueError, Store};
 use crate::sandbox::{AttemptContext, Handler};
 
-/// How long each floor is measured; that of the sandbox twice, before and after what it is compared with.
+/// How long each floor is measured. That of the sandbox is measured twice: before and after the figure that it is
+/// compared with.
 const FLOOR_TIME: Duration = Duration::from_secs(1);
 
-/// How long jobs come one by one that bare commands take.
+/// How long jobs are pushed one by one for bare commands to take.
 const PICK_UP_TIME: Duration = Duration::from_secs(3);
 
 /// Jobs taken by one bare command: as many as one fetch takes at most.
 const POP_JOBS: usize = crate::queue::MAX_BATCH;
 
-/// Commands in a row of one kind, before as many of the other: what disturbs one then disturbs both.
+/// Commands of one kind in a row, before as many of the other kind. So a disturbance slows both.
 const BLOCK: u64 = 50;
 
-/// How often a second the handler runs without a queue, in fresh instances, so many at once.
+/// How often a second the handler runs in fresh instances without a queue, `concurrency` at once.
 pub(super) async fn sandbox(handler: &Arc<Handler>, template: &Template, concurrency: u32) -> f64 {
     let began = Instant::now();
     let mut running = JoinSet::new();
@@ -46,7 +48,7 @@ pub(super) async fn sandbox(handler: &Arc<Handler>, template: &Template, concurr
     per_s(runs, began.elapsed())
 }
 
-/// Figures for pushes of so many jobs that took so long, beside what bare commands take.
+/// Figures for pushes of so many jobs in so much time, with those of bare commands beside them.
 pub(super) async fn push(
     store: &Store,
     template: &Template,
@@ -102,8 +104,7 @@ pub(super) async fn push_singly(
     Ok(Some(figures))
 }
 
-/// How long jobs take that come one by one, from when each is due until it has been taken by a bare command that waits for
-/// it.
+/// How long jobs that come one by one take, from when each is due until a waiting bare command has taken it.
 pub(super) async fn pick_up(store: &Store, template: &Template, per_s: u32) -> Result<Option<Percentiles>, QueueError> {
     let (Some(pusher), Some(mut waiter)) = (store.bare().await?, store.bare().await?) else {
         return Ok(None);
@@ -127,7 +128,8 @@ pub(super) async fn pick_up(store: &Store, template: &Template, per_s: u32) -> R
     Ok(Some(Percentiles::of(waits.collect())))
 }
 
-/// How many jobs a second bare commands push, and how many they take: by turns, so that little is there at any time.
+/// How many jobs a second bare commands push, and how many they take. Pushes and takes alternate, so that the list
+/// stays short.
 async fn batches(bare: &mut Bare, batch: &[String]) -> Result<(f64, f64), QueueError> {
     let (mut pushing, mut popping, mut count) = (Duration::ZERO, Duration::ZERO, 0);
     while pushing + popping < FLOOR_TIME {

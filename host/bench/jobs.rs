@@ -22,10 +22,10 @@ const BATCH_JOBS: usize = 1_000;
 /// Bytes of jobs that are pushed in one go, whatever their number.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// How long before its time a job is no longer slept for: systems wake sleepers about so late.
+/// How long before a job is due the sleep ends and spinning begins: systems wake sleepers about so late.
 const SLEEP_MARGIN: Duration = Duration::from_micros(100);
 
-/// Below this interval nothing but sleep is waited with, or that would keep a core busy.
+/// At shorter intervals than this, only sleep is used: spinning would keep a core busy.
 const SPIN_INTERVAL: Duration = Duration::from_millis(1);
 
 /// What all jobs of a benchmark have in common.
@@ -37,7 +37,7 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// A job of that number. It has one attempt: what fails is not to be measured twice.
+    /// The job of this number. It has one attempt, so that a failed job is not measured twice.
     pub(super) fn job(&self, number: u64) -> Job {
         let mut job = Job::new(&self.name, self.queue.as_str(), self.payload.clone());
         job.id = number.to_string();
@@ -53,7 +53,7 @@ impl Template {
         }
     }
 
-    /// Jobs that go well into one message.
+    /// How many jobs fit well into one message.
     pub(super) fn batch_jobs(&self) -> usize {
         (BATCH_BYTES / self.job(0).encode().len()).clamp(1, BATCH_JOBS)
     }
@@ -97,8 +97,8 @@ impl Template {
     }
 }
 
-/// Has jobs pushed at even intervals, each in its time whether or not those before it have been taken, and returns when
-/// each was due.
+/// Pushes jobs at even intervals, each in its time even if those before it are not taken yet. Returns when each was
+/// due.
 pub(super) async fn at_rate<F: Future<Output = Result<(), QueueError>> + Send + 'static>(
     jobs: u64,
     per_s: u32,
@@ -106,7 +106,7 @@ pub(super) async fn at_rate<F: Future<Output = Result<(), QueueError>> + Send + 
 ) -> Result<Vec<u64>, QueueError> {
     let (sender, mut failures) = mpsc::unbounded_channel();
     let (interval, runtime) = (Duration::from_secs(1) / per_s, Handle::current());
-    // When a push fails, or nobody waits for this any more, no further job is pushed.
+    // When a push fails, or the caller stops waiting, no further job is pushed.
     let over = CancellationToken::new();
     let _guard = over.clone().drop_guard();
     let ends = over.clone();
@@ -121,14 +121,14 @@ pub(super) async fn at_rate<F: Future<Output = Result<(), QueueError>> + Send + 
     };
     // A thread of its own: the timers of the runtime are a millisecond coarse.
     let schedule = spawn_blocking(move || keep_schedule(jobs, interval, &over, spawn)).await;
-    // None once every push has ended well.
+    // No message comes once every push has succeeded.
     match failures.recv().await {
         Some(err) => Err(err),
         None => Ok(schedule.unwrap_or_default()),
     }
 }
 
-/// Calls for each job in its time, or for several together that have become due, until it is over.
+/// Calls `push` for each job in its time, or for several jobs that have become due, until `over`.
 fn keep_schedule(jobs: u64, interval: Duration, over: &CancellationToken, push: impl Fn(Range<u64>)) -> Vec<u64> {
     let first_ns = unix_ns() + nanos(interval);
     let due_ns = |number: u64| first_ns + number * nanos(interval);

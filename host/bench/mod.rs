@@ -1,7 +1,8 @@
-//! Measures the real thing: jobs that are made, pushed, fetched, run and settled, by a worker in a process of its own.
+//! Measures whole runs: jobs are made, pushed, fetched, run and settled, by a worker in a process of its own.
 //!
-//! Beside its figures it puts floors, measured in the same run: the handler in fresh instances without a queue, and bare
-//! commands of Redis. Machines differ, and so do their hours; the ratio of two figures of one run stands.
+//! Beside its figures it puts floors, measured in the same run: the handler in fresh instances without a queue, and
+//! bare commands of Redis. Figures differ between machines, and between hours of one machine. The ratio of two figures
+//! of one run can be compared.
 //!
 //! It works under a prefix that nobody else has, and deletes every key of it in the end.
 
@@ -35,7 +36,7 @@ pub(crate) use worker::{Launch, write_times};
 
 use report::{RedisFigures, per, per_s, rounded};
 
-/// What is measured.
+/// What a benchmark measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// How fast jobs are pushed.
@@ -84,9 +85,9 @@ pub(crate) struct Bench {
     pub(crate) launch: Launch,
     pub(crate) payload: Box<RawValue>,
     pub(crate) concurrency: NonZeroU32,
-    /// Of bursts, pushes and what is due at once.
+    /// Jobs of bursts, of pushes, and of those that are due at one instant.
     pub(crate) jobs: u64,
-    /// Of rates and idleness.
+    /// How long rate and idle last.
     pub(crate) time: Duration,
     /// Jobs that are ready behind the measured ones.
     pub(crate) backlog: u64,
@@ -112,21 +113,21 @@ pub(crate) enum BenchError {
     /// The worker's process ended before it was told to.
     #[error("the worker ended early ({0}); what it said stands above")]
     Ended(ExitStatus),
-    /// Jobs that were to be due later came to be due while they were pushed.
+    /// Delayed jobs became due while the others were still being pushed.
     #[error("pushing {jobs} jobs took longer than the {} s planned for it; try fewer", planned.as_secs())]
     TooLate {
-        /// How many.
+        /// How many jobs were to be pushed.
         jobs: u64,
-        /// Until they were due.
+        /// The time planned for pushing them.
         planned: Duration,
     },
 }
 
 impl Bench {
-    /// Runs it. To be followed by [`Bench::clean_up`], however it ended; dropped, it stops where it is.
+    /// Runs the benchmark. Call [`Bench::clean_up`] afterwards, however this ends. Dropping the future stops it.
     ///
     /// # Errors
-    /// When the store, the worker or the system fails. That jobs fail is no error.
+    /// When the store, the worker or the system fails. A failed job is no error.
     pub(crate) async fn run(&self) -> Result<Report, BenchError> {
         let mut report = Report {
             mode: self.mode.as_str(),
@@ -158,7 +159,7 @@ impl Bench {
         Ok(report)
     }
 
-    /// Deletes what it has left in the store.
+    /// Deletes every key that the benchmark wrote.
     ///
     /// # Errors
     /// When the store fails.
@@ -187,7 +188,7 @@ impl Bench {
         }
     }
 
-    /// Says what is being done, and how many steps that has; 0: nobody knows.
+    /// Shows what is being done, and in how many steps. 0: the number is not known.
     fn phase(&self, what: &'static str, steps: u64) {
         self.bar.set_message(what);
         self.bar.set_length(steps);
@@ -235,7 +236,7 @@ impl Meanwhile {
         })
     }
 
-    /// What it did since the beginning, during which so many jobs were done.
+    /// What Redis did since the beginning, in which the worker did so many jobs.
     async fn end(self, store: &Store, jobs: u64) -> Result<Option<RedisFigures>, QueueError> {
         let time = self.at.elapsed();
         Ok(self.began.zip(store.work().await?).map(|(began, ended)| {

@@ -1,4 +1,4 @@
-//! Each mode's course: what is pushed when, and what is made of the times that the worker tells.
+//! The course of each mode: what it pushes and when, and what it makes of the times that the worker tells.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use super::times::{JobTimes, unix_ns};
 use super::worker::Worker;
 use super::{Bench, BenchError, Meanwhile, Measured, floor};
 
-/// When jobs are due that are to lie in the delayed set and never to run.
+/// How far ahead the jobs are due that fill the delayed set and never run.
 const LONG_AFTER: Duration = Duration::from_hours(24);
 
-/// Pushes of delayed jobs a second that are surely managed, and time beside them: jobs to be due at one instant have to be
-/// there before.
+/// Pushes of delayed jobs a second that any machine manages, and a margin: jobs that are due at one instant must all be
+/// pushed before.
 const DELAYED_PER_S: u64 = 10_000;
 const DUE_MARGIN: Duration = Duration::from_secs(2);
 
 /// Time in which a worker comes to rest after its start: connections made, caches warm.
 const SETTLE_TIME: Duration = Duration::from_secs(3);
 
-/// The share of jobs that come first and only warm up, one in so many, and how many at most.
+/// The first of so many parts of the jobs only warms up, with at most so many jobs.
 const WARM_UP_SHARE: u64 = 10;
 const WARM_UP_JOBS: u64 = 1_000;
 
@@ -52,7 +52,7 @@ impl Bench {
         report.worker = worker.stop().await?;
         let after = self.sandbox_floor(measured).await;
 
-        // What came beyond is of the backlog.
+        // The worker may have settled more: those are of the backlog.
         times.sort_unstable_by_key(|times| times.settled_ns);
         times.truncate(usize::try_from(self.jobs).unwrap_or(usize::MAX));
         let first_ns = times.iter().map(|times| times.started_ns).min().unwrap_or(0);
@@ -179,7 +179,7 @@ impl Bench {
         Ok(worker)
     }
 
-    /// The times of so many jobs, or of a few more, as soon as the worker has settled them.
+    /// Waits until the worker has settled so many jobs, or a few more, and returns their times.
     async fn times(&self, worker: &mut Worker, jobs: u64) -> Result<Vec<JobTimes>, BenchError> {
         let mut all = Vec::new();
         while (all.len() as u64) < jobs {
@@ -195,7 +195,7 @@ impl Bench {
         floor::sandbox(&measured.handler, &self.template(), self.concurrency.get()).await
     }
 
-    /// Fills the delayed set with what is not to run.
+    /// Fills the delayed set with jobs that never run.
     async fn lay_delayed(&self) -> Result<(), BenchError> {
         self.phase("pushing delayed jobs", self.delayed);
         let now_ms = i64::try_from(unix_ns() / 1_000_000).unwrap_or(i64::MAX);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// Everything that was measured, and with what. What a mode does not measure is absent.
+/// All that was measured, and under which conditions. A mode leaves out what it does not measure.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Report {
     pub(crate) mode: &'static str,
@@ -33,7 +33,7 @@ pub(crate) struct Report {
 pub(crate) struct PushFigures {
     pub(crate) jobs: u64,
     pub(crate) job_bytes: usize,
-    /// A thousand in one go.
+    /// Pushed a thousand at a time.
     pub(crate) batch_jobs_per_s: f64,
     pub(crate) bare_batch_jobs_per_s: f64,
     pub(crate) batch_ratio: f64,
@@ -54,7 +54,7 @@ pub(crate) struct DrainFigures {
     pub(crate) seconds: f64,
     pub(crate) jobs_per_s: f64,
     pub(crate) sandbox_floor: Floor,
-    /// Of the floor's average.
+    /// As a share of the floor's average.
     pub(crate) floor_ratio: f64,
     pub(crate) started_to_settled: Percentiles,
 }
@@ -67,11 +67,11 @@ pub(crate) struct RateFigures {
     pub(crate) completed_jobs: u64,
     pub(crate) jobs_per_s: f64,
     pub(crate) sandbox_floor: Floor,
-    /// From when a job is due until it was taken by a bare BLPOP, to which a bare RPUSH had brought it.
+    /// From when a job is due until a bare BLPOP has taken it, after a bare RPUSH.
     pub(crate) bare_due_to_taken: Option<Percentiles>,
     /// From when a job was to be pushed until its handler was called.
     pub(crate) due_to_started: Percentiles,
-    /// From there until the store had taken what became of it.
+    /// From the handler's call until the store had the settlement.
     pub(crate) started_to_settled: Percentiles,
     pub(crate) due_to_settled: Percentiles,
 }
@@ -81,7 +81,7 @@ pub(crate) struct RateFigures {
 pub(crate) struct DueFigures {
     pub(crate) jobs: u64,
     pub(crate) completed_jobs: u64,
-    /// Those whose handler was called before they were due, by this machine's clock.
+    /// Jobs whose handler was called before they were due, by this machine's clock.
     pub(crate) early_jobs: u64,
     pub(crate) sandbox_floor: Floor,
     pub(crate) due_to_started: Percentiles,
@@ -95,14 +95,14 @@ pub(crate) struct WorkerFigures {
     pub(crate) cpu_percent: f64,
     pub(crate) cpu_us_per_job: Option<f64>,
     pub(crate) threads: usize,
-    /// Resident memory after the first jobs, and how many they were.
+    /// Resident memory after the first jobs, and how many jobs those were.
     pub(crate) memory_early_bytes: Option<u64>,
     pub(crate) memory_early_jobs: Option<u64>,
     pub(crate) memory_end_bytes: u64,
     pub(crate) memory_peak_bytes: u64,
 }
 
-/// What Redis did meanwhile, for whomever. Commands within scripts count.
+/// What Redis did in this time, for all of its clients. Commands within scripts count.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RedisFigures {
     pub(crate) commands_per_s: f64,
@@ -112,8 +112,8 @@ pub(crate) struct RedisFigures {
     pub(crate) cpu_us_per_job: Option<f64>,
 }
 
-/// Fresh instance and call, as many at once, without a queue: before and after. Where the two differ much, the machine was
-/// not the same all the time.
+/// Fresh instance and call, as many at once as the worker runs, without a queue: measured before and after. If the two
+/// differ much, the machine changed its pace in between.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[expect(clippy::struct_field_names, reason = "the unit stands last")]
 pub(crate) struct Floor {
@@ -143,7 +143,7 @@ pub(crate) struct Percentiles {
 }
 
 impl Percentiles {
-    /// Of durations in nanoseconds; zeroes if there are none.
+    /// The spread of durations in nanoseconds. All zero if there are none.
     pub(crate) fn of(mut ns: Vec<u64>) -> Self {
         ns.sort_unstable();
         let at = |percent: usize| {
@@ -159,24 +159,24 @@ impl Percentiles {
     }
 }
 
-/// So many in that time, as a rate per second.
+/// So many things in so much time, as a rate per second.
 #[expect(clippy::cast_precision_loss, reason = "a rate is no count")]
 pub(crate) fn per_s(count: u64, time: Duration) -> f64 {
     rounded(count as f64 / time.as_secs_f64().max(1e-9))
 }
 
-/// So many for each of the others.
+/// How many of `count` there are for each of `of`.
 #[expect(clippy::cast_precision_loss, reason = "a ratio is no count")]
 pub(crate) fn per(count: u64, of: u64) -> f64 {
     ratio(count as f64, of as f64)
 }
 
-/// One figure in terms of another; 0 where that is 0.
+/// A figure as a share of another; 0 where the other is 0.
 pub(crate) fn ratio(figure: f64, of: f64) -> f64 {
     if of > 0.0 { rounded(figure / of) } else { 0.0 }
 }
 
-/// To the last digit that can mean anything.
+/// Rounded to the last digit that means anything.
 pub(crate) fn rounded(figure: f64) -> f64 {
     (figure * 1e3).round() / 1e3
 }

@@ -1,7 +1,6 @@
-//! When each job's handler was called, and when what became of it was settled, written down by the events of the worker that is
-//! measured.
+//! Writes down when each job's handler was called and when the job was settled, by the events of the measured worker.
 //!
-//! By the machine's clock, so that whoever pushed the job from another process can compare.
+//! Uses the machine's clock, so that another process, which pushed the job, can compare.
 
 use std::collections::HashMap;
 use std::mem;
@@ -15,7 +14,7 @@ use crate::outcome::{Attempt, Fate, Outcome};
 /// The times of settled jobs, until somebody takes them.
 #[derive(Debug, Default)]
 pub(crate) struct Times {
-    /// Of attempts that are over and not yet settled, by the tags of their deliveries.
+    /// Times of attempts that are over and not yet settled, by the tags of their deliveries.
     unsettled: Mutex<HashMap<u64, JobTimes>>,
     settled: Mutex<Vec<JobTimes>>,
 }
@@ -25,9 +24,10 @@ pub(crate) struct Times {
 pub(crate) struct JobTimes {
     /// The job's id; a dash where no handler was called.
     pub(crate) id: String,
-    /// When its handler was called, in nanoseconds since the Unix epoch; where it never was, when the job was settled.
+    /// When the job's handler was called, in nanoseconds since the Unix epoch. Where it never was: when the job was
+    /// settled.
     pub(crate) started_ns: u64,
-    /// When the store had taken what became of it.
+    /// When the store had the settlement, in the same unit.
     pub(crate) settled_ns: u64,
     /// Whether the handler completed the job.
     pub(crate) completed: bool,
@@ -50,7 +50,7 @@ impl Subscriber for Times {
             Event::Settled { settled, .. } => {
                 let now_ns = unix_ns();
                 let mut unsettled = self.unsettled.lock();
-                // What waits comes back under another tag.
+                // A waiting job is not over: it comes back under another tag.
                 let over = settled.iter().filter(|(_, fate)| *fate != Fate::Waiting);
                 let times = over.map(|(tag, _)| {
                     let times = unsettled.remove(tag).unwrap_or_else(|| JobTimes::of_none(now_ns));
@@ -67,7 +67,7 @@ impl Subscriber for Times {
 }
 
 impl JobTimes {
-    /// Those of a job whose attempt ended at that time.
+    /// The times of a job whose attempt ended at `ended_ns`.
     fn of(id: &str, attempt: &Attempt, ended_ns: u64) -> Self {
         let report = &attempt.report;
         let called = report.duration.saturating_sub(report.instantiate.unwrap_or_default());
@@ -79,7 +79,7 @@ impl JobTimes {
         }
     }
 
-    /// Those of a job for which no handler was called.
+    /// The times of a job for which no handler was called.
     fn of_none(settled_ns: u64) -> Self {
         Self {
             id: "-".to_owned(),

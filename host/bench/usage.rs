@@ -1,4 +1,4 @@
-//! What a process takes of the machine, as the system counts it.
+//! What a process uses of the machine, as the system counts it.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -41,12 +41,12 @@ impl Usage {
         })
     }
 
-    /// Forgets what was seen so far: it was not about what is to be measured.
+    /// Forgets what was seen so far, which was before the measured jobs.
     pub(super) fn begin_anew(&mut self) {
         self.began = None;
     }
 
-    /// Looks, when so many jobs are done. `early` is how many are the first ones.
+    /// Looks at the process when `jobs` are done. Keeps the memory at `early` jobs, to compare it with that at the end.
     pub(super) fn look(&mut self, jobs: u64, early: u64) {
         let what = ProcessRefreshKind::nothing().with_cpu().with_memory().with_tasks();
         let which = [self.pid];
@@ -72,7 +72,7 @@ impl Usage {
         self.last = Some(seen);
     }
 
-    /// What it took between the first look and the last.
+    /// What the process used between the first look and the last.
     pub(super) fn figures(&self) -> Option<WorkerFigures> {
         let (began, last) = (self.began?, self.last?);
         let (jobs, time) = (last.jobs - began.jobs, last.at - began.at);

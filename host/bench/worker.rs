@@ -19,16 +19,16 @@ use crate::queue::{QueueName, Store};
 /// Time between two looks at a worker that is still starting, or at one that has nothing to do.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long a worker may take to stop, which has nothing to give back but what it runs.
+/// How long a worker may take to stop: it only has to give back what it runs.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Time between two looks at what the process takes.
 const USAGE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Jobs after which the worker's memory is compared with what it is at the end.
+/// After so many jobs the worker's memory is noted, to compare it with that at the end.
 const EARLY_JOBS: u64 = 10_000;
 
-/// How this program is started once more, as a worker.
+/// How to start this program again, as a worker.
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
     pub(crate) program: PathBuf,
@@ -41,7 +41,7 @@ pub(crate) struct Launch {
 /// A running worker. Dropped, it is killed.
 pub(super) struct Worker {
     process: Process,
-    /// Closed, it tells the worker to stop.
+    /// Closing it tells the worker to stop.
     stdin: Option<ChildStdin>,
     times: mpsc::UnboundedReceiver<Vec<JobTimes>>,
     usage: Option<Usage>,
@@ -53,7 +53,7 @@ struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // One that has ended is neither killed nor waited for again.
+        // Neither call does anything to a process that has ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -98,13 +98,13 @@ impl Worker {
                     return Ok(times);
                 }
                 Ok(None) => {
-                    // Its output ends a moment before it does.
+                    // The process ends a moment after its output.
                     sleep(LOOK_INTERVAL).await;
                     self.check()?;
                 }
                 Err(_) => {
                     if self.settled == 0 {
-                        // It is still starting, or waits for the first of them.
+                        // The worker is still starting, or waits for its first jobs.
                         self.usage.as_mut().map(Usage::begin_anew);
                     }
                     self.look();
@@ -113,7 +113,7 @@ impl Worker {
         }
     }
 
-    /// Watches it do nothing for a while.
+    /// Watches the worker while it has nothing to do.
     pub(super) async fn idle(&mut self, time: Duration) -> Result<(), BenchError> {
         self.look();
         sleep(time).await;
@@ -121,7 +121,7 @@ impl Worker {
         self.check()
     }
 
-    /// Has it stop, and tells what it took.
+    /// Stops the worker, and returns what it used.
     pub(super) async fn stop(mut self) -> Result<Option<WorkerFigures>, BenchError> {
         drop(self.stdin.take());
         let figures = self.usage.as_ref().and_then(Usage::figures);
@@ -130,7 +130,7 @@ impl Worker {
                 sleep(LOOK_INTERVAL).await;
             }
         };
-        // One that does not stop is killed: everything it could still say is about to be deleted.
+        // A worker that does not stop is killed: all that it could still write is about to be deleted.
         let _ = timeout(STOP_PATIENCE, stopping).await;
         Ok(figures)
     }
@@ -150,7 +150,7 @@ impl Worker {
     }
 }
 
-/// Hands over the lines that have come together.
+/// Reads lines, and hands over together those that came together.
 fn read_times(stdout: ChildStdout, times: &mpsc::UnboundedSender<Vec<JobTimes>>) {
     let mut stdout = BufReader::with_capacity(1024 * 1024, stdout);
     let (mut together, mut line) = (Vec::new(), String::new());

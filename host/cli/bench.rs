@@ -43,7 +43,7 @@ const RATE_DEFAULT: NonZeroU32 = NonZeroU32::new(100).unwrap();
 /// How long rate and idle last, where nobody says how long.
 const TIME_DEFAULT: Duration = Duration::from_secs(10);
 
-/// Time between two tellings of the times of jobs.
+/// How often the worker writes the times of its jobs.
 const TELL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The key that lengthens a payload.
@@ -52,7 +52,7 @@ const PADDING: &str = r#""padding":"""#;
 /// The exit code after a signal, as a shell reports an interrupted program.
 const EXIT_INTERRUPTED: u8 = 130;
 
-/// The variables by which this program tells the worker it starts what to be.
+/// Variables that make this program the worker that a benchmark starts.
 const WORKER_FOLDER_ENV: &str = "KILN_BENCH_WORKER_FOLDER";
 const WORKER_PREFIX_ENV: &str = "KILN_BENCH_WORKER_PREFIX";
 
@@ -136,7 +136,7 @@ pub(super) async fn bench(mut args: BenchArgs) -> anyhow::Result<ExitCode> {
     let mode = mode(&args)?;
     let payload = payload(&mut args)?;
     let concurrency = args.concurrency.unwrap_or_else(default_concurrency);
-    // The worker does as much by itself.
+    // The worker raises this limit by itself, too.
     machine::raise_open_files();
     machine::give_back_large_blocks();
     let measured = args
@@ -187,7 +187,7 @@ async fn run(bench: &Bench, json: bool) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     };
     let report = report.map_err(|err| match err {
-        // The exit code is the store's.
+        // An error of the store keeps the store's exit code.
         BenchError::Store(err) => anyhow::Error::new(err),
         err => anyhow::Error::new(err),
     })?;
@@ -213,7 +213,7 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The mode that is asked for, with nothing beside it that means nothing to it.
+/// The mode that is asked for. Refuses flags that mean nothing in it.
 fn mode(args: &BenchArgs) -> Result<Mode, Usage> {
     let default = if args.plugin.is_some() {
         ModeArg::Burst
@@ -260,7 +260,7 @@ fn mode(args: &BenchArgs) -> Result<Mode, Usage> {
     })
 }
 
-/// The payload, as long as it is to be.
+/// The payload, padded to the length that is asked for.
 fn payload(args: &mut BenchArgs) -> anyhow::Result<Box<RawValue>> {
     let payload = args.payload.take().map_or_else(|| Ok(null()), PayloadSource::read)?;
     let Some(bytes) = args.payload_bytes else {
@@ -309,9 +309,9 @@ fn measured(args: &BenchArgs, wasm: &Path, concurrency: NonZeroU32) -> anyhow::R
     })
 }
 
-/// This program with the same arguments, but as the worker.
+/// How to start this program with the same arguments, as the worker.
 fn launch(prefix: &str) -> anyhow::Result<Launch> {
-    // What an operator wants to hear of a worker would come between the lines of a benchmark.
+    // The log lines of a usual worker would come between the lines of the benchmark.
     let log = std::env::var_os("KILN_LOG").unwrap_or_else(|| "warn".into());
     Ok(Launch {
         program: this_program()?,
@@ -321,7 +321,7 @@ fn launch(prefix: &str) -> anyhow::Result<Launch> {
     })
 }
 
-/// Serves as the worker that is measured, until whoever measures closes its input or is gone.
+/// Serves as the measured worker, until the process that measures closes its input or is gone.
 async fn serve(mut args: BenchArgs, folder: PathBuf) -> anyhow::Result<ExitCode> {
     let (times, stop, over) = (
         Arc::<Times>::default(),

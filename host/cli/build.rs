@@ -73,7 +73,7 @@ pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     let project = args.project()?;
     let mut changes = Changes::of(&project, &args.folder(&project), args.core.as_deref())?;
     loop {
-        // What is wrong now may be right after the next change.
+        // A fault is no reason to stop: the next change may mend it.
         if let Err(err) = once(args, &sandbox) {
             tell(&format!("kiln: {}", told(&err)));
         }
@@ -90,7 +90,7 @@ fn once(args: &BuildArgs, sandbox: &Sandbox) -> anyhow::Result<ExitCode> {
         None => project.build()?,
     };
     let manifest = read_manifest(&project.manifest().with_extension("wasm"))?;
-    // Compiles it, which may take as long as making it.
+    // Compiles the component, which may take as long as making it.
     let found = sandbox.inspect(&component, &manifest)?;
     let language = project.language().map(|language| language.to_string());
     let core = args.core.as_deref().map(shown);
@@ -105,7 +105,7 @@ fn once(args: &BuildArgs, sandbox: &Sandbox) -> anyhow::Result<ExitCode> {
         started.elapsed().as_secs_f64()
     )?;
     inspect::show_briefly(&mut out, &found)?;
-    // The values of secrets are the worker's; the machine that builds need not have them.
+    // Secrets need not be on the machine that builds: their values are the worker's.
     if found.problem.as_ref().is_some_and(|problem| !problem.may_pass()) {
         return Ok(ExitCode::from(inspect::EXIT_UNLOADABLE));
     }

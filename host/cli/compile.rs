@@ -28,7 +28,7 @@ pub(super) struct CompileArgs {
     niceness: i32,
 }
 
-/// Runs before any thread is started: what bounds this process is to bound all of them.
+/// Call it before any thread is started, so that its bounds hold for all of them.
 pub(super) fn compile(args: &CompileArgs) -> ExitCode {
     let order = CompileOrder {
         limits: CompileLimits {
@@ -42,7 +42,7 @@ pub(super) fn compile(args: &CompileArgs) -> ExitCode {
         Ok(compiled) => {
             let written = match &compiled {
                 Compiled::Done(code) => stdout().write_all(code).and_then(|()| stdout().flush()),
-                // The exit code says the most of it.
+                // The exit code says most of it.
                 Compiled::Invalid(why) => writeln!(stdout(), "{why}").or(Ok(())),
                 Compiled::OutOfMemory => Ok(()),
             };

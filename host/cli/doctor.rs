@@ -1,4 +1,4 @@
-//! `kiln doctor`: every setting and limit in force, and what would bite a worker started with the same flags.
+//! `kiln doctor`: every setting and limit in force, and what would go wrong with a worker started with the same flags.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::plugins::{Listed, PluginError, Plugins};
 use crate::sandbox::Sandbox;
 use crate::text::{self, MAX_LINE_BYTES};
 
-/// The exit code where something would bite.
+/// The exit code if something would go wrong.
 const EXIT_BITES: u8 = 7;
 
 /// Check store, plugins, cache and machine, and show every setting and limit in force
@@ -39,7 +39,7 @@ pub(super) struct DoctorArgs {
     /// Every setting, and where it comes from.
     #[arg(skip)]
     pub(super) settings: Vec<Setting>,
-    /// What is wrong with who may read the file of settings.
+    /// The problem, if others may read a file of settings that holds a password.
     #[arg(skip)]
     pub(super) exposed: Option<String>,
 }
@@ -49,7 +49,7 @@ pub(super) async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut checks = doctor::store(&store.settings()).await;
     checks.extend(args.exposed.map(|text| Check::new("settings", Level::Bites, text)));
     let settings = host.settings()?;
-    // What is wrong is told below, in order; the log would only say it first.
+    // Faults are reported below, in order. The log would report them before that.
     let plugins = match with_default(NoSubscriber::new(), || Sandbox::new(&settings)) {
         Ok(sandbox) => {
             checks.push(doctor::pool(sandbox.unpooled()));
@@ -154,7 +154,7 @@ fn print(checks: &[Check], settings: &[Setting], limits: &Limits, plugins: &[Lis
     Ok(())
 }
 
-/// What manifests say otherwise.
+/// The limits that manifests set otherwise than the host.
 fn of_plugins(plugins: &[Listed]) -> impl Iterator<Item = (&str, Limit, u64)> {
     let loaded = plugins
         .iter()

@@ -154,7 +154,7 @@ async fn list(store: &Store, filter: &failed::Filter, limit: usize, json: bool) 
     while let Some(start) = next.filter(|_| shown < limit) {
         let page = failed::page(store, filter, start, count).await?;
         next = page.next;
-        // Not all that was read is shown.
+        // The filter may hide much of a page, so the next page is larger.
         count = PAGE_ENTRIES.min(2 * count);
         for entry in page.entries.iter().take(limit - shown) {
             shown += 1;
@@ -212,7 +212,7 @@ async fn show(store: &Store, id: &str, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The entry's keys a line each, each value as it stands there: a JSON tree would round its numbers.
+/// The entry's keys, one a line, with each value as it is in the entry: a JSON tree would round its numbers.
 fn pretty(entry: &RawValue, failure: Option<Failure>) -> anyhow::Result<String> {
     let keys: std::collections::BTreeMap<String, &RawValue> = serde_json::from_str(entry.get())?;
     let order = [
@@ -251,7 +251,7 @@ fn pretty(entry: &RawValue, failure: Option<Failure>) -> anyhow::Result<String> 
     Ok(shown)
 }
 
-/// Text of a guest, which no line of ours looks like.
+/// Indents a guest's text, so that it cannot pass for a line of ours.
 fn indented(text: &str) -> String {
     let lines = text.lines().map(|line| format!("  {line}"));
     lines.collect::<Vec<_>>().join("\n")
@@ -267,7 +267,7 @@ async fn purge(store: &Store, yes: bool) -> anyhow::Result<ExitCode> {
     work.ended(purged)
 }
 
-/// Work on the list under way: shown on a terminal, and broken off by a signal.
+/// Work on the list: a terminal shows how far it is, and a signal breaks it off.
 struct Work {
     bar: ProgressBar,
     stop: CancellationToken,
@@ -325,7 +325,7 @@ impl Work {
     }
 }
 
-/// The first signal has the work end after its page, the second the process at once.
+/// The first signal ends the work after the page under way, the second ends the process at once.
 async fn stop_on_signal(stop: CancellationToken, mut signals: Signals) {
     signals.next().await;
     stop.cancel();

@@ -95,7 +95,7 @@ fn show(out: &mut impl Write, found: &Inspection) -> io::Result<()> {
     show_problem(out, found)
 }
 
-/// Tells what of its imports somebody has to see to, which packages the others are of, and whether it loads.
+/// Shows which imports somebody has to see to, which packages the others belong to, and whether the component loads.
 pub(super) fn show_briefly(out: &mut impl Write, found: &Inspection) -> io::Result<()> {
     let is_given = |import: &&Import| matches!(import.offer, Offer::Always | Offer::Empty);
     let (given, others): (Vec<_>, Vec<_>) = found.imports.iter().partition(is_given);

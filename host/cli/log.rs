@@ -1,7 +1,7 @@
-//! The log, on standard error: a line for each event, which nothing in it can make two, and which no handler waits for.
+//! The log, on standard error: one line for each event, whatever the event holds. No handler waits for the log.
 //!
-//! What producers, guests and others wrote stands in events as it came, bounded. The format shows what is hidden in it:
-//! tracing's own escapes less than half of that, and only in messages.
+//! Events hold text of producers, guests and others as it came, but bounded. The format shows hidden characters:
+//! tracing itself escapes less than half of them, and only in messages.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, ErrorKind, IsTerminal, Write, stderr};
@@ -25,15 +25,15 @@ use tracing_subscriber::registry::LookupSpan;
 use super::Usage;
 use crate::text::{self, LineWriter, MAX_LINE_BYTES};
 
-/// Bytes of lines that wait to be written; as many again may be about to be. A few seconds of the most that handlers log
-/// within their limits.
+/// Bytes of lines that wait to be written. As many again may be with the thread that writes. This is a few seconds of
+/// the most that handlers can log within their limits.
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long the end of a worker, or a panic, waits for what is not written yet: a reader that has stalled for longer may
-/// never go on.
+/// How long the end of a worker, or a panic, waits for unwritten lines: a reader that has stalled for longer may never
+/// go on.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Wait before writing again to what is full and does not block.
+/// Wait before writing again to a full pipe that does not block.
 const FULL_WAIT: Duration = Duration::from_millis(10);
 
 /// Memory that the lines keep once they are written.
@@ -68,10 +68,10 @@ enum LogFormat {
 impl LogArgs {
     /// Starts the log.
     pub(super) fn start(&self) -> anyhow::Result<()> {
-        // A bare level is meant for what Kiln and its handlers say; the engine's own steps drown that.
+        // A bare level stands for Kiln and its handlers only: the engine's own steps would drown their lines.
         let filter = match self.log.parse::<LevelFilter>() {
-            // The client of Redis tells of every attempt to reach a node: thousands of lines in one outage, which Kiln tells
-            // of itself, once.
+            // The client of Redis logs every attempt to reach a node: thousands of lines in one outage, which Kiln logs
+            // once.
             Ok(level) => format!("warn,redis=off,kiln={level},guest={level}"),
             Err(_) => self.log.clone(),
         };
@@ -102,8 +102,8 @@ impl LogArgs {
     }
 }
 
-/// Has a thread of its own write to standard error from now on, so that nothing else waits for whoever reads it: a pipe
-/// that nobody empties would stop every handler. Lines that find no room are dropped, counted and told of.
+/// From now on, only a thread of its own writes to standard error. Otherwise a pipe that nobody empties would stop
+/// every handler. Lines that find no room are dropped, counted and reported.
 pub(super) fn detach() -> io::Result<()> {
     let pipe = PIPE.get_or_init(Pipe::default);
     thread::Builder::new()
@@ -113,14 +113,14 @@ pub(super) fn detach() -> io::Result<()> {
     Ok(())
 }
 
-/// Returns once all that was said is written, within bounds.
+/// Returns once all lines so far are written, or after a bounded wait.
 pub(super) fn flush() {
     if let Some(pipe) = PIPE.get() {
         pipe.flush(FLUSH_PATIENCE);
     }
 }
 
-/// The default hook writes by itself, in several lines, whatever the message holds.
+/// Logs a panic as one line. The default hook would write several, with whatever the message holds.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let thread = thread::current();
     let (thread, at) = (thread.name(), panic.location().map(tracing::field::display));
@@ -162,9 +162,9 @@ struct Pipe {
 #[derive(Default)]
 struct Waiting {
     lines: Vec<u8>,
-    /// Whether others are being written.
+    /// Whether the thread is writing lines now.
     writing: bool,
-    /// Lines that found no room, and were not told of.
+    /// Dropped lines that were not reported yet.
     dropped: u64,
 }
 
@@ -213,14 +213,14 @@ impl Pipe {
     }
 }
 
-/// Writes it all, or as much as somebody is there to read.
+/// Writes all bytes, or stops where nobody reads them any more.
 fn write_all(to: &mut impl Write, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match to.write(bytes) {
             Ok(0) => return,
             Ok(written) => bytes = &bytes[written..],
             Err(err) if err.kind() == ErrorKind::Interrupted => {}
-            // Whoever started us may have left the pipe in that mode.
+            // The parent process may have set the pipe not to block.
             Err(err) if err.kind() == ErrorKind::WouldBlock => thread::sleep(FULL_WAIT),
             Err(_) => return,
         }

@@ -15,9 +15,9 @@ pub(super) fn memory() -> Option<u64> {
     Some(system.cgroup_limits().map_or(all, |group| group.total_memory.min(all)))
 }
 
-/// Has memory for large jobs go back to the system as soon as it is freed: from 128 KiB on, as the C library begins. By
-/// itself it raises that to the size of the largest block ever freed, up to 32 MiB, and keeps what was used once, for each
-/// thread. What it costs, a page fault for every 4 KiB of such a block, is little beside what is done with it.
+/// Returns freed blocks of 128 KiB and more to the system at once, as the C library does at first. By itself the
+/// library raises that size to the largest block ever freed, up to 32 MiB, and then keeps such memory for each thread.
+/// The cost is a page fault for every 4 KiB of a block, which is little beside the work done with it.
 pub(super) fn give_back_large_blocks() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -37,20 +37,19 @@ pub(super) fn give_back_large_blocks() {
 /// Time between two looks at how much memory the process has.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Bytes that a process has to have gained, since it had the least, before it is tried to give some back: less than one
-/// attempt may have.
+/// Growth over its least memory, in bytes, at which a process tries to give some back. Less than one attempt may have.
 const GAINED_BYTES: usize = 64 * 1024 * 1024;
 
 /// A process that used less than this share of one core since the last look has nothing to do.
 const IDLE_SHARE: u32 = 10;
 
-/// Time between two tries of a process that always has something to do, and longest time between two of one that has nothing
-/// to do, and nothing to give back: attempts that wait for something may end unseen.
+/// Time between two tries of a busy process, and the longest one between two tries of an idle process that had nothing to
+/// give back: attempts that wait for something may end unseen.
 const BUSY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Has the small blocks that were freed go back to the system, whole pages of them, once the process has nothing to do, and now
-/// and then where it always has. By itself the C library gives back only what lies at the end of a thread's heap. While there
-/// is nothing to give back, this takes a look at a file every two seconds.
+/// Returns freed small blocks to the system, in whole pages, once the process is idle, and now and then if it never is. By
+/// itself the C library returns only what lies at the end of a thread's heap. While there is nothing to return, this reads
+/// a file every two seconds.
 pub(super) async fn give_back_small_blocks() {
     let (mut least, mut used_before) = (resident_bytes().unwrap_or(usize::MAX), used());
     let (mut tried, mut interval) = (Instant::now(), LOOK_INTERVAL);
@@ -111,12 +110,13 @@ fn used() -> Duration {
     )
 }
 
-/// Files, connections among them, that this process may have open; none: as many as it likes.
+/// How many files, connections among them, this process may have open. None: any number.
 pub(super) fn open_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// Raises that to what the system allows at all. The soft limit is for programs that still use `select`; this is none.
+/// Raises the soft limit on open files to the hard limit. The soft one protects programs that use `select`; this one
+/// does not.
 pub(super) fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {

@@ -153,7 +153,7 @@ fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
     cli.log.start()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let done = runtime.block_on(dispatch(command));
-    // A signal handler's thread or a compilation still under way is nobody's concern any more.
+    // Does not wait for a signal handler's thread, or for a compilation under way: nobody needs them any more.
     runtime.shutdown_background();
     done
 }
@@ -184,7 +184,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// An error in one line. Our own errors say all of it themselves; others have it in their causes.
+/// An error in one line. Kiln's own errors say everything themselves; others say the rest in their causes.
 fn told(err: &anyhow::Error) -> String {
     let ours = err.is::<QueueError>()
         || err.is::<AdminError>()
@@ -195,7 +195,7 @@ fn told(err: &anyhow::Error) -> String {
     text::message(&text, MAX_LINE_BYTES).into_owned()
 }
 
-/// Writes a line to standard error, or several, if there is anybody to read it.
+/// Writes one line, or several, to standard error, if somebody reads it.
 fn tell(line: &str) {
     let _ = StandardError.write_all(format!("{}\n", text::block(line)).as_bytes());
 }
@@ -224,19 +224,19 @@ fn admin_exit_code(err: &AdminError) -> ExitCode {
     })
 }
 
-/// Whether whoever read our output has left, as `head` does: no fault.
+/// Whether the error is that the reader of our output has left, as `head` does: no fault.
 fn is_broken_pipe(err: &anyhow::Error) -> bool {
     err.downcast_ref::<std::io::Error>()
         .is_some_and(|err| err.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Standard output, for whatever a command prints: what producers, guests and others may have written in it cannot steer
-/// a terminal, and JSON stays the same JSON.
+/// Standard output for what a command prints. Hidden characters in it are shown, so that nobody's text can steer a
+/// terminal. JSON stays the same JSON.
 fn out() -> BlockWriter<StdoutLock<'static>> {
     BlockWriter(stdout().lock())
 }
 
-/// An RFC 3339 time as people read it, to the second; what is none, as it is.
+/// An RFC 3339 time as people read it, to the second. Other text as it is.
 fn moment(text: &str) -> String {
     let time = text.parse::<Timestamp>();
     time.map_or_else(|_| text::name(text).into_owned(), |time| format!("{time:.0}"))

@@ -94,12 +94,12 @@ fn authorities(path: &str) -> Result<Authorities, String> {
 struct SetLimit {
     limit: Limit,
     value: u64,
-    /// None: as it is.
+    /// None: the ceiling stays as it is.
     ceiling: Option<u64>,
 }
 
 impl SandboxArgs {
-    /// A sandbox for this many attempts at once, of somebody who waits for what is compiled.
+    /// A sandbox for this many attempts at once, for a command that waits for compilations.
     pub(super) fn open(&self, concurrency: NonZeroU32) -> Result<Arc<Sandbox>, SandboxError> {
         Ok(Arc::new(Sandbox::new(&self.settings(concurrency, 0)?)?))
     }
@@ -117,7 +117,7 @@ impl SandboxArgs {
         Ok(Arc::new(Sandbox::new(&settings)?))
     }
 
-    /// The settings of a sandbox whose compiler gives way to others that much.
+    /// The settings of a sandbox whose compiler runs at this niceness.
     fn settings(&self, concurrency: NonZeroU32, niceness: i32) -> Result<SandboxSettings, SandboxError> {
         let compiler = Compiler {
             program: this_program().map_err(SandboxError::Compiler)?,
@@ -126,7 +126,7 @@ impl SandboxArgs {
         };
         let users = || ProjectDirs::from("", "", "kiln").map(|dirs| dirs.cache_dir().to_owned());
         let limits = self.limits();
-        // As many as the component with the most memories and tables can take.
+        // As many slots as the component with the most memories or tables can take.
         let slots = limits.count(Limit::Memories).max(limits.count(Limit::Tables));
         Ok(SandboxSettings {
             spare_slots: SPARE_SLOTS.max(slots),
@@ -148,11 +148,11 @@ impl SandboxArgs {
             let least = |limit: Limit, share: u64| share.max(limit.spec().least);
             let guests = least(Limit::GuestMemory, memory / 4 * 3);
             limits.set(Limit::GuestMemory, guests, guests, Source::Machine);
-            // A compiler beside running guests must not take what they were promised.
+            // A compiler that runs beside guests must not take the memory that they were promised.
             let compile = limits.bound(Limit::CompileMemory);
             let compiler = least(Limit::CompileMemory, memory / 4).min(compile.value);
             limits.set(Limit::CompileMemory, compiler, compile.ceiling, Source::Machine);
-            // Each of these jobs is held twice: a quarter, as much as guests leave.
+            // Each of these jobs is held in memory twice: a quarter in all, which guests leave free.
             let jobs = least(Limit::JobMemory, memory / 8);
             if jobs < limits.get(Limit::JobMemory) {
                 limits.set(Limit::JobMemory, jobs, jobs, Source::Machine);
@@ -217,7 +217,7 @@ fn set_limit(text: &str) -> Result<SetLimit, String> {
     Ok(SetLimit { limit, value, ceiling })
 }
 
-/// The file that this process runs, even where another has taken its place since: the two might compile differently.
+/// The file that this process runs, even if another has replaced it since: the two might compile differently.
 pub(super) fn this_program() -> io::Result<PathBuf> {
     let running = PathBuf::from("/proc/self/exe");
     if running.exists() {

@@ -169,7 +169,7 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A store that did not answer may have done as it was told: whoever pushes again must know.
+/// A store that did not answer may have pushed the jobs. Whoever pushes them again must know that.
 fn perhaps_pushed(err: QueueError) -> anyhow::Error {
     let context = format!("{err}; what was not answered may have been pushed all the same");
     anyhow::Error::new(err).context(context)
@@ -239,8 +239,8 @@ impl Batch {
     }
 }
 
-/// Reads one line of a batch: what it does not say is filled in, what it says is kept. A delay counts from `now`, which is
-/// by the store's clock.
+/// Reads one line of a batch, and fills in what it leaves out. A delay counts from `now`, which is by the store's
+/// clock.
 fn batch_line(line: &[u8], queue: &QueueName, now: Timestamp) -> Result<Push, String> {
     let mut job = Job::decode(line.trim_ascii()).map_err(|err| err.to_string())?;
     let queue = job.queue.as_deref().map_or_else(|| Ok(queue.clone()), QueueName::new)?;
@@ -252,7 +252,7 @@ fn batch_line(line: &[u8], queue: &QueueName, now: Timestamp) -> Result<Push, St
         now.saturating_add(delay).unwrap_or(Timestamp::MAX)
     });
     job.times.available_at.get_or_insert_with(|| due.to_string());
-    // As dg-queue decides it: what is not available yet is delayed.
+    // Decided as dg-queue does: a job that is not available yet is delayed.
     let due_ms = (due > now).then(|| due.as_millisecond());
     Ok(Push {
         queue,

@@ -91,7 +91,7 @@ impl Allowed {
 
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let payload = args.payload.map_or_else(|| Ok(null()), PayloadSource::read)?;
-    // What the handler keeps is gone with this process.
+    // A state that lives in this process' memory, and ends with it.
     let settings = StoreSettings::new("memory:");
     let state = StateStore::beside(&Store::open(&settings).await?, &settings);
     let sandbox = args.sandbox.open_with(NonZeroU32::MIN, Arc::new(state))?;

@@ -1,8 +1,8 @@
 //! Settings out of a file: `kiln.toml`, whose keys are the flags of `kiln worker`.
 //!
-//! A setting of the file takes the place of its flag's default. clap then does the rest: it puts variables and flags over
-//! it and checks it as it checks them. A file is read only where `--config` or `KILN_CONFIG` names it, so that no folder
-//! in which `kiln` happens to be run can name the store.
+//! A setting of the file replaces the default of its flag. clap does the rest: variables and flags go before it, and
+//! its value is checked like theirs. A file is read only if `--config` or `KILN_CONFIG` names it, so that no folder in
+//! which `kiln` happens to be run can name the store.
 
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt as _;
@@ -21,8 +21,8 @@ use crate::queue::without_password;
 /// Bytes of a file of settings. One that sets everything comes to a hundredth of it.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
 
-/// How alike a key and a flag are, from 0 to 1, before one is offered for the other. At clap's own 0.7, `redis` is taken
-/// for `read-timeout`.
+/// How alike a key and a flag must be, from 0 to 1, for an error to suggest the flag. At clap's own 0.7, `redis` would
+/// suggest `read-timeout`.
 const ALIKE: f64 = 0.8;
 
 /// The flag that names the file.
@@ -120,7 +120,7 @@ impl SettingsFile {
     }
 }
 
-/// Every flag that a file may set: those that have a variable, too.
+/// Every flag that a file may set: each one that has a variable.
 pub(super) fn settable(grammar: &clap::Command) -> impl Iterator<Item = &Arg> {
     let worker = grammar.find_subcommand("worker").into_iter();
     worker
@@ -145,7 +145,7 @@ fn flag<'a>(grammar: &'a clap::Command, key: &str) -> Result<&'a Arg, String> {
     })
 }
 
-/// The value as its flag takes it, and as it may be given more than once.
+/// The values of a setting in the form that its flag takes: several, if the flag may be repeated.
 fn values(arg: &Arg, value: &DeValue<'_>) -> Result<Vec<String>, String> {
     let name = arg.get_long().unwrap_or_default();
     if !arg.get_action().takes_values() {
@@ -176,13 +176,13 @@ fn values(arg: &Arg, value: &DeValue<'_>) -> Result<Vec<String>, String> {
     Ok(values)
 }
 
-/// Has clap look at the values, as if the flag were given with them.
+/// Lets clap check the values, as if the flag were given with them.
 fn check(arg: &Arg, name: &str, values: &[String]) -> Result<(), String> {
     let given = values.iter().map(|value| format!("--{name}={value}"));
     let alone = clap::Command::new("kiln").no_binary_name(true).arg(arg.clone());
     alone.try_get_matches_from(given).map(drop).map_err(|err| {
         let told = err.to_string();
-        // Its first paragraph says what is wrong, the others what help there is.
+        // clap's first paragraph says what is wrong, the others are help.
         let why = told.split("\n\n").next().unwrap_or_default();
         let words: Vec<_> = why.trim_start_matches("error: ").split_whitespace().collect();
         words.join(" ")
@@ -213,7 +213,7 @@ pub(super) fn in_force(grammar: &clap::Command, matches: &ArgMatches, file: Opti
         .collect()
 }
 
-/// The value as it may be shown: without a password.
+/// The value as it may be shown: passwords are left out.
 fn shown(arg: &Arg, matches: &ArgMatches) -> Option<String> {
     let given = matches.get_raw(arg.get_id().as_str())?;
     let given: Vec<_> = given.map(|value| value.to_string_lossy()).collect();

@@ -28,7 +28,7 @@ use crate::queue::{
 };
 use crate::service::{self, Drained, GRACE_DEFAULT, ServiceSettings};
 
-/// Signals within this time of the first say the same again.
+/// Further signals within this time of the first count as the same signal.
 const ONE_WISH: Duration = Duration::from_millis(500);
 
 /// Run jobs: the service
@@ -146,7 +146,7 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     }
     let folder = args.host.plugins.clone();
     if !folder.is_dir() {
-        // Before the store is asked: what is easier to mend comes first.
+        // Checked before the store is asked: it is easier to mend.
         return Err(PluginError::Folder(folder).into());
     }
     let batch = args.jobs.as_ref().map(Batch::open).transpose()?;
@@ -253,7 +253,7 @@ async fn stop_on_signal(stop: CancellationToken, mut signals: Signals) {
     tracing::info!("stopping; a second signal stops at once");
     stop.cancel();
     let first = Instant::now();
-    // Wrappers pass on what their whole group was sent already: that is one wish, not two.
+    // Wrappers pass on a signal that their whole process group got already: the two count as one.
     while first.elapsed() < ONE_WISH {
         signals.next().await;
     }

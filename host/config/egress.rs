@@ -33,10 +33,10 @@ impl fmt::Debug for Authorities {
 }
 
 impl Authorities {
-    /// Those of a PEM file.
+    /// Reads the authorities of a PEM file.
     ///
     /// # Errors
-    /// When it cannot be read, or holds none, or what is no certificate of an authority.
+    /// When the file cannot be read, holds no certificate, or holds one that is not an authority's.
     pub fn read(path: &Path) -> Result<Self, String> {
         let wrong = |why: String| format!("{}: {why}", path.display());
         let certificates = CertificateDer::pem_file_iter(path).map_err(|err| wrong(err.to_string()))?;
@@ -88,7 +88,7 @@ impl Proxy {
     /// Reads `http://host:port` or `http://user:password@host:port`.
     ///
     /// # Errors
-    /// What is wrong with it, without what it says: it may hold a password.
+    /// What is wrong with the URL. Does not quote it, since it may hold a password.
     pub fn parse(url: &str) -> Result<Self, String> {
         let form = || {
             "a proxy is written like http://proxy.example:3128 or http://user:password@proxy.example:3128".to_owned()
@@ -129,7 +129,7 @@ impl Proxy {
         self.port
     }
 
-    /// What it is to be told in `proxy-authorization`.
+    /// The value that it expects in `proxy-authorization`.
     pub(crate) fn authorization(&self) -> Option<&str> {
         self.authorization.as_deref()
     }

@@ -1,5 +1,5 @@
-//! What a manifest grants, as it stands there. Which keys there are, and what stands below each, is for the capabilities of
-//! the sandbox to say: each reads its own part.
+//! What a manifest grants, as its text. The capabilities of the sandbox define the keys and what stands below each:
+//! every capability reads its own part.
 
 use std::sync::Arc;
 
@@ -12,22 +12,22 @@ use super::toml_error::{at, told};
 /// The table `[grants]` of a manifest: what a plugin may do beyond the default. Empty by default.
 #[derive(Debug, Clone, Default)]
 pub struct Grants {
-    /// The manifest they stand in: what is wrong with them is told by its lines and columns.
+    /// The manifest that holds them. Errors name its lines and columns.
     manifest: Arc<str>,
 }
 
 impl Grants {
-    /// Those of a manifest, by its text.
+    /// The grants in a manifest's text.
     #[must_use]
     pub fn of(manifest: &str) -> Self {
         let manifest = manifest.into();
         Self { manifest }
     }
 
-    /// The same and what these lines grant, as if they stood at the manifest's end.
+    /// These grants together with those in `lines`, as if `lines` stood at the manifest's end.
     ///
     /// # Errors
-    /// Where they do not go together with it, why: one line.
+    /// One line that says why they do not fit the manifest.
     pub fn with(&self, lines: &str) -> Result<Self, String> {
         let both = Self::of(&format!("{}\n{lines}", self.manifest));
         both.table()?;
@@ -37,7 +37,7 @@ impl Grants {
     /// What stands below `key`; the default where nothing does.
     ///
     /// # Errors
-    /// Where it is wrong, what is, and what was expected: one line.
+    /// One line: where the entry is wrong, what is wrong, and what was expected.
     pub fn read<T: DeserializeOwned + Default>(&self, key: &str) -> Result<T, String> {
         match self.table()?.remove(key) {
             Some(value) => T::deserialize(ValueDeserializer::from(value)).map_err(|err| told(&self.manifest, &err)),
@@ -55,7 +55,7 @@ impl Grants {
     /// Refuses every key but these.
     ///
     /// # Errors
-    /// Where the first other one stands, and which there are: one line.
+    /// One line: where the first other key stands, and which keys there are.
     pub fn allow_only(&self, keys: &[&str]) -> Result<(), String> {
         let table = self.table()?;
         let Some(other) = table.keys().find(|key| !keys.contains(&key.get_ref().as_ref())) else {
@@ -76,7 +76,7 @@ impl Grants {
     }
 }
 
-/// Nothing is read yet, but it may be anything: [`Grants::of`] reads it once it is known who asks.
+/// Accepts any value unread: [`Grants::of`] reads it once it is known which capability asks.
 pub(super) fn read_later<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Grants, D::Error> {
     IgnoredAny::deserialize(deserializer)?;
     Ok(Grants::default())

@@ -15,7 +15,7 @@ pub struct Bound {
     pub value: u64,
     /// How far a manifest may raise it.
     pub ceiling: u64,
-    /// Who said so.
+    /// Who set the value.
     pub source: Source,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// A manifest asks for more than its host allows, or for what is not a plugin's to set.
+/// A manifest asks for more than its host allows, or sets a limit that only the host can set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
     /// More than the ceiling.
@@ -112,7 +112,7 @@ impl Limits {
         self.0[limit as usize] = Bound { value, ceiling, source };
     }
 
-    /// These limits as a manifest wants them.
+    /// These limits with what a manifest wants in their place.
     ///
     /// # Errors
     /// When it wants more than the host allows.

@@ -38,23 +38,23 @@ pub struct Manifest {
     /// Attempts at once on one host.
     #[serde(deserialize_with = "concurrency")]
     pub concurrency: Option<NonZeroU32>,
-    /// Attempts that one instance may serve, one after the other: what one leaves in memory the next one finds. One where
-    /// it is not said.
+    /// Attempts that one instance may serve, one after the other. What one attempt leaves in memory, the next one
+    /// finds. Default: one.
     #[serde(deserialize_with = "reuse")]
     pub reuse: Option<NonZeroU32>,
     /// When failed attempts are made again.
     pub retry: RetryPolicy,
-    /// Capabilities beyond the default. Empty where a manifest is read otherwise than by [`Manifest::parse`].
+    /// Capabilities beyond the default. Empty in a manifest that is not read by [`Manifest::parse`].
     #[serde(deserialize_with = "read_later")]
     pub grants: Grants,
-    /// The other limits it wants otherwise.
+    /// Other limits that the plugin wants to differ from its host's.
     pub limits: LimitWishes,
     /// What `wasi:config` serves.
     pub config: BTreeMap<String, String>,
 }
 
 impl Manifest {
-    /// Every limit it wants otherwise than its host has it.
+    /// Every limit that the plugin wants to differ from its host's.
     #[must_use]
     pub fn wishes(&self) -> LimitWishes {
         let mut wishes = self.limits.clone();
@@ -79,7 +79,7 @@ impl Manifest {
     /// Reads a manifest.
     ///
     /// # Errors
-    /// Where it is wrong, what is, and what was expected: one line.
+    /// One line: where the manifest is wrong, what is wrong, and what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         let manifest: Self = toml::from_str(text).map_err(|err| told(text, &err))?;
         manifest.names_can_be_shown()?;

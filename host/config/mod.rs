@@ -34,13 +34,13 @@ pub use wishes::LimitWishes;
 pub use crate::job::{Backoff, parse_duration};
 use crate::state::Keeper;
 
-/// Bytes of a used memory that are reset by writing instead of being given back to the system. It covers all of a small
-/// guest with the megabyte of stack that most compilers choose: to write all of that takes a third of the time that the
-/// system takes to give a few pages of it anew. It stays resident for every slot of the pool that was ever used by such
-/// a guest.
+/// Bytes of a used memory that are reset by writing instead of being given back to the system. This covers all of a
+/// small guest, with the megabyte of stack that most compilers choose: writing all of it takes a third of the time that
+/// the system takes to give a few pages anew. Every slot of the pool that ever held such a guest keeps these bytes
+/// resident.
 pub const KEEP_RESIDENT_BYTES: usize = 1280 * 1024;
 
-/// Sandboxes beyond `concurrency`: what attempts take beyond their first comes out of these alone.
+/// Sandboxes beyond `concurrency`. Only these give an attempt the slots beyond its first.
 pub const SPARE_SLOTS: u32 = 8;
 
 /// Bytes of code that one component may compile to. Python's runtime with its libraries comes to 35 MiB.
@@ -72,8 +72,8 @@ pub const EPOCH_TICK: Duration = Duration::from_millis(2);
 pub struct SandboxSettings {
     /// Attempts that may run at once; the pool is made for as many.
     pub concurrency: NonZeroU32,
-    /// Sandboxes beyond that, for attempts at components that take several. Of those that take more than these and one, none
-    /// loads.
+    /// Sandboxes beyond that, for attempts at components that take several. A component that takes more than these and
+    /// one does not load.
     pub spare_slots: u32,
     /// Where compiled components are cached; none: nothing is cached.
     pub cache_dir: Option<PathBuf>,
@@ -81,14 +81,14 @@ pub struct SandboxSettings {
     pub compiler: Option<Compiler>,
     /// What attempts may take, and how far a manifest may raise it.
     pub limits: Limits,
-    /// Where the values of secrets are looked for that are not in the host's environment as `KILN_SECRET_NAME`: one file
-    /// for each, after its name. None: only in the environment.
+    /// The folder with the secrets that are not in the host's environment as `KILN_SECRET_NAME`: one file for each,
+    /// with its name. None: secrets come from the environment only.
     pub secrets_dir: Option<PathBuf>,
     /// How the names in guests' HTTP requests become addresses.
     pub resolver: Resolver,
     /// How requests leave the host.
     pub egress: Egress,
-    /// Where what handlers remember is kept; none: nowhere, and they are told so.
+    /// Where handlers' state is kept. None: nowhere, and calls for it fail.
     pub state: Option<Arc<dyn Keeper>>,
 }
 
@@ -110,8 +110,8 @@ impl SandboxSettings {
     }
 }
 
-/// How long a job waits that cannot be run just now: no longer than a deployment may leave it waiting without need, and
-/// so long that a hundred thousand of them do not keep a host busy.
+/// How long a job waits that cannot run now. Short enough that a deployment leaves no job waiting without need, and
+/// long enough that a hundred thousand such jobs do not keep a host busy.
 pub const HOLD_DEFAULT: Duration = Duration::from_secs(10);
 
 /// When a version of a plugin is set aside.
@@ -119,7 +119,7 @@ pub const HOLD_DEFAULT: Duration = Duration::from_secs(10);
 pub struct Quarantine {
     /// The share of attempts, between 0 and 1, beyond which faults are too many.
     pub share: f64,
-    /// The time looked back upon.
+    /// The length of the time looked back upon.
     pub window: Duration,
     /// Attempts within the window before anything is concluded from them.
     pub least_attempts: u32,
@@ -128,14 +128,14 @@ pub struct Quarantine {
 /// Attempts before anything is concluded about a version: a single bad job among few must not take a plugin away.
 pub const QUARANTINE_LEAST_ATTEMPTS: u32 = 20;
 
-/// How long a plugin serves on whose file is gone: what is deleted is often about to be created anew.
+/// How long a plugin serves after its file is gone: what is deleted is often about to be created anew.
 pub const HOLD_REMOVED_DEFAULT: Duration = Duration::from_secs(5);
 
 /// How long a start waits for plugins to be compiled: one that takes minutes must not keep the others from serving.
 pub const START_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a plugin compiles before it makes way for those that wait, by the clock. Python's runtime, the largest known one,
-/// takes no longer on an idle machine.
+/// How long a plugin compiles, by the clock, before it makes way for those that wait. Python's runtime, the largest
+/// known one, takes no longer on an idle machine.
 pub const FIRST_COMPILE_TURN: Duration = Duration::from_secs(5);
 
 /// How the plugin folder is dealt with.
@@ -145,7 +145,7 @@ pub struct PluginSettings {
     pub patience: Duration,
     /// How long a plugin compiles before it makes way for those that wait. Later turns are longer.
     pub first_turn: Duration,
-    /// How long a plugin serves on whose file is gone.
+    /// How long a plugin serves after its file is gone.
     pub hold_removed: Duration,
     /// When a version is set aside; none: never.
     pub quarantine: Option<Quarantine>,
@@ -168,7 +168,7 @@ pub enum Unknown {
     /// It fails at once, as with dg-queue: a misspelt name is seen, and `kiln failed retry` brings the job back.
     #[default]
     Fail,
-    /// It waits about so long, again and again, for a plugin that handles it: for deployments that push new jobs before
+    /// It waits about so long, again and again, until a plugin handles it. For deployments that push new jobs before
     /// every host has the plugin. No attempt is counted.
     Hold(Duration),
 }

@@ -1,4 +1,4 @@
-//! How far settings go that are no limit of an attempt's: from the least to the most, each with its reason.
+//! Ranges of settings that are no limit of an attempt: the least and the most, each with its reason.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl CountRange {
     /// The number, if it goes so far.
     ///
     /// # Errors
-    /// How far it goes, and why no further.
+    /// The range, and why it goes no further.
     pub fn check(&self, number: u64) -> Result<u32, String> {
         let small = u32::try_from(number).ok();
         small
@@ -70,7 +70,7 @@ impl CountRange {
     /// Reads the number.
     ///
     /// # Errors
-    /// How far it goes, and why no further.
+    /// The range, and why it goes no further.
     pub fn parse(&self, text: &str) -> Result<u32, String> {
         self.check(text.parse().map_err(|_| self.refusal())?)
     }
@@ -92,7 +92,7 @@ impl TimeRange {
     /// Reads the time.
     ///
     /// # Errors
-    /// When the text is none, or how far it goes, and why no further.
+    /// When the text is no time, or is out of range: the range, and why it goes no further.
     pub fn parse(&self, text: &str) -> Result<Duration, String> {
         let time = parse_duration(text)?;
         if (self.least..=self.most).contains(&time) {

@@ -14,10 +14,10 @@ use crate::job::{Backoff, Job, MAX_ATTEMPTS_DEFAULT, RetryWish, fraction};
 pub struct RetryPolicy {
     /// How the wait grows.
     pub policy: Backoff,
-    /// The wait after the first failed attempt. Three attempts are all that a job has which names none, as with dg-queue:
-    /// so that they outlast an API that is away for a minute, the two waits between them have to. 30 s and then 60 s last
-    /// 72 s even where jitter takes all it may. Sidekiq, Asynq and Oban, whose jobs have twenty attempts and more, begin
-    /// with about 15 s.
+    /// The wait after the first failed attempt. A job that names no number has three attempts, as with dg-queue. So
+    /// that these outlast an API that is away for a minute, the two waits between them have to: 30 s and then 60 s last
+    /// 72 s even where jitter takes all it may. Sidekiq, Asynq and Oban, whose jobs have twenty attempts and more,
+    /// begin with about 15 s.
     #[serde(deserialize_with = "duration")]
     pub base: Duration,
     /// The longest wait; also caps what a handler asks for with `retry-after`.
@@ -35,7 +35,7 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// This policy where the job wants nothing else.
+    /// This policy, with what the job asks for in its place.
     #[must_use]
     pub fn with(&self, wish: &RetryWish) -> Self {
         Self {

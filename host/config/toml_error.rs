@@ -9,7 +9,7 @@ pub(super) fn told(text: &str, err: &toml::de::Error) -> String {
     at(text, err.span(), err.message())
 }
 
-/// The same of something else that is wrong there.
+/// Another fault at this place, in the same form.
 pub(super) fn at(text: &str, span: Option<Range<usize>>, message: &str) -> String {
     let before = span.and_then(|span| text.get(..span.start));
     let located = match before {

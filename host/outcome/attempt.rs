@@ -10,7 +10,7 @@ use crate::state::Write;
 pub struct Attempt {
     /// What becomes of the job follows from this alone.
     pub outcome: Outcome,
-    /// What the handler has asked to write when the job is acknowledged. Empty unless it completed.
+    /// Values that the handler asked to write when the job is acknowledged. Empty unless it completed.
     pub writes: Vec<Write>,
     /// For logs and for whoever watches.
     pub report: Report,
@@ -21,9 +21,9 @@ pub struct Attempt {
 pub struct Report {
     /// From the start of instantiation to the end of the call.
     pub duration: Duration,
-    /// Of that, until the guest could be called; none where it never came to that.
+    /// The part of it until the guest could be called. None where the guest never could.
     pub instantiate: Option<Duration>,
-    /// Processor time the guest used, and the host on its behalf within its calls.
+    /// Processor time of the guest, and of the host within the guest's calls.
     pub cpu: Duration,
     /// The most linear memory held at once, in bytes, over all memories.
     pub peak_memory_bytes: u64,
@@ -37,7 +37,8 @@ pub struct Report {
     pub progress_reports: Count,
     /// The last progress report, in percent.
     pub progress_percent: Option<u8>,
-    /// Whether the producer's job alone ended it, whatever the handler did: that says nothing about the plugin.
+    /// Whether the producer's job alone ended the attempt, whatever the handler did. Such an attempt says nothing about
+    /// the plugin.
     pub caused_by_job: bool,
     /// HTTP requests sent.
     pub http_requests: u32,
@@ -64,7 +65,7 @@ pub struct Count {
 }
 
 impl Count {
-    /// Counts one more. Whether it is within `limit`.
+    /// Counts one more. Returns whether it is within `limit`.
     pub(crate) fn admit(&mut self, limit: u32) -> bool {
         let admitted = self.kept < limit;
         let count = if admitted { &mut self.kept } else { &mut self.dropped };

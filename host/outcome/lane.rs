@@ -1,4 +1,4 @@
-//! Where jobs wait.
+//! Lanes, in which jobs wait.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// The name of the lane of large jobs.
 const LARGE: &str = "large";
 
-/// What stands before a plugin's name.
+/// Prefix of the name of a plugin's lane.
 const PLUGIN: &str = "plugin:";
 
 /// A lane of a queue: the jobs of it that wait for the same thing, in their order.
@@ -14,13 +14,14 @@ const PLUGIN: &str = "plugin:";
 pub struct Lane(Arc<str>);
 
 impl Lane {
-    /// Of the jobs that wait for a plugin, by its file's stem. There are no more of these than operators deploy plugins.
+    /// The lane of the jobs that wait for a plugin, named by its file's stem. There are no more such lanes than
+    /// operators deploy plugins.
     #[must_use]
     pub fn of_plugin(stem: &str) -> Self {
         Self(format!("{PLUGIN}{stem}").into())
     }
 
-    /// Of the jobs that are larger than the room which their host has for them.
+    /// The lane of the jobs that are too large for the room which their host has left.
     #[must_use]
     pub fn of_large() -> Self {
         Self(LARGE.into())
@@ -45,7 +46,7 @@ impl Lane {
     }
 }
 
-/// A name that the store has.
+/// For names that come from the store.
 impl From<String> for Lane {
     fn from(name: String) -> Self {
         Self(name.into())

@@ -1,6 +1,6 @@
 //! What an attempt came to, and what becomes of its job.
 //!
-//! A guest's fault is data here, never a Rust error. Which settlement follows from which outcome is `retry`'s to say.
+//! A guest's fault is data here, never a Rust error. `retry` decides which settlement follows from which outcome.
 
 mod attempt;
 mod commit;
@@ -28,7 +28,7 @@ pub enum Outcome {
     },
     /// The handler failed, or was made to.
     Failed {
-        /// What to tell whoever reads the failed list.
+        /// The failure, for readers of the failed list.
         failure: Failure,
         /// Whether and when trying again can help.
         retry: RetryHint,
@@ -44,9 +44,10 @@ pub enum RetryHint {
     ByPolicy,
     /// Not sooner than this from now.
     NotBefore(Duration),
-    /// The same, and the attempt does not count: the handler gave up because its host is shutting down.
+    /// Not sooner than this from now, and the attempt does not count: the handler gave up because its host is shutting
+    /// down.
     NotBeforeUncounted(Duration),
-    /// It cannot help.
+    /// Trying again cannot help.
     Never,
 }
 
@@ -173,7 +174,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of which nothing is known but kind and message. The message becomes one line.
+    /// A failure of which only kind and message are known. The message is made one line.
     #[must_use]
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
@@ -194,13 +195,13 @@ impl Failure {
 }
 
 impl Failure {
-    /// That of a job which an operator cancelled.
+    /// The failure of a job that an operator cancelled.
     #[must_use]
     pub fn cancelled() -> Self {
         Self::new(FailureKind::Cancelled, "an operator cancelled this job")
     }
 
-    /// Adds what else has to be told.
+    /// Adds to the message, after a semicolon.
     pub fn add(&mut self, message: &str) {
         self.message = text::message(&format!("{}; {message}", self.message), MAX_LINE_BYTES).into_owned();
     }
@@ -220,7 +221,8 @@ pub enum Settlement {
         /// Job id and JSON text, where the handler returned one.
         result: Option<(String, String)>,
     },
-    /// Done, and what stands in this [`Commit`] is written then, once: as JSON text, the way it is kept until that.
+    /// Done, and the [`Commit`] in this JSON text is written once, with the acknowledgement. It is kept as text until
+    /// then.
     Commit(String),
     /// The job waits in the delayed set.
     Retry {
@@ -234,11 +236,12 @@ pub enum Settlement {
         /// The failed entry's JSON.
         entry: String,
     },
-    /// The job is over, and the host never had all of its bytes: the store makes its entry out of them where they are.
+    /// The job is over, but the host never read all of its bytes. So the store makes the failed entry from the bytes
+    /// that it has.
     FailThere {
-        /// What the entry has in place of the job's opening brace.
+        /// What replaces the job's opening brace in the entry.
         head: String,
-        /// The entry where the store can make none.
+        /// The entry to use where the store cannot make one.
         otherwise: String,
     },
     /// The job waits in a lane as it was, nothing counted, until a host has room for it.
@@ -266,7 +269,7 @@ pub enum Fate {
 }
 
 impl Settlement {
-    /// What becomes of the job by it.
+    /// The fate of the job under this settlement.
     #[must_use]
     pub fn fate(&self) -> Fate {
         match self {
@@ -278,7 +281,7 @@ impl Settlement {
         }
     }
 
-    /// Whether what keeps the store from carrying this one out keeps it from the other, too.
+    /// Whether a fault that keeps the store from carrying out this settlement does the same to `other`.
     pub(crate) fn goes_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Wait { lane }, Self::Wait { lane: other }) => lane == other,
@@ -287,7 +290,7 @@ impl Settlement {
         }
     }
 
-    /// Bytes that it brings to the store.
+    /// Bytes that the settlement sends to the store.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Ack { result } => result.as_ref().map_or(0, |(id, json)| id.len() + json.len()),

@@ -8,13 +8,13 @@ use super::files::Content;
 use super::folder::{Fingerprint, Loaded};
 use crate::events::{Event, Events, LoadedPlugin};
 
-/// One file's story.
+/// What is known of one file: its last good version, its fault, and whether it is being loaded.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     seen: Option<Fingerprint>,
     /// Whether it is being loaded.
     pub(super) loading: bool,
-    /// The job names it claims, until a version of it says.
+    /// The job names that the file claims until a version of it has loaded.
     pub(super) claims: Vec<String>,
     /// What was in the file when it was last read.
     pub(super) content: Option<Content>,
@@ -49,7 +49,7 @@ impl Entry {
         }
     }
 
-    /// Whether that is the file that was read, and nothing is to be tried again.
+    /// Whether this is the file as it was last read, and reading it again would tell nothing new.
     pub(super) fn is_of(&self, found: &Fingerprint) -> bool {
         self.seen.as_ref() == Some(found) && self.content.is_some()
     }
@@ -60,7 +60,7 @@ impl Entry {
         self.loading = true;
     }
 
-    /// Takes in what became of loading it, and returns what is to be told of it.
+    /// Takes in the result of loading the file. Returns the news to tell, if there are any.
     pub(super) fn end(&mut self, stem: &str, loaded: Result<Loaded, String>, keep_previous: bool) -> Option<News> {
         self.loading = false;
         match loaded {
@@ -69,7 +69,7 @@ impl Entry {
         }
     }
 
-    /// As if the file had never been read.
+    /// The same entry as if its file had never been read.
     pub(super) fn unread(self) -> Self {
         Self { content: None, ..self }
     }
@@ -98,7 +98,7 @@ impl Entry {
         News::Loaded { plugin, replaced }
     }
 
-    /// News once for each content.
+    /// Returns news once for each fault, not each time the file is read.
     fn refuse(&mut self, why: &str, jobs: Vec<String>) -> Option<News> {
         let why = Arc::<str>::from(why);
         let known = self.fault.as_ref().is_some_and(|fault| fault.why == why);

@@ -27,11 +27,12 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Reads them. What is wrong with the manifest's text is told with what was read.
+    /// Reads both files. A wrong manifest is an error in the result, not of this call: the component was read all the
+    /// same.
     pub(super) fn read(wasm: &Path, host: &Limits) -> Result<Self, PluginError> {
         let text = manifest_text(wasm)?;
         let manifest = parse(wasm, text.as_deref());
-        // That it wants too much is for the sandbox to say.
+        // A manifest that asks for too much is refused by the sandbox, later.
         let wishes = manifest.as_ref().ok().map(Manifest::wishes).unwrap_or_default();
         let limits = host.with(&wishes).unwrap_or_else(|_| host.clone());
         let bytes = component(wasm, limits.get(Limit::PluginBytes))?;
@@ -92,7 +93,7 @@ fn component(path: &Path, limit: u64) -> Result<Vec<u8>, PluginError> {
 fn manifest_text(wasm: &Path) -> Result<Option<String>, PluginError> {
     let path = manifest_path(wasm);
     if path == wasm {
-        // Somebody named the manifest; that it is no component is for the sandbox to say.
+        // The path names the manifest itself. The sandbox will say that it is no component.
         return Ok(None);
     }
     let told = |source| PluginError::Read {

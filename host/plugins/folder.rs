@@ -13,7 +13,7 @@ use crate::config::Manifest;
 use crate::sandbox::{CompileStop, Handler, LoadError, Sandbox};
 use crate::text::is_hidden;
 
-/// Tells, without reading a file, that it is most likely the one seen before.
+/// Tells, without reading a file, whether it is most likely the one seen before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fingerprint {
     wasm: Stat,
@@ -23,9 +23,10 @@ pub(super) struct Fingerprint {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stat {
     len: u64,
-    /// When it was last written to, and when it was last changed in any way: nobody can set that one back.
+    /// When the file was last written to, and when anything about it last changed: the second cannot be set back by
+    /// anybody.
     times: [(i64, i64); 2],
-    /// A file renamed into place may be as long and as old as the one before.
+    /// Device and inode: a file renamed into place may have the length and the time of the one before.
     place: (u64, u64),
 }
 
@@ -76,7 +77,7 @@ pub(super) fn scan(folder: &Path) -> Result<Scan, PluginError> {
             .file_name()
             .is_some_and(|name| name.to_string_lossy().contains(is_hidden))
         {
-            // It would stand in logs and on terminals.
+            // Its name would stand in logs and on terminals.
             found.unnameable += 1;
             continue;
         }
@@ -89,9 +90,9 @@ pub(super) fn scan(folder: &Path) -> Result<Scan, PluginError> {
             _ => continue,
         };
         let metadata = match fs::metadata(&path) {
-            // A file that has just been taken away is no fault.
+            // A file deleted since the folder was listed is no fault.
             Err(err) if err.kind() == ErrorKind::NotFound => continue,
-            // What cannot be read says so when it is read; no other plugin has to suffer for it.
+            // A file that cannot be read gives its error when it is read. The other plugins load all the same.
             Err(_) => fs::symlink_metadata(&path),
             found => found,
         };
@@ -151,8 +152,8 @@ impl Source {
         self.fingerprint.wasm.len
     }
 
-    /// Reads it; compiles and links it, unless only its manifest is new. `good` is the last version of it that loaded,
-    /// `last` what was in it when it was last read.
+    /// Reads the file; compiles and links it, unless only its manifest is new. `good` is the last version that loaded,
+    /// `last` the content when the file was last read.
     pub(super) fn load(
         &self,
         sandbox: &Sandbox,
@@ -185,7 +186,7 @@ impl Source {
             }
             Err(source) => {
                 let path = self.path.clone();
-                // What may pass is tried again although the files stay what they are.
+                // A fault that may pass by itself is tried again, although the files stay as they are.
                 let content = (!source.may_pass()).then_some(files.content);
                 self.fault(PluginError::Load { path, source }, content)
             }
@@ -207,7 +208,7 @@ impl Source {
         Plugin::new(handler, jobs, manifest.version, len as u64, started.elapsed())
     }
 
-    /// The job names it claims: however wrong the rest of its manifest, they are this plugin's.
+    /// The job names that the file claims, even if the rest of its manifest is wrong.
     pub(super) fn claims(&self) -> Vec<String> {
         let inside = self.stays_inside().is_ok();
         let claimed = inside.then(|| claimed(&self.path)).flatten();
@@ -219,15 +220,15 @@ impl Source {
         Loaded::Fault { why, jobs, content }
     }
 
-    /// Refuses a link out of the folder: whoever may write to it could have us read, and name in a log, any file of ours.
-    /// Links within it are how volumes of configuration are replaced.
+    /// Refuses a link out of the folder: anybody who can write to the folder could make us read any file of ours, and
+    /// name it in a log. Links within the folder are how volumes of configuration are replaced.
     fn stays_inside(&self) -> Result<(), PluginError> {
         let folder = self.folder.canonicalize().map_err(|source| PluginError::Read {
             path: self.folder.clone(),
             source,
         })?;
         for path in [self.path.clone(), manifest_path(&self.path)] {
-            // What is not there is no link; that it is missing is told when it is read.
+            // A file that is not there is no link. Reading it will say that it is missing.
             if path.canonicalize().is_ok_and(|target| !target.starts_with(&folder)) {
                 return Err(PluginError::Outside(path));
             }

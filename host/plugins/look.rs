@@ -1,25 +1,26 @@
-//! What a look at the plugin folder goes by, and what is remembered of it for the next.
+//! What a look at the plugin folder is based on, and what is remembered from one look to the next.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::folder::{Fingerprint, Scan};
 
-/// How sure it is that nobody writes to the folder just now.
+/// How certain it is that no file in the folder is being written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Look {
-    /// Events say so; they named these plugins, whose files may have changed without showing it.
+    /// Events show that nobody writes. They named these plugins, whose files may have changed without another
+    /// fingerprint.
     Quiet(BTreeSet<String>),
-    /// Nobody tells: what changed has to look the same twice before it is read.
+    /// There are no events: a changed file must look the same twice before it is read.
     Blind,
-    /// Somebody wants every file read again, and what stands outside of it, such as a secret, too.
+    /// Somebody asked for every file to be read again, with all that it depends on, such as a secret.
     Anew,
 }
 
 /// What is remembered from one look at the folder to the next.
 #[derive(Debug, Default)]
 pub(super) struct Looking {
-    /// What looked changed the last time.
+    /// Files that looked changed at the last look.
     pub(super) unsettled: BTreeMap<String, Fingerprint>,
     /// Files whose names cannot be shown, of which a warning was logged.
     unnameable: usize,
@@ -28,7 +29,7 @@ pub(super) struct Looking {
 }
 
 impl Looking {
-    /// Tells of files that somebody may think are plugins, once.
+    /// Warns once of each file that somebody may take for a plugin and that is none.
     pub(super) fn warn(&mut self, scan: &Scan) {
         for file in scan.precompiled.difference(&self.precompiled) {
             tracing::warn!(

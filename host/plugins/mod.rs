@@ -1,7 +1,7 @@
 //! Job name → handler, swapped atomically.
 //!
-//! A plugin is `NAME.wasm` in the plugin folder, with `NAME.toml` beside it where the operator has something to say;
-//! folders within it are not looked into. Whoever resolves a name holds that version until the attempt ends, whatever
+//! A plugin is `NAME.wasm` in the plugin folder, with `NAME.toml` beside it where the operator has settings for it.
+//! Folders within the plugin folder are ignored. A resolved name keeps its version until the attempt ends, whatever
 //! happens to the folder meanwhile. A file that does not load changes nothing: the version in service stays.
 //!
 //! What counts is the folder's content: events only say when to look, and a file whose bytes are those in service is
@@ -63,14 +63,14 @@ pub enum Resolved {
     Plugin(Arc<Plugin>),
     /// A plugin claims it, but none of its versions has loaded. Says why.
     Unloadable(Arc<str>),
-    /// Its plugin cannot serve just now, but is expected to.
+    /// Its plugin cannot serve now, but is expected to later.
     NotNow {
         /// The plugin: its file's stem.
         plugin: Arc<str>,
         /// Why it cannot.
         why: Arc<str>,
     },
-    /// The version of its plugin that serves just now does not know it, but another does that may serve again. Says why.
+    /// The version in service does not handle the name, but another version does, and may serve again. Says why.
     NotThis(Arc<str>),
     /// Nobody claims it.
     Unknown,
@@ -83,7 +83,7 @@ pub enum InService {
     Plugin(Arc<Plugin>),
     /// No version just now: it is being loaded, or set aside.
     NotNow,
-    /// There is no such plugin here, or it does not load: what becomes of its jobs is for each job's name to say.
+    /// There is no such plugin here, or it does not load. Each job's name decides what becomes of the job.
     Nothing,
 }
 
@@ -101,7 +101,7 @@ pub enum PluginError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// Looking through the folder failed in a way that nobody thought of.
+    /// Looking through the folder failed in an unexpected way.
     #[error("looking through the plugin folder: {0}")]
     Scan(String),
     /// A link leads out of the folder.
@@ -134,16 +134,17 @@ pub struct Plugins {
     /// Every version that serves or may have to serve again, by its number.
     versions: ArcSwap<HashMap<u64, Arc<Plugin>>>,
     events: Events,
-    /// Told whenever something may serve that did not.
+    /// Told whenever a plugin may have begun to serve.
     changed: Sender<()>,
-    /// Who claims a name in vain, as it was logged.
+    /// Plugins and the job names that they claim in vain, as last logged.
     losers: Mutex<Losers>,
     /// What each file came to, by stem. Locked for moments only.
     entries: Mutex<BTreeMap<String, Entry>>,
-    /// Whether entries are published yet. Until all files were looked at, it would be chance who gets a name.
+    /// Whether entries are published yet. Before all files were looked at, chance would decide which plugin gets a
+    /// name.
     open: AtomicBool,
-    /// The permit for a plugin's first turn at compiling, in the order in which it is asked for. A plugin that compiles
-    /// within it waits for one such turn, at most, of each that came before.
+    /// The permit for a plugin's first turn at compiling, given in the order of asking. A plugin that compiles within
+    /// its first turn waits for at most one first turn of each plugin before it.
     first_turn: Semaphore,
     /// The turns of plugins that take longer.
     turns: Turns,
@@ -182,8 +183,8 @@ impl fmt::Debug for Plugins {
 }
 
 impl Plugins {
-    /// Loads every plugin in `folder`. The names of those that do not load resolve as unloadable. What happens to plugins is
-    /// told as `events`, and what is told there of attempts is counted.
+    /// Loads every plugin in `folder`. Names of plugins that do not load resolve as unloadable. Tells `events` what
+    /// happens to plugins, and counts the attempts that are told there.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -253,7 +254,7 @@ impl Plugins {
         table.values().find_map(its).unwrap_or(InService::Nothing)
     }
 
-    /// Tells whenever something may serve that did not.
+    /// Told whenever a plugin may have begun to serve.
     #[must_use]
     pub fn changes(&self) -> Receiver<()> {
         self.changed.subscribe()
@@ -285,7 +286,7 @@ impl Plugins {
         listed.collect()
     }
 
-    /// What an operator is told of a host that has served with these since then.
+    /// A report for operators on the plugins of a host that has served since then.
     #[must_use]
     pub fn report(&self, since: Timestamp) -> HostReport {
         HostReport {
@@ -295,13 +296,13 @@ impl Plugins {
         }
     }
 
-    /// Where it is told what happens to these plugins, and where their attempts are to be told.
+    /// The events of these plugins, which their attempts are to be told to as well.
     #[must_use]
     pub fn events(&self) -> &Events {
         &self.events
     }
 
-    /// Serves with a plugin again that was set aside. False: it was not.
+    /// Puts a plugin that was set aside back into service. False: it was not set aside.
     pub fn release(&self, name: &str) -> bool {
         let good = self.entries().get(name).and_then(|entry| entry.good.clone());
         let released = good.is_some_and(|plugin| plugin.release());
@@ -328,8 +329,8 @@ impl Plugins {
         Ok(())
     }
 
-    /// Compares the folder with what is known of it, and begins to load what changed. Returns when it should be looked at
-    /// again, if that is known, and what is being loaded.
+    /// Compares the folder with the entries, and begins to load what changed. Returns when to look again, if that is
+    /// known, and the loads under way.
     pub(crate) async fn look(self: &Arc<Self>, look: &Look) -> Result<(Option<Duration>, JoinSet<()>), PluginError> {
         let mut looking = self.looking.lock().await;
         let folder = self.folder.clone();
@@ -340,7 +341,7 @@ impl Plugins {
         let unsettled = std::mem::take(&mut looking.unsettled);
         let mut loads = JoinSet::new();
         let mut sources: Vec<_> = scan.sources.into_iter().collect();
-        // Small files first: they have their first turns in this order, and most likely end sooner.
+        // Small files first: their first turns come in this order, and most likely end sooner.
         sources.sort_by_key(|(_, source)| source.bytes());
         for (stem, source) in sources {
             let old = self.entries().get(&stem).cloned();
@@ -360,8 +361,8 @@ impl Plugins {
         Ok((again, loads))
     }
 
-    /// Begins to load one file, off the threads that serve the queue. Until that is done its last good version serves, or
-    /// its jobs wait.
+    /// Begins to load one file, off the threads that serve the queue. Until it has loaded, its last good version
+    /// serves; if there is none, its jobs wait.
     fn begin(self: &Arc<Self>, source: Source, old: Option<Entry>, loads: &mut JoinSet<()>) {
         let stem = source.stem.clone();
         let mut entry = old.unwrap_or_else(|| Entry::new(source.claims()));
@@ -382,7 +383,7 @@ impl Plugins {
             let loaded = plugins.in_turns(&load).await;
             let loaded = loaded.map_err(|panic| format!("the compiler failed: {panic}"));
             let keep_previous = plugins.settings.quarantine.is_some();
-            // It may have been taken away meanwhile.
+            // The file may have been deleted meanwhile.
             let news = (plugins.entries().get_mut(&stem)).and_then(|entry| entry.end(&stem, loaded, keep_previous));
             plugins.publish();
             if let Some(news) = news {
@@ -391,7 +392,7 @@ impl Plugins {
         });
     }
 
-    /// Loads a file in a first turn, or in one of those after it, which are longer each time.
+    /// Loads a file in its first turn at compiling, or in later turns, each longer than the one before.
     async fn in_turns(&self, load: &Load) -> Result<Loaded, JoinError> {
         let mut length = self.settings.first_turn;
         let mut loaded = {
@@ -407,8 +408,8 @@ impl Plugins {
         loaded
     }
 
-    /// Lets go of plugins whose files are gone, after a while: what is deleted is often about to be created anew. Returns
-    /// how long the next of them has left.
+    /// Drops plugins whose files have been gone for a while: what is deleted is often about to be created anew. Returns
+    /// the time that the next one has left.
     fn let_go(&self, sources: &BTreeMap<String, Source>) -> Option<Duration> {
         let hold = self.settings.hold_removed;
         let (mut left, mut removed) = (None, Vec::new());
@@ -444,15 +445,15 @@ impl Plugins {
         left
     }
 
-    /// Makes the entries what names resolve to.
+    /// Makes a new table of the entries, by which names resolve from then on.
     fn publish(&self) {
         if !self.open.load(Ordering::Acquire) {
             return;
         }
-        // Held until the table is in place: of two that publish at once, the later must not be undone by the other.
+        // Held until the table is in place: if two publish at once, the older table must not replace the newer one.
         let entries = self.entries();
         let (table, losers) = table(&entries, &self.table.load());
-        // Before a version can be resolved, so that every attempt of it is counted.
+        // Stored before the table, so that every attempt of a version is counted.
         self.versions.store(Arc::new(versions(&entries)));
         self.table.store(Arc::new(table));
         drop(entries);

@@ -1,4 +1,4 @@
-//! One version of a plugin, as long as anybody runs it.
+//! One version of a plugin, for as long as anybody uses it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,12 +26,12 @@ pub struct Plugin {
     pub(super) bytes: u64,
     /// How long it took to load: to compile, as a rule.
     pub(super) load: Duration,
-    /// Since when it is loaded.
+    /// When it was loaded.
     pub(super) since: Timestamp,
     pub(super) stats: Stats,
     /// Why it is set aside, if it is.
     aside: ArcSwapOption<String>,
-    /// The version before it, kept only to serve again should this one be set aside.
+    /// The version before it, kept only to serve again if this one is set aside.
     previous: ArcSwapOption<Plugin>,
 }
 
@@ -58,7 +58,7 @@ impl Plugin {
         }
     }
 
-    /// What events call it.
+    /// Its identity in events.
     #[must_use]
     pub fn id(&self) -> PluginVersion<'_> {
         PluginVersion {
@@ -112,15 +112,15 @@ impl Plugin {
         self.previous.load_full()
     }
 
-    /// Has the version before it serve from now on. False: it does already.
+    /// Sets this version aside, so that the one before it serves. False: it was set aside already.
     pub(super) fn set_aside(&self, why: &str) -> bool {
         self.aside.swap(Some(Arc::new(why.to_owned()))).is_none()
     }
 
-    /// Has it serve again, its past forgotten. False: it does already.
+    /// Puts this version back into service, and forgets its faults. False: it was in service.
     pub(super) fn release(&self) -> bool {
         self.stats.absolve();
-        // Whatever serves instead had its chance, and may be needed again.
+        // The version before it is cleared, too: it may have to serve again.
         if let Some(previous) = &*self.previous.load() {
             previous.stats.absolve();
             previous.aside.store(None);
@@ -128,7 +128,7 @@ impl Plugin {
         self.aside.swap(None).is_some()
     }
 
-    /// Takes the place of another version. Keeps the last good one before it if it may have to serve again.
+    /// Takes the place of `old`. With `keep`, keeps the last good version before this one, to serve again.
     pub(super) fn succeed(&self, old: &Arc<Self>, keep: bool) {
         let before = old.previous.swap(None);
         if keep {

@@ -29,7 +29,8 @@ impl Subscriber for Statistics {
 }
 
 impl Plugins {
-    /// Counts an attempt that begins, or one that is over. Of a version that has been replaced nobody asks any more.
+    /// Counts an attempt that begins, or one that is over. Attempts of a replaced version are not counted: nobody reads
+    /// its counts.
     fn count(&self, version: PluginVersion<'_>, over: Option<&Attempt>) {
         let versions = self.versions.load();
         let Some(plugin) = versions.get(&version.number) else {

@@ -44,7 +44,7 @@ impl Stats {
         self.count(outcome);
     }
 
-    /// One that the host stopped or failed says nothing about its handler.
+    /// Counts an outcome, unless the host stopped or failed the attempt: that says nothing about the handler.
     fn count(&self, outcome: &Outcome) {
         if is_of_the_host(outcome) {
             return;
@@ -65,8 +65,8 @@ impl Stats {
         });
     }
 
-    /// Counts an attempt towards quarantine, unless the host failed it or its job alone ended it: no producer can have a
-    /// plugin set aside. Why the version is to be set aside, if it is.
+    /// Counts an attempt towards quarantine. Leaves out attempts that the host failed or that their job alone ended,
+    /// since no producer may have a plugin set aside. Returns why the version is to be set aside, if it is.
     pub(super) fn judge(&self, rule: &Quarantine, attempt: &Attempt) -> Option<String> {
         let outcome = &attempt.outcome;
         if is_of_the_host(outcome) || attempt.report.caused_by_job {
@@ -101,7 +101,7 @@ impl Stats {
     }
 }
 
-/// Whether the host or an operator is why an attempt ended.
+/// Whether the host or an operator ended the attempt.
 fn is_of_the_host(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Stopped => true,
@@ -110,7 +110,7 @@ fn is_of_the_host(outcome: &Outcome) -> bool {
     }
 }
 
-/// Whether a failure speaks against the version: what the handler itself reports does not.
+/// Whether a failure speaks against the version. One that the handler itself reports does not.
 fn is_fault(kind: FailureKind) -> bool {
     matches!(kind, FailureKind::Trap | FailureKind::Timeout | FailureKind::Memory)
 }

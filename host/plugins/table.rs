@@ -1,4 +1,4 @@
-//! Job name → plugin: who gets a name that several claim.
+//! Job name → plugin, and which plugin gets a name that several claim.
 
 use std::collections::hash_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -10,11 +10,11 @@ use super::entry::Entry;
 /// What each job name stands for.
 pub(super) type Table = HashMap<String, Resolved>;
 
-/// Plugins and the job names that they claim in vain.
+/// Pairs of a plugin and a job name that it claims in vain.
 pub(super) type Losers = BTreeSet<(String, String)>;
 
-/// The table for these entries. Where several claim a name, the one that has it keeps it; else the first by file name
-/// gets it.
+/// The table for these entries. If several plugins claim a name, the one that has it keeps it. If none has it, the
+/// first by file name gets it.
 pub(super) fn table(entries: &BTreeMap<String, Entry>, old: &Table) -> (Table, Losers) {
     let mut claims = Vec::new();
     for (stem, entry) in entries {

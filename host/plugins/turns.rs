@@ -1,8 +1,8 @@
-//! Turns at compiling, for plugins that take longer than their first one: the shortest goes first, and ends only where
-//! another is waited for that would be no longer.
+//! Turns at compiling, for plugins that take longer than their first turn. The shortest turn goes first. A turn ends
+//! early only where a plugin waits for another one that would be no longer.
 //!
-//! A turn that ends early starts over, with one of at least twice the length. So a plugin that compiles alone loses
-//! nothing, and one that compiles beside others waits, for each of them, no longer than four times what it takes itself.
+//! A plugin whose turn ended early starts over, in a turn of at least twice the length. So a plugin that compiles alone
+//! loses nothing. One that compiles beside others waits for each of them at most four times as long as it takes itself.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,8 +26,8 @@ struct Line {
     came: u64,
 }
 
-/// One that waits, by its place in the line. Of turns as long as each other, that of the smallest file is first: most likely
-/// it ends soonest.
+/// A waiting plugin's place in the line. Among turns of one length, that of the smallest file is first: most likely it
+/// ends soonest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     length: Duration,
@@ -44,7 +44,7 @@ impl Line {
         key
     }
 
-    /// Takes the turn, if it is this one's.
+    /// Takes the turn, if this plugin is the next.
     fn take(&mut self, key: Key) -> bool {
         let due = !self.taken && self.waiting.first() == Some(&key);
         if due {
@@ -60,7 +60,7 @@ impl Line {
     }
 }
 
-/// How long the turn after one of this length is that has lasted so long.
+/// The length of the turn after one of `length` that ended after `lasted`.
 pub(super) fn longer(length: Duration, lasted: Duration) -> Duration {
     let mut next = length;
     while next <= lasted {
@@ -111,7 +111,7 @@ impl Drop for Place<'_> {
 }
 
 impl Turn<'_> {
-    /// Resolves once it has lasted as long as a turn that is waited for.
+    /// Resolves once this turn has lasted as long as the shortest one that another plugin waits for.
     pub(super) async fn over(&self) {
         loop {
             let changed = self.turns.changed.notified();

@@ -18,19 +18,19 @@ use tokio_util::sync::CancellationToken;
 use super::{Look, Plugins};
 
 /// How long the folder must be quiet before it is looked at: files that belong together come one after the other. Where
-/// no event tells whether anybody writes, a file must look the same for as long.
+/// there are no events, a file must look the same for as long.
 pub(super) const SETTLE: Duration = Duration::from_millis(20);
 
-/// How soon it is looked at again while a file that may have changed is still being loaded.
+/// How soon the folder is looked at again while a file that may have changed is being loaded.
 pub(super) const BUSY: Duration = Duration::from_millis(100);
 
-/// How long it must be quiet while a file in it was written to and not closed: a copy may stall.
+/// How long the folder must be quiet after a file in it was written to and not closed: a copy may stall.
 const SETTLE_OPEN: Duration = Duration::from_secs(1);
 
 /// How often the folder is looked at without any event.
 const RESCAN: Duration = Duration::from_secs(10);
 
-/// How often it is looked at where there are no events.
+/// How often the folder is looked at where there are no events.
 const POLL: Duration = Duration::from_secs(1);
 
 /// When the folder is looked at.
@@ -38,11 +38,11 @@ const POLL: Duration = Duration::from_secs(1);
 pub struct Watching {
     /// Whether to look by itself: on events, and now and then.
     pub by_itself: bool,
-    /// Somebody wants it looked at now.
+    /// Tells that the folder is to be looked at now.
     pub asked: Arc<Notify>,
 }
 
-/// What events have told since the last look.
+/// What events have named since the last look.
 #[derive(Default)]
 struct Told {
     /// Plugins whose files they named.
@@ -51,7 +51,7 @@ struct Told {
     open: BTreeSet<PathBuf>,
 }
 
-/// Where events leave what they tell.
+/// Collects what events name, for the next look.
 #[derive(Clone, Default)]
 struct Ear {
     told: Arc<Mutex<Told>>,
@@ -65,7 +65,7 @@ pub async fn watch(plugins: Arc<Plugins>, watching: Watching, stop: Cancellation
         .by_itself
         .then(|| Watch::start(plugins.folder(), &ear))
         .flatten();
-    // At once for the first time: what changed before the watch began made no event.
+    // Look at once: what changed before the watch began made no event.
     let mut next = watching.by_itself.then(Instant::now);
     loop {
         let look = tokio::select! {
@@ -112,7 +112,7 @@ async fn until(time: Option<Instant>) {
 
 /// A folder being watched.
 struct Watch {
-    /// Which folder that is, whatever its name stands for by now.
+    /// Device and inode of the folder. Another folder may have its name by now.
     place: Option<(u64, u64)>,
     _watcher: RecommendedWatcher,
 }
@@ -128,7 +128,7 @@ impl Watch {
                 _watcher: watcher,
             }),
             Err(err) => {
-                // Each failed attempt would say the same.
+                // Every further attempt would warn of the same.
                 static SAID: std::sync::Once = std::sync::Once::new();
                 SAID.call_once(|| {
                     tracing::warn!(%err, every_s = POLL.as_secs(), "cannot watch the plugin folder (fs.inotify limits?); looking at it instead");
@@ -164,7 +164,7 @@ impl Ear {
         self.changed.notify_one();
     }
 
-    /// Returns once no event has come for a while, or they will not stop coming.
+    /// Returns once no event has come for a while, or events have kept coming for too long.
     async fn settled(&self) {
         let quiet = async {
             loop {

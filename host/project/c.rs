@@ -17,14 +17,15 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
     let core = project.work()?.join("core.wasm");
     let own = [".", "src", "kiln"].map(|folder| sources(&project.dir, folder));
     compiler(project)?
-        // Names of functions are for the backtrace of a trap; assert() stays, whatever a compiler thinks of optimising.
+        // -g keeps the names of functions, for the backtrace of a trap. -UNDEBUG keeps assert(), even in an optimised
+        // build.
         .args(["-mexec-model=reactor", "-Os", "-g", "-UNDEBUG", "-Wall"])
-        // A handler starts with its stack cleared, so a small one makes starts faster.
+        // An instance clears its stack when it starts, so a small stack makes starts faster.
         .args(["-Wl,-z,stack-size=65536", "-I.", "-I"])
         .arg(&bindings)
         .args(flags())
         .args(own.into_iter().flatten())
-        // The object says of what world the module is; the header is not for the compiler.
+        // The generated object names the module's world. The generated header is not compiled by itself.
         .args(generated.iter().filter(|path| !has_end(path, "h")))
         .arg("-o")
         .arg(&core)
@@ -33,7 +34,7 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
     contract.component(&without_debug_info(&module).map_err(ProjectError::contract("cannot read what was compiled"))?)
 }
 
-/// A core module without what only a debugger reads: nine tenths of it.
+/// Removes from a core module what only a debugger reads: nine tenths of it.
 fn without_debug_info(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut kept = wasm_encoder::Module::new();
     for payload in Parser::new(0).parse_all(module) {
@@ -49,13 +50,13 @@ fn without_debug_info(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(kept.finish())
 }
 
-/// What an author adds by the usual variable.
+/// Flags that an author adds with the usual variable.
 fn flags() -> Vec<String> {
     let flags = std::env::var("CFLAGS").unwrap_or_default();
     flags.split_whitespace().map(str::to_owned).collect()
 }
 
-/// The C files of a folder in the project, by their paths from there, but for tests, which bring a `main` of their own.
+/// The C files of a folder of the project, relative to it, without tests: those have a `main` of their own.
 fn sources(project: &Path, folder: &str) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(project.join(folder)) else {
         return Vec::new();
@@ -90,7 +91,7 @@ fn compiler(project: &Project) -> Result<Tool, ProjectError> {
     if let Some(zig) = zig {
         return Ok(Tool::at(&zig, dir).args(["cc", "--target=wasm32-wasi"]));
     }
-    // Zig puts the stack first by itself, so that an overflow traps.
+    // With the stack first, an overflow traps. Zig puts it there by itself, clang has to be told.
     let clang = |program: &Path, target| Tool::at(program, dir).args([target, "-Wl,--stack-first"]);
     let sdk = std::env::var_os("WASI_SDK_PATH").map(|sdk| Path::new(&sdk).join("bin/clang"));
     if let Some(program) = sdk.filter(|program| program.is_file()) {

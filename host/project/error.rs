@@ -23,13 +23,13 @@ pub enum ProjectError {
         /// Its name, as it says itself.
         name: String,
     },
-    /// A name that the language's tools have another use for.
+    /// A name that the language's tools use for something else.
     #[error("{0:?} means something else to the language's tools; choose another name")]
     Reserved(String),
     /// There is something already.
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),
-    /// Nothing tells what language a folder is in.
+    /// No file in the folder tells its language.
     #[error(
         "{} holds no Cargo.toml, package.json, pyproject.toml, go.mod or .c file; `kiln new NAME --lang LANGUAGE` makes a project",
         .0.display()
@@ -43,7 +43,7 @@ pub enum ProjectError {
         /// The files that tell, each with its language.
         found: Vec<String>,
     },
-    /// A file that says how to build does not say so.
+    /// A project file lacks what the build needs from it.
     #[error("{}: {why}", path.display())]
     Description {
         /// The file.

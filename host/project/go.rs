@@ -1,7 +1,7 @@
 //! Builds Go: its own compiler makes a core module, Kiln makes that a component.
 //!
-//! Bindings are absent on purpose: the kit speaks the canonical ABI itself. What generators make for Go allocates from the
-//! collected heap while the host hands strings over, and traps when a collection starts just then.
+//! Generated bindings are absent on purpose: the kit speaks the canonical ABI itself. Bindings that generators make for
+//! Go allocate from the collected heap while the host hands strings over, and trap if a collection starts just then.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::tool::Tool;
 use super::{Project, ProjectError, wit};
 
-/// The last part of the module's path that is no version: what the author calls it.
+/// The last part of the module's path that is not a version: the author's name for the module.
 pub(super) fn name(dir: &Path) -> Result<String, ProjectError> {
     let path = dir.join("go.mod");
     let text = fs::read_to_string(&path).map_err(ProjectError::file(&path))?;
@@ -49,7 +49,8 @@ fn go(project: &Project) -> Result<Tool, ProjectError> {
     Ok(go.env("GOOS", "wasip1").env("GOARCH", "wasm"))
 }
 
-/// Where the source of `net/http` lies, if the handler or a package it uses imports it: others shall not pay for it.
+/// Where the source of `net/http` is, if the handler or one of its packages imports it. Other handlers shall not pay
+/// for it.
 fn net_http(project: &Project) -> Result<Option<PathBuf>, ProjectError> {
     let template = r#"{{if eq .ImportPath "net/http"}}{{.Dir}}{{end}}"#;
     let folder = go(project)?.args(["list", "-deps", "-f", template, "."]).read()?;
@@ -57,8 +58,8 @@ fn net_http(project: &Project) -> Result<Option<PathBuf>, ProjectError> {
     Ok((!folder.is_empty()).then(|| PathBuf::from(folder)))
 }
 
-/// What every `http.Transport` does with a request, and what it does instead: see the kit's `nethttp_wasip1.go`. So all
-/// clients made of one work, whoever makes them.
+/// The line of `net/http` with which every `http.Transport` sends a request, and its replacement: see the kit's
+/// `nethttp_wasip1.go`. So every HTTP client works, whichever package makes it.
 const SENDS: &str = "\n\treturn t.roundTrip(req)\n}\n";
 const HANDS_OVER: &str = "
 	if req.URL != nil && (req.URL.Scheme == \"http\" || req.URL.Scheme == \"https\") {
@@ -71,7 +72,7 @@ const HANDS_OVER: &str = "
 func kilnRoundTrip(*Transport, *Request) (*Response, error)
 ";
 
-/// Writes the source of `net/http` that is compiled in the place of Go's, and returns the file that says so.
+/// Writes the changed source of `net/http`, and returns the overlay file that makes the compiler use it.
 fn overlay(project: &Project, folder: &Path) -> Result<PathBuf, ProjectError> {
     let replaced = folder.join("roundtrip.go");
     let source = fs::read_to_string(&replaced).map_err(ProjectError::file(&replaced))?;
@@ -82,7 +83,7 @@ fn overlay(project: &Project, folder: &Path) -> Result<PathBuf, ProjectError> {
         ));
     }
     let work = project.work()?;
-    // Under another name: `go test ./...` looks for packages here, too.
+    // Not named .go: `go test ./...` looks for packages in this folder, too.
     let source_file = work.join("roundtrip.go.txt");
     wit::write(&source_file, source.replacen(SENDS, HANDS_OVER, 1).as_bytes())?;
     let overlay = work.join("overlay.json");

@@ -48,11 +48,11 @@ impl Language {
         }
     }
 
-    /// The world of the contract that its handlers are built for, unless their author says otherwise.
+    /// The world of the contract that its handlers are built for, unless their author names another.
     #[must_use]
     pub fn world(self) -> &'static str {
         match self {
-            // Its engine shows a program only what the world imports.
+            // The engine offers a program only what the world imports.
             Self::JavaScript | Self::TypeScript => "script-handler",
             Self::Rust | Self::Python | Self::Go | Self::C => "job-handler",
         }
@@ -68,8 +68,8 @@ impl Language {
         }
     }
 
-    /// The language of a folder, by the file that its own tools go by. Files of C say so only where nothing else does:
-    /// there are some in many a project of another language.
+    /// The language of a folder, by the file that its own tools use. C files count only where no other file tells: many
+    /// projects of other languages have some.
     pub(super) fn of(dir: &Path) -> Result<Self, ProjectError> {
         let mut found = Vec::new();
         for (file, language) in [
@@ -100,7 +100,7 @@ impl Language {
         }
     }
 
-    /// Which of the two that share a package.json it is.
+    /// Which of JavaScript and TypeScript it is: the two share package.json.
     pub(super) fn or_typed(self, dir: &Path) -> Result<Self, ProjectError> {
         if !matches!(self, Self::JavaScript | Self::TypeScript) {
             return Ok(self);

@@ -1,10 +1,11 @@
 //! A handler's source: the folder that `kiln new` makes and `kiln build` makes a component of.
 //!
-//! Each language has a file here, which knows how its toolchain is called and what an author has to install for it.
-//! [`wit`] is the only owner of wit-bindgen and wit-component: for the languages whose compilers know nothing of
-//! components it makes the bindings before and the component after them, so that an author needs only a compiler.
+//! Each language has a file here, which knows how to call its toolchain and what an author has to install for it.
+//! [`wit`] is the only owner of wit-bindgen and wit-component. Compilers of some languages know nothing of components:
+//! for them it makes the bindings before the compiler runs and the component afterwards, so that an author needs only a
+//! compiler.
 //!
-//! Absent on purpose: installing anything. What is missing is told of, with the command that installs it.
+//! Absent on purpose: installing anything. An error names what is missing, with the command that installs it.
 
 mod c;
 mod error;
@@ -29,13 +30,13 @@ pub use watch::Changes;
 /// The folder of a project that holds what is built from it.
 pub const BUILD: &str = "build";
 
-/// What a handler implements that is written by hand or by bindings.
+/// The world of a handler that is written by hand or with bindings.
 const WORLD: &str = "job-handler";
 
 /// Longer names make file names, keys and log lines that are hard to read.
 const MAX_NAME_BYTES: usize = 64;
 
-/// What the names of files begin with that are being written.
+/// Prefix of files that are still being written.
 const UNFINISHED: &str = ".kiln-build-";
 
 /// A folder with a handler's source.
@@ -49,8 +50,8 @@ pub struct Project {
 }
 
 impl Project {
-    /// The project in a folder, to be built for a world of its contract: that of its language, if none is named. The
-    /// language is told by what lies there, if none is named.
+    /// Opens the project in a folder, to be built for a world of its contract. Without a `language`, the files in the
+    /// folder tell it. Without a `world`, it is that of the language.
     ///
     /// # Errors
     /// When its language or its name cannot be told.
@@ -71,8 +72,8 @@ impl Project {
         Self::new(dir, name, Some(language), world.unwrap_or(language.world()))
     }
 
-    /// The same for a folder whose core module another toolchain builds, from whatever language. It is called as the one
-    /// manifest that lies in it, or as the folder.
+    /// Opens a folder whose core module another toolchain builds, from any language. The name is that of the only
+    /// manifest in the folder, or else the folder's.
     ///
     /// # Errors
     /// When its name cannot be told.
@@ -100,7 +101,7 @@ impl Project {
         &self.name
     }
 
-    /// What it is written in, as far as it is known.
+    /// The language it is written in. None if another toolchain builds it.
     #[must_use]
     pub fn language(&self) -> Option<Language> {
         self.language
@@ -149,8 +150,8 @@ impl Project {
         self.dir.join(format!("{}.toml", self.name))
     }
 
-    /// Puts a component into a folder, and the manifest beside it where the project has one. A manifest that is there
-    /// already stays, unless an earlier call put it there: it is the operator's.
+    /// Puts a component into a folder, and the project's manifest beside it if there is one. A manifest that is there
+    /// already is the operator's and stays, unless an earlier call put it there.
     ///
     /// A host that watches the folder never sees half a file, nor a new component under an older manifest of the project.
     ///
@@ -171,7 +172,7 @@ impl Project {
         Ok(Put { path, kept })
     }
 
-    /// Returns the manifest that is there, if that is another and somebody else's.
+    /// Puts the manifest there. Returns the path of one that stays instead, because somebody else wrote it.
     fn put_manifest(&self, bytes: &[u8], folder: &Path) -> Result<Option<PathBuf>, ProjectError> {
         let path = folder.join(format!("{}.toml", self.name));
         let last = self.work()?.join("manifest.toml");
@@ -185,13 +186,13 @@ impl Project {
         Ok(None)
     }
 
-    /// Whether this is a file that is not whole yet, and has not its name.
+    /// Whether this is a file that is still being written, under a temporary name.
     fn is_unfinished(path: &Path) -> bool {
         path.file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED))
     }
 
-    /// A folder for what lies between source and component.
+    /// The folder for intermediate files of the build.
     fn work(&self) -> Result<PathBuf, ProjectError> {
         let work = self.dir.join(BUILD).join("work");
         fs::create_dir_all(&work).map_err(ProjectError::file(&work))?;
@@ -216,7 +217,7 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ProjectError> {
     }
 }
 
-/// The name of a project whose tools know none: that of the only manifest in it, else the folder's.
+/// The name of a project whose tools give it none: that of the only manifest in it, or else the folder's.
 fn name_by_files(dir: &Path) -> Result<String, ProjectError> {
     let entries = fs::read_dir(dir).map_err(ProjectError::file(dir))?;
     let manifests: Vec<_> = entries
@@ -242,7 +243,7 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
 }
 
-/// Writes beside the file and renames.
+/// Writes a file beside the path, then renames it, so that nobody reads half of it.
 fn place(bytes: &[u8], path: &Path) -> Result<(), ProjectError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let placed = tempfile::Builder::new()
@@ -252,7 +253,7 @@ fn place(bytes: &[u8], path: &Path) -> Result<(), ProjectError> {
             use std::io::Write;
             use std::os::unix::fs::PermissionsExt;
             file.write_all(bytes)?;
-            // A temporary file is its owner's alone; a worker may be another user.
+            // A temporary file is readable by its owner only, but the worker may be another user.
             file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
             file.persist(path).map_err(|err| err.error)?;
             Ok(())

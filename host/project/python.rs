@@ -25,7 +25,7 @@ pub(super) fn name(dir: &Path) -> Result<String, ProjectError> {
     Ok(found.project.name)
 }
 
-/// The module that is made a component: it finds the author's.
+/// The module that is made a component. It imports the author's.
 const MODULE: &str = "kiln.component";
 
 pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
@@ -33,13 +33,13 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
     let component = project.work()?.join("component.wasm");
     let venv = project.dir.join(".venv");
     let mut tool = Tool::at(&componentize(project)?, &project.dir)
-        // Its own frames say nothing to an author, whose traceback stands before them.
+        // The tool's own frames tell an author nothing: the author's traceback stands before them.
         .env("RUST_BACKTRACE", "0")
         .args(["--quiet", "--wit-path"])
         .arg(&contract.folder)
         .args(["--world", &contract.world, "componentize", MODULE, "--python-path", "."]);
     if venv.is_dir() {
-        // Or it takes the packages of whatever Python comes first on PATH.
+        // Without it the tool takes the packages of the first Python on PATH.
         tool = tool.env("VIRTUAL_ENV", venv);
     }
     if let Some(stage) = stage(project)? {
@@ -51,7 +51,7 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
     fs::read(&component).map_err(ProjectError::file(&component))
 }
 
-/// A folder with a copy of the kit, where that is a link: what a link leads to outside the project is not read.
+/// Makes a folder with a copy of the kit, if the kit is a link: the tool does not read links to outside the project.
 fn stage(project: &Project) -> Result<Option<PathBuf>, ProjectError> {
     let kit = project.dir.join("kiln");
     if !kit.is_symlink() {

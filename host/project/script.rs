@@ -74,7 +74,7 @@ fn check_types(project: &Project) -> Result<(), ProjectError> {
         tracing::warn!("types are not checked: that takes a tsconfig.json, and `npm install --save-dev typescript`");
         return Ok(());
     };
-    // What did not change since the last build is not looked at again.
+    // Files that did not change since the last build are not checked again.
     let state = project.work()?.join("types.tsbuildinfo");
     Tool::at(&tsc, &project.dir)
         .args(["--noEmit", "--pretty", "false", "--incremental", "--tsBuildInfoFile"])
@@ -82,8 +82,9 @@ fn check_types(project: &Project) -> Result<(), ProjectError> {
         .run_explained(str::to_owned)
 }
 
-/// Refuses what the author's own files ask of `Intl`. `QuickJS` has none, and the compiler takes it for a part of the language,
-/// of which `globals.d.ts` can take back some classes only. Whoever asks first whether it is there may go on.
+/// Refuses uses of `Intl` in the author's own files. `QuickJS` has none, but the compiler takes it for a part of the
+/// language, and `globals.d.ts` can take back some of its classes only. Code that checks first whether `Intl` exists
+/// may use it.
 fn refuse_intl(project: &Project) -> Result<(), ProjectError> {
     const NONE: &str = "kilnHasNoIntl";
     let (work, main) = (project.work()?, main(&project.dir)?);
@@ -117,7 +118,7 @@ fn bundle(project: &Project) -> Result<PathBuf, ProjectError> {
     match Globals::of(project)? {
         None => esbuild(project, &main, &[], &bundle, &meta)?,
         Some(kit) => {
-            // Once to see which globals it names, and once with those. What there is to warn of is said once.
+            // The first run shows which globals the code names, the second adds them. Only the second shows warnings.
             esbuild(project, &main, &["--log-level=error".to_owned()], &bundle, &meta)?;
             kit.write_for(&read(&bundle)?, &globals)?;
             let first = format!("--inject:{}", globals.display());
@@ -128,7 +129,7 @@ fn bundle(project: &Project) -> Result<PathBuf, ProjectError> {
         let why = format!("exports no `{EXPORT}`; the contract asks for `export const {EXPORT} = …`");
         return Err(ProjectError::description(&project.dir.join(main), &why));
     }
-    // With it the kit tells where in the author's own files something was thrown.
+    // With the source map the kit tells where in the author's own files an error was thrown.
     let map = serde_json::Value::String(read(&bundle.with_extension("js.map"))?);
     let text = format!("{}\nglobalThis.kilnSourceMap = {map};\n", read(&bundle)?);
     fs::write(&bundle, text).map_err(ProjectError::file(&bundle))?;
@@ -141,7 +142,7 @@ fn esbuild(project: &Project, main: &str, options: &[String], bundle: &Path, met
         .args(["--bundle", "--format=esm", "--target=es2023", "--log-level=warning"])
         .args(["--conditions=kiln", "--external:kiln:*", "--external:wasi:*"])
         .args(options)
-        // The engine does not settle promises of its own within one call; those of the kit it does.
+        // The engine does not settle its own promises within one call. The kit's promises are settled.
         .args(["--supported:async-await=false", "--supported:async-generator=false"])
         .arg("--supported:for-await=false")
         .arg("--define:process.env.NODE_ENV=\"production\"")

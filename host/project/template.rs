@@ -42,7 +42,7 @@ pub fn create(parent: &Path, name: &str, language: Language) -> Result<PathBuf, 
         put(Some(&WIT), &folder.join(wit::FOLDER), name)
     };
     making().inspect_err(|_| {
-        // Half a project would be in the way of the next try.
+        // Half a project would stand in the way of the next try.
         let _ = fs::remove_dir_all(&folder);
     })?;
     Ok(folder)
@@ -61,7 +61,7 @@ fn put(from: Option<&Dir<'_>>, to: &Path, name: &str) -> Result<(), ProjectError
     for entry in from.into_iter().flat_map(Dir::entries) {
         let called = entry.path().file_name().unwrap_or_default().to_string_lossy();
         if called == "__pycache__" {
-            // Python leaves it where a handler of this repository was tested.
+            // Python leaves this folder behind when a handler of this repository is tested.
             continue;
         }
         let path = to.join(file_name(&called, name));
@@ -76,7 +76,8 @@ fn put(from: Option<&Dir<'_>>, to: &Path, name: &str) -> Result<(), ProjectError
     Ok(())
 }
 
-/// Templates are stored under names that no tool takes for its own while they lie here.
+/// The name of a template's file in a project. In this repository it has another one, so that no tool takes it for its
+/// own.
 fn file_name(stored: &str, name: &str) -> String {
     let stored = stored.strip_suffix(".tmpl").unwrap_or(stored);
     let stored = match stored.strip_prefix('_') {

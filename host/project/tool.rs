@@ -1,4 +1,4 @@
-//! Programs of a language's toolchain: found, run, and what they said handed on.
+//! Programs of a language's toolchain: finds them, runs them, and hands on what they wrote.
 
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 
 use super::ProjectError;
 
-/// What a tool's complaint may take of the screen that an author looks at.
+/// How many lines of a tool's errors an author is shown.
 const SCREEN_LINES: usize = 24;
 
-/// One call of a program. What it says goes to standard error: standard output is for the command's own answer.
+/// One call of a program. Its output goes to standard error: standard output is for the command's own answer.
 pub(super) struct Tool {
     program: PathBuf,
     command: Command,
@@ -65,7 +65,7 @@ impl Tool {
         }
     }
 
-    /// Runs it and hands on what it said; if it failed, what `explain` makes of that.
+    /// Runs the program and hands on its output. If it failed, hands on what `explain` makes of the output.
     pub(super) fn run_explained(mut self, explain: impl FnOnce(&str) -> String) -> Result<(), ProjectError> {
         let done = self.command.output().map_err(|source| ProjectError::Start {
             program: self.program.clone(),
@@ -84,7 +84,7 @@ impl Tool {
         })
     }
 
-    /// Runs it for what it writes to standard output.
+    /// Runs the program and returns what it wrote to standard output.
     pub(super) fn read(mut self) -> Result<String, ProjectError> {
         let done = self.command.stderr(Stdio::inherit()).output();
         match done {
@@ -101,7 +101,7 @@ impl Tool {
     }
 }
 
-/// The first and the last lines of a text of many.
+/// The first and the last lines of a long text.
 fn on_a_screen(text: &str) -> String {
     let lines: Vec<_> = text.lines().collect();
     let Some(left_out) = lines.len().checked_sub(SCREEN_LINES).filter(|more| *more > 0) else {

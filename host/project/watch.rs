@@ -24,19 +24,19 @@ pub struct Changes {
     source: Source,
 }
 
-/// What is an author's, and not a tool's.
+/// Tells an author's files from those that tools make.
 #[derive(Debug, Clone)]
 struct Source {
     dir: PathBuf,
     /// Where each build puts its result, maybe within the project.
     into: PathBuf,
-    /// What another toolchain makes, maybe among what tools make.
+    /// The core module that another toolchain makes, maybe in a folder of made files.
     core: Option<PathBuf>,
 }
 
 impl Changes {
-    /// Watches a project from now on, whose builds are put into a folder, which is made; and a core module, if that is
-    /// what it is built from.
+    /// Begins to watch a project, and the core module if it is built from one. Creates `into`, the folder that builds
+    /// are put into.
     ///
     /// # Errors
     /// When the system cannot watch it.
@@ -53,7 +53,7 @@ impl Changes {
         let heard = source.clone();
         let hear = move |event: notify::Result<Event>| {
             if event.is_ok_and(|event| heard.is_changed_by(&event)) {
-                // Nobody listens any more: the program is about to end.
+                // Nobody receives any more: the program is about to end.
                 let _ = tell.send(());
             }
         };
@@ -69,7 +69,7 @@ impl Changes {
     /// Returns once something has changed and it is quiet again.
     ///
     /// # Errors
-    /// When the system cannot watch what is new.
+    /// When the system cannot watch a new folder.
     pub fn wait(&mut self) -> Result<(), ProjectError> {
         let mut heard = self.events.recv().is_ok();
         while heard {
@@ -85,8 +85,8 @@ fn cannot(source: &Source) -> impl FnOnce(notify::Error) -> ProjectError {
 }
 
 impl Source {
-    /// Watches the folder itself, each folder in it that an author writes in, and that of the core module. To watch one
-    /// again changes nothing.
+    /// Watches the project's folder, each folder in it that an author writes in, and that of the core module. Watching
+    /// one again changes nothing.
     fn watch(&self, watcher: &mut RecommendedWatcher) -> notify::Result<()> {
         watcher.watch(&self.dir, RecursiveMode::NonRecursive)?;
         for entry in fs::read_dir(&self.dir)?.flatten() {
@@ -111,7 +111,7 @@ impl Source {
     fn is_made(&self, path: &Path) -> bool {
         let inner = path.strip_prefix(&self.dir).unwrap_or(path);
         let is_put = if self.into == self.dir {
-            // Among the source: what is written beside the component before it takes its name, and the component.
+            // The folder of the sources also gets the component, and before that its temporary file.
             path.parent() == Some(&self.dir) && (has_end(path, "wasm") || Project::is_unfinished(path))
         } else {
             path.starts_with(&self.into)

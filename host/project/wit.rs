@@ -1,4 +1,4 @@
-//! The contract as a project carries it: bindings made from it, and core modules made components by it.
+//! The contract in a project's `wit` folder: makes bindings from it, and components of core modules.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::ProjectError;
 /// The folder of a project that holds it.
 pub(super) const FOLDER: &str = "wit";
 
-/// The import names of what preview 1 calls the system: where a core module has them, it needs the adapter.
+/// What preview 1 calls the system, as the name of imports: a core module that has them needs the adapter.
 const PREVIEW1: &str = "wasi_snapshot_preview1";
 
 /// A world, read from a project's `wit` folder.
@@ -46,14 +46,14 @@ impl Contract {
         })
     }
 
-    /// Writes bindings into a folder. A file that would not change is left alone: compilers go by its age.
+    /// Writes bindings into a folder. Leaves a file alone that would not change: compilers go by its age.
     pub(super) fn bindings(
         &self,
         mut generator: Box<dyn WorldGenerator>,
         folder: &Path,
     ) -> Result<Vec<PathBuf>, ProjectError> {
         let mut files = Files::default();
-        // A generator changes what it reads.
+        // The generator changes the world that it reads.
         generator
             .generate(&mut self.resolve.clone(), self.id, &mut files)
             .map_err(ProjectError::contract("cannot make bindings"))?;
@@ -66,8 +66,8 @@ impl Contract {
         Ok(written)
     }
 
-    /// Makes a component of a core module whose imports and exports are named by the canonical ABI, and may be
-    /// those of preview 1.
+    /// Makes a component of a core module. Its imports and exports are named by the canonical ABI, or are those of
+    /// preview 1.
     pub(super) fn component(&self, core: &[u8]) -> Result<Vec<u8>, ProjectError> {
         let mut module = core.to_vec();
         embed_component_metadata(&mut module, &self.resolve, self.id, StringEncoding::UTF8)

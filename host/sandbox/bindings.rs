@@ -1,6 +1,4 @@
-//! The world of `wit/`, as Rust sees it.
-//!
-//! Generated. What it imports is implemented in `capabilities`.
+//! Rust bindings generated from the world in `wit/`. `capabilities` implements the interfaces that it imports.
 
 #![allow(
     missing_docs,

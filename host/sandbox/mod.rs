@@ -12,7 +12,7 @@
 //!
 //! The host's own threads do nothing for a guest, so heartbeats and settlement go on whatever guests do.
 //!
-//! # Where what is
+//! # Modules
 //!
 //! `engine` makes and compiles, `load` turns a file into a component that is checked and linked, `capabilities` is what
 //! components can reach, `run` makes an attempt.
@@ -57,12 +57,12 @@ use run::state::State;
 pub struct Sandbox {
     runner: Arc<Runner>,
     linker: Linker<State>,
-    /// What components are compared with.
+    /// This host's own world, which components are compared with.
     world: types::Component,
     settings: SandboxSettings,
     unpooled: Option<String>,
     uncached: Option<String>,
-    /// What components are compiled by, or taken from.
+    /// The compiler, and the cache of compiled components.
     code: Code,
 }
 
@@ -131,7 +131,7 @@ impl Sandbox {
         self.load_unless(&CompileStop::default(), name, bytes, manifest)
     }
 
-    /// The same, unless compiling is stopped.
+    /// Like [`Sandbox::load`], unless compiling is stopped.
     ///
     /// # Errors
     /// As [`Sandbox::load`]; [`LoadError::Stopped`] where it was stopped.
@@ -177,7 +177,7 @@ impl Sandbox {
     pub fn inspect(&self, bytes: &[u8], manifest: &Manifest) -> Result<Inspection, LoadError> {
         let digest = digest(bytes);
         let limits = self.settings.limits.with(&manifest.wishes());
-        // A manifest that asks for too much is told of at the end; what it is about can be told all the same.
+        // If the manifest asks for too much, that is reported at the end. The component can be described all the same.
         let all = limits.as_ref().unwrap_or(&self.settings.limits);
         let found = self.examine(bytes, &digest, all, &CompileStop::default())?;
         let linked = limits
@@ -201,7 +201,7 @@ impl Sandbox {
         let loaded = load::link(&self.linker, &self.world, found, limits)?;
         let slots = self.settings.spare_slots.saturating_add(1);
         if loaded.slots > slots {
-            // It would wait for them for ever.
+            // An attempt would wait for so many slots for ever.
             return Err(LoadError::TooMany {
                 what: "memories and tables for the slots of this host",
                 found: loaded.slots,

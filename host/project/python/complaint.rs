@@ -1,4 +1,4 @@
-//! What componentize-py complains of, in terms of an author's files and packages.
+//! What componentize-py's errors mean, in terms of an author's files and packages.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,7 +8,7 @@ use crate::project::has_end;
 
 /// Why a component was not made: which package cannot be part of one, or the author's own part of the traceback.
 pub(super) fn of_building(said: &str, project: &Path) -> String {
-    // Around it stand a traceback of the tool's own and its list of causes.
+    // The error stands between the tool's own traceback and its list of causes.
     let Some((_, error)) = said.split_once("AssertionError: ") else {
         return said.to_owned();
     };
@@ -18,7 +18,7 @@ pub(super) fn of_building(said: &str, project: &Path) -> String {
     let mut frames: Vec<_> = trace.lines().filter_map(frame).collect();
     let by = frames.first().map(|(file, line)| format!("{file}, {line}"));
     frames.reverse();
-    // The innermost package first: the others only import it.
+    // The innermost package counts: the others only import it.
     let packages = frames
         .iter()
         .filter_map(|(file, _)| file.split_once('/'))
@@ -44,7 +44,7 @@ pub(super) fn of_building(said: &str, project: &Path) -> String {
     text
 }
 
-/// A traceback with the names that the author knows files by, and without the frames of the kit.
+/// A traceback with the author's names for files, and without the frames of the kit.
 fn own(trace: &str) -> String {
     let mut text = String::new();
     let mut skips = false;

@@ -1,4 +1,4 @@
-//! What esbuild and `QuickJS` complain of, in terms of an author's files and packages.
+//! What the errors of esbuild and `QuickJS` mean, in terms of an author's files and packages.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ const CALLED: &str = "unknown import: `";
 /// What can be done about a package that needs what the engine lacks.
 const ADVICE: &str = "use a package that needs less, or bring what is missing in a file that is imported before it";
 
-/// Why esbuild made no bundle: a line for each module of Node.js that is missing, and for whom; all else as it is.
+/// Why esbuild made no bundle: one line for each missing module of Node.js and each importer; all other text as it is.
 pub(super) fn of_bundling(said: &str) -> String {
     let mut text = String::new();
     // One place for each package is enough.
@@ -86,7 +86,7 @@ pub(super) fn of_loading(said: &str, bundle: &str) -> String {
         Some(name) => format!("{file} needs {name}, which QuickJS does not have: {ADVICE}"),
         None => format!("{file} throws while it is loaded: {reason}"),
     };
-    // What modules printed while they loaded stays; what the tool says of itself and its arguments does not.
+    // Keeps what modules printed while they loaded, and drops what the tool says of itself and its arguments.
     let is_own = |line: &&str| {
         ["componentize-qjs", "  WIT:", "  JS:", "  Output:", "Error: "]
             .iter()

@@ -1,4 +1,4 @@
-//! Which of the kit's globals a bundle needs: those that it names. What it does not name costs it nothing.
+//! Which of the kit's globals a bundle needs: those that it names. A global that is not named costs it nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ const NAMES: &str = "kiln/web/names.json";
 struct Module {
     /// The globals it makes. A name may have a path: `crypto.subtle` is exported as `subtle`.
     makes: Vec<String>,
-    /// Words of programs that need it without naming one of its globals.
+    /// Words in a program that show that it needs this module, without the name of a global.
     #[serde(default)]
     serves: Vec<String>,
 }
@@ -39,7 +39,7 @@ impl Globals {
         if !dir.join(ALWAYS).is_file() {
             return Ok(None);
         }
-        // A kit of an older version has none.
+        // An older kit has no such file.
         let modules = match fs::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text).map_err(|err| ProjectError::description(&path, &err))?,
             Err(_) => BTreeMap::new(),
@@ -47,7 +47,7 @@ impl Globals {
         Ok(Some(Self { dir, modules }))
     }
 
-    /// Writes a module that makes those globals of which this text has the names, beside those that all handlers get.
+    /// Writes a module that makes the globals that every handler gets, and those whose names are in this text.
     pub(super) fn write_for(&self, text: &str, to: &Path) -> Result<(), ProjectError> {
         let words: BTreeSet<_> = text.split(|c: char| !is_part_of_name(c)).collect();
         let mut imports = format!("import {};\n", quoted(&self.dir.join(ALWAYS)));

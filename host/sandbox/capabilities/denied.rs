@@ -12,29 +12,29 @@ use tokio::sync::SetOnce;
 pub(in crate::sandbox) struct Denied(String);
 
 impl Denied {
-    /// `what` goes on with the name of the plugin's manifest: `…; add … to`, `…; see … in`.
+    /// `what` ends where the name of the plugin's manifest follows: `…; add … to`, `…; see … in`.
     pub(in crate::sandbox::capabilities) fn new(what: String) -> Self {
         Self(what)
     }
 
-    /// All of it, for the operator.
+    /// The whole message for the operator: what was denied, and in which manifest to grant it.
     pub(in crate::sandbox) fn told(&self, plugin: &str) -> String {
         format!("{self} {plugin}.toml")
     }
 }
 
-/// Ends an attempt for what is denied while its guest waits, after the call that began it has returned.
+/// A denial found after the guest's call has returned. It ends the attempt while the guest waits.
 #[derive(Debug, Clone, Default)]
 pub(in crate::sandbox) struct LateDenial(Arc<SetOnce<Denied>>);
 
 impl LateDenial {
     /// Has the attempt end. The first denial counts.
     pub(in crate::sandbox::capabilities) fn tell(&self, denied: Denied) {
-        // An error says that there is one already.
+        // `set` fails only where there is a denial already.
         let _ = self.0.set(denied);
     }
 
-    /// Waits for a denial; for ever where there can be none.
+    /// Waits for a denial. Never resolves for an attempt that can have none.
     pub(in crate::sandbox) async fn of(denial: Option<Self>) -> Denied {
         match denial {
             Some(denial) => denial.0.wait().await.clone(),

@@ -1,17 +1,17 @@
 //! Why a plugin does not get what its manifest grants it.
 
-/// Why a plugin does not load for what its manifest grants it.
+/// Why a plugin does not get what its manifest grants, and so does not load.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
     /// The manifest is wrong.
     #[error("its manifest is wrong: {0}")]
     Wrong(String),
-    /// Something that it grants is not on this host. It may be there the next time.
+    /// Something that the manifest grants is not on this host. A later load may find it.
     #[error("{why}")]
     Missing {
-        /// What, and why; never a secret's value.
+        /// What is missing, and why. Never a secret's value.
         why: String,
-        /// Where the plugin loads: where this is so.
+        /// What a host needs for the plugin to load, as the end of a sentence.
         loads_where: String,
     },
 }

@@ -11,11 +11,11 @@
 //! | `http` | `[[grants.http]]` | `wasi:http/outgoing-handler`, `kiln:http/client` |
 //! | `state` | `[grants.state.NAME]` | `kiln:state/values` |
 //!
-//! A folder holds all of its capability: what its grant looks like and what is wrong with one, the limits it enforces, the
-//! imports that it offers, what it links, its state in an attempt, and the words of its denial. It knows neither the engine's
-//! store nor what else is in it: [`link`] tells it where in an attempt's data to find what is its own. So it can be tested
-//! alone. Two know others: `context` reports through `log`; `secrets` shares its names with `env`, and fills in the headers
-//! of `http`.
+//! A folder holds all of its capability: what its grant looks like and what is wrong with one, the limits it enforces,
+//! the imports that it offers, what it links, its state in an attempt, and the words of its denial. It knows neither
+//! the engine's store nor the other capabilities in it: [`link`] tells it where in an attempt's data its own part is.
+//! So it can be tested alone. Two know others: `context` reports through `log`; `secrets` shares its names with `env`,
+//! and fills in the headers of `http`.
 //!
 //! To add one: a folder, and here its line in [`ALL`], in [`link`], and in the two structs, as far as it keeps anything for
 //! a plugin ([`Granted`]) or for an attempt ([`Capabilities`]).
@@ -63,7 +63,7 @@ struct Capability {
     granted: fn(&Grants) -> Result<Vec<String>, String>,
 }
 
-/// All of them. Where several offer one import, the first says how it is met.
+/// Every capability. Where several offer one import, the first in the list says how it is met.
 const ALL: &[Capability] = &[
     always(base::OFFERS),
     always(context::OFFERS),
@@ -75,7 +75,7 @@ const ALL: &[Capability] = &[
     by_grant(state::KEY, state::OFFERS, state::granted),
 ];
 
-/// Adds to a linker what all of them offer.
+/// Adds the imports of every capability to a linker.
 pub(super) fn link<T: Host>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     base::link(linker)?;
     context::link(linker, |host| {
@@ -101,7 +101,7 @@ pub(super) fn link<T: Host>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     http::link(linker)
 }
 
-/// What a plugin has of them: the same for all of its attempts.
+/// A plugin's part of every capability: the same for all of its attempts.
 pub(super) struct Granted {
     log: log::LogRules,
     config: BTreeMap<String, String>,
@@ -148,7 +148,7 @@ impl Granted {
     }
 }
 
-/// What an attempt has of them.
+/// An attempt's part of every capability.
 pub(super) struct Capabilities {
     pub(super) base: base::Base,
     context: context::Context,
@@ -178,7 +178,8 @@ impl Capabilities {
         }
     }
 
-    /// Makes them those of another attempt in the same instance: what a guest may hold on to stays, what counts begins anew.
+    /// Prepares them for another attempt in the same instance: data that the guest may hold on to stays, counters begin
+    /// anew.
     pub(super) fn renew(&mut self, granted: &Granted, beginning: &Beginning<'_>) {
         self.context = context::Context::new(beginning.deadline, Arc::clone(beginning.draining));
         self.log = log::Log::new(beginning.job, beginning.listener.cloned());
@@ -186,7 +187,7 @@ impl Capabilities {
         self.state = state::State::default();
     }
 
-    /// Ends the attempt for what turns out to be denied while its guest waits; none where nothing can.
+    /// The late denials of this attempt, which end it while its guest waits. None where there can be none.
     pub(super) fn late_denial(&self) -> Option<LateDenial> {
         self.http.late_denial()
     }
@@ -207,7 +208,7 @@ impl Capabilities {
 
 /// The data of an attempt's store, as far as capabilities are concerned.
 pub(super) trait Host: WasiView + HttpHost {
-    /// What its plugin has of them, and what the attempt has.
+    /// The plugin's part of the capabilities, and the attempt's.
     fn parts(&mut self) -> (&Granted, &mut Capabilities);
 }
 

@@ -47,12 +47,12 @@ pub(in crate::sandbox) struct Interfaces {
     pub(super) offer: Offer,
 }
 
-/// What of some interfaces serves an import.
+/// Whether some interfaces serve an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Match {
     /// The import itself.
     Served,
-    /// Another version of its package: what would be in that one here cannot be said.
+    /// The package is offered in another version only. What that version would hold is unknown here.
     OtherVersion,
     /// Nothing.
     No,

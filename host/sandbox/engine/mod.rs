@@ -70,7 +70,7 @@ pub(in crate::sandbox) fn build(in_use: u32, threads: u32, limits: &Limits) -> w
 
 /// Builds an engine that compiles as that of [`build`] does, with or without a pool, and runs nothing.
 pub(in crate::sandbox) fn compiling(pooled: bool) -> wasmtime::Result<Engine> {
-    // No limit is part of the code.
+    // Limits do not change the code that is compiled.
     let mut config = config(&Limits::default());
     if !pooled {
         save_addresses(&mut config);
@@ -78,7 +78,7 @@ pub(in crate::sandbox) fn compiling(pooled: bool) -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
-/// Has code check the bounds of its memory, instead of having unused addresses catch what is out of them.
+/// Makes code check the bounds of its memory itself, so that no unused addresses have to be reserved to catch accesses.
 fn save_addresses(config: &mut Config) {
     config
         .memory_reservation(SMALL_RESERVATION_BYTES)

@@ -20,7 +20,7 @@ const IDLE_TICKS: u32 = 50;
 /// How often the sleeping thread checks whether its engine is gone.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 
-/// Longest nap of a guest that keeps its thread: it still has to be asked whether it has to stop.
+/// Longest nap of a guest that keeps its thread: after it the guest is asked again whether it has to stop.
 const MAX_NAP: Duration = Duration::from_millis(100);
 
 /// Counts running attempts and wakes the thread for the first of them.

@@ -4,8 +4,9 @@
 //! others, an entry is read only if it is a regular file, and it starts with a digest of its name and its code: a file that
 //! was cut short, moved or damaged is no entry. An entry is written under another name, and renamed once it is complete.
 //!
-//! A cache that cannot be used is no error: the host compiles anew and says why. Whatever else is in its folder is removed.
-//! So it is a folder of its own within the one that is named: naming a home folder loses nothing.
+//! A cache that cannot be used is no error: the host compiles anew and says why. Every file in its folder that is no
+//! entry is removed. So it makes its own folder within the one that the operator names: naming a home folder loses
+//! nothing.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, DirEntry, File, Metadata};
@@ -21,16 +22,16 @@ use wasmtime::Engine;
 
 use crate::config::{MAX_CACHE_BYTES, MAX_COMPILED_BYTES};
 
-/// The folder within the one that is named.
+/// The cache's own folder, within the one that the operator names.
 const RULED: &str = "compiled";
 
-/// How the names of files start that are being written.
+/// Prefix of files that are still being written.
 const NEW: &str = ".new-";
 
-/// Age from which on such a file is left over from a process that has died.
+/// Age at which such a file counts as left over from a process that has died.
 const ABANDONED: Duration = Duration::from_mins(10);
 
-/// How often it is noted that an entry is used.
+/// How long an entry's time of use stays as it is before it is set anew.
 const NOTED: Duration = Duration::from_hours(1);
 
 /// Bytes of the digest that an entry starts with.
@@ -45,13 +46,13 @@ pub(in crate::sandbox) struct Cache {
 }
 
 impl Cache {
-    /// Opens the cache, made private if it is new, and removes what is not to be there. The error says why it cannot be
-    /// used.
+    /// Opens the cache. Creates its folder, private, if it is missing, and removes what does not belong in it. The
+    /// error says why the cache cannot be used.
     pub(in crate::sandbox) fn open(dir: &Path, engine: &Engine) -> io::Result<Self> {
         own(dir)?;
         let dir = std::path::absolute(dir)?.join(RULED);
         let owner = own(&dir)?;
-        // Files that are no entries are removed, and a link could lead to a folder that has others.
+        // A link could lead to a folder with other files, which would be removed as no entries.
         if !fs::symlink_metadata(&dir)?.is_dir() {
             let message = format!("{} is a link; name the folder it leads to instead", dir.display());
             return Err(io::Error::other(message));
@@ -94,7 +95,7 @@ impl Cache {
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
-        // A pipe would have us wait for somebody to write to it, and a link lead out of the folder.
+        // Opening a pipe would wait for somebody to write to it, and a link could lead out of the folder.
         let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
         let mut file = fs::OpenOptions::new()
             .read(true)
@@ -119,7 +120,7 @@ impl Cache {
     }
 
     fn write(&self, name: &str, code: &[u8]) -> io::Result<()> {
-        // Removed where it is not renamed. Only its owner may read it.
+        // The temporary file is removed if it is not renamed. Only its owner may read it.
         let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(&self.dir)?;
         file.write_all(&sum_of(name, code))?;
         file.write_all(code)?;
@@ -127,11 +128,11 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes what was used least where there is too much, and all that is no entry.
+    /// Removes the entries used longest ago if there is too much, and every file that is no entry.
     fn tidy(&self) -> io::Result<()> {
         let mut entries = Vec::new();
         for found in fs::read_dir(&self.dir)?.flatten() {
-            // Not that of what a link leads to.
+            // The metadata of a link itself, not of its target.
             let Ok(metadata) = found.metadata() else { continue };
             let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
             let name = found.file_name().into_string().unwrap_or_default();
@@ -162,7 +163,7 @@ fn sum_of(name: &str, code: &[u8]) -> [u8; SUM_BYTES] {
     Sha256::new().chain_update(name).chain_update(code).finalize().into()
 }
 
-/// Whether that is a name of an entry, of whatever engine.
+/// Whether a name is that of an entry, for this engine or another.
 fn is_entry(name: &str) -> bool {
     let parts = name.split_once('-');
     let hex = |text: &str, len| text.len() == len && text.bytes().all(|b| b.is_ascii_hexdigit());
@@ -173,10 +174,10 @@ fn age(of: SystemTime) -> Duration {
     of.elapsed().unwrap_or_default()
 }
 
-/// Has the file's time say that it is used.
+/// Sets the file's time, so that its entry counts as used now.
 fn note_use(file: &File, found: &Metadata) {
     if found.modified().is_ok_and(|used| age(used) > NOTED) {
-        // A failure only has the entry removed sooner.
+        // A failure only means that the entry is removed sooner.
         file.set_modified(SystemTime::now()).ok();
     }
 }
@@ -191,8 +192,8 @@ fn remove(found: &DirEntry, metadata: &Metadata) {
     removed.unwrap_or_else(|err| tracing::debug!(path = %path.display(), %err, "cannot be removed from the cache"));
 }
 
-/// Makes the directory where it is missing, and refuses one that another user could have written to, or that this one
-/// cannot write to. Returns whose it is.
+/// Creates the directory if it is missing. Refuses one that another user could have written to, or that this user
+/// cannot write to. Returns its owner.
 fn own(dir: &Path) -> io::Result<u32> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let found = fs::metadata(dir)?;

@@ -1,6 +1,6 @@
 //! From the bytes of a component to its code: out of the cache, from the compiler, or made here.
 //!
-//! Where there is a compiler, this process compiles nothing that it did not bring along.
+//! Where there is an outside compiler, this process compiles only what is built into it.
 
 use wasmtime::Engine;
 use wasmtime::component::Component;

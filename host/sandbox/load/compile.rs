@@ -106,7 +106,8 @@ fn bound(limits: &CompileLimits) -> io::Result<()> {
     Ok(())
 }
 
-/// Lowers a limit: to `wanted`, beyond which the process hears of it, and by `grace` more, where it ends.
+/// Lowers a resource's limits: the soft one to `wanted`, beyond which the process gets a signal, and the hard one to
+/// `grace` more, where it ends.
 fn limit(resource: Resource, wanted: u64, grace: u64) -> io::Result<()> {
     let ceiling = getrlimit(resource).maximum.unwrap_or(u64::MAX);
     let limit = Rlimit {

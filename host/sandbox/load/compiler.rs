@@ -1,4 +1,4 @@
-//! Has unknown bytes compiled by another process, so that all that they can bring down is that one.
+//! Compiles unknown bytes in another process, so that a crash brings down only that process.
 //!
 //! The other process returns the code on its standard output, so that no folder is needed for it.
 //!
@@ -17,10 +17,10 @@ use super::compile::{EXIT_INVALID, EXIT_LATE, EXIT_MEMORY};
 use super::refusal::{LoadError, reason};
 use crate::config::{COMPILE_WAIT_FACTOR, CompileLimits, Compiler, MAX_COMPILED_BYTES};
 
-/// Bytes that are read of what the compiler complains of: it writes lines, not texts.
+/// Bytes read of the compiler's complaints, which are lines, not texts.
 const MAX_SAID_BYTES: u64 = 64 * 1024;
 
-/// Ends a compilation from another thread, so that another plugin can be compiled. One in this process goes on all the same.
+/// Ends a compilation from another thread, so that another plugin can be compiled. Cannot end one in this process.
 #[derive(Debug, Default)]
 pub struct CompileStop(Mutex<Stopping>);
 
@@ -37,7 +37,7 @@ impl CompileStop {
         let mut state = self.0.lock();
         state.stopped = true;
         if let Some(child) = &mut state.child {
-            // Where that fails it has ended.
+            // `kill` fails only where the process has ended.
             child.kill().ok();
         }
     }

@@ -19,7 +19,7 @@ type Functions = Vec<(String, ComponentFunc)>;
 /// This host's own world; none would be a fault of the build.
 pub(in crate::sandbox) fn world(engine: &Engine) -> wasmtime::Result<types::Component> {
     let carrier = Component::from_binary(engine, COMPONENT_TYPE)?.component_type();
-    // The world stands in the type of a package, and that in a component that has nothing else.
+    // The carrier is an otherwise empty component. It holds the type of the package, which holds that of the world.
     let package = only_component(&carrier, engine);
     let world = package.and_then(|package| only_component(&package, engine));
     world.ok_or_else(|| wasmtime::Error::msg("the bindings hold no world"))

@@ -11,9 +11,9 @@ use crate::sandbox::capabilities::{self, Offer};
 pub struct Import {
     /// Its name in one line; a component may put anything into it.
     pub name: String,
-    /// Whether and how it gets it.
+    /// How the host meets it, if it does.
     pub offer: Offer,
-    /// What of it a manifest grants, each in one line; nothing where it needs no grant.
+    /// What the manifest grants of it, each in one line. Empty where it needs no grant.
     pub granted: Vec<String>,
 }
 

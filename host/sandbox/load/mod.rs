@@ -22,7 +22,7 @@ use compiler::CompileStop;
 use imports::Import;
 use refusal::{LoadError, causes};
 
-/// How the name of the first version of WASI stands in a module that imports it, its length before it.
+/// The name of WASI's first version as it stands in a module that imports it: its length, then its text.
 const PREVIEW1: &[u8] = b"\x16wasi_snapshot_preview1";
 
 /// A component that runs here.
@@ -74,7 +74,7 @@ pub(in crate::sandbox) fn link(
     found: &Examined,
     limits: &Limits,
 ) -> Result<Loaded, LoadError> {
-    // First of all it has to be a handler: what a program imports is not what is wrong with it.
+    // Checked before the imports: a component that is no handler should be told that, not what it imports.
     if found.component.get_export_index(None, HANDLER).is_none() {
         return Err(no_handler(&found.exports));
     }
@@ -92,8 +92,8 @@ pub(in crate::sandbox) fn link(
         });
     }
     let slots = slots(&found.component, limits)?;
-    // The engine compares what is exported only once it is called, and in words about its types in Rust; those of WIT are
-    // what the plugin's author knows.
+    // The engine compares exports only when they are called, and reports the host's types in Rust. A plugin's author
+    // knows those of WIT.
     if let Some(what) = diff::against_host(&found.component, world, linker.engine()) {
         return Err(LoadError::Mismatch(what));
     }
@@ -102,7 +102,7 @@ pub(in crate::sandbox) fn link(
     Ok(Loaded { pre, slots })
 }
 
-/// What a component is that is no handler.
+/// Says what a component is instead of a handler.
 fn no_handler(exports: &[String]) -> LoadError {
     let exported = |prefix: &str| exports.iter().find(|name| name.starts_with(prefix)).cloned();
     if let Some(other) = exported("kiln:job/handler@") {

@@ -35,7 +35,7 @@ pub enum LoadError {
         /// How many there may be.
         limit: ByteSize,
     },
-    /// The engine does not take it.
+    /// The engine cannot compile it.
     #[error("does not compile: {0}")]
     Invalid(String),
     /// It takes more CPU time to compile than it may.
@@ -62,10 +62,10 @@ pub enum LoadError {
         /// What it may come to.
         limit: ByteSize,
     },
-    /// Compiling it was stopped by whoever asked for it.
+    /// The caller stopped the compilation.
     #[error("compiling was stopped")]
     Stopped,
-    /// The compiling process ended otherwise.
+    /// The compiling process did not start, or ended in another way.
     #[error("the compiler {0}")]
     Compiler(String),
     /// A program with a main function.
@@ -126,7 +126,7 @@ fn ms(duration: Duration) -> u64 {
 }
 
 impl LoadError {
-    /// Whether the same file may load the next time: what is wrong is not the file.
+    /// Whether the same file may load later, because the file is not what is wrong.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Grant(GrantError::Missing { .. }))
@@ -144,7 +144,7 @@ pub(in crate::sandbox) fn reason(text: &str) -> String {
     text::message(text, MAX_REASON_BYTES).into_owned()
 }
 
-/// A name out of a component. The engine checks most, but not all, for what would make a terminal lie.
+/// A name out of a component. The engine checks most names, but not all, for characters that mislead a terminal.
 pub(in crate::sandbox) fn name(name: &str) -> String {
     text::name(name).into_owned()
 }

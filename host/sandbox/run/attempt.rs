@@ -22,18 +22,19 @@ use crate::sandbox::load::Loaded;
 use crate::sandbox::load::plugin::Plugin;
 use crate::stop::StopReason;
 
-/// The right to one attempt: as far as the plugin's own limit goes, and for the slots beyond its first.
+/// The right to one attempt: a permit under the plugin's `concurrency`, and permits for the pool slots beyond its
+/// first.
 #[derive(Debug)]
 pub struct PluginPermit {
     pub(super) _permit: Option<OwnedSemaphorePermit>,
     pub(super) _spare: Option<OwnedSemaphorePermit>,
 }
 
-/// What an attempt runs in: slots of the pool, and what is in them already.
+/// What an attempt runs in: slots of the pool, and the instance that is kept in them, if there is one.
 pub(super) struct PoolSlots {
     pub(super) warm: Option<Warm>,
     pub(super) thread_class: ThreadClass,
-    /// Dropped after `warm`, here and wherever both are: slots are free only once their instance is gone.
+    /// Must be dropped after `warm`, here and elsewhere: slots are free only once their instance is gone.
     pub(super) slots: OwnedSemaphorePermit,
 }
 
@@ -50,7 +51,7 @@ pub(super) struct PreparedAttempt {
 }
 
 impl PreparedAttempt {
-    /// Runs it on this thread, and the rest of it on the threads for heavy attempts once it turns out to be one.
+    /// Runs the attempt on this thread, and moves it to the threads for heavy attempts once it becomes heavy.
     pub(super) async fn run_anywhere(self, pool_slots: PoolSlots) -> Attempt {
         let (thread_class, heavy) = (pool_slots.thread_class.clone(), self.runner.heavy.clone());
         thread_class.run(Box::pin(self.run(pool_slots)), heavy).await
@@ -58,7 +59,7 @@ impl PreparedAttempt {
 
     async fn run(self, pool_slots: PoolSlots) -> Attempt {
         let (deadline, context) = (self.deadline, &self.context);
-        // It may have waited for these threads for long.
+        // The attempt may have waited long for a guest thread.
         if context.stop.is_stopped() {
             return never_ran(&self.plugin, self.job.attempt, deadline.limit(), context);
         }
@@ -70,7 +71,7 @@ impl PreparedAttempt {
             } else {
                 let handler = self.loaded.pre.instantiate_async(&mut store).await?;
                 store.data_mut().holdings.started();
-                // For much memory it had to move to other threads first.
+                // An instance with much memory has moved to the heavy threads, and may have waited for one.
                 if context.stop.is_stopped() {
                     return Err(Interrupt::Stopped.into());
                 }

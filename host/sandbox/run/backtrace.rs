@@ -1,8 +1,8 @@
 //! The frames of a trap, as a handler's author reads them.
 //!
-//! Names of functions and modules are a guest's text, and mangled ones are small programs: a few hundred bytes can stand
-//! for more than a machine holds. So names are cut before they are read, text is cut while it is made, and what has no
-//! reader with a bound stays as it is: that of C++, which its linkers demangle anyway.
+//! Names of functions and modules are a guest's text, and mangled ones are small programs: a few hundred bytes can
+//! stand for more than a machine holds. So names are cut before they are demangled, and text is cut while it is made.
+//! Names of C++ stay as they are: no demangler of them has a bound, and linkers demangle them anyway.
 
 use std::fmt::{self, Write};
 
@@ -23,7 +23,7 @@ const MAX_MODULE_BYTES: usize = 64;
 /// Bytes of a frame's number and place, and of what stands between those and the names.
 const MAX_PLACE_BYTES: usize = 32;
 
-/// Where the functions are that end a guest in the name of its language: Rust's, then Go's.
+/// Prefixes of the functions with which a language's runtime ends a guest: Rust's, then Go's.
 const ENDINGS: &[&str] = &[
     "core::panicking::",
     "std::panicking::",
@@ -33,7 +33,7 @@ const ENDINGS: &[&str] = &[
     "runtime.",
 ];
 
-/// Other functions that do: Rust's, then those of C.
+/// Other functions that end a guest: Rust's, then those of C.
 const ENDS: &[&str] = &[
     "core::option::expect_failed",
     "core::option::unwrap_failed",
@@ -50,12 +50,12 @@ const ENDS: &[&str] = &[
     "abort",
 ];
 
-/// The frames, one a line, innermost first, from the author's own on: how the language's runtime panics says nothing about
-/// why it had to.
+/// The frames, one a line, innermost first, from the author's own on. The frames of a language's runtime above these
+/// only show how it panics, not why.
 pub(in crate::sandbox) fn show(backtrace: &WasmBacktrace) -> String {
     let frames = backtrace.frames();
     let names: Vec<_> = frames.iter().map(function).collect();
-    // Where no frame is the author's, all are told.
+    // If no frame is the author's, all are shown.
     let own = names.iter().position(|name| !ends(name)).unwrap_or(0);
     let told = frames.iter().zip(&names).enumerate().skip(own);
     let mut lines: Vec<_> = told.map(|(number, (frame, name))| line(number, frame, name)).collect();
@@ -90,7 +90,7 @@ fn ends(function: &str) -> bool {
     ENDS.contains(&function) || ENDINGS.iter().any(|path| function.starts_with(path))
 }
 
-/// As much of a text as there may be, on one line. No more of it is made than that.
+/// The first `max` bytes of a text, on one line. No more than that is formatted.
 fn cut(text: impl fmt::Display, max: usize) -> String {
     let mut room = Room {
         text: String::new(),
@@ -102,7 +102,7 @@ fn cut(text: impl fmt::Display, max: usize) -> String {
     room.text
 }
 
-/// Takes so many bytes of text, and then ends whoever writes.
+/// Takes so many bytes of text, and then fails the write.
 struct Room {
     text: String,
     max: usize,

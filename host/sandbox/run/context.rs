@@ -11,8 +11,8 @@ use crate::stop::StopToken;
 /// What one attempt is run with. The default: nobody stops it, nobody listens.
 #[derive(Debug, Clone, Default)]
 pub struct AttemptContext {
-    /// The host is shutting down: handlers that ask `is-cancelled` are told so, and what those then ask to retry does not
-    /// count. Shared by all attempts of a host, without the lock that a clone of a token takes.
+    /// The host is shutting down: handlers that ask `is-cancelled` are told so, and a retry that they then ask for is
+    /// not counted as an attempt. Shared by all attempts of a host, without the lock that a clone of a token takes.
     pub draining: Arc<CancellationToken>,
     /// Interrupts the attempt where it stands, and says why.
     pub stop: Arc<StopToken>,

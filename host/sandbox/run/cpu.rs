@@ -1,4 +1,4 @@
-//! The processor time of one attempt: that of the thread that polls it, while it polls it. Calls to the host are part of it.
+//! The processor time of one attempt: what its thread uses while it polls the attempt, calls to the host included.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ struct Clock {
     began: AtomicU64,
     /// The same when the turn under way began. A poll is one turn, unless it begins another.
     turn_began: AtomicU64,
-    /// The ticks there had been when the poll began, or when it was last asked for new ones.
+    /// The ticks that had passed when the poll began, or at the last call of [`CpuTime::has_ticked`].
     ticks: AtomicU64,
 }
 
@@ -37,8 +37,8 @@ impl CpuTime {
         self.used() + Duration::from_nanos(thread_time().saturating_sub(self.0.began.load(Ordering::Relaxed)))
     }
 
-    /// Whether a tick has passed since the poll began, or since this was asked. Asked after every call to the host, so it is
-    /// cheap.
+    /// Whether a tick has passed since the poll began, or since the last call of this. Called after every call to the
+    /// host, so it is cheap.
     pub(in crate::sandbox) fn has_ticked(&self, ticks: &Ticks) -> bool {
         let now = ticks.count();
         let ticked = self.0.ticks.load(Ordering::Relaxed) != now;

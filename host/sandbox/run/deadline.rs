@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use crate::config::{Limit, Limits, Source};
 use crate::job::{Job, TIMEOUT_DEFAULT};
 
-/// How long an attempt may take, and on whose word.
+/// How long an attempt may take, and who set it.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::sandbox) struct TimeLimit {
     pub(in crate::sandbox) time: Duration,
     pub(in crate::sandbox) set_by: SetBy,
-    /// What it would be for a job that names none.
+    /// The limit for a job that names none.
     of_plugin: Duration,
 }
 
-/// Whose word a time limit is.
+/// Who set a time limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::sandbox) enum SetBy {
     Job,

@@ -36,7 +36,7 @@ pub struct Handler {
     loaded: Arc<Loaded>,
     /// What the manifest says about attempts at once.
     concurrency: Option<NonZeroU32>,
-    /// As many permits as that; none: no limit but the host's.
+    /// As many permits as `concurrency`. None: no limit but the host's.
     permits: Option<Arc<Semaphore>>,
 }
 
@@ -79,8 +79,8 @@ impl Handler {
         &self.loaded
     }
 
-    /// Counts its attempts together with those of an older version, if both may be run as often at once: the limit is the
-    /// plugin's, whichever version runs.
+    /// Shares the permits of an older version with the same `concurrency`: the limit is the plugin's, whichever version
+    /// runs.
     pub fn share_permits(&mut self, old: &Self) {
         if self.concurrency == old.concurrency {
             self.permits.clone_from(&old.permits);
@@ -129,7 +129,7 @@ impl Handler {
         &self.runner.guests
     }
 
-    /// The right to an attempt now, if the plugin may run once more.
+    /// The right to an attempt now. None where the plugin may not run once more.
     #[must_use]
     pub fn try_permit(&self) -> Option<PluginPermit> {
         let permit = self
@@ -154,7 +154,8 @@ impl Handler {
         })
     }
 
-    /// Where to get the slots beyond its first; none where it takes only one.
+    /// The semaphore for pool slots beyond the first, and how many of them an attempt takes. None where it takes only
+    /// one slot.
     fn spare(&self) -> Option<(Arc<Semaphore>, u32)> {
         let more = self.loaded.slots.checked_sub(1).filter(|more| *more > 0)?;
         Some((Arc::clone(&self.runner.spare), more))
@@ -187,13 +188,14 @@ impl Handler {
         }
     }
 
-    /// The same with a permit in hand and on a guest thread already: the attempt runs there, without a task of its own.
+    /// Like [`Handler::run`], for a caller on a guest thread that has a permit already: runs there, without a task of
+    /// its own.
     pub async fn attempt(&self, permit: PluginPermit, job: &Job, queue: &str, context: &AttemptContext) -> Attempt {
         let Some((prepared, pool_slots)) = self.prepare(permit, job, queue, context).await else {
             return self.never_ran(job, context);
         };
         let deadline = prepared.deadline;
-        // A panic of the host's is this attempt's failure alone.
+        // A panic of the host fails this attempt only.
         let running = AssertUnwindSafe(prepared.run_anywhere(pool_slots)).catch_unwind();
         running
             .await
@@ -221,7 +223,7 @@ impl Handler {
         Some((prepared, pool_slots))
     }
 
-    /// Somewhere to run: what an attempt before has left, or a place for a fresh instance. None if the host stops first.
+    /// Pool slots to run in: those of a kept instance, or free ones for a fresh instance. None if the host stops first.
     async fn pool_slots(&self, context: &AttemptContext) -> Option<PoolSlots> {
         if self.plugin.reuse > NonZeroU32::MIN
             && let Some((warm, slots)) = self.runner.kept.take(&self.plugin)
@@ -239,7 +241,8 @@ impl Handler {
             slots
         } else {
             let mut acquiring = pin!(Arc::clone(slots).acquire_many_owned(self.loaded.slots));
-            // Waiting comes first: from then on no instance is kept, so that clearing leaves none.
+            // Join the queue for slots before clearing: no instance is kept while an attempt waits, so none is left
+            // after it.
             let acquired = futures::poll!(acquiring.as_mut());
             self.runner.kept.clear();
             let slots = match acquired {

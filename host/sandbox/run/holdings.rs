@@ -105,7 +105,7 @@ pub(in crate::sandbox) struct Holdings {
     peak: usize,
     /// What the host keeps for its handles, in bytes.
     kept: usize,
-    /// How many of these there may be before all handles are weighed anew.
+    /// Bytes in `kept` at which all handles are weighed anew.
     weighed_from: usize,
     /// Linear memory once it was instantiated, in bytes.
     at_start: usize,
@@ -143,7 +143,7 @@ impl Holdings {
         self.at_start = self.memory;
     }
 
-    /// Whether the instance has grown too much since then to be kept for another attempt.
+    /// Whether the instance's memory has grown too much since then for the instance to be kept for another attempt.
     pub(in crate::sandbox) fn has_grown_large(&self) -> bool {
         self.memory - self.at_start.min(self.memory) > LARGE_MEMORY_BYTES
     }
@@ -153,13 +153,14 @@ impl Holdings {
         self.memory > LARGE_MEMORY_BYTES
     }
 
-    /// Counts more bytes that the host keeps for handles. False: they do not fit, or are to be weighed.
+    /// Counts more bytes that the host keeps for handles. False: they do not fit, or all handles are to be weighed
+    /// first.
     pub(in crate::sandbox) fn keep_more(&mut self, bytes: usize) -> bool {
         let kept = self.kept.saturating_add(bytes);
         kept <= self.weighed_from && self.hold(self.memory, kept).is_ok()
     }
 
-    /// Counts so many bytes for all handles, which are weighed anew once they are `weighed_from`.
+    /// Sets the bytes that the host keeps for all handles. At `weighed_from` bytes the handles are weighed anew.
     pub(in crate::sandbox) fn keep(&mut self, kept: usize, weighed_from: usize) -> Result<(), Exceeded> {
         self.weighed_from = weighed_from;
         self.hold(self.memory, kept)
@@ -170,7 +171,7 @@ impl Holdings {
         self.peak
     }
 
-    /// Holds so much linear memory, and so much for handles, from now on, if it may.
+    /// Sets how much linear memory, and how much for handles, the attempt holds, if the limits allow it.
     fn hold(&mut self, memory: usize, kept: usize) -> Result<(), Exceeded> {
         let wanted = memory.saturating_add(kept);
         if wanted > self.max_memory {
@@ -221,7 +222,7 @@ impl ResourceLimiterAsync for Holdings {
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        // Its part of the memory budget stays taken, and is given back at the end.
+        // The failed growth keeps its part of the memory budget until the attempt ends.
         self.memory = self.memory.saturating_sub(std::mem::take(&mut self.adding));
         Ok(())
     }
@@ -232,7 +233,7 @@ impl ResourceLimiterAsync for Holdings {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // For a table without a maximum of its own this is the pool's, which is larger than the limit.
+        // The `maximum` of a table that declares none is the pool's, which is larger than the limit.
         if maximum.is_some_and(|maximum| desired > maximum && maximum < self.max_elements) {
             return Ok(false);
         }

@@ -21,17 +21,18 @@ use crate::sandbox::engine::ticker::Running;
 /// or mostly waits, stays below it, and does not wait for the turns of those that compute.
 const LIGHT_CPU: Duration = Duration::from_millis(10);
 
-/// Processor time of a turn that a guest gets only by calls to the host in a row: elsewhere it yields after a tick.
+/// Processor time after which a guest naps. Only one that makes call after call to the host comes so far: others yield
+/// at a tick.
 const LONG_TURN: Duration = EPOCH_TICK.saturating_mul(2);
 
-/// Has the guests of a store be asked.
+/// Makes the engine ask the guest of a store whether it has to stop: at each tick, and after each call to the host.
 pub(super) fn watch(store: &mut Store<State>) {
     store.epoch_deadline_callback(|store| {
         ask(store.data())?;
         Ok(UpdateDeadline::Yield(1))
     });
-    // Called at every change between guest and host. Not the variant that can yield: a job calls it some thirty times, and
-    // that one costs twice as much each time.
+    // Called at every change between guest and host, some thirty times a job. The variant that can yield costs twice as
+    // much each time.
     store.call_hook(|store, event| {
         if matches!(event, CallHook::ReturningFromHost) {
             after_call(store.data())?;
@@ -76,11 +77,10 @@ fn after_call(state: &State) -> Result<(), Interrupt> {
     ask(state)
 }
 
-/// Lets go of the thread that the guest shares with others, and naps for a tick for each guest that does so. What this
-/// thread was to run next goes on on another one. So such guests together take the time of one thread, however many they
-/// are.
+/// Gives up the guest's shared thread and naps: one tick for each guest that naps. Another thread runs what this one
+/// was to run next. So all such guests together take the time of one thread.
 fn let_others_run(running: &Running) {
-    // There is no other thread for it where the caller of an attempt has only one.
+    // The runtime of an attempt's caller may have one thread only, and so no other to go on with.
     let shared = Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
     if shared {
         block_in_place(|| running.nap());

@@ -25,9 +25,9 @@ const HEAVY_NICENESS: i32 = 5;
 pub(in crate::sandbox) struct Runner {
     pub(in crate::sandbox) engine: Engine,
     pub(in crate::sandbox) ticker: Ticker,
-    /// One permit for every slot of the pool that can be in use, so that it never runs out.
+    /// One permit for every slot of the pool that can be in use, so that the pool never runs out.
     pub(in crate::sandbox) slots: Arc<Semaphore>,
-    /// One for every slot that is not some attempt's first. Attempts that take several share these, so that an attempt that
+    /// Permits for the slots beyond an attempt's first. Attempts that take several share these, so that an attempt that
     /// takes one slot always finds it.
     pub(in crate::sandbox) spare: Arc<Semaphore>,
     /// Instances that wait for another attempt.
@@ -37,7 +37,7 @@ pub(in crate::sandbox) struct Runner {
     pub(in crate::sandbox) guests: Handle,
     /// Where heavy guests run.
     pub(in crate::sandbox) heavy: Handle,
-    /// The threads behind these, and those of guests' I/O; there until this is dropped.
+    /// The threads of `guests` and `heavy`, and those of guests' I/O. Each is there until this is dropped.
     threads: [Option<Runtime>; 3],
 }
 
@@ -91,7 +91,7 @@ fn threads(name: &str, count: usize, niceness: i32) -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(count)
         .thread_name(name)
-        // On Linux it is the thread's own.
+        // On Linux, niceness belongs to the thread.
         .on_thread_start(move || {
             nice(niceness).ok();
         })

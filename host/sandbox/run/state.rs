@@ -84,7 +84,7 @@ impl State {
         self.stop = Arc::clone(&context.stop);
     }
 
-    /// Ends the attempt for what turns out to be denied while its guest waits; none where nothing can.
+    /// The late denials of this attempt, which end it while its guest waits. None where there can be none.
     pub(in crate::sandbox) fn late_denial(&self) -> Option<LateDenial> {
         self.capabilities.late_denial()
     }

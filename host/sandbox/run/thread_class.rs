@@ -27,7 +27,7 @@ pub(in crate::sandbox) struct ThreadClass(Arc<AtomicU8>);
 impl ThreadClass {
     /// Has the attempt move to the threads for heavy ones once it next waits or yields.
     pub(in crate::sandbox) fn leave(&self) {
-        // An error says that it is there already, or is about to be.
+        // Fails only where the attempt runs there already, or is about to.
         let _ = self
             .0
             .compare_exchange(LIGHT, LEAVING, Ordering::Relaxed, Ordering::Relaxed);
@@ -43,7 +43,7 @@ impl ThreadClass {
         .await;
     }
 
-    /// Says where the next attempt in the same instance begins.
+    /// Sets on which threads the next attempt in the same instance begins.
     pub(in crate::sandbox) fn begin(&self, heavy: bool) {
         self.0.store(if heavy { HEAVY } else { LIGHT }, Ordering::Relaxed);
     }

@@ -20,8 +20,8 @@ use crate::sandbox::capabilities::Denied;
 use crate::sandbox::load::plugin::Plugin;
 use crate::stop::StopReason;
 
-/// A job of more than this part of its handler's memory is to blame if that runs out: it lies there as text, is read into
-/// values of several times its length, and most runtimes keep both.
+/// A job that is larger than one in so many parts of its handler's memory is to blame if that runs out. Most runtimes
+/// keep the job's text and the values read from it, which take several times its length.
 const LARGE_JOB_SHARE: usize = 8;
 
 /// What the call came back with: the handler's answer, or what ended it.
@@ -42,7 +42,7 @@ pub(in crate::sandbox) struct Facts<'a> {
 pub(in crate::sandbox) fn judge(returned: Returned, facts: &Facts<'_>) -> Outcome {
     match returned {
         Ok(Ok(result)) => completed(result, facts),
-        // However it failed, the job is not to be run again.
+        // An operator cancelled the job: it is not run again, however the attempt failed.
         _ if facts.stopped == Some(StopReason::Cancelled) => stopped(facts),
         Ok(Err(Answer::Retry(_))) if facts.report.heard_of_drain => Outcome::Stopped,
         Ok(Err(Answer::Retry(message))) => facts.failed(FailureKind::Error, message, RetryHint::ByPolicy),
@@ -60,7 +60,7 @@ pub(in crate::sandbox) fn judge(returned: Returned, facts: &Facts<'_>) -> Outcom
     }
 }
 
-/// What an attempt came to that was stopped, whatever its guest did.
+/// The outcome of an attempt that was stopped, whatever its guest did.
 pub(in crate::sandbox) fn stopped(facts: &Facts<'_>) -> Outcome {
     match facts.stopped {
         Some(StopReason::Cancelled) => {
@@ -71,7 +71,7 @@ pub(in crate::sandbox) fn stopped(facts: &Facts<'_>) -> Outcome {
     }
 }
 
-/// What became of an attempt that the host itself failed, by a panic.
+/// The outcome of an attempt in which the host itself panicked.
 pub(in crate::sandbox) fn host_panic(panic: &(dyn Any + Send), facts: &Facts<'_>) -> Outcome {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text
@@ -84,7 +84,7 @@ pub(in crate::sandbox) fn host_panic(panic: &(dyn Any + Send), facts: &Facts<'_>
     facts.failed(FailureKind::Internal, format!("host panic: {text}"), retry)
 }
 
-/// A handler that returned `ok`. Its effects are there already: running it again would not mend its result.
+/// A handler that returned `ok`. The effects of its run are there, and another run would not mend a wrong result.
 fn completed(result: Option<String>, facts: &Facts<'_>) -> Outcome {
     let wrong = result.as_deref().and_then(|result| {
         if result.len() > facts.plugin.limits.size(Limit::ResultBytes) {
@@ -141,7 +141,7 @@ fn ended(err: &wasmtime::Error, facts: &Facts<'_>) -> Outcome {
         }
         None => fault(err, facts),
     };
-    // Trying again grants nothing.
+    // Another attempt would be denied, too.
     let retry = if kind == FailureKind::Denied {
         RetryHint::Never
     } else {
@@ -169,7 +169,7 @@ fn fault(err: &wasmtime::Error, facts: &Facts<'_>) -> (FailureKind, String) {
         let message = last_words(&facts.report.stderr.text).filter(|_| *code != 0);
         return (
             FailureKind::Trap,
-            // WASI tells success from failure, and no more.
+            // WASI's `exit` knows only success and failure, no codes.
             message.unwrap_or_else(|| match code {
                 0 => "called exit, with success, before it had answered".to_owned(),
                 _ => "called exit, with a failure".to_owned(),
@@ -233,8 +233,8 @@ impl Facts<'_> {
         }
     }
 
-    /// Whether what the producer asked for, or sent, is enough to explain what the attempt came to, so that it says nothing
-    /// about the handler: less time than the plugin would give, or so many bytes that little memory is left.
+    /// Whether the job alone explains the outcome: it asked for less time than the plugin would give, or has so many
+    /// bytes that little memory is left. Such an outcome says nothing about the handler.
     pub(in crate::sandbox) fn caused_by_job(&self, outcome: &Outcome, given_bytes: usize) -> bool {
         let Outcome::Failed { failure, .. } = outcome else {
             return false;

@@ -26,7 +26,7 @@ pub(in crate::sandbox) struct Warm {
 /// The instances of all plugins that wait for their next attempt, with the slots they take.
 pub(in crate::sandbox) struct Kept {
     waiting: Mutex<VecDeque<(Warm, OwnedSemaphorePermit)>>,
-    /// Most of them.
+    /// How many instances are kept at most.
     most: usize,
 }
 
@@ -60,7 +60,7 @@ impl Kept {
         drop(waiting);
         drop(oldest);
         if slots.available_permits() == 0 {
-            // An attempt has come to wait since, and may have looked before this one was here.
+            // An attempt may have begun to wait since, and have looked for an instance before this one was here.
             self.clear();
         }
     }
@@ -71,7 +71,7 @@ impl Kept {
         drop(gone);
     }
 
-    /// Drops those of one version of a plugin, which is not run any more.
+    /// Drops the instances of one version of a plugin that is not run any more.
     pub(in crate::sandbox) fn forget(&self, plugin: &Arc<Plugin>) {
         let mut waiting = self.waiting();
         let all = waiting.drain(..);

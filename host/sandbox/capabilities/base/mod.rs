@@ -58,7 +58,7 @@ const fn empty(package: &'static str, names: &'static [&'static str]) -> Interfa
     }
 }
 
-/// What one attempt has of it.
+/// One attempt's standard streams, clocks and random numbers.
 pub(in crate::sandbox) struct Base {
     pub(in crate::sandbox) wasi: WasiCtx,
     stdout: Tail,
@@ -66,7 +66,7 @@ pub(in crate::sandbox) struct Base {
 }
 
 impl Base {
-    /// With these variables as its environment.
+    /// Begins an attempt whose environment holds these variables.
     pub(super) fn new(limits: &Limits, variables: &[(String, String)]) -> Self {
         let output_bytes = limits.size(Limit::OutputBytes);
         let (stdout, stderr) = (Tail::new(output_bytes), Tail::new(output_bytes));
@@ -82,7 +82,7 @@ impl Base {
         Self { wasi, stdout, stderr }
     }
 
-    /// Tells what was printed, and forgets it.
+    /// Moves what the guest printed into the report.
     pub(super) fn report(&self, report: &mut Report) {
         report.stdout = self.stdout.take();
         report.stderr = self.stderr.take();

@@ -15,7 +15,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::outcome::Output;
 
-/// Bytes a guest is told it may write in one call, and so the most zeroes the host makes for it.
+/// Bytes that a guest is told it may write in one call. Bounds the zeroes that the host makes for one call, too.
 const WRITE_BYTES: usize = 64 * 1024;
 
 /// One of a guest's output streams. Clones write to the same place.
@@ -25,13 +25,13 @@ pub(super) struct Tail(Arc<Mutex<Buffer>>);
 struct Buffer {
     /// How many bytes are kept.
     keep: usize,
-    /// The last bytes, and up to as many again that are cut off in one go.
+    /// The last bytes written. At twice `keep`, the older half is cut off in one go.
     bytes: Vec<u8>,
     dropped: u64,
 }
 
 impl Tail {
-    /// Keeps the last of what is written, so many bytes.
+    /// Keeps the last `keep` bytes of what is written.
     pub(super) fn new(keep: usize) -> Self {
         let bytes = Vec::new();
         Self(Arc::new(Mutex::new(Buffer {
@@ -54,7 +54,7 @@ impl Tail {
 
     fn write(&self, bytes: &[u8]) {
         let mut buffer = self.lock();
-        // A guest need not ask how much it may write: no more than is kept is ever copied.
+        // A guest can write more than it was told it may, so copy no more than is kept.
         let excess = bytes.len().saturating_sub(buffer.keep);
         buffer.dropped += excess as u64;
         buffer.bytes.extend_from_slice(&bytes[excess..]);
@@ -69,7 +69,7 @@ impl Tail {
 }
 
 impl Buffer {
-    /// Drops all but the last of it.
+    /// Drops all but the last `keep` bytes.
     fn cut(&mut self) {
         let excess = self.bytes.len().saturating_sub(self.keep);
         self.bytes.drain(..excess);

@@ -18,7 +18,7 @@ pub(super) const OFFERS: &[Interfaces] = &[Interfaces {
     offer: Offer::Always,
 }];
 
-/// What one attempt has of it.
+/// One attempt's data for `kiln:job/context`.
 pub(in crate::sandbox) struct Context {
     deadline: Deadline,
     draining: Arc<CancellationToken>,
@@ -40,7 +40,7 @@ impl Context {
     }
 }
 
-/// The same as a handler calls it, with the log that its reports go to.
+/// Serves a handler's calls: the attempt's [`Context`], and the log that takes its progress reports.
 pub(super) struct View<'a> {
     pub(super) context: &'a mut Context,
     pub(super) log: log::View<'a>,

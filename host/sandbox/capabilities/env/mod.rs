@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::offer::{Interfaces, Offer};
 use crate::config::{Grants, check_name};
 
-/// Below `[grants]`.
+/// This capability's key below `[grants]`.
 pub(super) const KEY: &str = "env";
 
 pub(super) const OFFERS: &[Interfaces] = &[Interfaces {

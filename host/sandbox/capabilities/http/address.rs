@@ -1,8 +1,8 @@
 //! Which addresses are public: all but those of the IANA registries of special-purpose addresses, and the one public address
 //! at which a cloud (Azure) serves its machines' credentials. Other clouds use special-purpose addresses for that. Pure.
 //!
-//! A name that a guest may send to can resolve to anything, also to the host's own network. What is not public is refused
-//! by class, so that the operator reads why.
+//! A granted name can resolve to any address, even to one in the host's own network. An address that is not public is
+//! refused, and the refusal names its class, so that the operator sees why.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -34,7 +34,7 @@ const V4: &[(Ipv4Addr, u32, &str)] = &[
     (Ipv4Addr::new(240, 0, 0, 0), 4, "a reserved address"),
 ];
 
-/// Blocks of IPv6, the first that matches. None of them is public; nor is what is outside of `2000::/3`.
+/// Blocks of IPv6 that are not public; the first match counts. Nothing outside of `2000::/3` is public either.
 const V6: &[(Ipv6Addr, u32, &str)] = &[
     (Ipv6Addr::UNSPECIFIED, 128, "an address of this host"),
     (Ipv6Addr::LOCALHOST, 128, "a loopback address"),
@@ -65,7 +65,7 @@ const V6: &[(Ipv6Addr, u32, &str)] = &[
     (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8, "a multicast address"),
 ];
 
-/// What an address is, if it is not public.
+/// The class of an address that is not public. None: it is public.
 pub(super) fn refusal(ip: IpAddr) -> Option<&'static str> {
     match ip {
         IpAddr::V4(ip) => refusal_v4(ip),
@@ -94,8 +94,8 @@ fn refusal_v6(ip: Ipv6Addr) -> Option<&'static str> {
     }
 }
 
-/// The IPv4 address that packets to this one really go to: of a v4-mapped one, and of the well-known NAT64 prefix, by
-/// which hosts without IPv4 reach all of it.
+/// The IPv4 address that an IPv6 address stands for: one that is v4-mapped, or has the well-known NAT64 prefix, through
+/// which hosts without IPv4 reach every IPv4 address.
 fn inside(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     match ip.segments() {
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {

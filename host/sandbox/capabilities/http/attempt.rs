@@ -14,11 +14,11 @@ use crate::sandbox::capabilities::denied::LateDenial;
 use crate::sandbox::run::deadline::Deadline;
 use crate::sandbox::run::holdings::Holdings;
 
-/// What one attempt has of it.
+/// One attempt's HTTP requests.
 pub(in crate::sandbox) struct Http {
     pub(super) ctx: WasiHttpCtx,
     pub(super) egress: Egress,
-    /// Those of `kiln:http/client`.
+    /// The open exchanges of `kiln:http/client`.
     pub(super) exchanges: Exchanges,
 }
 
@@ -34,12 +34,12 @@ impl Http {
         }
     }
 
-    /// Begins another attempt in the same instance, of whose handles those of the attempt before are closed.
+    /// Begins another attempt in the same instance. The handles of the attempt before are closed already.
     pub(in crate::sandbox::capabilities) fn renew(&mut self, rules: &Arc<HttpRules>, io: &Handle, deadline: Deadline) {
         self.egress = Egress::new(rules, io, deadline);
     }
 
-    /// Tells of a request that turns out to be denied while it is under way; none if there can be none.
+    /// The late denials of this attempt, which end it while its guest waits. None where no request can be sent.
     pub(in crate::sandbox::capabilities) fn late_denial(&self) -> Option<LateDenial> {
         self.egress.late_denial()
     }
@@ -48,7 +48,7 @@ impl Http {
         report.http_requests = self.egress.sent();
     }
 
-    /// The same as the library's bindings want it, with the table that the handles are in.
+    /// The same for the library's bindings, with the table that holds the attempt's handles.
     pub(in crate::sandbox) fn ctx_view<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
         WasiHttpCtxView {
             ctx: &mut self.ctx,
@@ -58,9 +58,9 @@ impl Http {
     }
 }
 
-/// The data of a store whose guest may call this.
+/// The data of a store whose guest can send HTTP requests.
 pub(in crate::sandbox) trait HttpHost: WasiHttpView + 'static {
-    /// What of it is this capability's.
+    /// The part of the data that belongs to this capability.
     fn http_view(&mut self) -> View<'_>;
 }
 

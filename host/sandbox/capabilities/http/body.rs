@@ -23,7 +23,7 @@ pub(super) struct ResponseBody {
     body: Incoming,
     cap: Cap,
     patience: Patience,
-    /// The connection it comes by; let go at its end.
+    /// The permit of the connection that the body comes by. Released at the body's end.
     connection: Option<OwnedSemaphorePermit>,
 }
 
@@ -38,7 +38,7 @@ impl Cap {
         Self { bytes, left: bytes }
     }
 
-    /// Takes a frame into account; the limit if it is one too many.
+    /// Counts a frame's bytes. Fails with the limit once there are more.
     fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), u64> {
         let len = frame.data_ref().map_or(0, |data| data.len() as u64);
         self.left = self.left.checked_sub(len).ok_or(self.bytes)?;
@@ -82,7 +82,7 @@ impl Body for RequestBody {
 
 impl ResponseBody {
     /// # Errors
-    /// When it says from the start that it is too large.
+    /// When its declared length is more than `max_bytes`.
     pub(super) fn new(
         body: Incoming,
         max_bytes: u64,

@@ -59,7 +59,7 @@ impl client::Host for View<'_> {
             .attempt
             .egress
             .send_request(request, Some(options), Box::new(async { Ok(()) }));
-        // One that no grant covers ends the attempt: the guest can do nothing about it, its operator can.
+        // A request that no grant covers ends the attempt: the guest cannot grant it, only its operator can.
         if let Some(denied) = self.attempt.egress.denied.take() {
             return Err(denied.into());
         }
@@ -75,7 +75,8 @@ impl client::Host for View<'_> {
         let mut bytes = Bytes::from(bytes);
         while !bytes.is_empty() {
             let chunk = bytes.split_to(bytes.len().min(MAX_CHUNK_BYTES));
-            // A server may answer before it has all of a body. Its answer tells, so the rest is dropped.
+            // A server may answer before it has read the whole body. The guest reads that answer; the rest of the body
+            // is dropped.
             if upload.send(chunk).await.is_err() {
                 break;
             }
@@ -130,7 +131,7 @@ impl client::Host for View<'_> {
         let asked: BTreeSet<_> = exchanges.into_iter().take(MAX_WAITED).collect();
         let open = &mut self.attempt.exchanges;
         let first = poll_fn(|cx| {
-            // One that is not open answers at once, too: by an error.
+            // A number that is not open counts as ready: the next call with it fails at once.
             let ready = asked.iter().find(|number| {
                 open.get(**number)
                     .is_none_or(|exchange| exchange.poll_ready(cx).is_ready())
@@ -150,7 +151,7 @@ impl client::Host for View<'_> {
     }
 }
 
-/// How long the guest wants to wait for what.
+/// The timeouts that the guest asks for.
 fn options(request: &client::Request) -> RequestOptions {
     let time = |ms: Option<u64>| ms.map(Duration::from_millis);
     RequestOptions {
@@ -160,7 +161,7 @@ fn options(request: &client::Request) -> RequestOptions {
     }
 }
 
-/// A request as it is sent, where its streamed body is to be put, and how many bytes of its body it holds.
+/// The request to send, the channel for its streamed body, and how many bytes of its body it holds.
 fn outgoing(
     request: client::Request,
     max_header_bytes: usize,
@@ -213,8 +214,8 @@ fn of_body(body: RequestBody) -> (WasiBody, Option<mpsc::Sender<Bytes>>, usize) 
     }
 }
 
-/// Header fields as they are sent. Those that belong to the connection are the host's, and left out: libraries that know
-/// nothing of it set them.
+/// Header fields to send. Fields of the connection are left out, not refused: the host sets them, but libraries that do
+/// not know that set them, too.
 fn fields(headers: Vec<Header>, max_bytes: usize, streamed: bool) -> Answer<HeaderMap> {
     let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     if bytes > max_bytes {
@@ -226,7 +227,7 @@ fn fields(headers: Vec<Header>, max_bytes: usize, streamed: bool) -> Answer<Head
     for (name, value) in headers {
         let parsed = HeaderName::try_from(name.as_str()).map_err(|_| wrong("a header's name is none"))?;
         let value = HeaderValue::try_from(value).map_err(|_| wrong(&format!("the value of header {parsed}")))?;
-        // The length of a body that is all there is known; of one that is streamed the guest alone may know it.
+        // The host knows the length of a complete body. That of a streamed one the guest alone may know.
         let is_hosts = DEFAULT_FORBIDDEN_HEADERS.contains(&parsed) || (parsed == CONTENT_LENGTH && !streamed);
         if !is_hosts && fields.try_append(parsed, value).is_err() {
             return Err(too_large("there are too many headers"));

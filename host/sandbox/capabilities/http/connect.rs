@@ -1,6 +1,7 @@
 //! From a name to a connection: resolved once, every address checked, and only a checked one connected to.
 //!
-//! What was checked is what is connected to: a name that resolves otherwise the next moment changes nothing.
+//! The host connects to the address that it has checked. A name that resolves to another one a moment later changes
+//! nothing.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
@@ -21,13 +22,14 @@ use super::stream::Stream;
 use super::tls::secure;
 use crate::config::Proxy;
 
-/// The turns of all attempts' look-ups.
+/// Permits for look-ups of names, shared by all attempts.
 static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
 
 /// A connection, and who is at its other end.
 pub(super) struct Connected {
     pub(super) stream: Stream,
-    /// A proxy, which is to be told which server is meant. None: that server, be it through a tunnel.
+    /// The proxy at the other end, which reads the server's name in the request. None: the server itself, directly or
+    /// through a tunnel.
     pub(super) proxy: Option<Proxy>,
 }
 
@@ -36,7 +38,7 @@ pub(super) struct Connected {
 pub(super) enum NoConnection {
     /// One of the addresses is not public: which, and what it is.
     NotPublic(IpAddr, &'static str),
-    /// The guest hears of it.
+    /// Any other reason. The guest is told.
     Failed(Error),
 }
 
@@ -46,7 +48,7 @@ impl From<Error> for NoConnection {
     }
 }
 
-/// Connects to an origin, by TLS if it says so, within `limit`. `private` allows every address, and goes around the proxy.
+/// Connects to an origin within `limit`, with TLS for `https`. `private` allows every address, and bypasses the proxy.
 pub(super) async fn connect(
     origin: &Origin,
     private: bool,
@@ -83,7 +85,7 @@ pub(super) async fn connect(
     timeout(limit, connecting).await.map_err(|_| Error::ConnectionTimeout)?
 }
 
-/// Connects to the proxy. It is the proxy that looks the origin up; an address that is written out is checked here.
+/// Connects to the proxy, which resolves the origin's name. An origin that is an address is checked here.
 async fn reach(rules: &HttpRules, proxy: &Proxy, origin: &Origin, ends: Instant) -> Result<TcpStream, NoConnection> {
     if let Ok(address) = origin.name().parse::<IpAddr>() {
         check(&[(address, origin.port()).into()])?;
@@ -92,7 +94,7 @@ async fn reach(rules: &HttpRules, proxy: &Proxy, origin: &Origin, ends: Instant)
     Ok(dial(&addresses.map_err(|err| unresolved(&err))?, ends).await?)
 }
 
-/// The one look-up.
+/// Resolves a name, once for each connection.
 async fn resolve(rules: &HttpRules, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let (resolver, lookups) = (&rules.resolver, &rules.lookups);
     if let Some(answer) = resolver.ask(host, port) {

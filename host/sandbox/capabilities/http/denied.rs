@@ -8,7 +8,8 @@ use super::steering::Steering;
 use crate::sandbox::capabilities::denied::Denied;
 use crate::text;
 
-/// What of a request no grant covers. Neither origin, nor path, nor method may be missing.
+/// The denial of a request, in terms of the part of it that no grant covers: origin, path, method, or a header that
+/// stands for one.
 pub(super) fn gap(gap: Gap, origin: &Origin, path: &str, method: &str, steering: Steering<'_>) -> Denied {
     let header = |name: Option<&str>| text::name(name.unwrap_or_default()).into_owned();
     request(&match gap {
@@ -36,12 +37,12 @@ pub(super) fn gap(gap: Gap, origin: &Origin, path: &str, method: &str, steering:
     })
 }
 
-/// More than one request was made, to whatever place, where none is granted.
+/// The denial of a second request where nothing is granted.
 pub(super) fn ungranted() -> Denied {
     request("to anywhere: not granted; add [[grants.http]] with its origin to")
 }
 
-/// One of the addresses is not public.
+/// The denial of an origin that resolves to an address which is not public.
 pub(super) fn address(origin: &Origin, ip: IpAddr, class: &str) -> Denied {
     request(&format!(
         "to {origin}: it resolves to {ip}, {class}; add private = true to that [[grants.http]] in"

@@ -32,12 +32,12 @@ const REFUSED_METHODS: [&str; 3] = ["CONNECT", "TRACE", "TRACK"];
 
 /// The way out for one attempt's requests.
 pub(super) struct Egress {
-    /// None where nothing is granted: such a plugin's attempts pay for no more than this.
+    /// None where nothing is granted: such a plugin's attempts pay nothing for HTTP.
     way: Option<Way>,
     sent: u32,
     /// Whether the guest has made a request, sent or not, that no grant can cover.
     drafted: bool,
-    /// The first request that no grant covers; the call that wanted to send it then ends the attempt with it.
+    /// The first request that no grant covers. The call that wanted to send it ends the attempt with this denial.
     pub(super) denied: Option<Denied>,
 }
 
@@ -55,7 +55,7 @@ struct Admitted {
     origin: Origin,
     /// Whether it may go to addresses that are not public.
     private: bool,
-    /// Its place among the attempt's connections.
+    /// Its permit among the attempt's connections.
     count: OwnedSemaphorePermit,
     limits: HttpLimits,
     rules: Arc<HttpRules>,
@@ -65,9 +65,9 @@ struct Admitted {
 
 /// Why a request is not sent.
 enum Refusal {
-    /// It ends the attempt.
+    /// No grant covers it: the attempt ends.
     Denied(Denied),
-    /// The guest hears of it.
+    /// It fails for another reason, which the guest is told.
     Told(Error),
 }
 
@@ -107,8 +107,8 @@ impl Egress {
         })
     }
 
-    /// Has the guest make a request. Where nothing is granted it makes one: that it is not sent tells the operator where
-    /// it wanted to go. More would only take the host's memory.
+    /// Counts a request that the guest makes, before it is sent. Where nothing is granted the first is allowed: denying
+    /// it when it is sent tells the operator where it was to go. More would only take the host's memory.
     pub(super) fn draft(&mut self) -> Result<(), Denied> {
         if self.way.is_none() && std::mem::replace(&mut self.drafted, true) {
             return Err(denied::ungranted());
@@ -116,7 +116,7 @@ impl Egress {
         Ok(())
     }
 
-    /// Tells of requests that are denied while they are under way; none if there can be none.
+    /// The late denials of this attempt, which end it while its guest waits. None where no request can be sent.
     pub(super) fn late_denial(&self) -> Option<LateDenial> {
         self.way.as_ref().map(|way| way.late_denial.clone())
     }
@@ -124,14 +124,15 @@ impl Egress {
     /// Checks a request against the grants and the counts, and fills in its headers.
     fn admit(&mut self, request: &mut Request<WasiBody>, asked: RequestOptions) -> Result<Admitted, Refusal> {
         let origin = origin(request.uri())?;
-        // A tunnel leads to where no grant was checked; an echo shows the handler what the host put into a header.
+        // CONNECT would tunnel to a server that no grant was checked for. TRACE shows the handler the headers that the
+        // host filled in.
         if REFUSED_METHODS
             .iter()
             .any(|method| request.method().as_str().eq_ignore_ascii_case(method))
         {
             return Err(Error::HttpRequestMethodInvalid.into());
         }
-        // What was checked goes out, not how the guest spelt it.
+        // Send the normalised name that was checked, not the guest's spelling of it.
         let host = HeaderValue::try_from(origin.authority()).map_err(|_| Error::HttpRequestUriInvalid)?;
         request.headers_mut().insert(HOST, host);
         let (path, method) = (request.uri().path(), request.method().as_str());
@@ -173,7 +174,7 @@ impl Egress {
 }
 
 impl Way {
-    /// What a request may take: what the guest asks for, up to the plugin's limits and the time of the attempt.
+    /// Limits of one request: what the guest asks for, but no more than the plugin's limits and the attempt's time.
     fn limits(&self, asked: RequestOptions) -> HttpLimits {
         let limits = &self.rules.limits;
         let remaining = self.deadline.remaining();
@@ -212,7 +213,7 @@ impl WasiHttpHooks for Egress {
     }
 }
 
-/// Sends one request that was admitted. Runs on a thread for that; so does the connection, to its end.
+/// Sends an admitted request. Runs on an I/O thread, and so does its connection until it ends.
 async fn send(request: Request<WasiBody>, admitted: Admitted) -> Answer {
     let Admitted {
         origin,
@@ -228,7 +229,7 @@ async fn send(request: Request<WasiBody>, admitted: Admitted) -> Answer {
         Err(NoConnection::Failed(err)) => return Err(err),
         Err(NoConnection::NotPublic(ip, class)) => {
             late_denial.tell(denied::address(&origin, ip, class));
-            // The guest is given no answer that it could act upon before it is ended.
+            // Never answer: the guest must not act on an answer before the denial ends it.
             return std::future::pending().await;
         }
     };

@@ -21,11 +21,11 @@ const MIN_BUFFER_BYTES: usize = 8 * 1024;
 
 /// The driver of a connection: runs until the answer's body is read.
 pub(super) type Connection = Box<dyn Future<Output = Result<(), Error>> + Send>;
-/// What a request comes to.
+/// The head and body of an answer with the connection that delivers them, or why there is none.
 pub(super) type Answer = Result<(Response<WasiBody>, Connection), Error>;
 
-/// Sends a request, in the form that whoever is at the other end takes, and waits for the head of its answer. The connection is driven on `io` until the answer is
-/// dropped; it counts as one until the answer's body is.
+/// Sends a request in the form that the other end (server or proxy) takes, and waits for the head of its answer. The
+/// connection is driven on `io` until the answer is dropped. It counts as open until the answer's body is dropped.
 pub(super) async fn exchange(
     stream: Stream,
     request: Request<WasiBody>,
@@ -51,7 +51,7 @@ pub(super) async fn exchange(
     whole.is_whole();
     let (parts, body) = response.into_parts();
     let body = ResponseBody::new(body, limits.body_bytes, limits.between_bytes_timeout, count)?;
-    // How it ended is told to whoever reads the body.
+    // The connection's error is not lost: reading the body returns it.
     let connection: Connection = Box::new(async {
         let _ = driver.await;
         Ok(())
@@ -70,7 +70,7 @@ async fn head(
         .map_err(|err| fault(&err))
 }
 
-/// A request as servers take it: with the path alone. The host stands in its header.
+/// A request as a server takes it: its target is the path alone, and the host stands in its header.
 pub(super) fn on_the_wire(mut request: Request<WasiBody>) -> Result<Request<WasiBody>, Error> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let path = if path.starts_with('/') {

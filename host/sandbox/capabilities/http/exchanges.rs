@@ -13,8 +13,8 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::exchange::{Answer, Connection};
 
-/// By their numbers. No more are begun than the limit `http_connections` allows; one that fails counts until the guest has
-/// heard of it.
+/// Open exchanges by number, at most as many as the limit `http_connections` allows. A failed one counts until the
+/// guest has read its error.
 #[derive(Default)]
 pub(super) struct Exchanges {
     last: u32,
@@ -24,7 +24,7 @@ pub(super) struct Exchanges {
 /// A request and its answer.
 pub(super) struct Exchange {
     state: State,
-    /// Where the rest of a streamed body is put.
+    /// Takes the chunks of a streamed body.
     upload: Option<mpsc::Sender<Bytes>>,
     /// Bytes of the request's body that are kept for it.
     body_bytes: usize,
@@ -33,12 +33,12 @@ pub(super) struct Exchange {
 enum State {
     /// The head of the answer is not here yet.
     Sent(Pin<Box<dyn Future<Output = Answer> + Send>>),
-    /// The head has come, or why it does not; the guest has not had it.
+    /// The head of the answer, or the error in its place, which the guest has not read yet.
     Answered(Option<Answer>),
     /// The guest reads the body.
     Reading {
         body: WasiBody,
-        /// What has come and was not read; empty at the end.
+        /// Bytes that have come and are not read yet; empty at the end of the body.
         piece: Option<Result<Bytes, Error>>,
         /// Dropped, it ends the connection.
         _connection: Connection,
@@ -70,12 +70,12 @@ impl Exchanges {
         self.open.clear();
     }
 
-    /// Where a streamed body is put.
+    /// Takes the chunks of a streamed body.
     pub(super) fn upload(&self, number: u32) -> Option<&mpsc::Sender<Bytes>> {
         self.open.get(&number)?.upload.as_ref()
     }
 
-    /// Ends a streamed body; none if there is no such.
+    /// Ends a streamed body. None if there is no such body.
     pub(super) fn end_upload(&mut self, number: u32) -> Option<()> {
         self.open.get_mut(&number)?.upload.take().map(drop)
     }
@@ -140,7 +140,7 @@ impl Exchange {
         matches!(self.state, State::Reading { .. })
     }
 
-    /// What has come of the body, up to so many bytes; empty at the end.
+    /// What has come of the body, up to `max_bytes`; empty at its end.
     pub(super) fn take_piece(&mut self, max_bytes: usize) -> Result<Bytes, Error> {
         let State::Reading { piece, .. } = &mut self.state else {
             return Ok(Bytes::new());
@@ -157,7 +157,7 @@ impl Exchange {
     }
 }
 
-/// The next bytes of a body; empty at its end. What follows it, trailers, is left out.
+/// The next bytes of a body; empty at its end. Trailers are left out.
 fn next_piece(body: &mut WasiBody, cx: &mut Context<'_>) -> Poll<Result<Bytes, Error>> {
     loop {
         let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(cx)) else {

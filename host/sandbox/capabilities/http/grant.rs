@@ -8,7 +8,7 @@ use super::origin::Origin;
 use super::steering::Steering;
 use crate::config::Grants;
 
-/// Below `[grants]`.
+/// This capability's key below `[grants]`.
 pub(in crate::sandbox::capabilities) const KEY: &str = "http";
 
 /// Where a plugin may send requests: nowhere, unless its manifest says so.
@@ -40,7 +40,7 @@ pub struct PathPrefix(String);
 #[serde(try_from = "Vec<String>")]
 pub struct Methods(Vec<String>);
 
-/// What of a request no grant covers.
+/// The part of a request that no grant covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gap {
     /// Its origin.
@@ -49,11 +49,11 @@ pub(super) enum Gap {
     Path,
     /// Its path, which servers may read in more than one way, and so no grant with a path covers.
     AmbiguousPath,
-    /// A header, by which some servers take another path than that of the request.
+    /// A header from which some servers take the path instead of the request line.
     PathHeader,
     /// Its method, for that origin and path.
     Method,
-    /// A header, by which some servers take another method.
+    /// A header from which some servers take the method instead of the request line.
     MethodHeader,
 }
 
@@ -63,10 +63,10 @@ pub(in crate::sandbox::capabilities) fn granted(grants: &Grants) -> Result<Vec<S
 }
 
 impl HttpGrants {
-    /// Those of a manifest.
+    /// Reads the grants of a manifest.
     ///
     /// # Errors
-    /// Where they are wrong, what is, and what was expected: one line.
+    /// One line: where they are wrong, what is wrong, and what was expected.
     pub fn read(grants: &Grants) -> Result<Self, String> {
         grants.read(KEY).map(Self)
     }
@@ -85,10 +85,10 @@ impl HttpGrants {
         self.iter().any(|grant| grant.origin.covers(origin))
     }
 
-    /// Looks for what covers a request. Tells whether it may go to addresses that are not public.
+    /// Finds the grant that covers a request. Returns whether the request may go to addresses that are not public.
     ///
     /// # Errors
-    /// What of it is not covered.
+    /// The part of the request that no grant covers.
     pub(super) fn cover(&self, origin: &Origin, path: &str, method: &str, steering: Steering<'_>) -> Result<bool, Gap> {
         let mut grants: Vec<_> = self.iter().filter(|grant| grant.origin.covers(origin)).collect();
         let mut narrow = |gap: Gap, covers: &dyn Fn(&HttpGrant) -> bool| {
@@ -124,11 +124,11 @@ impl PathPrefix {
     }
 }
 
-/// Whether every server reads a path alike, however often it decodes it, whatever it strips from a segment, and whatever
-/// characters it takes for others: so that a path which begins with a granted one leads below it.
+/// Whether every server reads a path in the same way, even one that decodes it several times, strips parts of its
+/// segments, or replaces characters by others. Only then does a path that begins with a granted one lead below it.
 ///
-/// It is written in the characters that RFC 3986 has for a path; what it encodes is ASCII, and neither a dot, nor a
-/// separator, nor a percent sign, nor a control character; and no run of dots stands by itself.
+/// A plain path has only the characters that RFC 3986 allows in paths. Its percent-encodings stand for ASCII, but never
+/// for a dot, a separator, a percent sign or a control character. No run of dots stands by itself.
 fn is_plain(path: &str) -> bool {
     decoded(path).is_some_and(|decoded| !decoded.split('/').any(has_bare_dots))
 }
@@ -151,8 +151,8 @@ fn decoded(path: &str) -> Option<String> {
     Some(decoded)
 }
 
-/// Whether dots stand in a segment with nothing of a name on either side: a server may strip what else there is and take
-/// them for the segment above.
+/// Whether a run of dots in a segment has no part of a name beside it. A server may strip everything else from such a
+/// segment, and read the dots as the parent folder.
 fn has_bare_dots(segment: &str) -> bool {
     let of_name = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || b"-_~".contains(byte));
     let segment = segment.as_bytes();

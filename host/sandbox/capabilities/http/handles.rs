@@ -1,8 +1,9 @@
 //! What the host keeps for the handles of an attempt: charged to the attempt's memory, and let go of at its end.
 //!
-//! A handle's own record takes some hundred bytes, and the limit `handles` bounds their number. Large can be what a guest
-//! puts behind one: header fields, paths, bodies, and a request under way. The bindings here replace those of the library,
-//! and charge for these as they grow. Charges only grow; once their sum has doubled, all handles are weighed anew.
+//! A handle's own record takes some hundred bytes, and the limit `handles` bounds their number. What a guest puts
+//! behind a handle can be large: header fields, paths, bodies, a request under way. The bindings here replace those of
+//! the library, and charge for these as they grow. Charges only grow. Once their sum has doubled, the host weighs all
+//! handles anew.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -29,7 +30,7 @@ use crate::sandbox::run::holdings::Exceeded;
 /// Bytes of an empty list of header fields.
 const FIELDS_BYTES: usize = 256;
 
-/// Bytes of a place for a field, used or not: about a hundred of the field itself, and its part of an index.
+/// Bytes of one slot of a field list, used or not: about a hundred for the field itself, and its part of an index.
 const PLACE_BYTES: usize = 128;
 
 /// Bytes that a field takes beside its text: the allocations of name and value, and a place among the further values of its
@@ -45,7 +46,7 @@ const MAX_TRAILERS_BYTES: usize = 16 * 1024;
 /// Bytes that wait in a request's body to be sent: two chunks, what follows them, and the channel they stand in.
 const BODY_BYTES: usize = 2 * MAX_CHUNK_BYTES + MAX_TRAILERS_BYTES + 4096;
 
-/// Bytes below which nothing is weighed anew.
+/// Handles that keep fewer bytes than this together are not weighed anew.
 const LEAST_WEIGHED_BYTES: usize = 256 * 1024;
 
 type Fields = Resource<FieldMap>;
@@ -81,9 +82,9 @@ impl View<'_> {
         self.table.get_any_mut(handle).map_or(0, |entry| weight(entry))
     }
 
-    /// Ends what handles reach outside of the instance: connections, and what waits in them. The handles stay, since
-    /// language runtimes hold on to those of standard output; the others say that their stream is closed, or their answer
-    /// taken. What is data alone, such as header fields, stays as the instance's memory does.
+    /// Closes what handles reach outside of the instance: connections, and the data that waits in them. The handles
+    /// stay, since language runtimes hold on to those of standard output. The others report that their stream is
+    /// closed, or their answer taken. Pure data, such as header fields, stays as the instance's memory does.
     pub(in crate::sandbox) fn close_handles(&mut self) -> std::result::Result<(), Exceeded> {
         self.table.iter_mut().for_each(|entry| close(entry));
         self.attempt.exchanges.close_all();
@@ -133,7 +134,7 @@ fn close(entry: &mut dyn Any) {
     } else if let Some(trailers) = entry.downcast_mut::<HostFutureTrailers>() {
         *trailers = HostFutureTrailers::Consumed;
     } else if let Some(request) = entry.downcast_mut::<HostOutgoingRequest>() {
-        // Without its server's name it cannot be sent: what was its body is gone.
+        // Its body is gone, so it must not be sent: without its server's name it cannot be.
         (request.authority, request.body) = (None, None);
     } else if let Some(reply) = entry.downcast_mut::<HostOutgoingResponse>() {
         reply.body = None;
@@ -183,7 +184,7 @@ fn made<T: HttpHost, R: 'static>(
     Ok((handle,))
 }
 
-/// Calls what may have a handle grow, and charges for that.
+/// Calls a function that may make a handle grow, and charges for the growth.
 fn grown<T: HttpHost, R>(
     mut store: StoreContextMut<'_, T>,
     handle: u32,
@@ -276,7 +277,7 @@ fn request_body<T: HttpHost>(
     Ok((body??,))
 }
 
-/// Ends a request's body. What follows it waits with it to be sent, and is bounded like it.
+/// Ends a request's body. Its trailers wait to be sent, too, and are bounded.
 fn finish_body<T: HttpHost>(
     mut store: StoreContextMut<'_, T>,
     (body, trailers): (Resource<HostOutgoingBody>, Option<Fields>),

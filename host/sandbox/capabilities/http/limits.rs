@@ -10,15 +10,15 @@ pub(super) const MAX_METHOD_BYTES: usize = 64;
 /// Bytes of a request's body that are handed over at once.
 pub(super) const MAX_CHUNK_BYTES: usize = 64 * 1024;
 
-/// System look-ups of names at once, of all attempts. One cannot be cancelled and holds a thread until it ends, also when
-/// the attempt that wanted it is long over.
+/// Look-ups of names at once, over all attempts. A look-up cannot be cancelled: it holds a thread until it ends, even
+/// when its attempt is long over.
 pub(super) const MAX_LOOKUPS: usize = 64;
 
-/// Of those, the ones of one plugin: its server of names may be slow, and must not keep the others from theirs.
+/// Look-ups at once of one plugin: its name server may be slow, and must not hold up the other plugins.
 pub(super) const MAX_LOOKUPS_OF_PLUGIN: usize = 8;
 
-/// How many times the limit on a head's bytes both heads of a request take at most. A list of fields takes eight times its
-/// text where the fields are as small as can be.
+/// Memory that a request's two heads take at most, as a multiple of the limit on one head's bytes. A list of the
+/// smallest possible fields takes eight times its text.
 const HEADS_FACTOR: usize = 16;
 
 /// Chunks of bodies that wait: two in the request's own queue, one on either side of the connection.
@@ -37,7 +37,7 @@ pub(super) struct HttpLimits {
     pub(super) body_bytes: u64,
     /// Time to resolve the name, to connect, and for the TLS handshake, together.
     pub(super) connect_timeout: Duration,
-    /// Time from then on until the answer's head is there.
+    /// Time from the connection to the answer's head.
     pub(super) first_byte_timeout: Duration,
     /// Time in which some byte of a body has to move, in either direction.
     pub(super) between_bytes_timeout: Duration,

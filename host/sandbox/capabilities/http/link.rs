@@ -19,7 +19,7 @@ const MAX_AUTHORITY_BYTES: usize = 512;
 
 /// A request and its options, as a guest hands them over.
 type Request = (Resource<HostOutgoingRequest>, Option<Resource<RequestOptions>>);
-/// What it gets for them.
+/// What the guest gets for a request.
 type Answer = (std::result::Result<Resource<HostFutureIncomingResponse>, ErrorCode>,);
 
 /// Adds what guests are offered.
@@ -38,8 +38,7 @@ pub(in crate::sandbox::capabilities) fn link<T: HttpHost>(linker: &mut Linker<T>
     client::link(linker)
 }
 
-/// Names a request's method, in place of the library's own binding: that one keeps a name of any length for each request,
-/// and with it the host's memory.
+/// Names a request's method. The library's own binding would keep a name of any length in the host's memory.
 fn set_method<T: HttpHost>(
     mut store: StoreContextMut<'_, T>,
     (request, method): (Resource<HostOutgoingRequest>, Method),
@@ -50,7 +49,7 @@ fn set_method<T: HttpHost>(
     Ok((store.data_mut().http().set_method(request, method)?,))
 }
 
-/// Names the server of a request, in place of the library's own binding, for the same reason.
+/// Names the server of a request. Replaces the library's own binding for the same reason.
 fn set_authority<T: HttpHost>(
     mut store: StoreContextMut<'_, T>,
     (request, authority): (Resource<HostOutgoingRequest>, Option<String>),
@@ -71,8 +70,8 @@ fn error_code<T: HttpHost>(
     Ok((err.downcast_ref::<ErrorCode>().cloned().or_else(of_body),))
 }
 
-/// Sends a request. One that no grant covers ends the attempt: the guest can do nothing about it, its operator can.
-/// That is why this is not the library's own binding, which could only answer the guest.
+/// Sends a request. One that no grant covers ends the attempt: the guest cannot grant it, only its operator can. So
+/// this replaces the library's own binding, which could only answer the guest.
 fn send<T: HttpHost>(mut store: StoreContextMut<'_, T>, (request, options): Request) -> Result<Answer> {
     let host = store.data_mut();
     // No path means the root; the library would refuse it.

@@ -26,8 +26,8 @@ impl Origin {
         }
     }
 
-    /// The origin of a request as a guest made it. None where its host is no name or address as grants have them: what
-    /// else could stand there, servers and resolvers read in more than one way.
+    /// The origin of a guest's request. None where its host is no name or address that a grant could hold: servers and
+    /// resolvers read other text in more than one way.
     #[must_use]
     pub fn of_request(https: bool, host: &str, port: Option<u16>) -> Option<Self> {
         (is_host(host) && !host.starts_with('*')).then(|| Self::new(https, host, port))

@@ -12,9 +12,9 @@ use crate::config::Proxy;
 /// Bytes of a proxy's answer: it says no more than whether there is a tunnel.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
 
-/// Has the proxy at the other end pass everything on to a server.
+/// Asks the proxy for a tunnel to a server.
 pub(super) async fn tunnel(mut stream: TcpStream, proxy: &Proxy, to: &Origin) -> Result<TcpStream, Error> {
-    // With its port, also where that is the usual one.
+    // CONNECT names the port, even the scheme's own.
     let server = match to.name() {
         address if address.contains(':') => format!("[{address}]:{}", to.port()),
         name => format!("{name}:{}", to.port()),
@@ -29,7 +29,7 @@ pub(super) async fn tunnel(mut stream: TcpStream, proxy: &Proxy, to: &Origin) ->
     stream.write_all(request.as_bytes()).await.map_err(broken)?;
     match status(&answer(&mut stream).await?) {
         Some(200..=299) => Ok(stream),
-        // Nothing that the guest could do about it.
+        // The proxy wants other credentials. Only the operator can give them, not the guest.
         Some(407) => Err(Error::ConfigurationError),
         Some(403 | 404 | 502..=504) => Err(Error::DestinationUnavailable),
         _ => Err(Error::HttpProtocolError),
@@ -67,7 +67,7 @@ pub(super) fn named(mut request: Request<WasiBody>, proxy: &Proxy, to: &Origin) 
     let authorization = proxy.authorization().map(HeaderValue::try_from).transpose();
     match authorization.map_err(|_| Error::ConfigurationError)? {
         Some(value) => request.headers_mut().insert(PROXY_AUTHORIZATION, value),
-        // What the guest says to proxies is for none.
+        // A guest's own credentials for a proxy are never sent.
         None => request.headers_mut().remove(PROXY_AUTHORIZATION),
     };
     Ok(request)

@@ -19,7 +19,7 @@ pub(in crate::sandbox) struct HttpRules {
     pub(super) limits: HttpLimits,
     pub(super) resolver: Resolver,
     pub(super) proxy: Option<Proxy>,
-    /// None: no TLS can be spoken. It is only made where something is granted.
+    /// The TLS configuration, made only where something is granted. None: requests cannot use TLS.
     pub(super) tls: Option<Arc<ClientConfig>>,
     /// Permits for its look-ups of names.
     pub(super) lookups: Arc<Semaphore>,
@@ -71,8 +71,8 @@ pub(in crate::sandbox::capabilities) trait FillHeaders: Send + Sync {
 /// Why headers were not filled in.
 #[derive(Debug)]
 pub(in crate::sandbox::capabilities) enum Unfilled {
-    /// What they ask for must not go there.
+    /// The headers hold a value that must not go to this origin.
     Denied(Denied),
-    /// They ask for more than may stand in a request.
+    /// The headers ask for more values than one request may hold.
     TooMany,
 }

@@ -1,11 +1,11 @@
 //! Headers by which some servers take another path, or another method, than the request line says: no grant that names a
 //! path, or methods, covers a request with one.
 //!
-//! What its body or its query says is between the handler and the server.
+//! Bodies and queries are not looked at: they are between the handler and the server.
 
 use http::HeaderMap;
 
-/// What the last word of a name is where servers, or the proxies before them, take the path from it: `x-original-url`,
+/// Last words of header names from which servers, or proxies before them, take the path: `x-original-url`,
 /// `x-rewrite-url`, `x-forwarded-prefix`, `x-envoy-original-path`, `x-request-uri`, `x-script-name`, and `WebDAV`'s
 /// `destination`.
 const PATH_ENDS: [&str; 7] = [
@@ -18,16 +18,17 @@ const PATH_ENDS: [&str; 7] = [
     "path-info",
 ];
 
-/// What is in a name where stores of objects read another object than the path says: `x-amz-copy-source`.
+/// Parts of header names that make object stores read another object than the path names: `x-amz-copy-source`.
 const PATH_PARTS: [&str; 3] = ["copy-source", "rename-source", "rewrite"];
 
-/// What is in a name where servers take the method from it: `x-http-method-override`, `x-method-override`, `x-http-method`.
+/// Parts of header names from which servers take the method: `x-http-method-override`, `x-method-override`,
+/// `x-http-method`.
 const METHOD_PARTS: [&str; 2] = ["method", "http-verb"];
 
-/// What a browser asks of other origins; it changes no request.
+/// Headers in which a browser asks what another origin allows. They change no request.
 const NO_METHOD: &str = "access-control-";
 
-/// The headers of a request that may have it read otherwise.
+/// A request's headers from which some servers take another path or method.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Steering<'a> {
     /// One that names a path.
@@ -49,7 +50,7 @@ impl<'a> Steering<'a> {
     }
 }
 
-/// The name as it is where it becomes a variable, as it does for CGI and what grew out of it: `X_Original.URL` is the same
+/// A header's name as it is where headers become variables, as in CGI and its successors: `X_Original.URL` is the same
 /// there as `X-Original-URL`.
 fn plain(name: &str) -> String {
     let plain = |char: char| {

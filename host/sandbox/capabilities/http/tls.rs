@@ -20,7 +20,7 @@ fn roots_of_the_web() -> RootCertStore {
     webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()
 }
 
-/// How TLS is spoken where these authorities are trusted beside those of the Web.
+/// A TLS configuration that trusts these authorities beside those of the Web.
 pub(super) fn tls(authorities: &Authorities) -> Result<Arc<ClientConfig>, rustls::Error> {
     if authorities.is_empty() {
         return TLS.clone();

@@ -4,7 +4,7 @@ use wasmtime_wasi_http::Error as Fault;
 
 use crate::sandbox::bindings::kiln::http::client::{Error, ErrorKind};
 
-/// The request, or the call, is none that can be carried out.
+/// The error for a request, or a call, that cannot be carried out.
 pub(super) fn wrong(message: &str) -> Error {
     Error {
         kind: ErrorKind::Invalid,

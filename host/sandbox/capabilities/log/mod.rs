@@ -24,7 +24,7 @@ pub(super) const OFFERS: &[Interfaces] = &[Interfaces {
     offer: Offer::Always,
 }];
 
-/// Whose words they are, and how many are passed on: the same for all attempts of a plugin.
+/// Whose log it is, and how many lines are passed on: the same for all attempts of a plugin.
 pub(in crate::sandbox) struct LogRules {
     plugin: String,
     digest: String,
@@ -58,7 +58,7 @@ pub(in crate::sandbox) struct Log {
     attempt: u32,
     listener: Option<Arc<dyn Listener>>,
     lines: Count,
-    /// Bytes of those that were passed on.
+    /// Bytes of the lines that were passed on.
     bytes: u64,
     reports: Count,
     percent: Option<u8>,
@@ -126,7 +126,7 @@ impl View<'_> {
 impl logging::Host for View<'_> {
     fn log(&mut self, level: Level, context: String, message: String) {
         let keep = self.rules.line_bytes;
-        // Its end may be far away: no more is looked at than shows that it is cut off.
+        // A message may be very long: look at no more of it than shows that it is cut off.
         let message = message[..message.floor_char_boundary(keep + 4)].trim_end();
         let (context, message) = (&*text::line(&context, keep), &*text::line(message, keep));
         let bytes = self.log.bytes + (context.len() + message.len()) as u64;

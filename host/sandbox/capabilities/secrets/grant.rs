@@ -8,7 +8,7 @@ use crate::config::Grants;
 use crate::sandbox::capabilities::env;
 use crate::sandbox::capabilities::http::{HttpGrants, Origin};
 
-/// Below `[grants]`.
+/// This capability's key below `[grants]`.
 pub(in crate::sandbox::capabilities) const KEY: &str = "secrets";
 
 /// How a plugin may use a secret.

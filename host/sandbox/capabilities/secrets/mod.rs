@@ -92,7 +92,8 @@ impl Secrets {
         &self.variables
     }
 
-    /// A header's text with values in it; none if it holds no placeholder. Each takes up one of `room`.
+    /// A header's text with values in place of placeholders. None if it holds no placeholder. Each takes one off
+    /// `room`.
     fn filled(&self, text: &str, to: &Origin, room: &mut usize) -> Result<Option<String>, Unfilled> {
         let mut filled = Cow::Borrowed(text);
         for secret in &self.headers {
@@ -114,7 +115,7 @@ impl Secrets {
 }
 
 impl HeaderSecret {
-    /// Its placeholder was about to go where it does not belong.
+    /// The denial of a request that would take the secret to another origin than its own.
     fn denied(&self, to: &Origin) -> Denied {
         let (name, origin) = (&self.name, &self.origin);
         Denied::new(format!(
@@ -144,7 +145,7 @@ impl FillHeaders for Secrets {
                 Some(_) => format!("Basic {}", BASE64.encode(filled)),
                 None => filled,
             };
-            // Values and headers are both fit for a header, and so is what they make together.
+            // Header and secrets hold only characters that a header may have, so the result does, too.
             *header = HeaderValue::try_from(filled).map_err(|_| Unfilled::TooMany)?;
             header.set_sensitive(true);
         }
@@ -152,7 +153,7 @@ impl FillHeaders for Secrets {
     }
 }
 
-/// User name and password in a header for basic authentication, in which no placeholder could be seen.
+/// User name and password in a header for basic authentication. Their Base64 would hide a placeholder.
 fn credentials(header: &str) -> Option<String> {
     let (scheme, encoded) = header.split_once(' ')?;
     let encoded = encoded.trim();
@@ -160,7 +161,7 @@ fn credentials(header: &str) -> Option<String> {
     String::from_utf8(decoded.ok()?).ok()
 }
 
-/// Where a plugin with these secrets loads.
+/// What a host needs for a plugin with these secrets to load.
 fn place_of<'a>(names: impl Iterator<Item = &'a String>) -> String {
     let variables: Vec<_> = names.map(|name| format!("{VARIABLE_PREFIX}{name}")).collect();
     format!("a worker has {}, or files in its --secrets", variables.join(", "))
@@ -195,7 +196,7 @@ fn from_file(name: &str, variable: &str, dir: Option<&Path>) -> Result<String, S
     let dir =
         dir.ok_or_else(|| format!("not in the environment as {variable}, and no secrets folder is named (--secrets)"))?;
     let path = dir.join(name);
-    // Some bytes more than allowed tell that there are more, once a line break has been dropped.
+    // Two bytes more than allowed: a value that is too large still shows it once a line break is dropped.
     let bytes = crate::file::read(&path, MAX_SECRET_BYTES + 2).map_err(|err| match err.kind() {
         io::ErrorKind::NotFound => format!(
             "not in the environment as {variable}, and there is no {}",

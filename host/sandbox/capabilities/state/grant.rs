@@ -10,13 +10,13 @@ use serde::{Deserialize, Deserializer, de};
 use crate::config::{Grants, parse_duration};
 use crate::state::{BucketId, Quota};
 
-/// Below `[grants]`.
+/// This capability's key below `[grants]`.
 pub(super) const KEY: &str = "state";
 
 /// Longest name of a bucket.
 const MAX_NAME_BYTES: usize = 64;
 
-/// What a bucket may hold unless its grant says otherwise.
+/// What a bucket may hold if its grant does not say.
 const DEFAULT_KEYS: u64 = 10_000;
 const DEFAULT_BYTES: ByteSize = ByteSize::mib(16);
 
@@ -29,7 +29,7 @@ const TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duratio
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BucketGrant {
-    /// Whether it is the one of that name which all plugins share that are granted it; else it is the plugin's own.
+    /// Whether all plugins with such a grant share one bucket of this name. If not, the bucket is the plugin's own.
     #[serde(default)]
     shared: bool,
     /// Whether it may not be changed.
@@ -39,7 +39,7 @@ pub(super) struct BucketGrant {
     max_keys: u64,
     #[serde(default = "default_bytes")]
     max_bytes: ByteSize,
-    /// How long a value lasts at most, and unless less is asked for; none: for good.
+    /// How long a value lasts, unless the handler asks for less. None: for good.
     #[serde(default, deserialize_with = "duration")]
     pub(super) ttl: Option<Duration>,
 }

@@ -21,7 +21,7 @@ use crate::state::{
 pub(super) use grant::granted;
 use staged::Staged;
 
-/// Below `[grants]`.
+/// This capability's key below `[grants]`.
 pub(super) const KEY: &str = grant::KEY;
 
 pub(super) const OFFERS: &[Interfaces] = &[Interfaces {
@@ -98,7 +98,7 @@ impl StateRules {
     }
 }
 
-/// What one attempt has done with them.
+/// What one attempt has done with its buckets.
 #[derive(Debug, Default)]
 pub(in crate::sandbox) struct State {
     calls: u32,
@@ -112,7 +112,7 @@ impl State {
     }
 }
 
-/// The same as a handler calls it.
+/// Serves a handler's calls: the attempt's [`State`], and the plugin's rules.
 pub(super) struct View<'a> {
     pub(super) rules: &'a StateRules,
     pub(super) state: &'a mut State,
@@ -162,7 +162,7 @@ impl View<'_> {
                 values::Action::Add(by) => Action::Add(by),
             };
             let asked_ms = change.ttl_ms.into_iter().chain(greatest_ms).min();
-            // What is added to keeps the time it has, which is within the bound since it was first made.
+            // An addition keeps the time to live that its value has. That was bounded when the value was made.
             let keeps = matches!(action, Action::Add(_)) && change.ttl_ms.is_none() && greatest_ms.is_none();
             Ok(Change {
                 key: change.key,

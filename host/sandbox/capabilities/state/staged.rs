@@ -5,14 +5,14 @@ use std::collections::btree_map::Entry;
 
 use crate::state::{Action, BucketId, Change, StateError, Write};
 
-/// The last word on each key.
+/// The changes to make on completion: one for each key.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
     changes: BTreeMap<(BucketId, String), Change>,
 }
 
 impl Staged {
-    /// Takes changes on, each on top of what is there already for its key.
+    /// Adds changes, each merged with the one that is already there for its key.
     pub(super) fn add(&mut self, bucket: &BucketId, changes: Vec<Change>) -> Result<(), StateError> {
         for change in changes {
             match self.changes.entry((bucket.clone(), change.key.clone())) {
@@ -30,7 +30,7 @@ impl Staged {
         self.changes.values().map(Change::bytes).sum()
     }
 
-    /// Hands them over, by bucket.
+    /// Hands the changes over, by bucket.
     pub(super) fn take(&mut self) -> Vec<Write> {
         let mut writes = Vec::<Write>::new();
         for ((bucket, _), change) in std::mem::take(&mut self.changes) {
