@@ -247,7 +247,7 @@ pub(super) struct Label {
 }
 
 impl Label {
-    /// Reads up to the first byte that is not JSON. Bytes beyond [`MAX_JOB_BYTES`] are not read at all.
+    /// Reads up to the first byte that is not JSON. More than [`MAX_JOB_BYTES`] are not read at all.
     pub(super) fn of(bytes: &[u8]) -> Self {
         let mut label = Self::default();
         if bytes.len() <= MAX_JOB_BYTES {

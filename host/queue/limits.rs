@@ -5,8 +5,8 @@ use crate::job::MAX_JOB_BYTES;
 /// Most jobs that one fetch, promotion or adoption moves: bounds how long a script holds Redis up.
 pub const MAX_BATCH: usize = 256;
 
-/// Bytes of jobs in one message from the store; in a message to the store, beyond the first job. Bounds how long the
-/// message delays others on its connection, above all heartbeats. A larger job comes in pieces.
+/// Most bytes of jobs in one message from the store; in a message to the store, the first job is not counted. Bounds how
+/// long a message delays others on its connection, above all heartbeats. A larger job comes in pieces.
 pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// Largest job, in bytes, that a host fetches whole. Larger than what is decoded, so that what a retry added does not

@@ -74,10 +74,10 @@
 //!
 //! A job of which a piece keeps failing to arrive fails unread: its entry is made where its bytes are.
 //!
-//! A settlement that the store refuses is held and offered again alone, without delaying others. It is replaced by a
-//! smaller one (`consumer/refusals.rs`) if the store refuses it for its length, or for long enough for any reason
-//! except that this host may not write there. If the smaller one is refused as well, the delivery stays in flight:
-//! nothing more is offered for it, and the next host that takes it over decides anew.
+//! A settlement that the store refuses is held and offered again alone, without delaying others. Another
+//! takes its place (`consumer/refusals.rs`) if the store refuses it for its length, or for long enough for any reason
+//! except that this host may not write there. If nothing else is taken either, the delivery stays in flight: nothing
+//! more is offered for it, and the next host that takes it over decides anew.
 //!
 //! # Who may run a job
 //!

@@ -87,9 +87,9 @@ impl Lease {
         }
     }
 
-    /// How long a host must be known to be dead before this one takes over its jobs: no time, if this host has been in
-    /// touch for a while. If it has just joined or was out of touch, the store may have been away, and then the other
-    /// hosts need a moment to come back as well.
+    /// How long another host must be known to be dead before this one takes over its jobs. Zero if this host has been
+    /// in touch for a while. If this host has just joined or was out of touch, the store may have been away, and then
+    /// the other hosts need a moment to come back as well.
     pub(super) fn patience(&self) -> Duration {
         let (since, patience) = (self.state().since, REAP_AFTER.min(self.length / 2));
         match since {

@@ -50,7 +50,7 @@ impl Refusals {
     }
 
     /// What to offer instead of a settlement: first one that says as much but goes elsewhere, then one that says less.
-    /// None: there is no smaller one.
+    /// None: no other is left.
     pub(super) fn substitute(
         &mut self,
         settlement: &Settlement,

@@ -233,8 +233,8 @@ impl Settler<'_> {
         self.note_refusals();
     }
 
-    /// Decides about a settlement that was refused alone: hold it, replace it by a smaller one now (which is returned),
-    /// or set its delivery aside.
+    /// Decides about a settlement that was refused alone: hold it, replace it by another now (which is returned), or set
+    /// its delivery aside.
     fn refused(&mut self, mut settled: Settled, err: &QueueError, at_once: bool) -> Option<Settled> {
         let refusals = settled.refusals.get_or_insert_default();
         if !refusals.are_enough(self.shared.length) && !at_once {
@@ -258,7 +258,7 @@ impl Settler<'_> {
             self.table.aside.fetch_add(1, Ordering::Relaxed);
             return None;
         };
-        tracing::error!(%queue, %id, bytes = len, %err, "the store will not take this settlement; offering a smaller one");
+        tracing::error!(%queue, %id, bytes = len, %err, "the store will not take this settlement; offering another in its place");
         settled.settlement = substitute;
         Some(settled)
     }
