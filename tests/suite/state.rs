@@ -385,6 +385,17 @@ async fn a_handler_keeps_values_in_granted_buckets() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_component_that_brings_wasi_keyvalue_has_the_same_buckets() -> anyhow::Result<()> {
+    let host = host().await?;
+    let grants = "[grants.state.counts]";
+    assert_eq!(result(attempt(&host, "keyvalue", grants, "").await?)?, None);
+    let (failure, _) = failed(attempt(&host, "keyvalue", "", "").await?)?;
+    let told = "state bucket \"counts\": not granted; add [grants.state.counts] to keyvalue.toml";
+    assert_eq!((failure.kind, &*failure.message), (FailureKind::Denied, told));
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_is_not_granted_ends_the_attempt_and_names_the_grant() -> anyhow::Result<()> {
     let host = host().await?;
     for (payload, told) in [

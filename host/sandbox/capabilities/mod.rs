@@ -9,7 +9,7 @@
 //! | `env` | `[grants.env]` | the environment |
 //! | `secrets` | `[grants.secrets]` | values in the environment, and in headers of requests |
 //! | `http` | `[[grants.http]]` | `wasi:http/outgoing-handler`, `kiln:http/client` |
-//! | `state` | `[grants.state.NAME]` | `kiln:state/values` |
+//! | `state` | `[grants.state.NAME]` | `kiln:state/values`, `wasi:keyvalue` |
 //!
 //! A folder holds all of its capability: what its grant looks like and what is wrong with one, the limits it enforces,
 //! the imports that it offers, what it links, its state in an attempt, and the words of its denial. It knows neither
@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-use wasmtime::component::Linker;
+use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::WasiView;
 
 use crate::config::{Grants, Limits, Manifest, SandboxSettings};
@@ -91,13 +91,18 @@ pub(super) fn link<T: Host>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
         attempt.log.view(&granted.log)
     })?;
     config::link(linker, |host| config::Values(&host.parts().0.config))?;
-    state::link(linker, |host| {
-        let (granted, attempt) = host.parts();
-        state::View {
-            rules: &granted.state,
-            state: &mut attempt.state,
-        }
-    })?;
+    state::link(
+        linker,
+        |host| {
+            let (granted, attempt) = host.parts();
+            attempt.state.view(&granted.state)
+        },
+        |host| {
+            let (granted, attempt, table) = host.parts_and_table();
+            let view = attempt.state.view(&granted.state);
+            state::Opened { view, table }
+        },
+    )?;
     http::link(linker)
 }
 
@@ -209,7 +214,13 @@ impl Capabilities {
 /// The data of an attempt's store, as far as capabilities are concerned.
 pub(super) trait Host: WasiView + HttpHost {
     /// The plugin's part of the capabilities, and the attempt's.
-    fn parts(&mut self) -> (&Granted, &mut Capabilities);
+    fn parts(&mut self) -> (&Granted, &mut Capabilities) {
+        let (granted, attempt, _) = self.parts_and_table();
+        (granted, attempt)
+    }
+
+    /// The same with the table that the attempt's handles are in.
+    fn parts_and_table(&mut self) -> (&Granted, &mut Capabilities, &mut ResourceTable);
 }
 
 /// Refuses grants that are wrong.
@@ -286,7 +297,8 @@ mod tests {
         for other in ["wasi:io/poll@0.3.0", "wasi:io/poll@0.2.0-rc", "wasi:io/poll"] {
             assert_eq!(offer(other), Offer::OtherVersion("0.2"), "{other}");
         }
-        for other in ["wasi:keyvalue/store@0.2.0", "wasi:io/pool@0.2.0", "f"] {
+        assert_eq!(offer("wasi:keyvalue/store@0.2.0"), Offer::OtherVersion("0.2.0-draft2"));
+        for other in ["wasi:io/pool@0.2.0", "f"] {
             assert_eq!(offer(other), Offer::Never, "{other}");
         }
     }

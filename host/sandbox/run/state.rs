@@ -150,7 +150,7 @@ impl HttpHost for State {
 }
 
 impl Host for State {
-    fn parts(&mut self) -> (&Granted, &mut Capabilities) {
-        (&self.plugin.granted, &mut self.capabilities)
+    fn parts_and_table(&mut self) -> (&Granted, &mut Capabilities, &mut ResourceTable) {
+        (&self.plugin.granted, &mut self.capabilities, &mut self.table)
     }
 }
