@@ -19,7 +19,7 @@ const DUE_MARGIN: Duration = Duration::from_secs(2);
 /// Time in which a worker comes to rest after its start: connections made, caches warm.
 const SETTLE_TIME: Duration = Duration::from_secs(3);
 
-/// The first of so many parts of the jobs only warms up, with at most so many jobs.
+/// The first jobs only warm up: one in `WARM_UP_SHARE` of all jobs, but no more than `WARM_UP_JOBS`.
 const WARM_UP_SHARE: u64 = 10;
 const WARM_UP_JOBS: u64 = 1_000;
 

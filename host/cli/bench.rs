@@ -109,7 +109,7 @@ pub(super) struct BenchArgs {
     /// Be the worker that is measured, with this plugin folder
     #[arg(long, env = WORKER_FOLDER_ENV, hide = true, requires = "worker_prefix")]
     worker_folder: Option<PathBuf>,
-    /// See there
+    /// The prefix of the keys of the worker that is measured
     #[arg(long, env = WORKER_PREFIX_ENV, hide = true)]
     worker_prefix: Option<String>,
 }

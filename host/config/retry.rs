@@ -14,7 +14,7 @@ use crate::job::{Backoff, Job, MAX_ATTEMPTS_DEFAULT, RetryWish, fraction};
 pub struct RetryPolicy {
     /// How the wait grows.
     pub policy: Backoff,
-    /// The wait after the first failed attempt. A job that names no number has three attempts, as with dg-queue. So
+    /// The wait after the first failed attempt. A job that names no `max_attempts` has three, as with dg-queue. So
     /// that these outlast an API that is away for a minute, the two waits between them have to: 30 s and then 60 s last
     /// 72 s even where jitter takes all it may. Sidekiq, Asynq and Oban, whose jobs have twenty attempts and more,
     /// begin with about 15 s.

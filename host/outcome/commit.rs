@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Settlement;
 use crate::state::Write;
 
-/// What the store does with an acknowledgement, in the form in which an outbox holds it.
+/// What is written with an acknowledgement, in the form in which an outbox holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
     /// Job id and JSON text of the result, which can be read only once everything is written.

@@ -21,7 +21,7 @@ impl Lane {
         Self(format!("{PLUGIN}{stem}").into())
     }
 
-    /// The lane of the jobs that are too large for the room which their host has left.
+    /// The lane of the jobs that are larger than the memory which their host has for them.
     #[must_use]
     pub fn of_large() -> Self {
         Self(LARGE.into())

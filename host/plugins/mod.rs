@@ -286,7 +286,7 @@ impl Plugins {
         listed.collect()
     }
 
-    /// A report for operators on the plugins of a host that has served since then.
+    /// A report for operators on these plugins, by a host that has served since `since`.
     #[must_use]
     pub fn report(&self, since: Timestamp) -> HostReport {
         HostReport {

@@ -20,8 +20,8 @@ use crate::sandbox::capabilities::Denied;
 use crate::sandbox::load::plugin::Plugin;
 use crate::stop::StopReason;
 
-/// A job that is larger than one in so many parts of its handler's memory is to blame if that runs out. Most runtimes
-/// keep the job's text and the values read from it, which take several times its length.
+/// A job larger than this fraction (1/8) of its handler's memory is to blame if that memory runs out. Most runtimes keep
+/// the job's text and the values read from it, which take several times its length.
 const LARGE_JOB_SHARE: usize = 8;
 
 /// What the call came back with: the handler's answer, or what ended it.
