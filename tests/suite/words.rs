@@ -182,7 +182,7 @@ async fn tables_show_what_redis_holds_and_json_holds_it_still() -> anyhow::Resul
     .await?;
     bury(&settings, FORGED, "{}").await?;
     for (args, lines) in [
-        (&["queues"][..], 3),
+        (&["queues"][..], 4),
         (&["plugins"], 9),
         (&["failed", "list"], 1),
         (&["failed", "show", FORGED], 24),

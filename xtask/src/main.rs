@@ -95,7 +95,11 @@ fn test(args: &[String]) -> Result<()> {
     handlers::test(root(), &env)?;
     rust_plugins()?;
     handlers::build(root(), &env)?;
-    let sh = Shell::in_dir(root());
+    // Not as RUSTC: the host itself is compiled by the installed compiler.
+    let made = plugins::made_rustc(root())?;
+    let sh = made
+        .into_iter()
+        .fold(Shell::in_dir(root()), |sh, rustc| sh.env("KILN_TEST_RUSTC", rustc));
     say("testing the host");
     // Every target but the benches, which would run for minutes.
     let targets = ["test", "--workspace", "--lib", "--bins", "--tests", "--examples"];
