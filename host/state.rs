@@ -10,6 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Longest key of a value, in bytes.
 pub const MAX_KEY_BYTES: usize = 512;
 
+/// Longest name of a bucket, in bytes.
+const MAX_NAME_BYTES: usize = 64;
+
 /// Keys read, and changes made, in one call.
 pub const MAX_BATCH: usize = 100;
 
@@ -33,6 +36,20 @@ impl BucketId {
         Self(format!("shared:{name}"))
     }
 
+    /// Refuses what no bucket can be called.
+    ///
+    /// # Errors
+    /// What a name looks like.
+    pub fn check_name(name: &str) -> Result<(), String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if (1..=MAX_NAME_BYTES).contains(&name.len()) && name.chars().all(plain) {
+            return Ok(());
+        }
+        Err(format!(
+            "a bucket's name has 1 to {MAX_NAME_BYTES} letters of ASCII, digits, -, _ and ."
+        ))
+    }
+
     /// As keys in the store have it.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -47,7 +64,7 @@ impl fmt::Display for BucketId {
 }
 
 /// How much a bucket may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quota {
     /// Bytes of keys and values together.
     pub bytes: u64,
@@ -77,6 +94,9 @@ pub struct Change {
     /// How long the value lasts from then on; none: for good, or, where a number is added to, as long as it does already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
+    /// That time is for a value which has none so far: one that has keeps its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_time: bool,
 }
 
 /// What is done to a value.
@@ -144,6 +164,8 @@ pub struct Changed {
 pub struct Write {
     /// Which bucket.
     pub bucket: BucketId,
+    /// What it may hold, by the grant of whoever wrote.
+    pub quota: Quota,
     /// In their order.
     pub changes: Vec<Change>,
 }
@@ -186,6 +208,9 @@ pub enum StateError {
     /// The bucket holds as much as it may.
     #[error("the bucket is full: it may hold {} keys and {} bytes", .0.keys, .0.bytes)]
     Full(Quota),
+    /// Of what was to be written on completion, so many changes could not be made.
+    #[error("{0} of the changes were left out: the bucket is full, or a value is no number that can be added to")]
+    LeftOut(usize),
     /// The values asked for are too many bytes for one answer.
     #[error("the values have more than {0} bytes together; ask for fewer at once")]
     TooLarge(usize),
@@ -222,6 +247,14 @@ pub trait Keeper: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<Changed>, StateError>>;
 }
 
+/// A number that can be added to, in the form in which Redis writes it: no sign but a minus, no leading zeros.
+#[must_use]
+pub fn whole_number(bytes: &[u8]) -> Option<i64> {
+    let text = str::from_utf8(bytes).ok()?;
+    let number: i64 = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
+}
+
 fn as_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&STANDARD_NO_PAD.encode(bytes))
 }
@@ -242,9 +275,11 @@ mod tests {
             action,
             condition: Condition::Always,
             ttl_ms: None,
+            keeps_time: false,
         };
         let write = Write {
             bucket: BucketId::of_plugin("hello", "seen"),
+            quota: Quota { bytes: 1, keys: 2 },
             changes: vec![
                 change("a", Action::Set(vec![0, 255, b'"'])),
                 change("b\n", Action::Add(i64::MIN)),

@@ -81,5 +81,6 @@ fn change(key: &str, action: Action, ttl_ms: Option<u64>) -> Change {
         action,
         condition: Condition::Always,
         ttl_ms,
+        keeps_time: false,
     }
 }

@@ -252,3 +252,11 @@ fn plural(count: u64, one: &str, more: &str) -> String {
     let what = if count == 1 { one } else { more };
     format!("{count} {what}")
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_two_flags_of_a_command_have_one_name() {
+        super::command().debug_assert();
+    }
+}

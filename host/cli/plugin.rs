@@ -104,6 +104,11 @@ impl SandboxArgs {
         Ok(Arc::new(Sandbox::new(&self.settings(concurrency, 0)?)?))
     }
 
+    /// Whether requests to public addresses go through a proxy.
+    pub(super) fn goes_through_a_proxy(&self) -> bool {
+        self.egress_proxy.is_some()
+    }
+
     /// The same, with handlers' state kept there.
     pub(super) fn open_with(
         &self,

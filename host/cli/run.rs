@@ -48,8 +48,8 @@ pub(super) struct RunArgs {
     /// Time the attempt may take [default: what the manifest says, else 30s]
     #[arg(long, value_parser = positive_duration, value_name = "DURATION")]
     timeout: Option<Duration>,
-    /// Grant it this as well, for this attempt: http=https://api.example.com, whatever address that has, or state=BUCKET, empty
-    /// at first; repeat for more
+    /// Grant it this as well, for this attempt: http=https://api.example.com, whatever address that has, or through
+    /// --egress-proxy; or state=BUCKET, empty at first; repeat for more
     #[arg(long, value_name = "GRANT", value_parser = Allowed::parse)]
     allow: Vec<Allowed>,
     /// Print everything about the attempt as one JSON object
@@ -75,9 +75,13 @@ impl Allowed {
         }
     }
 
-    fn add_to(&self, grants: &Grants) -> Result<Grants, String> {
+    fn add_to(&self, grants: &Grants, proxied: bool) -> Result<Grants, String> {
         match self {
-            Self::Http(origin) => grants.with(&format!("[[grants.http]]\norigin = {origin:?}\nprivate = true")),
+            Self::Http(origin) => {
+                // What is private goes around the proxy. With one, that is what this machine serves itself.
+                let private = !proxied || origin.contains("://localhost") || origin.contains("://127.");
+                grants.with(&format!("[[grants.http]]\norigin = {origin:?}\nprivate = {private}"))
+            }
             Self::State(bucket) => {
                 let granted: toml::Table = grants.read("state")?;
                 if granted.contains_key(bucket) {
@@ -90,6 +94,7 @@ impl Allowed {
 }
 
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let proxied = args.sandbox.goes_through_a_proxy();
     let payload = args.payload.map_or_else(|| Ok(null()), PayloadSource::read)?;
     // A state that lives in this process' memory, and ends with it.
     let settings = StoreSettings::new("memory:");
@@ -97,7 +102,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let sandbox = args.sandbox.open_with(NonZeroU32::MIN, Arc::new(state))?;
     let (bytes, mut manifest) = read_plugin(&args.plugin, sandbox.limits())?;
     for allowed in &args.allow {
-        manifest.grants = allowed.add_to(&manifest.grants).map_err(Usage)?;
+        manifest.grants = allowed.add_to(&manifest.grants, proxied).map_err(Usage)?;
     }
     let stem = args
         .plugin

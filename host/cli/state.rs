@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -58,8 +59,8 @@ enum StateCommand {
         #[command(flatten)]
         bucket: BucketArgs,
         /// Only keys that begin with this
-        #[arg(long, default_value = "")]
-        prefix: String,
+        #[arg(long, default_value = "", value_name = "TEXT")]
+        starting_with: String,
         /// Print one JSON array
         #[arg(long)]
         json: bool,
@@ -80,10 +81,15 @@ enum StateCommand {
 #[derive(Debug, Args)]
 struct BucketArgs {
     /// The bucket's name
+    #[arg(value_parser = bucket_name)]
     bucket: String,
     /// The plugin whose own bucket it is [default: the shared one of that name]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     plugin: Option<String>,
+}
+
+fn bucket_name(name: &str) -> Result<String, String> {
+    BucketId::check_name(name).map(|()| name.to_owned())
 }
 
 impl BucketArgs {
@@ -104,7 +110,7 @@ pub(super) async fn state(args: StateArgs) -> anyhow::Result<ExitCode> {
             store,
         } => {
             let entry = admin::get(&open(&store).await?, &bucket.id(), &key).await?;
-            let entry = entry.ok_or_else(|| no_value(&key))?;
+            let entry = entry.ok_or_else(|| no_value(&bucket, &key))?;
             if json {
                 let value = match str::from_utf8(&entry.value) {
                     Ok(text) => json!({"text": text}),
@@ -133,13 +139,13 @@ pub(super) async fn state(args: StateArgs) -> anyhow::Result<ExitCode> {
         }
         StateCommand::List {
             bucket,
-            prefix,
+            starting_with,
             json,
             store,
-        } => list(&open(&store).await?, &bucket.id(), &prefix, json).await?,
+        } => list(&open(&store).await?, &bucket.id(), &starting_with, json).await?,
         StateCommand::Delete { bucket, key, store } => {
             if !admin::delete(&open(&store).await?, &bucket.id(), &key).await? {
-                return Err(no_value(&key).into());
+                return Err(no_value(&bucket, &key).into());
             }
         }
     }
@@ -173,6 +179,15 @@ async fn list(store: &StateStore, bucket: &BucketId, prefix: &str, json: bool) -
     Ok(())
 }
 
-fn no_value(key: &str) -> Missing {
-    Missing(format!("there is no value of {}", text::name(key)))
+fn no_value(bucket: &BucketArgs, key: &str) -> Missing {
+    let (key, name) = (text::name(key), text::name(&bucket.bucket));
+    Missing(match &bucket.plugin {
+        Some(plugin) => format!(
+            "there is no value of {key} in the bucket {name} of plugin {}",
+            text::name(plugin)
+        ),
+        None => {
+            format!("there is no value of {key} in the shared bucket {name}; --plugin names the plugin of its own one")
+        }
+    })
 }

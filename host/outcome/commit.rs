@@ -6,7 +6,7 @@ use super::Settlement;
 use crate::state::Write;
 
 /// What is written with an acknowledgement, in the form in which an outbox holds it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
     /// Job id and JSON text of the result, which can be read only once everything is written.
     pub result: Option<(String, String)>,
@@ -17,8 +17,8 @@ pub struct Commit {
 impl Commit {
     /// Reads an entry of an outbox. None if Kiln did not write it.
     #[must_use]
-    pub fn read(entry: &str) -> Option<Self> {
-        serde_json::from_str(entry).ok()
+    pub fn read(entry: &[u8]) -> Option<Self> {
+        serde_json::from_slice(entry).ok()
     }
 }
 

@@ -16,7 +16,8 @@ use jiff::Timestamp;
 use super::counts::Counts;
 use super::error::QueueError;
 pub use super::moves::{
-    Arrived, Claim, Found, LaneTaken, LaneWish, Offer, Once, Pick, Reach, Renewed, Search, Taken, Wish,
+    Arrived, Claim, Found, LaneTaken, LaneWish, Offer, Once, OutboxPage, Pick, Reach, Renewed, Search, Taken, Wish,
+    Written,
 };
 use super::push::Push;
 use super::queue_name::QueueName;
@@ -150,17 +151,12 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// The token of the latest request, if there is one from the last minute.
     fn release_asked<'a>(&'a self, plugin: &'a str) -> Answer<'a, Option<String>>;
 
-    /// Some entries of the queue's outbox, each with its name: writes that acknowledged jobs asked for and that are
-    /// still to be made.
-    fn outbox<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Vec<(String, String)>>;
+    /// A page of what was acknowledged and is still to be written elsewhere, from a cursor on that the page before told; 0 for
+    /// the first.
+    fn outbox<'a>(&'a self, queue: &'a QueueName, cursor: u64) -> Answer<'a, OutboxPage>;
 
-    /// Deletes an outbox entry that was written, and keeps the result that belongs to it.
-    fn drop_from_outbox<'a>(
-        &'a self,
-        queue: &'a QueueName,
-        entry: &'a str,
-        result: Option<(&'a str, &'a str)>,
-    ) -> Answer<'a, ()>;
+    /// Ends entries that were written, and keeps the results that belong to them.
+    fn drop_from_outbox<'a>(&'a self, queue: &'a QueueName, written: &'a [Written]) -> Answer<'a, ()>;
 
     /// The values of these keys, as [`Keeper::get`](crate::state::Keeper::get) has them.
     fn state_get<'a>(

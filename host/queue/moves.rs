@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::queue_name::QueueName;
-use crate::outcome::{Lane, Settlement};
+use crate::outcome::{Commit, Lane, Settlement};
 
 /// How much a fetch is to bring.
 #[derive(Debug, Clone, Copy)]
@@ -57,12 +57,30 @@ pub struct Once<'a> {
     /// The queue whose outbox it is.
     pub queue: &'a QueueName,
     /// Its name there.
-    pub entry: &'a str,
+    pub entry: &'a [u8],
+}
+
+/// Some entries of an outbox, each with its name.
+#[derive(Debug, Default)]
+pub struct OutboxPage {
+    /// Where the next page begins; 0: this was the last.
+    pub next: u64,
+    /// Name and text, both as they stand there.
+    pub entries: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// An entry of an outbox that was written.
+#[derive(Debug)]
+pub struct Written {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// What it said.
+    pub commit: Commit,
 }
 
 impl fmt::Display for Once<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.queue, self.entry)
+        write!(f, "{}:{}", self.queue, String::from_utf8_lossy(self.entry))
     }
 }
 

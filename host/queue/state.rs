@@ -1,7 +1,11 @@
 //! What handlers remember, kept in a store.
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
+use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::error::QueueError;
 use super::settings::StoreSettings;
@@ -11,36 +15,63 @@ use crate::text::{self, MAX_LINE_BYTES};
 
 /// Keeps what handlers remember. It has its own connections, made at the first call, so that no handler can delay the
 /// moves of jobs or the renewal of a lease.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StateStore {
+    opened: Arc<Opened>,
+    /// Where its connections are served. Handlers call on threads that serve none.
+    io: Handle,
+}
+
+#[derive(Debug)]
+struct Opened {
     settings: StoreSettings,
     store: OnceCell<Store>,
 }
 
+impl Opened {
+    async fn store(&self) -> Result<&Store, StateError> {
+        let open = || Store::open(&self.settings);
+        self.store.get_or_try_init(open).await.map_err(unavailable)
+    }
+}
+
 impl StateStore {
-    /// A state store in the same place as this store of jobs.
+    /// A state store in the same place as this store of jobs, whose connections are served where this is called.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
     #[must_use]
     pub fn beside(store: &Store, settings: &StoreSettings) -> Self {
         // A store in memory cannot be opened a second time.
         let known = store.redis().is_none().then(|| store.clone());
-        Self {
-            settings: settings.clone(),
-            store: OnceCell::new_with(known),
-        }
+        Self::with(settings.clone(), known)
     }
 
     /// A state store over this store's own connections, for programs that run no jobs.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
     #[must_use]
     pub fn of(store: Store) -> Self {
+        Self::with(StoreSettings::new("memory:"), Some(store))
+    }
+
+    fn with(settings: StoreSettings, store: Option<Store>) -> Self {
+        let store = OnceCell::new_with(store);
         Self {
-            settings: StoreSettings::new("memory:"),
-            store: OnceCell::new_with(Some(store)),
+            opened: Arc::new(Opened { settings, store }),
+            io: Handle::current(),
         }
     }
 
-    async fn store(&self) -> Result<&Store, StateError> {
-        let open = || Store::open(&self.settings);
-        self.store.get_or_try_init(open).await.map_err(unavailable)
+    /// Does something with the store where its connections are served, unless nobody waits for it any more.
+    async fn there<T: Send + 'static, F: Future<Output = Result<T, StateError>> + Send + 'static>(
+        &self,
+        work: impl FnOnce(Arc<Opened>) -> F,
+    ) -> Result<T, StateError> {
+        let working = self.io.spawn(work(Arc::clone(&self.opened)));
+        let ended = AbortOnDropHandle::new(working).await;
+        ended.unwrap_or_else(|_| Err(StateError::Unavailable("the host is stopping".to_owned())))
     }
 }
 
@@ -51,10 +82,12 @@ impl Keeper for StateStore {
         keys: &'a [String],
         max_bytes: usize,
     ) -> BoxFuture<'a, Result<Vec<Option<Entry>>, StateError>> {
-        Box::pin(async move {
-            let found = self.store().await?.backend().state_get(bucket, keys, max_bytes);
-            found.await.map_err(unavailable)?
-        })
+        let (bucket, keys) = (bucket.clone(), keys.to_vec());
+        Box::pin(self.there(move |opened| async move {
+            let backend = opened.store().await?.backend();
+            let found = backend.state_get(&bucket, &keys, max_bytes).await;
+            found.map_err(unavailable)?
+        }))
     }
 
     fn list<'a>(
@@ -64,10 +97,12 @@ impl Keeper for StateStore {
         after: Option<&'a str>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<String>, StateError>> {
-        Box::pin(async move {
-            let found = self.store().await?.backend().state_list(bucket, prefix, after, limit);
-            found.await.map_err(unavailable)
-        })
+        let (bucket, prefix, after) = (bucket.clone(), prefix.to_owned(), after.map(str::to_owned));
+        Box::pin(self.there(move |opened| async move {
+            let backend = opened.store().await?.backend();
+            let found = backend.state_list(&bucket, &prefix, after.as_deref(), limit).await;
+            found.map_err(unavailable)
+        }))
     }
 
     fn write<'a>(
@@ -76,10 +111,12 @@ impl Keeper for StateStore {
         quota: Quota,
         changes: &'a [Change],
     ) -> BoxFuture<'a, Result<Vec<Changed>, StateError>> {
-        Box::pin(async move {
-            let written = self.store().await?.backend().state_write(bucket, quota, changes, None);
-            written.await.map_err(unavailable)?
-        })
+        let (bucket, changes) = (bucket.clone(), changes.to_vec());
+        Box::pin(self.there(move |opened| async move {
+            let backend = opened.store().await?.backend();
+            let written = backend.state_write(&bucket, quota, &changes, None).await;
+            written.map_err(unavailable)?
+        }))
     }
 }
 

@@ -71,7 +71,11 @@ async fn values_outlast_attempts_and_are_written_on_completion_in_every_language
             "counted": 42, "keys": ["k", "k/n"], "gone": null, "once": ["done", "done"], "calls": 1,
         });
         assert_eq!(found, wanted, "{language}");
-        let adds = json!([{"bucket": "plugin:conformance:things", "changes": [{"key": "jobs", "action": {"add": 1}}]}]);
+        let adds = json!([{
+            "bucket": "plugin:conformance:things",
+            "quota": {"bytes": 16 * 1024 * 1024, "keys": 10_000},
+            "changes": [{"key": "jobs", "action": {"add": 1}}],
+        }]);
         assert_eq!(writes, adds, "{language}");
     }
     Ok(())

@@ -76,7 +76,7 @@ fn simulate(settings: StoreSettings, seed: u64, mistake: Option<Mistake>) -> any
         world.calm.store(true, Ordering::Relaxed);
         let (queue, backend) = (default_queue(), store.clone().into_backend());
         let idle = async || {
-            let idle = store.counts(&queue).await?.is_empty() && backend.outbox(&queue).await?.is_empty();
+            let idle = store.counts(&queue).await?.is_empty() && backend.outbox(&queue, 0).await?.entries.is_empty();
             Ok(idle.then_some(()))
         };
         let done = runtime.block_on(eventually("nothing left to do", idle));

@@ -8,12 +8,13 @@ use kiln::config::{Limit, SandboxSettings, Source};
 use kiln::outcome::{FailureKind, Settlement};
 use kiln::queue::backend::{Backend, Once};
 use kiln::queue::{StateStore, Store};
-use kiln::state::{Action, BucketId, Change, Changed, Condition, Quota, StateError, Write};
+use kiln::state::{Action, BucketId, Change, Changed, Condition, Keeper as _, Quota, StateError, Write};
 
 use crate::egress::attempt;
-use crate::queue::{LONG, fetch, join, push_numbered, until_counts};
+use crate::queue::{LONG, fetch, join, push_numbered, ready, until_counts};
 use crate::sandbox::{TestHost, failed, result, settings_with};
-use crate::support::{PATIENCE, default_queue, eventually, redis_settings, shared_redis};
+use crate::service::folder_of;
+use crate::support::{PATIENCE, default_queue, eventually, kiln, redis_settings, shared_redis};
 
 on_every_store! {
     a_value_is_read_as_it_was_written_with_a_version_of_its_own
@@ -35,6 +36,7 @@ fn change(key: &str, action: Action) -> Change {
         action,
         condition: Condition::Always,
         ttl_ms: None,
+        keeps_time: false,
     }
 }
 
@@ -122,8 +124,10 @@ async fn a_batch_is_made_whole_or_not_at_all(store: Store) -> anyhow::Result<()>
         bucket.texts(&["a", "b"]).await?,
         [Some("2".to_owned()), Some("1".to_owned())]
     );
-    let deleted = bucket.write(&[change("a", Action::Delete)]).await??[0];
-    assert_eq!(deleted, Changed::default());
+    for _ in 0..2 {
+        let deleted = bucket.write(&[change("a", Action::Delete)]).await??[0];
+        assert_eq!(deleted, Changed::default(), "also what is not there");
+    }
     // A value that is made anew is another one.
     let anew = bucket.write(&[set("a", "1")]).await??[0];
     assert!(anew.version > first.version);
@@ -220,6 +224,37 @@ async fn a_value_ends_with_its_time(store: Store) -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_keeps_nothing_else_waiting_and_is_written_once_it_can_be() -> anyhow::Result<()> {
+    let (settings, odd) = (redis_settings(), BucketId::shared("odd"));
+    let store = Store::open(&settings).await?;
+    let (good, consumer) = (Bucket::of(&store), join(&store, LONG).await?);
+    let outbox = format!("{{{}:queues:default}}:outbox", settings.prefix);
+    let names = format!("{{{}:state:{odd}}}:names", settings.prefix);
+    let _: () = shared_redis().tell(&["HSET", &outbox, "strange", "no commit"]).await?;
+    let _: () = shared_redis().tell(&["SET", &names, "no set"]).await?;
+    push_numbered(&store, 40).await?;
+    for (n, delivery) in fetch(&consumer, 40).await?.into_iter().enumerate() {
+        let bucket = if n % 2 == 0 { &good.id } else { &odd };
+        let writes = vec![Write {
+            bucket: bucket.clone(),
+            ..counting(&good).remove(0)
+        }];
+        let ack = Settlement::Ack { result: None };
+        consumer.settle(delivery, ack.with_writes(writes)).await;
+    }
+    consumer.finish().await?;
+    assert_eq!(good.text("done").await?.as_deref(), Some("20"));
+    let left: usize = shared_redis().tell(&["HLEN", &outbox]).await?;
+    assert_eq!(left, 20, "the strange entry is dropped, the others wait");
+    let _: () = shared_redis().tell(&["DEL", &names]).await?;
+    let other = join(&store, LONG).await?;
+    assert!(!other.empty_outboxes().await?, "nothing is left");
+    let odd = Bucket { id: odd, ..good };
+    assert_eq!(odd.text("done").await?.as_deref(), Some("20"), "each once");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn however_many_values_have_ended_those_that_last_are_listed() -> anyhow::Result<()> {
     let settings = redis_settings();
     let bucket = Bucket::of(&Store::open(&settings).await?);
@@ -270,6 +305,7 @@ fn counting(bucket: &Bucket) -> Vec<Write> {
     let changes = vec![change("done", Action::Add(1))];
     vec![Write {
         bucket: bucket.id.clone(),
+        quota: QUOTA,
         changes,
     }]
 }
@@ -291,7 +327,7 @@ async fn what_a_job_writes_on_completion_is_there_once_and_before_its_result(sto
     });
     let (result, done) = written.await?.await;
     assert_eq!((&*result, done?.as_deref()), ("7", Some("3")));
-    assert!(bucket.store.outbox(&default_queue()).await?.is_empty());
+    assert!(bucket.store.outbox(&default_queue(), 0).await?.entries.is_empty());
     Ok(())
 }
 
@@ -326,19 +362,23 @@ async fn an_entry_of_an_outbox_is_written_once(store: Store) -> anyhow::Result<(
         return Ok(());
     }
     let queue = default_queue();
-    let once = |entry| Some(Once { queue: &queue, entry });
-    // One that cannot be made is left out, and the quota does not count.
+    let once = |entry: &'static str| {
+        let entry = entry.as_bytes();
+        Some(Once { queue: &queue, entry })
+    };
+    // One that cannot be made is left out: of what is no number, and what finds no room.
     let changes = [
+        change("none", Action::Delete),
         change("text", Action::Add(1)),
         change("n", Action::Add(1)),
         set("big", &"v".repeat(2000)),
     ];
-    for entry in ["a", "a", "b", "a"] {
-        let none = Quota { bytes: 0, keys: 0 };
-        let _ = bucket
+    for (entry, left_out) in [("a", true), ("a", false), ("b", true), ("a", false)] {
+        let written = bucket
             .store
-            .state_write(&bucket.id, none, &changes, once(entry))
+            .state_write(&bucket.id, QUOTA, &changes, once(entry))
             .await?;
+        assert_eq!(written.err(), left_out.then_some(StateError::LeftOut(2)), "{entry}");
     }
     assert_eq!(
         bucket.texts(&["text", "n"]).await?,
@@ -392,6 +432,64 @@ async fn a_component_that_brings_wasi_keyvalue_has_the_same_buckets() -> anyhow:
     let (failure, _) = failed(attempt(&host, "keyvalue", "", "").await?)?;
     let told = "state bucket \"counts\": not granted; add [grants.state.counts] to keyvalue.toml";
     assert_eq!((failure.kind, &*failure.message), (FailureKind::Denied, told));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_worker_it_is_kept_in_redis_at_once_and_on_completion() -> anyhow::Result<()> {
+    let folder = folder_of(&[("state", "[grants.state.counts]")])?;
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let payloads = ["now counts n", "later counts n", "now counts n"];
+    let jobs: Vec<_> = payloads
+        .iter()
+        .map(|payload| ready(&format!(r#"{{"id":"{payload}","name":"state","payload":"{payload}"}}"#)))
+        .collect();
+    store.push(&jobs).await?;
+    let output = kiln()
+        .args([
+            "worker",
+            "--burst",
+            "--store",
+            &settings.url,
+            "--prefix",
+            &settings.prefix,
+        ])
+        .arg("--plugins")
+        .arg(folder.path())
+        .output()?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !log.contains("ERROR"), "{log}");
+    assert_eq!(store.result("later counts n").await?.as_deref(), Some("[0,0]"), "{log}");
+    let keeper = StateStore::beside(&store, &settings);
+    let kept = keeper
+        .get(&BucketId::of_plugin("state", "counts"), &["n".to_owned()], 100)
+        .await?;
+    assert_eq!(kept[0].as_ref().map(|entry| &*entry.value), Some(&b"3"[..]), "{log}");
+    for (args, code, told) in [
+        (&["get", "counts", "n", "--plugin", "state"][..], 0, "3"),
+        (
+            &["list", "counts", "--plugin", "state", "--starting-with", "n"],
+            0,
+            "n\n",
+        ),
+        (&["delete", "counts", "none", "--plugin", "state"], 5, ""),
+        (&["get", "counts", "n"], 5, ""),
+        (&["set", "a:b", "n", "1"], 2, ""),
+    ] {
+        let output = kiln()
+            .arg("state")
+            .args(args)
+            .args(["--store", &settings.url, "--prefix", &settings.prefix])
+            .output()?;
+        let found = (output.status.code(), String::from_utf8(output.stdout)?);
+        assert_eq!(
+            found,
+            (Some(code), told.to_owned()),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod lanes;
 mod lease;
 mod outage;
 mod outbox;
+mod outboxes;
 mod refusals;
 mod settler;
 mod shared;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +34,7 @@ use lanes::name_lanes;
 pub use lease::LEASE_DEFAULT;
 use lease::Lease;
 use outage::Outage;
+use outboxes::Outboxes;
 use settler::{MAX_UNSETTLED, MAX_UNSETTLED_KIB, Settled, room_kib, settle_in_batches};
 use shared::Shared;
 
@@ -99,7 +101,7 @@ impl Consumer {
             length: lease,
             room_kib: (MAX_UNSETTLED_KIB / u32::try_from(queues.len().max(1)).unwrap_or(u32::MAX)).max(1),
             lanes: Arc::default(),
-            outbox: Notify::new(),
+            outboxes: Outboxes::default(),
             outage: Outage::new(events.clone()),
             events,
             clock: Clock::default(),
@@ -126,7 +128,7 @@ impl Consumer {
         };
         consumer.heartbeat().await?;
         // An earlier host may have left something in the outboxes.
-        consumer.shared.outbox.notify_one();
+        consumer.shared.outboxes.filled.notify_one();
         Ok(consumer)
     }
 
@@ -247,7 +249,7 @@ impl Consumer {
                 return Ok(Vec::new());
             };
             let deliveries = taking.heard(tag, taken.jobs, &stop);
-            self.shared.outbox.notify_one();
+            self.shared.outboxes.filled.notify_one();
             // A dead host that held nothing only loses its lease.
             if !deliveries.is_empty() {
                 self.shared.events.tell(Event::Adopted {

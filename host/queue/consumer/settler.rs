@@ -308,7 +308,7 @@ impl Settler<'_> {
             .iter()
             .any(|settled| matches!(settled.settlement, Settlement::Commit(_)))
         {
-            shared.outbox.notify_one();
+            shared.outboxes.filled.notify_one();
         }
         if shared.events.are_heard() {
             let settled = batch.iter().filter(|settled| settled.delivery.end == End::Settled);

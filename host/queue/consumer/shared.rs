@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::Notify;
 
 use super::clock::Clock;
 use super::in_flight::{InFlight, Taking};
 use super::lanes::KnownLanes;
 use super::lease::Lease;
 use super::outage::Outage;
+use super::outboxes::Outboxes;
 use crate::events::{Event, Events, LeaseLoss};
 use crate::queue::backend::Backend;
 use crate::queue::error::QueueError;
@@ -30,8 +30,7 @@ pub(super) struct Shared {
     pub(super) room_kib: u32,
     pub(super) outage: Outage,
     pub(super) lanes: Arc<KnownLanes>,
-    /// Notified whenever an outbox may hold an entry.
-    pub(super) outbox: Notify,
+    pub(super) outboxes: Outboxes,
     pub(super) events: Events,
     pub(super) clock: Clock,
 }

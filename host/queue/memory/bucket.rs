@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use crate::state::{Action, Change, Changed, Entry, Quota, StateError};
+use crate::state::{Action, Change, Changed, Entry, Quota, StateError, whole_number};
 
 /// Values by their keys.
 #[derive(Debug, Default)]
@@ -82,16 +82,13 @@ impl Bucket {
             .collect())
     }
 
-    /// Makes each of these changes that can be made.
-    pub(super) fn write_what_can_be(&mut self, changes: &[Change], now_ms: i64) {
-        let endless = Quota {
-            bytes: u64::MAX,
-            keys: u64::MAX,
-        };
+    /// Makes each of these changes that can be made, and returns how many were left out.
+    pub(super) fn write_what_can_be(&mut self, quota: Quota, changes: &[Change], now_ms: i64) -> usize {
+        let mut refused = 0;
         for change in changes {
-            // A change that cannot be made is left out: there is no handler left that could be told.
-            let _ = self.write(endless, std::slice::from_ref(change), now_ms);
+            refused += usize::from(self.write(quota, std::slice::from_ref(change), now_ms).is_err());
         }
+        refused
     }
 
     /// The value after a change; none: the change deletes it.
@@ -122,6 +119,9 @@ impl Bucket {
         let added = matches!(change.action, Action::Add(_));
         let kept = self.values.get(&change.key).filter(|_| added);
         let ends_ms = match change.ttl_ms {
+            Some(_) if change.keeps_time && kept.is_some_and(|value| value.ends_ms.is_some()) => {
+                kept.and_then(|value| value.ends_ms)
+            }
             Some(ms) => Some(now_ms.saturating_add_unsigned(ms)),
             None => kept.and_then(|value| value.ends_ms),
         };
@@ -148,11 +148,4 @@ impl Bucket {
         self.values
             .retain(|_, value| value.ends_ms.is_none_or(|ends| ends > now_ms));
     }
-}
-
-/// A number as Redis writes it: no sign but a minus, no zeros before it.
-fn whole_number(bytes: &[u8]) -> Option<i64> {
-    let text = str::from_utf8(bytes).ok()?;
-    let number: i64 = text.parse().ok()?;
-    (number.to_string() == text).then_some(number)
 }

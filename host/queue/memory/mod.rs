@@ -16,7 +16,9 @@ use state::{State, told};
 use super::backend::{Answer, Backend, SILENCE};
 use super::counts::{Counts, HostState};
 use super::limits::MAX_BATCH;
-use super::moves::{Arrived, Claim, Found, Offer, Once, Pick, Reach, Renewed, Search, Taken, Wish};
+use super::moves::{
+    Arrived, Claim, Found, Offer, Once, OutboxPage, Pick, Reach, Renewed, Search, Taken, Wish, Written,
+};
 use super::push::Push;
 use super::queue_name::QueueName;
 use super::settings::StoreSettings;
@@ -497,12 +499,12 @@ impl Backend for MemoryStore {
         Box::pin(async move { Ok(None) })
     }
 
-    /// Always empty: a commit is written at once.
-    fn outbox<'a>(&'a self, _: &'a QueueName) -> Answer<'a, Vec<(String, String)>> {
-        Box::pin(async { Ok(Vec::new()) })
+    /// Here a settlement writes all at once.
+    fn outbox<'a>(&'a self, _: &'a QueueName, _: u64) -> Answer<'a, OutboxPage> {
+        Box::pin(async { Ok(OutboxPage::default()) })
     }
 
-    fn drop_from_outbox<'a>(&'a self, _: &'a QueueName, _: &'a str, _: Option<(&'a str, &'a str)>) -> Answer<'a, ()> {
+    fn drop_from_outbox<'a>(&'a self, _: &'a QueueName, _: &'a [Written]) -> Answer<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 

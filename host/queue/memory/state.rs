@@ -64,10 +64,16 @@ impl State {
 
     /// Carries out the writes of an acknowledged job.
     pub(super) fn commit(&mut self, commit: &str, keep_result: bool) {
-        let Some(commit) = Commit::read(commit) else { return };
+        let Some(commit) = Commit::read(commit.as_bytes()) else {
+            return;
+        };
         let now_ms = Timestamp::now().as_millisecond();
         for write in &commit.writes {
-            self.bucket(&write.bucket).write_what_can_be(&write.changes, now_ms);
+            let bucket = self.bucket(&write.bucket);
+            let left_out = bucket.write_what_can_be(write.quota, &write.changes, now_ms);
+            if left_out > 0 {
+                tracing::warn!(left_out, "a completed job wrote what cannot be kept");
+            }
         }
         if keep_result {
             self.keep(commit.result);

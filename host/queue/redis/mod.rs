@@ -42,7 +42,9 @@ use unkept::Unkept;
 use super::backend::{Answer, Backend};
 use super::counts::Counts;
 use super::error::QueueError;
-use super::moves::{Arrived, Claim, Found, Offer, Once, Pick, Reach, Renewed, Search, Taken, Wish};
+use super::moves::{
+    Arrived, Claim, Found, Offer, Once, OutboxPage, Pick, Reach, Renewed, Search, Taken, Wish, Written,
+};
 use super::push::Push;
 use super::queue_name::QueueName;
 use super::settings::StoreSettings;
@@ -253,17 +255,12 @@ impl Backend for RedisStore {
         Box::pin(self.release_asked(plugin))
     }
 
-    fn outbox<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Vec<(String, String)>> {
-        Box::pin(self.outbox(queue))
+    fn outbox<'a>(&'a self, queue: &'a QueueName, cursor: u64) -> Answer<'a, OutboxPage> {
+        Box::pin(self.outbox(queue, cursor))
     }
 
-    fn drop_from_outbox<'a>(
-        &'a self,
-        queue: &'a QueueName,
-        entry: &'a str,
-        result: Option<(&'a str, &'a str)>,
-    ) -> Answer<'a, ()> {
-        Box::pin(self.drop_from_outbox(queue, entry, result))
+    fn drop_from_outbox<'a>(&'a self, queue: &'a QueueName, written: &'a [Written]) -> Answer<'a, ()> {
+        Box::pin(self.drop_from_outbox(queue, written))
     }
 
     fn state_get<'a>(

@@ -92,7 +92,8 @@ impl RedisStore {
                 Condition::Absent => call.arg("-"),
                 Condition::Version(version) => call.arg(version),
             };
-            call.arg(change.ttl_ms.map_or_else(String::new, |ms| ms.to_string()));
+            let sign = if change.keeps_time { "+" } else { "" };
+            call.arg(change.ttl_ms.map_or_else(String::new, |ms| format!("{sign}{ms}")));
         }
         let bytes = changes.iter().map(Change::bytes).sum();
         let answer: Vec<String> = self.pool.call_with(&call, bytes).await?;
@@ -101,6 +102,7 @@ impl RedisStore {
             Some("conflict") => Err(StateError::Conflict { key: key() }),
             Some("number") => Err(StateError::NotANumber { key: key() }),
             Some("full") => Err(StateError::Full(quota)),
+            Some("left") => Err(StateError::LeftOut(key().parse().unwrap_or(0))),
             _ => Ok(answer[1..].chunks(2).map(changed).collect()),
         })
     }

@@ -126,18 +126,26 @@ export function once(name, key, work) {
         if (found?.done !== undefined) return found.done;
         throw new Retry(`another attempt is at ${JSON.stringify(key)}`, { afterMs: UNDER_WAY_MS });
     }
-    const done = (value = null) => {
-        things.set(key, { done: value });
-        return value;
-    };
     const failed = (err) => {
         things.delete(key);
         throw err;
     };
+    const done = (value = null) => {
+        const result = { done: value };
+        try {
+            set(result);
+        } catch (err) {
+            return failed(err);
+        }
+        // Where this fails the key stays taken: the work is done.
+        things.set(key, result);
+        return value;
+    };
+    let worked;
     try {
-        const worked = work();
-        return typeof worked?.then === "function" ? worked.then(done, failed) : done(worked);
+        worked = work();
     } catch (err) {
         return failed(err);
     }
+    return typeof worked?.then === "function" ? worked.then(done, failed) : done(worked);
 }

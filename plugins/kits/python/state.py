@@ -7,8 +7,9 @@
 Values are JSON, in every kit. What fails raises `Retry`. Outside Wasm, in tests, values are kept in memory.
 """
 
+import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -107,7 +108,7 @@ bucket = Bucket
 def once(name: str, key: str, work: Callable[[], Any]) -> Any:
     """Does something once for a key, such as a job's id, and returns what it came to, now or when it was done.
 
-    While another attempt is at it, the job is tried again later; where `work` fails, it may be done again. It cannot promise
+    `work` may be `async`: then so is this, `await state.once(…)`. While another attempt is at it, the job is tried again later; where `work` fails, it may be done again. It cannot promise
     more than the world around it: where the worker dies after `work` and before its result is kept, it is done again once
     the attempt's time is over. Hand the key on to whatever `work` calls, if that knows such keys.
     """
@@ -116,14 +117,33 @@ def once(name: str, key: str, work: Callable[[], Any]) -> Any:
     if not things.set_if_absent(key, "under_way", ttl=host.remaining_ms() / 1000 + 1):
         found = things.get(key)
         if isinstance(found, dict) and "done" in found:
-            return found["done"]
+            return _known(found["done"]) if inspect.iscoroutinefunction(work) else found["done"]
         raise Retry(f"another attempt is at {key!r}", after=_UNDER_WAY_SECONDS)
     try:
         value = work()
+        if inspect.isawaitable(value):
+            return _once_awaited(things, key, value)
+        done = _set({"done": value})
     except BaseException:
         things.delete(key)
         raise
-    things.set(key, {"done": value})
+    # Where this fails the key stays taken: the work is done.
+    things._write(_change(key, done))
+    return value
+
+
+async def _known(value: Any) -> Any:
+    return value
+
+
+async def _once_awaited(things: Bucket, key: str, work: Awaitable[Any]) -> Any:
+    try:
+        value = await work
+        done = _set({"done": value})
+    except BaseException:
+        things.delete(key)
+        raise
+    things._write(_change(key, done))
     return value
 
 

@@ -9,7 +9,7 @@ use kiln::events::Events;
 use kiln::outcome::{Lane, Settlement};
 use kiln::queue::{Consumer, Delivery, LaneWish, QueueError, Store, StoreSettings};
 use kiln::retry::{self, Moment};
-use kiln::state::{Action, BucketId, Change, Condition, Write};
+use kiln::state::{Action, BucketId, Change, Condition, Quota, Write};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -224,9 +224,11 @@ fn counts_one() -> Write {
         action: Action::Add(1),
         condition: Condition::Always,
         ttl_ms: None,
+        keeps_time: false,
     };
     Write {
         bucket: bucket(),
+        quota: Quota { bytes: 100, keys: 1 },
         changes: vec![change],
     }
 }

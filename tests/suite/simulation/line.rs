@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kiln::outcome::{Lane, Settlement};
-use kiln::queue::backend::{Answer, Arrived, Backend, Claim, Offer, Once, Pick, Reach, Renewed, Taken, Wish};
+use kiln::queue::backend::{
+    Answer, Arrived, Backend, Claim, Offer, Once, OutboxPage, Pick, Reach, Renewed, Taken, Wish, Written,
+};
 use kiln::queue::{Counts, Found, Push, QueueError, QueueName, Search};
 use kiln::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 use parking_lot::Mutex;
@@ -221,8 +223,8 @@ impl Backend for Line {
         reports() -> Vec<(String, String)>;
         ask_release(plugin: &'a str, token: &'a str) -> ();
         release_asked(plugin: &'a str) -> Option<String>;
-        outbox(queue: &'a QueueName) -> Vec<(String, String)>;
-        drop_from_outbox(queue: &'a QueueName, entry: &'a str, result: Option<(&'a str, &'a str)>) -> ();
+        outbox(queue: &'a QueueName, cursor: u64) -> OutboxPage;
+        drop_from_outbox(queue: &'a QueueName, written: &'a [Written]) -> ();
         state_get(bucket: &'a BucketId, keys: &'a [String], max: usize) -> Result<Vec<Option<Entry>>, StateError>;
         state_list(bucket: &'a BucketId, prefix: &'a str, after: Option<&'a str>, limit: usize) -> Vec<String>;
         state_write(

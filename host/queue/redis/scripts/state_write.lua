@@ -1,10 +1,12 @@
--- Changes values of a bucket: all that is asked for, or nothing. What comes out of an outbox is done once, and what of that
--- fails is left out: nobody is there any more to be told.
+-- Changes values of a bucket: all that is asked for, or nothing. What comes out of an outbox is done once, and a change of it
+-- that cannot be made is left out: nobody is there any more to be told.
 -- keys: values, versions, expiry, names, totals, done   args: bytes and keys that the bucket may hold, the id of the
---   outbox's entry or '', how long that id is remembered in ms, then for each change: key, action, value, condition ('' for
---   none, '-' for no value, else the version), ms that it lasts or ''. No key is there twice.
+--   outbox's entry or '', how long that id is remembered in ms once the outbox holds it no more, then for each change: key, action, value, condition ('' for
+--   none, '-' for no value, else the version), ms that it lasts or '', after a plus sign those of a
+--   value that has no end so far. No key is there twice.
 -- returns: 'ok', then for each change the version (0: gone) and, of one that was added to, the number, else ''; or
---   'conflict' or 'number' and the key that is not as it must be; or 'full'; or 'done'
+--   'conflict' or 'number' and the key that is not as it must be; or 'full'; or 'done'; or, for an outbox's entry of which
+--   something was left out, 'left' and how many changes
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local values, versions, expiry, names, totals, done = unpack(KEYS)
@@ -13,54 +15,86 @@ local function bytes_of(key)
   return redis.call('HEXISTS', values, key) == 1 and #key + redis.call('HSTRLEN', values, key) or 0
 end
 local function remove(key)
-  redis.call('HINCRBY', totals, 'bytes', -bytes_of(key))
+  local bytes = bytes_of(key)
+  if bytes == 0 then
+    return
+  end
+  redis.call('HINCRBY', totals, 'bytes', -bytes)
   redis.call('HDEL', values, key)
   redis.call('HDEL', versions, key)
   redis.call('ZREM', names, key)
   redis.call('ZREM', expiry, key)
 end
-if id ~= '' and redis.call('ZSCORE', done, id) then
-  return {'done'}
+-- A key of the wrong type, and totals that are none, fail here, before anything is written.
+redis.call('HLEN', values)
+redis.call('HLEN', versions)
+redis.call('ZCARD', expiry)
+redis.call('ZCARD', names)
+redis.call('ZCARD', done)
+for _, total in ipairs(redis.call('HMGET', totals, 'bytes', 'version')) do
+  if total and not string.match(total, '^%-?%d+$') then
+    return redis.error_reply('ERR the totals of the bucket are no numbers')
+  end
+end
+if id ~= '' then
+  if redis.call('ZSCORE', done, id) then
+    return {'done'}
+  end
+  -- First, so that no fault of what follows can make anything be added twice; and for good, until the outbox holds the entry
+  -- no more.
+  redis.call('ZADD', done, '+inf', id)
+  redis.call('PEXPIRE', done, ARGV[4] * 24 * 30)
+  local old = redis.call('ZRANGEBYSCORE', done, '-inf', now - ARGV[4], 'LIMIT', 0, 100)
+  if #old > 0 then
+    redis.call('ZREM', done, unpack(old))
+  end
 end
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', expiry, '-inf', now, 'LIMIT', 0, 100)) do
   remove(key)
 end
-local more_bytes, more_keys = 0, 0
+local bytes, keys = tonumber(redis.call('HGET', totals, 'bytes') or 0), redis.call('HLEN', values)
+local before, left_out, left = {}, {}, 0
 for i = 5, #ARGV, 5 do
   local key, action, value, condition = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local ends = redis.call('ZSCORE', expiry, key)
   if ends and tonumber(ends) <= now then
+    bytes, keys = bytes - bytes_of(key), keys - 1
     remove(key)
   end
   local version = redis.call('HGET', versions, key)
   if (condition == '-' and version) or (condition ~= '' and condition ~= '-' and condition ~= version) then
     return {'conflict', key}
   end
-  local before = bytes_of(key)
+  local size, more_bytes, more_keys = bytes_of(key), 0, 0
   if action == 'set' then
-    more_bytes = more_bytes + #key + #value - before
+    more_bytes = #key + #value - size
   elseif action == 'delete' then
-    more_bytes = more_bytes - before
-  elseif before == 0 then
-    more_bytes = more_bytes + #key + #value
+    more_bytes = -size
+  elseif size == 0 then
+    more_bytes = #key + #value
   end
-  if before == 0 and action ~= 'delete' then
-    more_keys = more_keys + 1
-  elseif before > 0 and action == 'delete' then
-    more_keys = more_keys - 1
+  if size == 0 and action ~= 'delete' then
+    more_keys = 1
+  elseif size > 0 and action == 'delete' then
+    more_keys = -1
+  end
+  bytes, keys = bytes + more_bytes, keys + more_keys
+  local full = bytes > tonumber(ARGV[1]) or keys > tonumber(ARGV[2])
+  if id ~= '' and full and (more_bytes > 0 or more_keys > 0) then
+    bytes, keys = bytes - more_bytes, keys - more_keys
+    left_out[key], left = true, left + 1
   end
 end
-if id == '' and (more_bytes > 0 or more_keys > 0) then
-  local bytes, keys = tonumber(redis.call('HGET', totals, 'bytes') or 0), redis.call('HLEN', values)
-  if bytes + more_bytes > tonumber(ARGV[1]) or keys + more_keys > tonumber(ARGV[2]) then
+if id == '' and (bytes > tonumber(ARGV[1]) or keys > tonumber(ARGV[2])) then
+  local had = tonumber(redis.call('HGET', totals, 'bytes') or 0)
+  if bytes > had or keys > redis.call('HLEN', values) then
     return {'full'}
   end
 end
 -- What may fail comes first, and is taken back if something does.
-local before, left_out = {}, {}
 for i = 5, #ARGV, 5 do
   local key, action = ARGV[i], ARGV[i + 1]
-  if action == 'add' then
+  if action == 'add' and not left_out[key] then
     before[key] = redis.call('HGET', values, key)
     local size = bytes_of(key)
     local sum = redis.pcall('HINCRBY', values, key, ARGV[i + 2])
@@ -68,7 +102,7 @@ for i = 5, #ARGV, 5 do
       if not string.find(sum.err, 'not an integer') and not string.find(sum.err, 'overflow') then
         return sum
       end
-      left_out[key] = true
+      left_out[key], left = true, left + 1
       if id == '' then
         for j = 5, i - 5, 5 do
           local other = ARGV[j]
@@ -106,7 +140,9 @@ for i = 5, #ARGV, 5 do
     end
     redis.call('HSET', versions, key, version)
     redis.call('ZADD', names, 0, key)
-    if lasts ~= '' then
+    if string.sub(lasts, 1, 1) == '+' then
+      redis.call('ZADD', expiry, 'NX', now + lasts, key)
+    elseif lasts ~= '' then
       redis.call('ZADD', expiry, now + lasts, key)
     elseif action == 'set' then
       redis.call('ZREM', expiry, key)
@@ -115,8 +151,7 @@ for i = 5, #ARGV, 5 do
   answer[#answer + 1] = version
   answer[#answer + 1] = number
 end
-if id ~= '' then
-  redis.call('ZADD', done, now, id)
-  redis.call('ZREMRANGEBYSCORE', done, '-inf', now - ARGV[4])
+if left > 0 then
+  return {'left', left}
 end
 return answer

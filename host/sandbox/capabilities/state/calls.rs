@@ -152,10 +152,11 @@ impl View<'_> {
             };
             let asked_ms = change.ttl_ms.into_iter().chain(greatest_ms).min();
             // An addition keeps the time to live that its value has. That was bounded when the value was made.
-            let keeps = matches!(action, Action::Add(_)) && change.ttl_ms.is_none() && greatest_ms.is_none();
+            let keeps_time = matches!(action, Action::Add(_)) && change.ttl_ms.is_none() && greatest_ms.is_some();
             Ok(Change {
                 key: change.key,
-                ttl_ms: asked_ms.filter(|_| !keeps),
+                ttl_ms: asked_ms,
+                keeps_time,
                 action,
                 condition: match change.condition {
                     values::Condition::Always => Condition::Always,
@@ -247,7 +248,10 @@ impl View<'_> {
             let message = "all that is to be written on completion has more bytes than state_commit_bytes";
             return Err(error(ErrorKind::TooLarge, message));
         }
-        self.state.staged.add(&bucket.id, changes).map_err(|err| told(&err))
+        self.state
+            .staged
+            .add(&bucket.id, bucket.quota, changes)
+            .map_err(|err| told(&err))
     }
 }
 
@@ -255,7 +259,7 @@ fn told(err: &StateError) -> Error {
     let kind = match err {
         StateError::Conflict { .. } => ErrorKind::Conflict,
         StateError::NotANumber { .. } => ErrorKind::NotANumber,
-        StateError::Full(_) => ErrorKind::Full,
+        StateError::Full(_) | StateError::LeftOut(_) => ErrorKind::Full,
         StateError::TooLarge(_) => ErrorKind::TooLarge,
         StateError::Unavailable(_) => ErrorKind::Unavailable,
     };

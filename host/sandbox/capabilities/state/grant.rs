@@ -13,9 +13,6 @@ use crate::state::{BucketId, Quota};
 /// This capability's key below `[grants]`.
 pub(super) const KEY: &str = "state";
 
-/// Longest name of a bucket.
-const MAX_NAME_BYTES: usize = 64;
-
 /// What a bucket may hold if its grant does not say.
 const DEFAULT_KEYS: u64 = 10_000;
 const DEFAULT_BYTES: ByteSize = ByteSize::mib(16);
@@ -74,12 +71,7 @@ impl BucketGrant {
     }
 
     fn check(&self, name: &str) -> Result<(), String> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if !(1..=MAX_NAME_BYTES).contains(&name.len()) || !name.chars().all(plain) {
-            return Err(format!(
-                "a bucket's name has 1 to {MAX_NAME_BYTES} letters of ASCII, digits, -, _ and ."
-            ));
-        }
+        BucketId::check_name(name)?;
         let range = |key: &str, least: &dyn fmt::Display, most: &dyn fmt::Display| {
             Err(format!("state.{name}: {key} goes from {least} to {most}"))
         };

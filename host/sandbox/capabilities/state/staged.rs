@@ -1,27 +1,30 @@
 //! What an attempt has asked to write on completion.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
-use crate::state::{Action, BucketId, Change, StateError, Write};
+use crate::state::{Action, BucketId, Change, Quota, StateError, Write, whole_number};
 
 /// The changes to make on completion: one for each key.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
     changes: BTreeMap<(BucketId, String), Change>,
+    quotas: BTreeMap<BucketId, Quota>,
 }
 
 impl Staged {
     /// Adds changes, each merged with the one that is already there for its key.
-    pub(super) fn add(&mut self, bucket: &BucketId, changes: Vec<Change>) -> Result<(), StateError> {
-        for change in changes {
-            match self.changes.entry((bucket.clone(), change.key.clone())) {
-                Entry::Vacant(vacant) => _ = vacant.insert(change),
-                Entry::Occupied(mut occupied) => {
-                    let merged = merge(occupied.get(), change)?;
-                    occupied.insert(merged);
-                }
-            }
+    pub(super) fn add(&mut self, bucket: &BucketId, quota: Quota, changes: Vec<Change>) -> Result<(), StateError> {
+        self.quotas.insert(bucket.clone(), quota);
+        // All of them or none: what is merged is put in place only once all could be.
+        let merged: Vec<_> = changes
+            .into_iter()
+            .map(|change| match self.changes.get(&(bucket.clone(), change.key.clone())) {
+                Some(first) => merge(first, change),
+                None => Ok(change),
+            })
+            .collect::<Result<_, _>>()?;
+        for change in merged {
+            self.changes.insert((bucket.clone(), change.key.clone()), change);
         }
         Ok(())
     }
@@ -37,6 +40,7 @@ impl Staged {
             match writes.last_mut().filter(|write| write.bucket == bucket) {
                 Some(write) => write.changes.push(change),
                 None => writes.push(Write {
+                    quota: self.quotas[&bucket],
                     bucket,
                     changes: vec![change],
                 }),
@@ -54,14 +58,12 @@ fn merge(first: &Change, then: Change) -> Result<Change, StateError> {
     let action = match &first.action {
         Action::Add(before) => Action::Add(sum(*before)?),
         Action::Delete => Action::Set(sum(0)?.to_string().into_bytes()),
-        Action::Set(value) => {
-            let number = str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-            Action::Set(sum(number.ok_or_else(not)?)?.to_string().into_bytes())
-        }
+        Action::Set(value) => Action::Set(sum(whole_number(value).ok_or_else(not)?)?.to_string().into_bytes()),
     };
     Ok(Change {
         action,
         ttl_ms: then.ttl_ms.or(first.ttl_ms),
+        keeps_time: then.keeps_time && first.keeps_time,
         ..then
     })
 }
@@ -71,12 +73,15 @@ mod tests {
     use super::*;
     use crate::state::Condition;
 
+    const QUOTA: Quota = Quota { bytes: 1, keys: 1 };
+
     fn change(key: &str, action: Action) -> Change {
         Change {
             key: key.to_owned(),
             action,
             condition: Condition::Always,
             ttl_ms: None,
+            keeps_time: false,
         }
     }
 
@@ -85,19 +90,25 @@ mod tests {
         let set = |text: &str| Action::Set(text.as_bytes().to_vec());
         let (seen, other) = (BucketId::of_plugin("p", "seen"), BucketId::shared("other"));
         let mut staged = Staged::default();
-        let adds = vec![
-            change("a", Action::Add(2)),
-            change("a", Action::Add(3)),
-            change("b", set("7")),
-        ];
-        staged.add(&seen, adds).unwrap();
-        staged.add(&other, vec![change("a", set("x"))]).unwrap();
+        for changes in [
+            vec![change("a", Action::Add(2))],
+            vec![change("a", Action::Add(3)), change("b", set("7"))],
+        ] {
+            staged.add(&seen, QUOTA, changes).unwrap();
+        }
+        staged.add(&other, QUOTA, vec![change("a", set("x"))]).unwrap();
         staged
-            .add(&seen, vec![change("b", Action::Add(-1)), change("c", Action::Delete)])
+            .add(
+                &seen,
+                QUOTA,
+                vec![change("b", Action::Add(-1)), change("c", Action::Delete)],
+            )
             .unwrap();
-        staged.add(&seen, vec![change("c", Action::Add(1))]).unwrap();
-        let refused = staged.add(&other, vec![change("a", Action::Add(1))]);
+        staged.add(&seen, QUOTA, vec![change("c", Action::Add(1))]).unwrap();
+        let refused = staged.add(&other, QUOTA, vec![change("a", Action::Add(1))]);
         assert_eq!(refused, Err(StateError::NotANumber { key: "a".to_owned() }));
+        let half = vec![change("new", Action::Add(1)), change("a", Action::Add(1))];
+        assert!(staged.add(&other, QUOTA, half).is_err(), "all of a call or none");
         let writes = staged.take();
         let of = |bucket: &BucketId| {
             let write = writes.iter().find(|write| write.bucket == *bucket).unwrap();
