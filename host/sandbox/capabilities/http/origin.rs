@@ -85,11 +85,15 @@ impl TryFrom<String> for Origin {
 
     fn try_from(text: String) -> Result<Self, String> {
         let wrong = |why: &str| format!("origin {text:?}: {why}; expected scheme://host or scheme://host:port");
-        let (https, rest) = match text.split_once("://") {
-            Some(("https", rest)) => (true, rest),
-            Some(("http", rest)) => (false, rest),
+        let (scheme, rest) = text.split_once("://").unwrap_or_default();
+        let https = match scheme.to_ascii_lowercase().as_str() {
+            "https" => true,
+            "http" => false,
             _ => return Err(wrong("the scheme must be http or https")),
         };
+        if rest.contains(['/', '?', '#']) {
+            return Err(wrong("it has no path, and no slash at its end"));
+        }
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (
                 host,

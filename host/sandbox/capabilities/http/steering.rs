@@ -18,8 +18,16 @@ const PATH_ENDS: [&str; 7] = [
     "path-info",
 ];
 
-/// Parts of header names that make object stores read another object than the path names: `x-amz-copy-source`.
-const PATH_PARTS: [&str; 3] = ["copy-source", "rename-source", "rewrite"];
+/// Parts of header names that make object stores read or write another object than the path names: `x-amz-copy-source`,
+/// Swift's `x-copy-from` and `x-object-manifest`.
+const PATH_PARTS: [&str; 6] = [
+    "copy-from",
+    "copy-source",
+    "destinationurl",
+    "object-manifest",
+    "rename-source",
+    "rewrite",
+];
 
 /// Parts of header names from which servers take the method: `x-http-method-override`, `x-method-override`,
 /// `x-http-method`.
@@ -97,6 +105,9 @@ mod tests {
             "destination",
             "x-amz-copy-source",
             "x-ms-rename-source",
+            "x-copy-from",
+            "x-object-manifest",
+            "x-http-destinationurl",
             "request-uri",
             "path-info",
             "x-waws-unencoded-url",
