@@ -18,8 +18,8 @@ use crate::text::{self, MAX_LINE_BYTES};
 #[derive(Debug, Clone)]
 pub struct StateStore {
     opened: Arc<Opened>,
-    /// Where its connections are served. Handlers call on threads that serve none.
-    io: Handle,
+    /// Where its connections are served, if it has any. Handlers call on threads that serve none.
+    io: Option<Handle>,
 }
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl StateStore {
     /// A state store in the same place as this store of jobs, whose connections are served where this is called.
     ///
     /// # Panics
-    /// Outside of a Tokio runtime.
+    /// Outside of a Tokio runtime, unless the store is in memory.
     #[must_use]
     pub fn beside(store: &Store, settings: &StoreSettings) -> Self {
         // A store in memory cannot be opened a second time.
@@ -50,17 +50,18 @@ impl StateStore {
     /// A state store over this store's own connections, for programs that run no jobs.
     ///
     /// # Panics
-    /// Outside of a Tokio runtime.
+    /// Outside of a Tokio runtime, unless the store is in memory.
     #[must_use]
     pub fn of(store: Store) -> Self {
         Self::with(StoreSettings::new("memory:"), Some(store))
     }
 
     fn with(settings: StoreSettings, store: Option<Store>) -> Self {
+        let in_memory = store.as_ref().is_some_and(|store| store.redis().is_none());
         let store = OnceCell::new_with(store);
         Self {
             opened: Arc::new(Opened { settings, store }),
-            io: Handle::current(),
+            io: (!in_memory).then(Handle::current),
         }
     }
 
@@ -69,8 +70,11 @@ impl StateStore {
         &self,
         work: impl FnOnce(Arc<Opened>) -> F,
     ) -> Result<T, StateError> {
-        let working = self.io.spawn(work(Arc::clone(&self.opened)));
-        let ended = AbortOnDropHandle::new(working).await;
+        let working = work(Arc::clone(&self.opened));
+        let Some(io) = &self.io else {
+            return working.await;
+        };
+        let ended = AbortOnDropHandle::new(io.spawn(working)).await;
         ended.unwrap_or_else(|_| Err(StateError::Unavailable("the host is stopping".to_owned())))
     }
 }

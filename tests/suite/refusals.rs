@@ -87,7 +87,8 @@ async fn every_import_that_is_not_offered_is_named_with_the_reason() -> anyhow::
     let near = [
         ("wasi:http/types@0.3.0", "this host offers 0.2"),
         ("wasi:config/store@0.2.0-draft", "this host offers 0.2.0-rc.1"),
-        ("wasi:keyvalue/store@0.2.0", "not offered"),
+        ("wasi:keyvalue/store@0.2.0", "this host offers 0.2.0-draft2"),
+        ("wasi:blobstore/blobstore@0.2.0", "not offered"),
         ("kiln:job/context@0.2.0", "this host offers 0.1"),
     ];
     for (import, reason) in near {

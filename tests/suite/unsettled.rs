@@ -195,7 +195,7 @@ async fn a_job_that_never_arrives_fails_as_it_is_and_keeps_no_other() -> anyhow:
         assert_eq!(entry.failure().expect("a failure").kind, FailureKind::Internal);
         assert_eq!(entry.job().expect("a job").payload.get(), format!("{payload:?}"));
     }
-    let said = worker.lines_with("never come");
+    let said = worker.lines_with("never arrive");
     assert!(
         said.len() == 2 && said.iter().all(|line| line.contains("queue=default bytes=")),
         "{said:?}"

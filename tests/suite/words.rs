@@ -182,7 +182,7 @@ async fn tables_show_what_redis_holds_and_json_holds_it_still() -> anyhow::Resul
     .await?;
     bury(&settings, FORGED, "{}").await?;
     for (args, lines) in [
-        (&["queues"][..], 4),
+        (&["queues", "--scan"][..], 4),
         (&["plugins"], 9),
         (&["failed", "list"], 1),
         (&["failed", "show", FORGED], 24),
@@ -198,7 +198,7 @@ async fn tables_show_what_redis_holds_and_json_holds_it_still() -> anyhow::Resul
     assert_eq!(as_json(&["failed", "show", FORGED, "--json"])?, entry);
     assert_eq!(as_json(&["failed", "list", "--json"])?, entry);
     assert_eq!(as_json(&["plugins", "--json"])?[FORGED]["plugins"][0]["fault"], FORGED);
-    assert!(as_json(&["queues", "--json"])?["queues"]["default"]["hosts"][FORGED].is_object());
+    assert!(as_json(&["queues", "--scan", "--json"])?["queues"]["default"]["hosts"][FORGED].is_object());
     Ok(())
 }
 
