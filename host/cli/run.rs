@@ -1,6 +1,7 @@
 //! `kiln run`: one attempt, here and now, without a store.
 
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ use crate::outcome::{Attempt, Failure, FailureKind, Outcome, Report, RetryHint};
 use crate::plugins::{PluginError, read_plugin};
 use crate::queue::{QUEUE_DEFAULT, StateStore, Store, StoreSettings};
 use crate::sandbox::{AttemptContext, Origin};
+use crate::state::BucketId;
 use crate::text;
 
 /// Run a plugin once, without a store
@@ -62,15 +64,15 @@ pub(super) struct RunArgs {
 /// What `--allow` grants.
 #[derive(Debug, Clone)]
 enum Allowed {
-    Http(String),
+    Http(Origin),
     State(String),
 }
 
 impl Allowed {
     fn parse(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some(("http", origin)) => Origin::try_from(origin.to_owned()).map(|origin| Self::Http(origin.to_string())),
-            Some(("state", bucket)) => Ok(Self::State(bucket.to_owned())),
+            Some(("http", origin)) => Origin::try_from(origin.to_owned()).map(Self::Http),
+            Some(("state", bucket)) => BucketId::check_name(bucket).map(|()| Self::State(bucket.to_owned())),
             _ => Err("a grant is written like http=https://api.example.com or state=BUCKET".to_owned()),
         }
     }
@@ -78,9 +80,11 @@ impl Allowed {
     fn add_to(&self, grants: &Grants, proxied: bool) -> Result<Grants, String> {
         match self {
             Self::Http(origin) => {
-                // What is private goes around the proxy. With one, that is what this machine serves itself.
-                let private = !proxied || origin.contains("://localhost") || origin.contains("://127.");
-                grants.with(&format!("[[grants.http]]\norigin = {origin:?}\nprivate = {private}"))
+                // What is granted as private goes around the proxy. Where there is one, that is this machine alone.
+                let address = origin.name().parse::<IpAddr>();
+                let here = origin.name() == "localhost" || address.is_ok_and(|address| address.is_loopback());
+                let private = here || !proxied;
+                grants.with(&format!("[[grants.http]]\norigin = \"{origin}\"\nprivate = {private}"))
             }
             Self::State(bucket) => {
                 let granted: toml::Table = grants.read("state")?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::projects::{build, project, said};
+use crate::project::{build, project, said};
 
 /// What fits on a screen.
 const SCREEN_LINES: usize = 30;

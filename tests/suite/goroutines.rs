@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::{Barrier, Notify};
+use tokio::sync::Notify;
 
 use crate::clients::{Guest, at, guest, of};
 use crate::egress::Forbidden;
@@ -18,16 +18,7 @@ fn go() -> Guest {
 /// Nobody is answered before all four have come; the fourth comes from a goroutine that sleeps first.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_of_goroutines_are_under_way_at_once_while_others_sleep_and_go_on() -> anyhow::Result<()> {
-    let all = Arc::new(Barrier::new(4));
-    let server = HttpServer::start(move |asked, mut connection| {
-        let all = Arc::clone(&all);
-        async move {
-            all.wait().await;
-            let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", asked.path);
-            Ok(connection.write_all(answer.as_bytes()).await?)
-        }
-    })
-    .await?;
+    let server = HttpServer::answering_all_of(4).await?;
     let got = go().result(json!({"do": "several", "url": at(server.port)})).await?;
     assert_eq!(got, json!(["/a", "/b", "/c", "/slept"]));
     Ok(())

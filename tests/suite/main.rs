@@ -49,6 +49,7 @@ mod model;
 mod outage;
 mod pending;
 mod process;
+mod project;
 mod projects;
 mod proxy;
 mod python_clients;

@@ -1,10 +1,6 @@
 //! `kiln_handler::http`, the client of Rust: what the table of all languages' clients does not say.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
-use tokio::sync::Barrier;
 
 use crate::clients::{Guest, at, guest, of};
 use crate::servers::HttpServer;
@@ -21,16 +17,7 @@ async fn moved(status: &str, location: &str) -> anyhow::Result<HttpServer> {
 /// Nobody is answered before all three have come.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_were_started_are_under_way_at_once() -> anyhow::Result<()> {
-    let all = Arc::new(Barrier::new(3));
-    let server = HttpServer::start(move |asked, mut connection| {
-        let all = Arc::clone(&all);
-        async move {
-            all.wait().await;
-            let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", asked.path);
-            Ok(connection.write_all(answer.as_bytes()).await?)
-        }
-    })
-    .await?;
+    let server = HttpServer::answering_all_of(3).await?;
     let urls: Vec<_> = ["/a", "/b", "/c"].map(|path| at(server.port) + path).to_vec();
     let got = rust().result(json!({"do": "at_once", "urls": urls})).await?;
     assert_eq!(got, json!(["/a", "/b", "/c"]));

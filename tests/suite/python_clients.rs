@@ -1,10 +1,6 @@
 //! What Python's HTTP clients promise beyond what `clients.rs` asks of those of every language.
 
-use std::sync::Arc;
-
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
-use tokio::sync::Barrier;
 
 use crate::clients::{at, guest, of, silent};
 use crate::egress::Forbidden;
@@ -15,16 +11,7 @@ async fn python_overlaps_requests_in_asyncio() -> anyhow::Result<()> {
     const REQUESTS: usize = 5;
     let guest = guest(of("python"), "httpx.AsyncClient");
     // Answers nobody before it has heard of all.
-    let all = Arc::new(Barrier::new(REQUESTS));
-    let server = HttpServer::start(move |asked, mut connection| {
-        let all = Arc::clone(&all);
-        async move {
-            all.wait().await;
-            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", asked.path);
-            Ok(connection.write_all(answer.as_bytes()).await?)
-        }
-    })
-    .await?;
+    let server = HttpServer::answering_all_of(REQUESTS).await?;
     let urls: Vec<_> = (0..REQUESTS).map(|n| format!("{}/{n}", at(server.port))).collect();
     let got = guest.result(json!({"do": "gather", "urls": urls})).await?;
     assert_eq!(got, json!(["/0", "/1", "/2", "/3", "/4"]));

@@ -103,7 +103,7 @@ impl RedisStore {
             Some("number") => Err(StateError::NotANumber { key: key() }),
             Some("full") => Err(StateError::Full(quota)),
             Some("left") => Err(StateError::LeftOut(key().parse().unwrap_or(0))),
-            _ => Ok(answer[1..].chunks(2).map(changed).collect()),
+            _ => Ok(answer.get(1..).unwrap_or_default().chunks(2).map(changed).collect()),
         })
     }
 }

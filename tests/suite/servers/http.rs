@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
 use tokio::task::AbortHandle;
 
 /// A request as it came.
@@ -66,6 +67,20 @@ impl HttpServer {
         Self::start(move |_, mut connection| {
             let answer = Arc::clone(&answer);
             async move { Ok(connection.write_all(&answer).await?) }
+        })
+        .await
+    }
+
+    /// Answers nobody before it has been asked so often; then everybody, with the path that was asked for.
+    pub(crate) async fn answering_all_of(requests: usize) -> anyhow::Result<Self> {
+        let all = Arc::new(Barrier::new(requests));
+        Self::start(move |asked, mut connection| {
+            let all = Arc::clone(&all);
+            async move {
+                all.wait().await;
+                let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", asked.path);
+                Ok(connection.write_all(answer.as_bytes()).await?)
+            }
         })
         .await
     }

@@ -15,6 +15,7 @@ use crate::sandbox::capabilities::denied::Denied;
 use crate::state::{
     Action, BucketId, Change, Condition, Keeper, MAX_BATCH, MAX_KEY_BYTES, MAX_LISTED, Quota, StateError, Write,
 };
+use crate::text;
 
 /// What a function of the interface answers.
 type Answer<T> = std::result::Result<T, Error>;
@@ -63,7 +64,7 @@ impl StateRules {
     }
 
     pub(super) fn bucket(&self, name: &str) -> std::result::Result<&Bucket, Denied> {
-        let shown = crate::text::name(name);
+        let shown = text::name(name);
         let denied = || format!("state bucket \"{shown}\": not granted; add [grants.state.{shown}] to");
         self.buckets.get(name).ok_or_else(|| Denied::new(denied()))
     }
@@ -123,7 +124,8 @@ impl View<'_> {
                 return Err(error(ErrorKind::TooLarge, &message));
             }
             if !(1..=MAX_KEY_BYTES).contains(&key.len()) {
-                let message = format!("a key has 1 to {MAX_KEY_BYTES} bytes");
+                let (shown, len) = (text::name(key), key.len());
+                let message = format!("a key has 1 to {MAX_KEY_BYTES} bytes, and {shown:?} has {len}");
                 return Err(error(ErrorKind::Invalid, &message));
             }
         }
@@ -141,10 +143,9 @@ impl View<'_> {
         let change = |change: values::Change| {
             let action = match change.action {
                 values::Action::Set(value) if value.len() > self.rules.value_bytes => {
-                    return Err(error(
-                        ErrorKind::TooLarge,
-                        "a value has more bytes than state_value_bytes",
-                    ));
+                    let (key, len, most) = (text::name(&change.key), value.len(), self.rules.value_bytes);
+                    let message = format!("the value of {key:?} has {len} bytes, more than {most} (state_value_bytes)");
+                    return Err(error(ErrorKind::TooLarge, &message));
                 }
                 values::Action::Set(value) => Action::Set(value),
                 values::Action::Delete => Action::Delete,

@@ -4,49 +4,48 @@ use std::collections::BTreeMap;
 
 use crate::state::{Action, BucketId, Change, Quota, StateError, Write, whole_number};
 
-/// The changes to make on completion: one for each key.
+/// The changes to make on completion, by bucket.
 #[derive(Debug, Default)]
-pub(super) struct Staged {
-    changes: BTreeMap<(BucketId, String), Change>,
-    quotas: BTreeMap<BucketId, Quota>,
+pub(super) struct Staged(BTreeMap<BucketId, Bucket>);
+
+/// Those of one bucket: one change for each key.
+#[derive(Debug)]
+struct Bucket {
+    quota: Quota,
+    changes: BTreeMap<String, Change>,
 }
 
 impl Staged {
-    /// Adds changes, each merged with the one that is already there for its key.
+    /// Adds changes, each merged with the one that is already there for its key: all of them or none.
     pub(super) fn add(&mut self, bucket: &BucketId, quota: Quota, changes: Vec<Change>) -> Result<(), StateError> {
-        self.quotas.insert(bucket.clone(), quota);
-        // All of them or none: what is merged is put in place only once all could be.
-        let merged: Vec<_> = changes
-            .into_iter()
-            .map(|change| match self.changes.get(&(bucket.clone(), change.key.clone())) {
-                Some(first) => merge(first, change),
-                None => Ok(change),
-            })
-            .collect::<Result<_, _>>()?;
-        for change in merged {
-            self.changes.insert((bucket.clone(), change.key.clone()), change);
-        }
+        let changes_before = |key: &str| self.0.get(bucket)?.changes.get(key);
+        let merged = changes.into_iter().map(|change| match changes_before(&change.key) {
+            Some(first) => merge(first, change),
+            None => Ok(change),
+        });
+        let merged: Vec<_> = merged.collect::<Result<_, _>>()?;
+        let bucket = self.0.entry(bucket.clone()).or_insert_with(|| Bucket {
+            quota,
+            changes: BTreeMap::new(),
+        });
+        let by_key = merged.into_iter().map(|change| (change.key.clone(), change));
+        bucket.changes.extend(by_key);
         Ok(())
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.changes.values().map(Change::bytes).sum()
+        let changes = self.0.values().flat_map(|bucket| bucket.changes.values());
+        changes.map(Change::bytes).sum()
     }
 
-    /// Hands the changes over, by bucket.
+    /// Hands the changes over.
     pub(super) fn take(&mut self) -> Vec<Write> {
-        let mut writes = Vec::<Write>::new();
-        for ((bucket, _), change) in std::mem::take(&mut self.changes) {
-            match writes.last_mut().filter(|write| write.bucket == bucket) {
-                Some(write) => write.changes.push(change),
-                None => writes.push(Write {
-                    quota: self.quotas[&bucket],
-                    bucket,
-                    changes: vec![change],
-                }),
-            }
-        }
-        writes
+        let write = |(bucket, Bucket { quota, changes })| Write {
+            bucket,
+            quota,
+            changes: changes.into_values().collect(),
+        };
+        std::mem::take(&mut self.0).into_iter().map(write).collect()
     }
 }
 
