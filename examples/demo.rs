@@ -1,21 +1,24 @@
 //! The main job without a Redis: a worker on a store in memory, a few jobs of each kind, and what became of each.
 //!
-//! `cargo xtask demo` builds the handlers and runs it. It is also how a program embeds Kiln.
+//! `cargo xtask demo` builds the handlers and runs it; with `--ui` it goes on, and shows the same in the dashboard. It is also
+//! how a program embeds Kiln.
 
 use std::io::IsTerminal as _;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kiln::config::{PluginSettings, SandboxSettings};
 use kiln::events::Events;
 use kiln::job::Job;
-use kiln::observe::Log;
+use kiln::observe::{Log, Vitals};
 use kiln::plugins::{Plugins, Watching};
 use kiln::queue::{Push, QUEUE_DEFAULT, QueueName, Store, StoreSettings};
 use kiln::sandbox::Sandbox;
 use kiln::service::{self, ServiceSettings};
+use kiln::web::{Dashboard, DashboardSettings, Listener, Local};
 use tokio_util::sync::CancellationToken;
 
 /// Most characters of a result or an error that the table shows.
@@ -26,7 +29,8 @@ async fn main() -> anyhow::Result<()> {
     let folder = std::env::args()
         .nth(1)
         .map(PathBuf::from)
-        .context("usage: demo PLUGIN_FOLDER")?;
+        .context("usage: demo PLUGIN_FOLDER [--ui]")?;
+    let has_dashboard = std::env::args().any(|arg| arg == "--ui");
     tracing_subscriber::fmt()
         .with_env_filter("warn,kiln=debug,guest=info")
         .with_target(false)
@@ -50,13 +54,42 @@ async fn main() -> anyhow::Result<()> {
     };
     store.push(&jobs.iter().map(push).collect::<Vec<_>>()).await?;
 
+    let (vitals, stop) = (Arc::<Vitals>::default(), CancellationToken::new());
     let settings = ServiceSettings {
-        burst: true,
+        burst: !has_dashboard,
         watching: Watching::default(),
-        ..ServiceSettings::new(queue, concurrency)
+        vitals: Arc::clone(&vitals),
+        ..ServiceSettings::new(queue.clone(), concurrency)
     };
-    service::run(settings, store.clone(), plugins, CancellationToken::new()).await?;
+    let running = tokio::spawn(service::run(settings, store.clone(), plugins, stop.clone()));
+    if !has_dashboard {
+        running.await??;
+        return tell(&store, &jobs).await;
+    }
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await?;
+    let address = listener.address()?;
+    let dashboard = Dashboard::new(DashboardSettings::default(), store.clone(), Some(Local::new(vitals)));
+    let serving = tokio::spawn(dashboard.serve(listener, stop.clone()));
+    until_done(&store, &queue).await?;
+    tell(&store, &jobs).await?;
+    println!("\nThe same in a browser, until Ctrl-C: http://{address}/");
+    tokio::signal::ctrl_c().await?;
+    stop.cancel();
+    serving.await?;
+    running.await??;
+    Ok(())
+}
 
+/// Returns once no job is left to run.
+async fn until_done(store: &Store, queue: &QueueName) -> anyhow::Result<()> {
+    while !store.counts(queue).await?.is_empty() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// Prints what became of each job.
+async fn tell(store: &Store, jobs: &[&str]) -> anyhow::Result<()> {
     println!("\nWhat became of {} jobs:\n", jobs.len());
     let failed = store.failed(0, jobs.len() as u64).await?;
     for line in jobs {

@@ -1,16 +1,17 @@
-//! What happens in a host, told to whoever subscribes: the log, statistics, the benchmark, later metrics and history.
+//! What happens in a host, told to whoever subscribes: the log, statistics, metrics, the benchmark.
 //!
 //! A subscriber is called where the event happens, on the same thread, right after the fact. Nothing is queued: a
 //! subscriber that blocks holds up the job of the event. Without subscribers an event costs one atomic load.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 
-use crate::job::Job;
-use crate::outcome::{Attempt, Fate};
+use crate::job::{Job, TraceContext};
+use crate::outcome::{Attempt, FailureKind, Fate};
 
 /// Something that happened.
 ///
@@ -37,6 +38,15 @@ pub enum Event<'a> {
         /// What it came to.
         attempt: &'a Attempt,
     },
+    /// A job ends without an attempt: it came into this host's hands, and must not run.
+    NotRun {
+        /// The queue it was taken from.
+        queue: &'a str,
+        /// The job.
+        job: &'a Job,
+        /// Why not.
+        why: FailureKind,
+    },
     /// The store has answered one message of settlements.
     Settled {
         /// The queue whose jobs they were.
@@ -58,12 +68,57 @@ pub enum Event<'a> {
         /// How many. They may have started on that host, and are now this host's to settle.
         jobs: usize,
     },
+    /// Due jobs were moved to the ready ones.
+    Promoted {
+        /// The queue whose jobs they are.
+        queue: &'a str,
+        /// How many.
+        jobs: usize,
+    },
+    /// This host has pushed jobs of a schedule, or has had its instants pass: no other host did so for the same instants.
+    Fired {
+        /// The schedule.
+        schedule: &'a str,
+        /// The queue that they went to.
+        queue: &'a str,
+        /// How many.
+        jobs: usize,
+        /// The last of their instants.
+        instant: Timestamp,
+        /// How long after it the store was asked.
+        late: Duration,
+        /// How many more instants passed without a job, since the job of an earlier one has not ended.
+        skipped: usize,
+    },
+    /// The store has answered, or has failed to. Told of a store that is [watched](crate::queue::Store::watched) only.
+    StoreAsked {
+        /// Which operation.
+        operation: &'a str,
+        /// How long the answer took; none where the operation waits for news.
+        took: Option<Duration>,
+        /// Whether it was an error.
+        failed: bool,
+    },
     /// This host's leases on some queues have ended, and the attempts under them were told to stop.
     LeaseLost {
         /// On which queues.
         queues: &'a [&'a str],
         /// How it was noticed.
         loss: LeaseLoss,
+    },
+    /// This host has heard that an operator paused something, or changed who paused it and why.
+    Paused {
+        /// What.
+        what: Pausable<'a>,
+        /// Who; may be empty.
+        by: &'a str,
+        /// Why; may be empty.
+        reason: &'a str,
+    },
+    /// This host has heard that an operator resumed something.
+    Resumed {
+        /// What.
+        what: Pausable<'a>,
     },
     /// The store cannot be used.
     StoreAway {
@@ -107,6 +162,15 @@ pub enum Event<'a> {
     },
 }
 
+/// What an operator can pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pausable<'a> {
+    /// A queue, by its name.
+    Queue(&'a str),
+    /// All jobs of a name.
+    Job(&'a str),
+}
+
 /// One attempt for a job.
 #[derive(Debug, Clone, Copy)]
 pub struct Run<'a> {
@@ -116,12 +180,18 @@ pub struct Run<'a> {
     pub queue: &'a str,
     /// The job, as it was before this attempt.
     pub job: &'a Job,
+    /// When the job came into this host's hands.
+    pub fetched: Instant,
+    /// Whether it was taken from a lane, where it had waited for its plugin.
+    pub from_lane: bool,
     /// What runs it.
     pub plugin: PluginVersion<'a>,
     /// Which attempt it is, counted from 1.
     pub attempt: u32,
     /// Attempts that the job has in all.
     pub max_attempts: u32,
+    /// Its span, where requests of the handler carry it. None: whoever tells of it makes one up.
+    pub span: Option<&'a TraceContext>,
 }
 
 /// A version of a plugin.

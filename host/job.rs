@@ -4,8 +4,15 @@
 //! rounded, no key reordered, no escape rewritten. Timestamps stay the strings they came as, because Go and we print
 //! fractions and offsets differently. There is no JSON tree here.
 
+mod batch;
 mod codec;
+mod expiry;
 mod options;
+mod pointer;
+mod queue_name;
+mod reply;
+mod spec;
+mod trace;
 mod wrapped;
 
 use std::num::NonZeroU32;
@@ -15,8 +22,16 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
+pub(crate) use batch::called_back;
+pub use batch::{MAX_BATCH_ID_BYTES, MAX_BATCHES, MAX_MEMBERS, Membership, Sizes, check_batch_id, late_job};
+pub(crate) use codec::Label;
 pub(crate) use options::fraction;
-pub use options::{Backoff, Options, RetryWish, parse_duration};
+pub use options::{Backoff, Expires, MAX_FLOW_BYTES, MAX_LINKS, Options, Plans, RetryWish, parse_duration};
+pub use queue_name::{MAX_QUEUE_NAME_BYTES, QUEUE_DEFAULT, check_queue_name};
+pub use reply::{MAX_ANSWERED_BYTES, Reply};
+pub(crate) use reply::{asks_for_reply, reply_of};
+pub use spec::{JobSpec, MAX_HANDED_ON_BYTES, Parent, next_in_chain};
+pub use trace::{TraceContext, trace_context, trace_id};
 pub use wrapped::wrap_malformed;
 pub(crate) use wrapped::{Original, failed_head, unwrap_malformed, wrap_partial, wrap_refused};
 
@@ -87,6 +102,8 @@ pub struct Job {
     pub metadata: Option<Box<RawValue>>,
     /// How often a host died while it ran this job. Kiln's own key, absent from the JSON while 0.
     pub lost: u32,
+    /// When it has grown too old to run, RFC 3339, or `never`. Kiln's own key, absent until `available_at` changes.
+    pub expires_at: Option<String>,
     /// The queue it was taken from, which may be another than it says. Not part of the JSON.
     pub found_on: Option<String>,
     /// Keys that are not ours, in the order they came.
@@ -171,6 +188,7 @@ impl Job {
             error: None,
             metadata: None,
             lost: 0,
+            expires_at: None,
             found_on: None,
             extra: Vec::new(),
         }
@@ -248,6 +266,18 @@ impl Job {
         self.payload.get().len() + self.metadata.as_ref().map_or(0, |metadata| metadata.get().len())
     }
 
+    /// The span of the producer that pushed the job, if it says so.
+    #[must_use]
+    pub fn trace_context(&self) -> Option<TraceContext> {
+        trace_context(self.metadata.as_deref()?.get())
+    }
+
+    /// The id of the trace that the job belongs to, if its producer says so.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<String> {
+        trace_id(self.metadata.as_deref()?.get())
+    }
+
     /// When the job was created, in milliseconds since the Unix epoch; 0 if the job does not say, or the time cannot be
     /// read.
     #[must_use]
@@ -297,6 +327,7 @@ impl Job {
         self.error = Some(error);
         self.times.failed_at = Some(now.to_string());
         self.times.updated_at.clone_from(&self.times.failed_at);
+        self.keep_expiry(None);
         self.delay_until(now, due);
     }
 
@@ -320,6 +351,7 @@ impl Job {
         self.delay_ns = 0;
         self.error = None;
         self.extra.retain(|(key, _)| key != "failure");
+        self.renew_expiry();
         self.times.started_at = None;
         self.times.completed_at = None;
         self.times.failed_at = None;

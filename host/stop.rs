@@ -6,7 +6,7 @@
 use std::pin::pin;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
@@ -86,7 +86,14 @@ pub struct StopToken {
     /// [`INTERRUPTED`], [`CANCELLED`] and [`CLOSED`].
     state: AtomicU8,
     changed: Notify,
-    job_id: OnceLock<Box<str>>,
+    started: OnceLock<Started>,
+}
+
+/// What is known of an attempt once it starts.
+#[derive(Debug)]
+struct Started {
+    job_id: Box<str>,
+    at: Instant,
 }
 
 /// The host told this attempt alone to stop.
@@ -112,7 +119,7 @@ impl StopToken {
             lease: Arc::clone(lease),
             state: AtomicU8::new(0),
             changed: Notify::new(),
-            job_id: OnceLock::new(),
+            started: OnceLock::new(),
         }
     }
 
@@ -125,13 +132,21 @@ impl StopToken {
     /// ignored.
     pub(crate) fn set_job_id(&self, id: &str) {
         if id.len() <= MAX_CANCEL_ID_BYTES {
-            self.job_id.get_or_init(|| id.into());
+            self.started.get_or_init(|| Started {
+                job_id: id.into(),
+                at: Instant::now(),
+            });
         }
     }
 
     /// The id of the job that this stops, once set.
     pub(crate) fn job_id(&self) -> Option<&str> {
-        self.job_id.get().map(AsRef::as_ref)
+        self.started.get().map(|started| &*started.job_id)
+    }
+
+    /// How long ago that was set.
+    pub(crate) fn runs_for(&self) -> Option<Duration> {
+        self.started.get().map(|started| started.at.elapsed())
     }
 
     /// Stops the attempt for the host's sake: its job goes back to its queue.
@@ -153,7 +168,7 @@ impl StopToken {
 
     /// Cancels the attempt if it runs the job with this id. False: it runs another job, or is already over.
     pub(crate) fn cancel_job(&self, id: &str) -> bool {
-        self.job_id.get().is_some_and(|of| **of == *id) && self.cancel()
+        self.job_id().is_some_and(|of| of == id) && self.cancel()
     }
 
     /// Ends the time in which the job can be cancelled, since its fate is decided next. Returns why the attempt had to

@@ -6,17 +6,22 @@
 #![doc = include_str!("../docs/performance.md")]
 
 mod admission;
+mod after;
+mod history;
+mod live;
+mod sorting;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::aside::aside;
-use crate::config::{RetryPolicy, Unknown};
+use crate::config::{Expired, HistorySettings, RetryPolicy, Unknown};
 use crate::events::{Event, Events, Run};
-use crate::job::{DecodeError, Job, failed_head, wrap_partial};
-use crate::outcome::{Failure, Outcome, RetryHint, Settlement};
+use crate::job::{DecodeError, Job, Options, TraceContext, asks_for_reply, failed_head, wrap_partial};
+use crate::outcome::{Asked, Commit, Failure, FailureKind, Lane, Outcome, RetryHint, Settlement};
 use crate::plugins::Plugins;
 use crate::queue::{Arrival, Consumer, Delivery, QueueError};
 use crate::retry::{self, Moment};
@@ -26,6 +31,28 @@ use crate::text;
 
 pub use admission::Reserved;
 use admission::{Admission, Gate};
+use after::After;
+use history::{History, keep};
+pub use live::{Live, REPORT_EVERY};
+pub use sorting::Sorting;
+
+/// Wait before the store is asked again for a batch that it could not tell of.
+const ASKED_AGAIN: Duration = Duration::from_secs(5);
+
+/// How attempts' spans belong to their producers'.
+#[derive(Debug, Clone, Copy)]
+pub struct Spans {
+    /// Whether that of a job's first attempt is a child of its producer's; the others begin traces of their own.
+    pub as_child: bool,
+}
+
+impl Spans {
+    /// The span of the next attempt at a job, if the job has a trace.
+    fn of(self, job: &Job) -> Option<TraceContext> {
+        let producer = job.trace_context()?;
+        Some(producer.of_attempt(self.as_child && job.next_attempt() == 1))
+    }
+}
 
 /// Runs deliveries.
 #[derive(Debug)]
@@ -34,6 +61,9 @@ pub struct Worker {
     gate: Gate,
     draining: Arc<CancellationToken>,
     listener: Option<Arc<dyn Listener>>,
+    expired: Expired,
+    history: History,
+    spans: Option<Spans>,
     events: Events,
 }
 
@@ -45,9 +75,12 @@ impl Worker {
         Self {
             events: plugins.events().clone(),
             gate: Gate::new(Arc::clone(&consumer), plugins, unknown),
+            history: History::new(HistorySettings::default(), consumer.host()),
             consumer,
             draining: Arc::new(draining),
             listener: None,
+            expired: Expired::default(),
+            spans: None,
         }
     }
 
@@ -58,19 +91,50 @@ impl Worker {
         Self { listener, ..self }
     }
 
+    /// Does this with jobs that grew too old to run.
+    #[must_use]
+    pub fn with_expired(self, expired: Expired) -> Self {
+        Self { expired, ..self }
+    }
+
+    /// Keeps this of attempts.
+    #[must_use]
+    pub fn with_history(self, settings: HistorySettings) -> Self {
+        let history = History::new(settings, self.consumer.host());
+        Self { history, ..self }
+    }
+
+    /// What running attempts have to report.
+    #[must_use]
+    pub fn live(&self) -> &Arc<Live> {
+        self.history.live()
+    }
+
+    /// Gives attempts whose requests carry a trace spans of their own, since there is somebody who is told of them.
+    #[must_use]
+    pub fn with_spans(self, spans: Option<Spans>) -> Self {
+        Self { spans, ..self }
+    }
+
     /// Runs one job and has its fate carried out. `reserved` is the permit to start it, for a job that came from a
     /// lane.
-    pub async fn process(&self, delivery: Delivery, reserved: Option<Reserved>) {
-        let Some(mut delivery) = self.complete(delivery).await else {
-            return;
-        };
+    pub async fn process(&self, mut delivery: Delivery, reserved: Option<Reserved>) {
+        if delivery.is_incomplete() {
+            // In a box: few jobs are that large, and all others would move its state along with their own.
+            let Some(whole) = Box::pin(self.complete(delivery)).await else {
+                return;
+            };
+            delivery = whole;
+        }
         let bytes = delivery.bytes().len();
         let settlement = match aside(bytes, || delivery.decode()) {
             Ok(job) => {
                 delivery.drop_bytes();
-                self.attempt(job, &delivery, reserved).await
+                let options = self.options(&job, &mut delivery);
+                // In a box: what follows would hold it several times over, each time it is passed on.
+                self.attempt(Box::new(job), options, &mut delivery, reserved).await
             }
-            Err(err) => aside(bytes, || malformed(&delivery, &err, self.consumer.now())),
+            Err(err) => self.malformed(&mut delivery, &err),
         };
         match settlement {
             Settlement::Requeue => drop(delivery),
@@ -78,32 +142,98 @@ impl Worker {
         }
     }
 
-    /// Decides about a delivery that was taken over from a host that died, without running it.
-    pub async fn recover(&self, delivery: Delivery) {
-        let Some(delivery) = self.complete(delivery).await else {
-            return;
+    /// Which queues are to be sorted.
+    #[must_use]
+    pub fn sorting(&self) -> &Sorting {
+        &self.gate.sorting
+    }
+
+    /// Sends a job that was ready to the lane in which it waits for its turn, without running it: one that may start to that of
+    /// its plugin. Returns whether it waits for limits across hosts.
+    pub async fn sort(&self, mut delivery: Delivery) -> bool {
+        let bytes = delivery.bytes().len();
+        let settlement = match aside(bytes, || delivery.decode()) {
+            Ok(job) if self.consumer.is_cancelled(delivery.queue(), &job.id) => {
+                self.options(&job, &mut delivery);
+                self.cancelled(job, &mut delivery)
+            }
+            Ok(job) => {
+                let options = self.options(&job, &mut delivery);
+                let admission = self.gate.admit(&job, &options, &delivery, None);
+                self.not_now(job, &mut delivery, admission)
+            }
+            Err(err) => self.malformed(&mut delivery, &err),
         };
+        let is_limited = matches!(&settlement, Settlement::Wait { lane } if lane.limited().is_some());
+        self.consumer.settle(delivery, settlement).await;
+        is_limited
+    }
+
+    /// Decides about a delivery that was taken over from a host that died, without running it.
+    pub async fn recover(&self, mut delivery: Delivery) {
+        if delivery.is_incomplete() {
+            let Some(whole) = Box::pin(self.complete(delivery)).await else {
+                return;
+            };
+            delivery = whole;
+        }
         let bytes = delivery.bytes().len();
         let settlement = match aside(bytes, || delivery.decode()) {
             Ok(job) => {
+                self.options(&job, &mut delivery);
+                if self.consumer.is_cancelled(delivery.queue(), &job.id) {
+                    let settlement = self.cancelled(job, &mut delivery);
+                    return self.consumer.settle(delivery, settlement).await;
+                }
                 let (id, name) = (text::name(&job.id).into_owned(), text::name(&job.name).into_owned());
                 let lost = job.lost.saturating_add(1);
+                let why = Failure::new(FailureKind::Lost, "its host died while it ran, or was about to");
+                let kept = self.history.of_none(&job, &delivery, &why, self.consumer.now());
                 let settlement = aside(bytes, || retry::settle_lost(job, self.moment()));
+                keep(&mut delivery, kept, &settlement);
                 let fails = matches!(settlement, Settlement::Fail { .. });
                 tracing::warn!(id, name, queue = %delivery.queue(), lost, fails, "job lost its host");
                 settlement
             }
-            Err(err) => aside(bytes, || malformed(&delivery, &err, self.consumer.now())),
+            Err(err) => self.malformed(&mut delivery, &err),
         };
         self.consumer.settle(delivery, settlement).await;
+    }
+
+    /// What the job asks of Kiln. From here on, whoever waits for it is told what it comes to.
+    fn options(&self, job: &Job, delivery: &mut Delivery) -> Options {
+        let (options, ignored) = job.options();
+        if let Some(ignored) = ignored {
+            self.gate
+                .tell(job, delivery.queue().as_str(), &ignored, "a job's wish is ignored");
+        }
+        if options.reply {
+            delivery.reply_to(&job.id);
+        }
+        if !options.plans().batches.is_empty() {
+            let after = After::of(options.plans(), job, delivery.queue().as_str());
+            let batches = after.marks(true, &[], self.consumer.now());
+            delivery.note(&Commit {
+                batches,
+                ..Commit::default()
+            });
+        }
+        options
+    }
+
+    /// The fate of bytes that are no job. Where they can be read so far, whoever waits for it is told.
+    fn malformed(&self, delivery: &mut Delivery, err: &DecodeError) -> Settlement {
+        aside(delivery.bytes().len(), || {
+            if let Some(id) = asks_for_reply(delivery.bytes()) {
+                delivery.reply_to(&id);
+            }
+            malformed(delivery, err, self.consumer.now())
+        })
     }
 
     /// Fetches the rest of a large job's bytes. None: the job is no longer this host's, or its bytes never came and it
     /// has failed.
     async fn complete(&self, mut delivery: Delivery) -> Option<Delivery> {
-        if !delivery.is_incomplete() {
-            return Some(delivery);
-        }
         match self.consumer.complete(&mut delivery).await {
             Arrival::Whole => Some(delivery),
             Arrival::Stopped => None,
@@ -115,55 +245,187 @@ impl Worker {
         }
     }
 
-    async fn attempt(&self, job: Job, delivery: &Delivery, reserved: Option<Reserved>) -> Settlement {
-        let (plugin, permit) = match self.gate.admit(&job, delivery, reserved) {
+    async fn attempt(
+        &self,
+        mut job: Box<Job>,
+        options: Options,
+        delivery: &mut Delivery,
+        reserved: Option<Reserved>,
+    ) -> Settlement {
+        if self.consumer.is_cancelled(delivery.queue(), &job.id) {
+            return self.cancelled(*job, delivery);
+        }
+        if let Some(why) = &options.plans().refused {
+            let failure = Failure::new(FailureKind::Malformed, why);
+            return self.give_up(*job, delivery, &failure);
+        }
+        if let Some(batch) = &options.plans().unless_ended {
+            // In a box: few jobs ask for it.
+            match Box::pin(self.consumer.batch(batch)).await {
+                Ok(Some(batch)) if batch.complete => return self.no_longer_wanted(&job, delivery),
+                Ok(_) => {}
+                Err(err) => {
+                    let why = Failure::new(FailureKind::Internal, format!("cannot ask for its batch: {err}"));
+                    return retry::hold(*job, &why, ASKED_AGAIN, self.moment());
+                }
+            }
+        }
+        let (plugin, permit) = match self.gate.admit(&job, &options, delivery, reserved) {
             Admission::Start(plugin, permit) => (plugin, permit),
-            Admission::Wait(lane) => return Settlement::Wait { lane },
-            Admission::Until(time) => return retry::wait(job, time, self.consumer.now()),
-            Admission::Hold(wait, why) => return retry::hold(job, &why, wait, self.moment()),
-            Admission::Refuse(failure) => return self.refuse(job, failure),
-            Admission::Fail(failure) => return retry::give_up(job, &failure, self.consumer.now()),
+            otherwise => return self.not_now(*job, delivery, otherwise),
         };
+        let otherwise = plugin.handler.expire();
+        match job.expires(options.expires, otherwise) {
+            Some(time) if time <= self.consumer.now() => return self.expired(*job, delivery, time),
+            Some(_) if otherwise.is_some() => job.keep_expiry(otherwise),
+            _ => {}
+        }
+        let stop = delivery.stop();
+        let log = self.history.listen(&plugin, &stop, self.listener.clone());
+        let span = self.spans.filter(|_| plugin.handler.traces_requests());
+        let span = span.and_then(|spans| spans.of(&job)).map(Arc::new);
         let context = AttemptContext {
             draining: Arc::clone(&self.draining),
-            stop: delivery.stop(),
-            listener: self.listener.clone(),
+            stop,
+            listener: Some(Arc::clone(&log) as Arc<dyn Listener>),
+            span: span.clone(),
         };
         delivery.starts(&job);
+        // Whoever hears of a cancel from now on finds this attempt. Before, it did not.
+        if self.consumer.is_cancelled(delivery.queue(), &job.id) {
+            context.stop.cancel();
+        }
         if self.draining.is_cancelled() || context.stop.is_stopped() {
-            return self.never_started(job, &context);
+            return self.never_started(*job, delivery);
         }
         let queue = delivery.queue().as_str();
         let run = Run {
             tag: delivery.tag(),
             queue,
             job: &job,
+            fetched: delivery.fetched(),
+            from_lane: delivery.lane().is_some_and(|lane| !lane.is_of_large()),
             plugin: plugin.id(),
             attempt: job.next_attempt(),
             max_attempts: plugin.handler.retry().attempts_of(&job),
+            span: span.as_deref(),
         };
         self.events.tell(Event::Started(run));
-        let attempt = plugin.handler.attempt(permit, &job, queue, &context).await;
+        let mut attempt = plugin.handler.attempt(permit, &job, queue, &context).await;
+        // First, since a result that cannot be handed on fails the attempt.
+        let after = After::of(options.plans(), &job, queue);
+        let (outcome, next) = after.chain(attempt.outcome);
+        attempt.outcome = outcome;
         self.events.tell(Event::Ended { run, attempt: &attempt });
+        let now = || self.consumer.now();
+        let kept = self
+            .history
+            .of_attempt(&plugin, &job, delivery, &attempt, log.end(), now);
         let bytes = job.given_bytes();
-        aside(bytes, || {
-            retry::settle(plugin.handler.retry(), job, attempt.outcome, self.moment()).with_writes(attempt.writes)
-        })
+        let (settlement, commit) = aside(bytes, || {
+            let (reply_to, at) = (options.reply.then(|| job.id.clone()), self.moment());
+            let settlement = retry::settle(plugin.handler.retry(), *job, attempt.outcome, at);
+            let Asked { writes, follow_ups } = attempt.asked;
+            let follow_ups: Vec<_> = follow_ups.into_iter().chain(next).collect();
+            let batches = after.marks(false, &follow_ups, at.now);
+            let jobs = follow_ups
+                .into_iter()
+                .map(|follow_up| Job::follow_up(follow_up, at.now));
+            let commit = Commit {
+                writes,
+                batches,
+                jobs: jobs.collect(),
+                reply_to,
+                ..Commit::default()
+            };
+            (settlement, commit)
+        });
+        keep(delivery, kept, &settlement);
+        aside(bytes, || settlement.with(commit))
+    }
+
+    /// The fate of a job that may not start.
+    fn not_now(&self, job: Job, delivery: &mut Delivery, admission: Admission) -> Settlement {
+        match admission {
+            Admission::Start(plugin, _) => Settlement::Wait {
+                lane: Lane::of_plugin(plugin.handler.name()),
+            },
+            Admission::Wait(lane) => Settlement::Wait { lane },
+            Admission::Until(time) => retry::wait(job, time, self.consumer.now()),
+            Admission::Hold(wait, why) => retry::hold(job, &why, wait, self.moment()),
+            Admission::Refuse(failure) => self.refuse(job, delivery, failure),
+            Admission::Fail(failure) => self.give_up(job, delivery, &failure),
+        }
     }
 
     /// The fate of a job that is stopped just before it starts.
-    fn never_started(&self, job: Job, context: &AttemptContext) -> Settlement {
-        match context.stop.close() {
-            Some(StopReason::Cancelled) => retry::give_up(job, &Failure::cancelled(), self.consumer.now()),
+    fn never_started(&self, job: Job, delivery: &mut Delivery) -> Settlement {
+        match delivery.stop().close() {
+            Some(StopReason::Cancelled) => self.cancelled(job, delivery),
             Some(StopReason::Host) | None => Settlement::Requeue,
         }
     }
 
+    /// The fate of a job that an operator cancelled before it ran.
+    fn cancelled(&self, job: Job, delivery: &mut Delivery) -> Settlement {
+        self.events.tell(Event::NotRun {
+            queue: delivery.queue().as_str(),
+            job: &job,
+            why: FailureKind::Cancelled,
+        });
+        self.give_up(job, delivery, &Failure::cancelled())
+    }
+
+    /// The fate of a job that fails for good without an attempt.
+    fn give_up(&self, job: Job, delivery: &mut Delivery, why: &Failure) -> Settlement {
+        let now = self.consumer.now();
+        let kept = self.history.of_none(&job, delivery, why, now);
+        let settlement = retry::give_up(job, why, now);
+        keep(delivery, kept, &settlement);
+        settlement
+    }
+
+    /// The fate of a job whose batch has ended.
+    fn no_longer_wanted(&self, job: &Job, delivery: &Delivery) -> Settlement {
+        self.events.tell(Event::NotRun {
+            queue: delivery.queue().as_str(),
+            job,
+            why: FailureKind::Expired,
+        });
+        delivery.starts(job);
+        let why = Failure::new(FailureKind::Expired, "its batch has ended in time");
+        Settlement::Drop { why: Box::new(why) }
+    }
+
+    /// The fate of a job that was to run by this time.
+    fn expired(&self, job: Job, delivery: &mut Delivery, time: Timestamp) -> Settlement {
+        self.events.tell(Event::NotRun {
+            queue: delivery.queue().as_str(),
+            job: &job,
+            why: FailureKind::Expired,
+        });
+        let why = Failure::new(FailureKind::Expired, format!("it was to run by {time}"));
+        match self.expired {
+            Expired::Drop => {
+                // By this the settlement knows the job's id: a schedule may wait for its end.
+                delivery.starts(&job);
+                let kept = self.history.of_none(&job, delivery, &why, self.consumer.now());
+                let settlement = Settlement::Drop { why: Box::new(why) };
+                keep(delivery, kept, &settlement);
+                settlement
+            }
+            Expired::Keep => self.give_up(job, delivery, &why),
+        }
+    }
+
     /// The fate of a job that cannot run; it counts as an attempt.
-    fn refuse(&self, job: Job, failure: Failure) -> Settlement {
+    fn refuse(&self, job: Job, delivery: &mut Delivery, failure: Failure) -> Settlement {
+        let kept = self.history.of_none(&job, delivery, &failure, self.consumer.now());
         let retry = RetryHint::ByPolicy;
         let outcome = Outcome::Failed { failure, retry };
-        retry::settle(&RetryPolicy::default(), job, outcome, self.moment())
+        let settlement = retry::settle(&RetryPolicy::default(), job, outcome, self.moment());
+        keep(delivery, kept, &settlement);
+        settlement
     }
 
     fn moment(&self) -> Moment {
@@ -187,6 +449,7 @@ pub fn malformed(delivery: &Delivery, err: &DecodeError, now: Timestamp) -> Sett
 }
 
 /// The fate of a job whose bytes never arrive here: the store makes its failed entry, since it has the bytes.
+#[cold]
 fn never_came(delivery: &Delivery, err: &QueueError, now: Timestamp) -> Settlement {
     let (queue, len, came) = (delivery.queue(), delivery.pushed_bytes(), delivery.bytes().len());
     tracing::error!(%queue, bytes = len, came, %err, "the bytes of a large job never arrive; it fails unread");

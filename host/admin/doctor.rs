@@ -1,14 +1,15 @@
 //! Checks for what would hinder a worker. Each check makes findings from the caller's machine, settings and plugins.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::config::{Limit, Limits};
-use crate::plugins::{Listed, PluginError};
-use crate::queue::{QueueError, Store, StoreSettings};
+use crate::config::{Limit, Limits, MAX_SCHEDULES};
+use crate::plugins::{Listed, PluginError, name_of};
+use crate::queue::{Pausable, Pause, QueueError, QueueName, Search, Store, StoreSettings};
 
 /// Files a worker has open beside those of its handlers' connections: the store, the folder, the log, its threads'.
 const OWN_FILES: u64 = 64;
@@ -93,14 +94,42 @@ async fn ask_store(settings: &StoreSettings) -> Result<Vec<Check>, QueueError> {
     if let Some(evicts) = store.evicts().await? {
         checks.push(Check::new("store", Level::Bites, evicts));
     }
+    checks.extend(paused(&store).await?);
     Ok(checks)
 }
 
-/// Whether sandboxes come from a pool; `unpooled` says why they do not.
+/// What operators have paused: its jobs wait however many workers there are.
+async fn paused(store: &Store) -> Result<Vec<Check>, QueueError> {
+    let mut found = Vec::new();
+    for queue in store.queues(Search::Brief).await?.queues {
+        // A queue that cannot be counted is told of by whoever counts queues.
+        let Ok(counts) = store.counts(&queue).await else {
+            continue;
+        };
+        found.extend(counts.paused.map(|pause| (Pausable::Queue(queue), pause)));
+    }
+    for (name, pause) in store.paused_jobs().await? {
+        found.push((Pausable::Job(name), pause));
+    }
+    let check = |(what, pause): (Pausable, Pause)| {
+        let text = format!("{what} is paused {pause}");
+        Check::new("paused", Level::Note, text).advise("kiln resume")
+    };
+    Ok(found.into_iter().map(check).collect())
+}
+
+/// Whether sandboxes come from a pool; `unpooled` says why they do not. In the pool so many bytes of guests' memory stay
+/// resident.
 #[must_use]
-pub fn pool(unpooled: Option<&str>) -> Check {
+pub fn pool(unpooled: Option<&str>, resident_bytes: u64) -> Check {
     match unpooled {
-        None => Check::new("sandbox", Level::Ok, "sandboxes come from a pool"),
+        None => {
+            let resident = Limit::GuestMemory.show(resident_bytes);
+            let text = format!(
+                "sandboxes come from a pool; between attempts {resident} of their memory stay resident at most"
+            );
+            Check::new("sandbox", Level::Ok, text)
+        }
         Some(why) => Check::new(
             "sandbox",
             Level::Bites,
@@ -152,21 +181,57 @@ pub fn plugins(folder: &Path, plugins: Result<&[Listed], &PluginError>) -> Vec<C
     checks
 }
 
+/// Whether all schedules of these plugins fire, and push to queues that the worker serves. Nothing without schedules.
+#[must_use]
+pub fn schedules(plugins: &[Listed], queues: &[&QueueName]) -> Vec<Check> {
+    let loaded = plugins
+        .iter()
+        .filter_map(|listed| Some((&*listed.name, listed.plugin.as_deref()?)));
+    let all: Vec<_> = loaded
+        .flat_map(|(name, plugin)| plugin.schedules().iter().map(move |schedule| (name, schedule)))
+        .collect();
+    if all.is_empty() {
+        return Vec::new();
+    }
+    let (count, most) = (all.len(), MAX_SCHEDULES);
+    let mut checks = vec![if count > most {
+        let text = format!("{count} schedules, and no more than {most} fire on one host");
+        Check::new("schedules", Level::Bites, text)
+    } else {
+        Check::new("schedules", Level::Ok, format!("{count} of at most {most}"))
+    }];
+    let mut elsewhere = BTreeMap::<_, Vec<_>>::new();
+    for (plugin, schedule) in all {
+        if !queues.iter().any(|served| served.as_str() == schedule.queue()) {
+            elsewhere
+                .entry(schedule.queue())
+                .or_default()
+                .push(name_of(plugin, schedule));
+        }
+    }
+    for (queue, names) in elsewhere {
+        let more = if names.len() > 1 { " …" } else { "" };
+        let count = names.len();
+        let text = format!(
+            "{count} push to queue {queue}, which this worker does not serve: {}{more}",
+            names[0]
+        );
+        checks.push(Check::new("schedules", Level::Note, text));
+    }
+    checks
+}
+
 /// Whether enough files may be open for all that handlers could need. `allowed`: the limit; none: no limit.
 #[must_use]
 pub fn files(host: &Host<'_>, allowed: Option<u64>) -> Check {
-    let handlers = host.plugins.iter().filter_map(Listed::handler);
-    let each = handlers
-        .filter(|handler| handler.reaches_network())
-        .map(|handler| handler.limits().get(Limit::HttpConnections))
-        .max()
-        .unwrap_or(0);
+    let of = |plugin: &Listed| Some(plugin.handler()?.connections());
+    let each = host.plugins.iter().filter_map(of).max().unwrap_or(0);
     let attempts = host.concurrency;
     let needed = each.saturating_mul(attempts.into()).saturating_add(OWN_FILES);
     match allowed {
         Some(allowed) if allowed < needed => {
             let text = format!(
-                "{allowed} may be open (ulimit -n); {attempts} attempts with {each} HTTP connections each could need {needed}"
+                "{allowed} may be open (ulimit -n); {attempts} attempts with {each} connections each could need {needed}"
             );
             Check::new("files", Level::Bites, text)
         }

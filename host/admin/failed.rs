@@ -11,29 +11,18 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::AdminError;
+pub use super::filter::Filter;
 use crate::outcome::FailureKind;
-use crate::queue::{FailedEntry, Fate, QueueError, Store};
+use crate::queue::{FailedEntry, Fate, QueueError, QueueName, Store};
 
-/// Most entries read and worked on at once: Redis takes as many out in some milliseconds.
-pub const PAGE_ENTRIES: u64 = 1_000;
+/// Most entries read and worked on at once: Redis takes as many out in a few milliseconds.
+pub const PAGE_ENTRIES: u64 = 256;
 
 /// Most attempts at one page, while others take entries out of it at the same time.
 const MAX_LOOKS: u32 = 1_000;
 
-/// Entries that a purge deletes at once: Redis frees as many in some hundredths of a second.
-const PURGE_ENTRIES: u64 = 20_000;
-
-/// Selects entries that meet every condition given. By default all.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Filter {
-    /// The job's name.
-    pub name: Option<String>,
-    /// How it failed.
-    pub kind: Option<FailureKind>,
-    /// How long ago it failed at least, in milliseconds.
-    pub older_than_ms: Option<u64>,
-}
+/// Entries that a purge deletes at once: Redis frees as many in about a millisecond.
+const PURGE_ENTRIES: u64 = 1_000;
 
 /// What an operator wants worked on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,23 +82,35 @@ pub struct Worked {
     pub broken_off: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Act {
+/// What is done to chosen entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Act {
+    /// Their jobs go back into their queues, with their attempts reset.
     Retry,
+    /// They are deleted.
     Delete,
 }
 
-impl Filter {
-    fn holds(&self, entry: &FailedEntry, now: Timestamp) -> bool {
-        let Ok(job) = entry.job() else {
-            return *self == Self::default();
-        };
-        let is_of_kind = |kind| entry.failure().is_some_and(|failure| failure.kind == kind);
-        let age = self.older_than_ms.map(Duration::from_millis);
-        self.name.as_ref().is_none_or(|name| *name == job.name)
-            && self.kind.is_none_or(is_of_kind)
-            && age.is_none_or(|age| entry.failed_ago(age, now))
-    }
+/// How much is worked on at once, and how long the others have the store to themselves after that.
+#[derive(Debug, Clone, Copy)]
+struct Tempo {
+    entries: u64,
+    pause: Duration,
+}
+
+impl Tempo {
+    /// For an operator who waits for the end.
+    const QUICK: Self = Self {
+        entries: PAGE_ENTRIES,
+        pause: Duration::ZERO,
+    };
+
+    /// For work beside everything else that Redis does: a step takes it about a millisecond.
+    const GENTLE: Self = Self {
+        entries: 128,
+        pause: Duration::from_millis(2),
+    };
 }
 
 impl Choice {
@@ -148,11 +149,24 @@ impl Summary {
     }
 }
 
-impl Act {
+/// What is done to chosen entries, and where their jobs go.
+#[derive(Debug, Clone, Copy)]
+enum Deed<'a> {
+    /// Does this.
+    Act(Act),
+    /// Their jobs go into this queue.
+    Move(&'a QueueName),
+    /// Nothing; they are only counted.
+    Count,
+}
+
+impl Deed<'_> {
     async fn on(self, store: &Store, entries: Vec<FailedEntry>) -> Result<Vec<Fate>, QueueError> {
         match self {
-            Self::Retry => store.retry_failed(entries).await,
-            Self::Delete => store.delete_failed(entries).await,
+            Self::Act(Act::Retry) => store.retry_failed(entries).await,
+            Self::Act(Act::Delete) => store.delete_failed(entries).await,
+            Self::Move(to) => store.move_failed(entries, to).await,
+            Self::Count => Ok(vec![Fate::Stays; entries.len()]),
         }
     }
 }
@@ -196,9 +210,10 @@ pub async fn find(store: &Store, id: &str) -> Result<FailedEntry, AdminError> {
 pub async fn retry(
     store: &Store,
     choice: &Choice,
-    progress: impl FnMut(Progress) -> ControlFlow<()>,
+    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Worked, AdminError> {
-    work(store, choice, Act::Retry, progress).await
+    let deed = Deed::Act(Act::Retry);
+    work(store, choice, deed, Tempo::QUICK, |told, _| progress(told)).await
 }
 
 /// Deletes the chosen entries, in the same way.
@@ -208,9 +223,61 @@ pub async fn retry(
 pub async fn delete(
     store: &Store,
     choice: &Choice,
-    progress: impl FnMut(Progress) -> ControlFlow<()>,
+    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Worked, AdminError> {
-    work(store, choice, Act::Delete, progress).await
+    let deed = Deed::Act(Act::Delete);
+    work(store, choice, deed, Tempo::QUICK, |told, _| progress(told)).await
+}
+
+/// Puts the jobs of the chosen entries into another queue, which is theirs from then on, in the same way.
+///
+/// # Errors
+/// When the store fails: what `progress` was told of is done then, and perhaps a page more.
+pub async fn move_to(
+    store: &Store,
+    choice: &Choice,
+    to: &QueueName,
+    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Worked, AdminError> {
+    work(store, choice, Deed::Move(to), Tempo::QUICK, |told, _| progress(told)).await
+}
+
+/// Counts the chosen entries, in the same way, and leaves them where they are: as `done` of what is told and returned.
+///
+/// # Errors
+/// When the store fails.
+pub async fn count(
+    store: &Store,
+    choice: &Choice,
+    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Worked, AdminError> {
+    work(store, choice, Deed::Count, Tempo::QUICK, |told, _| progress(told)).await
+}
+
+/// Does either, in small steps and with pauses between them. `progress` is also told the marks of the entries that a step
+/// took out.
+///
+/// # Errors
+/// When the store fails: what `progress` was told of is done then, and perhaps a step more.
+pub async fn work_gently(
+    store: &Store,
+    choice: &Choice,
+    act: Act,
+    progress: impl FnMut(Progress, &[u64]) -> ControlFlow<()>,
+) -> Result<Worked, AdminError> {
+    work(store, choice, Deed::Act(act), Tempo::GENTLE, progress).await
+}
+
+/// Does either to one entry that was just read, and returns what became of it.
+///
+/// # Errors
+/// When the store fails.
+pub async fn work_on(store: &Store, entry: FailedEntry, act: Act) -> Result<Fate, AdminError> {
+    let fates = Deed::Act(act).on(store, vec![entry]).await;
+    let joined = store.join_failed().await;
+    let fate = fates?.first().copied().unwrap_or(Fate::Gone);
+    joined?;
+    Ok(fate)
 }
 
 /// Deletes as many of the oldest entries as there are at the start.
@@ -244,10 +311,14 @@ pub async fn purge(store: &Store, mut progress: impl FnMut(Progress) -> ControlF
 async fn work(
     store: &Store,
     choice: &Choice,
-    act: Act,
-    progress: impl FnMut(Progress) -> ControlFlow<()>,
+    deed: Deed<'_>,
+    tempo: Tempo,
+    progress: impl FnMut(Progress, &[u64]) -> ControlFlow<()>,
 ) -> Result<Worked, AdminError> {
-    let worked = work_through(store, choice, act, progress).await;
+    let worked = work_through(store, choice, deed, tempo, progress).await;
+    if matches!(deed, Deed::Count) {
+        return Ok(worked?);
+    }
     // Whether or not the work succeeded.
     let joined = store.join_failed().await;
     let worked = worked?;
@@ -260,8 +331,9 @@ async fn work(
 async fn work_through(
     store: &Store,
     choice: &Choice,
-    act: Act,
-    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+    deed: Deed<'_>,
+    tempo: Tempo,
+    mut progress: impl FnMut(Progress, &[u64]) -> ControlFlow<()>,
 ) -> Result<Worked, QueueError> {
     let now = store.now().await?;
     let of = store.failed_len().await?;
@@ -271,21 +343,25 @@ async fn work_through(
     };
     let (mut end, mut looks) = (of, 0);
     while end > 0 {
-        let page = store.failed_before(end, PAGE_ENTRIES).await?;
+        let page = store.failed_before(end, tempo.entries).await?;
         let Some(start) = page.first().map(FailedEntry::place) else {
             break;
         };
         let chosen: Vec<_> = page.into_iter().filter(|entry| choice.holds(entry, now)).collect();
-        let ids: Vec<_> = chosen.iter().map(|entry| id(entry).map(ToOwned::to_owned)).collect();
-        let fates = act.on(store, chosen).await?;
-        let (mut taken, mut gone) = (0, false);
-        for (id, fate) in ids.into_iter().zip(fates) {
+        let known: Vec<_> = chosen
+            .iter()
+            .map(|entry| (id(entry).map(ToOwned::to_owned), entry.mark()))
+            .collect();
+        let fates = deed.on(store, chosen).await?;
+        let (mut marks, mut gone) = (Vec::new(), false);
+        for ((id, mark), fate) in known.into_iter().zip(fates) {
             gone |= fate == Fate::Gone;
-            if fate == Fate::Taken {
-                taken += 1;
+            if fate == Fate::Taken || matches!(deed, Deed::Count) {
+                marks.push(mark);
                 id.map(|id| worked.missing.remove(&id));
             }
         }
+        let taken = marks.len() as u64;
         worked.done += taken;
         if gone {
             // The entry may only have moved while others worked on the list. Then it is still before the end of this
@@ -303,9 +379,12 @@ async fn work_through(
             of,
             done: worked.done,
         };
-        if progress(told).is_break() && end > 0 {
+        if progress(told, &marks).is_break() && end > 0 {
             worked.broken_off = true;
             break;
+        }
+        if !tempo.pause.is_zero() {
+            tokio::time::sleep(tempo.pause).await;
         }
     }
     Ok(worked)

@@ -6,8 +6,8 @@ use super::AdminError;
 use crate::queue::StateStore;
 use crate::state::{Action, BucketId, Change, Condition, Entry, Keeper as _, MAX_KEY_BYTES, MAX_LISTED, Quota};
 
-/// Largest value that is read, in bytes: no plugin's limit allows a larger one.
-const MAX_VALUE_BYTES: usize = 4 * 1024 * 1024;
+/// Largest value that is read or set, in bytes: no plugin's limit allows a larger one.
+pub const MAX_VALUE_BYTES: usize = 4 * 1024 * 1024;
 
 const NO_QUOTA: Quota = Quota {
     bytes: u64::MAX,
@@ -46,7 +46,7 @@ pub fn is_last(page: &[String]) -> bool {
 /// Sets the value of a key, for a limited time if one is given.
 ///
 /// # Errors
-/// When the key is none, or the store fails.
+/// When the key is none, the value is longer than [`MAX_VALUE_BYTES`], or the store fails.
 pub async fn set(
     store: &StateStore,
     bucket: &BucketId,
@@ -56,6 +56,9 @@ pub async fn set(
 ) -> Result<(), AdminError> {
     if !(1..=MAX_KEY_BYTES).contains(&key.len()) {
         return Err(AdminError::Key);
+    }
+    if value.len() > MAX_VALUE_BYTES {
+        return Err(AdminError::Value(value.len()));
     }
     let ttl_ms = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
     let change = change(key, Action::Set(value), ttl_ms);
@@ -68,7 +71,9 @@ pub async fn set(
 /// # Errors
 /// When the store fails.
 pub async fn delete(store: &StateStore, bucket: &BucketId, key: &str) -> Result<bool, AdminError> {
-    let was_there = get(store, bucket, key).await?.is_some();
+    // Of the keys that begin with this one, it is the first. Its value may be too long to be read.
+    let found = store.list(bucket, key, None, 1).await?;
+    let was_there = found.first().is_some_and(|first| first == key);
     store
         .write(bucket, NO_QUOTA, &[change(key, Action::Delete, None)])
         .await?;

@@ -43,6 +43,8 @@ pub(crate) enum Mode {
     Push,
     /// How fast a worker gets through jobs that are all there.
     Burst,
+    /// How much faster that is on all cores than on one.
+    Cores,
     /// How long jobs take that come one by one, so many a second.
     Rate(NonZeroU32),
     /// How punctual delayed jobs are that are all due at one instant.
@@ -56,6 +58,7 @@ impl Mode {
         match self {
             Self::Push => "push",
             Self::Burst => "burst",
+            Self::Cores => "cores",
             Self::Rate(_) => "rate",
             Self::Due => "due",
             Self::Idle => "idle",
@@ -110,6 +113,9 @@ pub(crate) enum BenchError {
     /// The worker's process does not start.
     #[error("cannot start a worker: {0}")]
     Start(io::Error),
+    /// The worker's process cannot be kept to one core.
+    #[error("cannot keep a worker to one core: {0}")]
+    OneCore(io::Error),
     /// The worker's process ended before it was told to.
     #[error("the worker ended early ({0}); what it said stands above")]
     Ended(ExitStatus),
@@ -140,6 +146,7 @@ impl Bench {
             other_plugins: self.copies,
             push: None,
             drain: None,
+            scaling: None,
             rate: None,
             due: None,
             worker: None,
@@ -152,6 +159,7 @@ impl Bench {
         match self.mode {
             Mode::Push => self.push(&mut report).await?,
             Mode::Burst => self.burst(measured, &mut report).await?,
+            Mode::Cores => self.cores(measured, &mut report).await?,
             Mode::Rate(per_s) => self.rate(measured, per_s.get(), &mut report).await?,
             Mode::Due => self.due(measured, &mut report).await?,
             Mode::Idle => self.idle(measured, &mut report).await?,

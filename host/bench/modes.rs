@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::report::{DrainFigures, DueFigures, Floor, Percentiles, RateFigures, Report, per_s, ratio, rounded};
+use super::report::{
+    DrainFigures, DueFigures, Floor, Percentiles, RateFigures, Report, ScalingFigures, per_s, ratio, rounded,
+};
 use super::times::{JobTimes, unix_ns};
 use super::worker::Worker;
 use super::{Bench, BenchError, Meanwhile, Measured, floor};
@@ -44,20 +46,9 @@ impl Bench {
         self.phase("bare commands", 0);
         report.push = floor::push(&self.store, &template, (all, time)).await?;
 
-        let redis = Meanwhile::begin(&self.store).await?;
-        let mut worker = Worker::start(&self.launch, folder.path())?;
-        self.phase("draining", self.jobs);
-        let mut times = self.times(&mut worker, self.jobs).await?;
-        report.redis = redis.end(&self.store, self.jobs).await?;
-        report.worker = worker.stop().await?;
+        let worker = Worker::start(&self.launch, folder.path())?;
+        let (times, time) = self.drain(worker, "draining", report).await?;
         let after = self.sandbox_floor(measured).await;
-
-        // The worker may have settled more: those are of the backlog.
-        times.sort_unstable_by_key(|times| times.settled_ns);
-        times.truncate(usize::try_from(self.jobs).unwrap_or(usize::MAX));
-        let first_ns = times.iter().map(|times| times.started_ns).min().unwrap_or(0);
-        let last_ns = times.last().map_or(0, |times| times.settled_ns);
-        let time = Duration::from_nanos(last_ns.saturating_sub(first_ns));
         let (jobs_per_s, floor) = (per_s(times.len() as u64, time), Floor::new(before, after));
         report.drain = Some(DrainFigures {
             jobs: times.len() as u64,
@@ -69,6 +60,52 @@ impl Bench {
             started_to_settled: Percentiles::of(times.iter().map(run_ns).collect()),
         });
         Ok(())
+    }
+
+    pub(super) async fn cores(&self, measured: &Measured, report: &mut Report) -> Result<(), BenchError> {
+        let (template, folder) = (self.template(), measured.folder(self.copies)?);
+        let mut jobs_per_s = [0.0; 2];
+        for (one_core, jobs_per_s) in [true, false].into_iter().zip(&mut jobs_per_s) {
+            self.phase("pushing", self.jobs);
+            template.push_all(&self.store, self.jobs, None, &self.bar).await?;
+            let (worker, what) = if one_core {
+                let worker = Worker::start_on_one_core(&self.launch, folder.path())?;
+                (worker, "draining on one core")
+            } else {
+                (Worker::start(&self.launch, folder.path())?, "draining on all cores")
+            };
+            let (times, time) = self.drain(worker, what, report).await?;
+            *jobs_per_s = per_s(times.len() as u64, time);
+        }
+        let [one_core_jobs_per_s, all_cores_jobs_per_s] = jobs_per_s;
+        report.scaling = Some(ScalingFigures {
+            jobs: self.jobs,
+            one_core_jobs_per_s,
+            all_cores_jobs_per_s,
+            ratio: ratio(all_cores_jobs_per_s, one_core_jobs_per_s),
+        });
+        Ok(())
+    }
+
+    /// Lets a worker get through the jobs that are ready, and stops it. Returns their times, and the time from the first
+    /// call of a handler to the last settlement.
+    async fn drain(
+        &self,
+        mut worker: Worker,
+        what: &'static str,
+        report: &mut Report,
+    ) -> Result<(Vec<JobTimes>, Duration), BenchError> {
+        let redis = Meanwhile::begin(&self.store).await?;
+        self.phase(what, self.jobs);
+        let mut times = self.times(&mut worker, self.jobs).await?;
+        report.redis = redis.end(&self.store, self.jobs).await?;
+        report.worker = worker.stop().await?;
+        // The worker may have settled more: those are of the backlog.
+        times.sort_unstable_by_key(|times| times.settled_ns);
+        times.truncate(usize::try_from(self.jobs).unwrap_or(usize::MAX));
+        let first_ns = times.iter().map(|times| times.started_ns).min().unwrap_or(0);
+        let last_ns = times.last().map_or(0, |times| times.settled_ns);
+        Ok((times, Duration::from_nanos(last_ns.saturating_sub(first_ns))))
     }
 
     pub(super) async fn rate(&self, measured: &Measured, per_s: u32, report: &mut Report) -> Result<(), BenchError> {

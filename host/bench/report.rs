@@ -22,6 +22,7 @@ pub(crate) struct Report {
     pub(crate) other_plugins: u32,
     pub(crate) push: Option<PushFigures>,
     pub(crate) drain: Option<DrainFigures>,
+    pub(crate) scaling: Option<ScalingFigures>,
     pub(crate) rate: Option<RateFigures>,
     pub(crate) due: Option<DueFigures>,
     pub(crate) worker: Option<WorkerFigures>,
@@ -59,6 +60,16 @@ pub(crate) struct DrainFigures {
     pub(crate) started_to_settled: Percentiles,
 }
 
+/// How much faster a worker gets through jobs on all cores than on one.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ScalingFigures {
+    /// Jobs of each run.
+    pub(crate) jobs: u64,
+    pub(crate) one_core_jobs_per_s: f64,
+    pub(crate) all_cores_jobs_per_s: f64,
+    pub(crate) ratio: f64,
+}
+
 /// How long jobs take that come one by one.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RateFigures {
@@ -94,6 +105,9 @@ pub(crate) struct WorkerFigures {
     /// In percent of one core.
     pub(crate) cpu_percent: f64,
     pub(crate) cpu_us_per_job: Option<f64>,
+    /// Page faults that needed no disk, and times that a thread made way for another. None where the system does not tell.
+    pub(crate) page_faults_per_job: Option<f64>,
+    pub(crate) context_switches_per_job: Option<f64>,
     pub(crate) threads: usize,
     /// Resident memory after the first jobs, and how many jobs those were.
     pub(crate) memory_early_bytes: Option<u64>,

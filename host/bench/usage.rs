@@ -1,11 +1,13 @@
 //! What a process uses of the machine, as the system counts it.
 
 use std::collections::HashSet;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::report::{WorkerFigures, per, rounded};
+use crate::page_faults;
 
 /// Looks at one process again and again.
 pub(super) struct Usage {
@@ -25,6 +27,17 @@ struct Seen {
     jobs: u64,
     cpu: Duration,
     memory_bytes: u64,
+    counts: Option<Counts>,
+}
+
+/// What the kernel counts of a process and its threads. None of it comes back when a thread ends, and those of a worker
+/// live as long as it does.
+#[derive(Clone, Copy)]
+struct Counts {
+    /// Page faults that needed no disk.
+    faults: u64,
+    /// Times that another thread got the core.
+    switches: u64,
 }
 
 impl Usage {
@@ -61,6 +74,7 @@ impl Usage {
             jobs,
             cpu: Duration::from_millis(process.accumulated_cpu_time()),
             memory_bytes: process.memory(),
+            counts: Counts::of(self.pid.as_u32()),
         };
         // The first thread is the process itself.
         self.threads = self.threads.max(1 + process.tasks().map_or(0, HashSet::len));
@@ -78,15 +92,59 @@ impl Usage {
         let (jobs, time) = (last.jobs - began.jobs, last.at - began.at);
         let cpu = last.cpu.saturating_sub(began.cpu);
         let cpu_us = u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX);
+        let counted = began.counts.zip(last.counts).filter(|_| jobs > 0);
+        let a_job =
+            |count: fn(Counts) -> u64| counted.map(|(began, last)| per(count(last).saturating_sub(count(began)), jobs));
         let early = self.early.filter(|early| early.jobs > 0 && early.jobs < last.jobs);
         Some(WorkerFigures {
             cpu_percent: rounded(100.0 * cpu.as_secs_f64() / time.as_secs_f64().max(1e-3)),
             cpu_us_per_job: (jobs > 0).then(|| per(cpu_us, jobs)),
+            page_faults_per_job: a_job(|counts| counts.faults),
+            context_switches_per_job: a_job(|counts| counts.switches),
             threads: self.threads,
             memory_early_bytes: early.map(|early| early.memory_bytes),
             memory_early_jobs: early.map(|early| early.jobs),
             memory_end_bytes: last.memory_bytes,
             memory_peak_bytes: self.peak_bytes,
         })
+    }
+}
+
+impl Counts {
+    /// None where the system does not tell, as only Linux does.
+    fn of(pid: u32) -> Option<Self> {
+        let faults = page_faults::of_process(pid)?;
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        let switches = threads
+            .flatten()
+            .filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok())
+            .map(|status| switches(&status))
+            .sum();
+        Some(Self { faults, switches })
+    }
+}
+
+/// The context switches that a thread's status tells of, wanted and unwanted ones.
+fn switches(status: &str) -> u64 {
+    let of = |line: &str| {
+        line.split_once("voluntary_ctxt_switches:")?
+            .1
+            .trim()
+            .parse::<u64>()
+            .ok()
+    };
+    status.lines().filter_map(of).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switches_of_both_kinds_are_counted() {
+        assert_eq!(
+            switches("Name:\tx\nvoluntary_ctxt_switches:\t150\nnonvoluntary_ctxt_switches:\t7\n"),
+            157
+        );
     }
 }

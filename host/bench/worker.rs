@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
@@ -77,6 +79,20 @@ impl Worker {
             times,
             settled: 0,
         })
+    }
+
+    /// Starts a worker that has one core for itself and all of its threads.
+    pub(super) fn start_on_one_core(launch: &Launch, folder: &Path) -> Result<Self, BenchError> {
+        let failed = |err: Errno| BenchError::OneCore(err.into());
+        // A process inherits the cores of the thread that starts it.
+        let all = sched_getaffinity(None).map_err(failed)?;
+        let mut one = CpuSet::new();
+        let first = (0..CpuSet::MAX_CPU).find(|core| all.is_set(*core));
+        one.set(first.unwrap_or(0));
+        sched_setaffinity(None, &one).map_err(failed)?;
+        let started = Self::start(launch, folder);
+        sched_setaffinity(None, &all).map_err(failed)?;
+        started
     }
 
     /// Waits until it serves the queue.

@@ -75,7 +75,7 @@ pub(super) struct BenchArgs {
     /// What is measured [default: burst; push where no plugin is named]
     #[arg(long, value_enum, value_name = "MODE")]
     mode: Option<ModeArg>,
-    /// Jobs of burst and push [default: 100000], and of due [default: 10000]
+    /// Jobs of burst, cores and push [default: 100000], and of due [default: 10000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     jobs: Option<u64>,
     /// Jobs a second of rate [default: 100]
@@ -120,6 +120,8 @@ enum ModeArg {
     Push,
     /// How fast a worker gets through jobs that are all there
     Burst,
+    /// How much faster a worker gets through them on all cores than on one
+    Cores,
     /// How long jobs take that come one by one, at even intervals: from when each is due until its handler is called, and
     /// until it is settled
     Rate,
@@ -231,18 +233,25 @@ fn mode(args: &BenchArgs) -> Result<Mode, Usage> {
             "--mode {name} needs a plugin: kiln bench FILE.wasm --mode {name}"
         )));
     }
-    let with_worker = &[ModeArg::Burst, ModeArg::Rate, ModeArg::Due, ModeArg::Idle][..];
+    let with_copies = &[
+        ModeArg::Burst,
+        ModeArg::Cores,
+        ModeArg::Rate,
+        ModeArg::Due,
+        ModeArg::Idle,
+    ][..];
+    let with_delayed = &[ModeArg::Burst, ModeArg::Rate, ModeArg::Due, ModeArg::Idle][..];
     let meant: [(&str, bool, &[ModeArg]); 6] = [
         (
             "--jobs",
             args.jobs.is_some(),
-            &[ModeArg::Push, ModeArg::Burst, ModeArg::Due],
+            &[ModeArg::Push, ModeArg::Burst, ModeArg::Cores, ModeArg::Due],
         ),
         ("--rate", args.rate.is_some(), &[ModeArg::Rate]),
         ("--time", args.time.is_some(), &[ModeArg::Rate, ModeArg::Idle]),
         ("--backlog", args.backlog.is_some(), &[ModeArg::Burst]),
-        ("--delayed", args.delayed.is_some(), with_worker),
-        ("--copies", args.copies.is_some(), with_worker),
+        ("--delayed", args.delayed.is_some(), with_delayed),
+        ("--copies", args.copies.is_some(), with_copies),
     ];
     for (flag, given, modes) in meant {
         if given && !modes.contains(&mode) {
@@ -254,6 +263,7 @@ fn mode(args: &BenchArgs) -> Result<Mode, Usage> {
     Ok(match mode {
         ModeArg::Push => Mode::Push,
         ModeArg::Burst => Mode::Burst,
+        ModeArg::Cores => Mode::Cores,
         ModeArg::Rate => Mode::Rate(args.rate.unwrap_or(RATE_DEFAULT)),
         ModeArg::Due => Mode::Due,
         ModeArg::Idle => Mode::Idle,

@@ -13,7 +13,7 @@ use super::new::language;
 use super::plugin::SandboxArgs;
 use super::{inspect, out, shown, tell, told};
 use crate::plugins::read_manifest;
-use crate::project::{BUILD, Changes, Language, Project, ProjectError, Put};
+use crate::project::{BUILD, Built, Changes, Language, Project, ProjectError, Put};
 use crate::sandbox::Sandbox;
 use crate::text;
 
@@ -46,6 +46,10 @@ pub(super) struct BuildArgs {
     /// TypeScript, else job-handler]
     #[arg(long)]
     world: Option<String>,
+    /// Have each attempt initialise Go's runtime and packages, instead of beginning where that ended when the handler was
+    /// built
+    #[arg(long)]
+    no_snapshot: bool,
     #[command(flatten)]
     sandbox: SandboxArgs,
 }
@@ -55,6 +59,7 @@ impl BuildArgs {
         let world = self.world.as_deref();
         match self.core {
             Some(_) => Project::open_for_core(&self.dir, world),
+            None if self.no_snapshot => Ok(Project::open(&self.dir, self.lang, world)?.without_snapshot()),
             None => Project::open(&self.dir, self.lang, world),
         }
     }
@@ -85,7 +90,7 @@ pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
 fn once(args: &BuildArgs, sandbox: &Sandbox) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let project = args.project()?;
-    let component = match &args.core {
+    let Built { component, snapshot } = match &args.core {
         Some(core) => project.componentize(core)?,
         None => project.build()?,
     };
@@ -104,6 +109,9 @@ fn once(args: &BuildArgs, sandbox: &Sandbox) -> anyhow::Result<ExitCode> {
         source,
         started.elapsed().as_secs_f64()
     )?;
+    if let Some(snapshot) = snapshot {
+        writeln!(out, "snapshot  {}", text::line(&snapshot, text::MAX_LINE_BYTES))?;
+    }
     inspect::show_briefly(&mut out, &found)?;
     // Secrets need not be on the machine that builds: their values are the worker's.
     if found.problem.as_ref().is_some_and(|problem| !problem.may_pass()) {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::Args;
 use serde_json::json;
 use tracing::instrument::WithSubscriber;
@@ -18,6 +19,7 @@ use crate::admin::doctor::{self, Check, Host, Level};
 use crate::config::{LIMITS, Limit, Limits, PluginSettings, Scope, Source};
 use crate::events::Events;
 use crate::plugins::{Listed, PluginError, Plugins};
+use crate::queue::BOUNDS;
 use crate::sandbox::Sandbox;
 use crate::text::{self, MAX_LINE_BYTES};
 
@@ -45,14 +47,16 @@ pub(super) struct DoctorArgs {
 }
 
 pub(super) async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
+    let queues = args.worker.served()?;
     let WorkerArgs { host, store, .. } = args.worker;
+    let queues: Vec<_> = queues.iter().map(|(queue, _)| queue).collect();
     let mut checks = doctor::store(&store.settings()).await;
     checks.extend(args.exposed.map(|text| Check::new("settings", Level::Bites, text)));
     let settings = host.settings()?;
     // Faults are reported below, in order. The log would report them before that.
     let plugins = match with_default(NoSubscriber::new(), || Sandbox::new(&settings)) {
         Ok(sandbox) => {
-            checks.push(doctor::pool(sandbox.unpooled()));
+            checks.push(doctor::pool(sandbox.unpooled(), sandbox.resident_bytes()));
             checks.push(doctor::cache(settings.cache_dir.as_deref(), sandbox.uncached()));
             let opened = load(Arc::new(sandbox), &host.plugins).await;
             checks.extend(doctor::plugins(&host.plugins, opened.as_deref()));
@@ -68,6 +72,7 @@ pub(super) async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         concurrency: settings.concurrency.get(),
         plugins: &plugins,
     };
+    checks.extend(doctor::schedules(&plugins, &queues));
     machine::raise_open_files();
     checks.push(doctor::files(&host, machine::open_files()));
     checks.push(doctor::memory(&host, machine::memory()));
@@ -151,6 +156,14 @@ fn print(checks: &[Check], settings: &[Setting], limits: &Limits, plugins: &[Lis
             ""
         )?;
     }
+    writeln!(out, "\n{:<27} {:>10}  what it bounds", "fixed", "value")?;
+    for bound in &BOUNDS {
+        let value = match bound.unit {
+            "bytes" => ByteSize(bound.value).to_string(),
+            _ => bound.value.to_string(),
+        };
+        writeln!(out, "{:<27} {value:>10}  {}", bound.name, bound.about)?;
+    }
     Ok(())
 }
 
@@ -181,6 +194,7 @@ fn print_json(checks: &[Check], settings: &[Setting], limits: &Limits, plugins: 
     });
     let all = json!({
         "findings": checks, "settings": settings, "limits": rows.collect::<Vec<_>>(), "plugin_limits": own.collect::<Vec<_>>(),
+        "bounds": BOUNDS,
     });
     writeln!(out(), "{all}")?;
     Ok(())

@@ -1,5 +1,7 @@
 //! `kiln failed`: the failed list.
 
+mod trial;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::ops::ControlFlow;
@@ -11,13 +13,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use super::store::{StoreArgs, duration};
+use super::store::{StoreArgs, duration, queue_name};
 use super::worker::Signals;
 use super::{EXIT_SIGNAL, Missing, Usage, moment, out, plural, tell};
 use crate::admin::AdminError;
 use crate::admin::failed::{self, Choice, PAGE_ENTRIES, Progress, Summary, Worked};
 use crate::outcome::{Failure, FailureKind};
-use crate::queue::{FailedEntry, Store};
+use crate::queue::{FailedEntry, QueueName, Store};
 use crate::text::{self, MAX_LINE_BYTES};
 
 /// The failed list: what is in it, and what to do about it
@@ -53,9 +55,29 @@ enum Command {
         store: StoreArgs,
     },
     /// Put jobs back into their queues, with all their attempts before them again
+    ///
+    /// Broken off or cut off, the same command goes on where it was: what is done is no longer in the list.
     Retry {
         #[command(flatten)]
         chosen: Chosen,
+        /// Only tell how many there are
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Put jobs into another queue, with all their attempts before them again
+    ///
+    /// From then on they are that queue's. Broken off or cut off, the same command goes on where it was.
+    Move {
+        /// The queue
+        #[arg(long, value_parser = queue_name, value_name = "QUEUE")]
+        to: QueueName,
+        #[command(flatten)]
+        chosen: Chosen,
+        /// Only tell how many there are
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         store: StoreArgs,
     },
@@ -63,9 +85,18 @@ enum Command {
     Delete {
         #[command(flatten)]
         chosen: Chosen,
+        /// Only tell how many there are
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         store: StoreArgs,
     },
+    /// Try a job once on another component, and settle nothing
+    ///
+    /// The job stays in the failed list, whatever comes of it. Its requests are shown and not sent, its buckets are empty, and
+    /// what it would write is shown. The exit code tells the outcome, as that of kiln run does.
+    #[command(after_help = "Example:\n  kiln failed try 7f3a2b10 --with build/resize.wasm")]
+    Try(Box<trial::TryArgs>),
     /// Delete every entry there is
     Purge {
         /// Really: without it, only tells how many there are
@@ -81,7 +112,7 @@ struct Filter {
     /// Only jobs of this name
     #[arg(long)]
     name: Option<String>,
-    /// Only failures of this kind: rejected, error, trap, timeout, memory, denied, unknown-job, malformed, unloadable, lost, internal, cancelled
+    /// Only failures of this kind: rejected, error, trap, timeout, memory, denied, unknown-job, malformed, unloadable, lost, internal, cancelled, expired
     #[arg(long, value_parser = kind)]
     kind: Option<FailureKind>,
     /// Only what failed at least this long ago
@@ -109,6 +140,7 @@ impl From<Filter> for failed::Filter {
             name: filter.name,
             kind: filter.kind,
             older_than_ms: filter.older_than.map(ms),
+            ..Self::default()
         }
     }
 }
@@ -132,16 +164,33 @@ pub(super) async fn failed(args: FailedArgs) -> anyhow::Result<ExitCode> {
             json,
         } => list(&store.open().await?, &filter.into(), limit, json).await?,
         Command::Show { store, id, json } => show(&store.open().await?, &id, json).await?,
-        Command::Retry { store, chosen } => {
+        Command::Retry { store, chosen, dry_run }
+        | Command::Move {
+            store, chosen, dry_run, ..
+        } if dry_run => {
+            let jobs = ["job", "jobs"];
+            return count(&store.open().await?, &chosen.into(), jobs, "would be put back").await;
+        }
+        Command::Delete { store, chosen, dry_run } if dry_run => {
+            let entries = ["entry", "entries"];
+            return count(&store.open().await?, &chosen.into(), entries, "would be deleted").await;
+        }
+        Command::Retry { store, chosen, .. } => {
             let (store, work) = (store.open().await?, Work::new(["job", "jobs"], "put back")?);
             let retried = failed::retry(&store, &chosen.into(), |progress| work.told(progress)).await;
             return work.ended(retried);
         }
-        Command::Delete { store, chosen } => {
+        Command::Move { store, chosen, to, .. } => {
+            let (store, work) = (store.open().await?, Work::new(["job", "jobs"], "moved")?);
+            let moved = failed::move_to(&store, &chosen.into(), &to, |progress| work.told(progress)).await;
+            return work.ended(moved);
+        }
+        Command::Delete { store, chosen, .. } => {
             let (store, work) = (store.open().await?, Work::new(["entry", "entries"], "deleted")?);
             let deleted = failed::delete(&store, &chosen.into(), |progress| work.told(progress)).await;
             return work.ended(deleted);
         }
+        Command::Try(args) => return trial::try_on(*args).await,
         Command::Purge { store, yes } => return purge(&store.open().await?, yes).await,
     }
     Ok(ExitCode::SUCCESS)
@@ -257,6 +306,18 @@ fn indented(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Tells how many entries are meant, and does nothing to them.
+async fn count(
+    store: &Store,
+    choice: &Choice,
+    what: [&'static str; 2],
+    would: &'static str,
+) -> anyhow::Result<ExitCode> {
+    let work = Work::new(what, would)?;
+    let counted = failed::count(store, choice, |progress| work.told(progress)).await;
+    work.ended(counted)
+}
+
 async fn purge(store: &Store, yes: bool) -> anyhow::Result<ExitCode> {
     if !yes {
         let len = plural(store.failed_len().await?, "entry", "entries");
@@ -326,7 +387,7 @@ impl Work {
 }
 
 /// The first signal ends the work after the page under way, the second ends the process at once.
-async fn stop_on_signal(stop: CancellationToken, mut signals: Signals) {
+pub(super) async fn stop_on_signal(stop: CancellationToken, mut signals: Signals) {
     signals.next().await;
     stop.cancel();
     signals.next().await;

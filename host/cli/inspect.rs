@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::plugin::SandboxArgs;
 use super::{out, plural, shown};
+use crate::config::Schedule;
 use crate::plugins::{PluginError, read_plugin};
 use crate::sandbox::{GrantError, Import, Inspection, LoadError, Offer};
 
@@ -18,7 +19,7 @@ use crate::sandbox::{GrantError, Import, Inspection, LoadError, Offer};
 pub(super) const EXIT_UNLOADABLE: u8 = 4;
 
 const JSON: &str = "\
-JSON: digest (SHA-256), bytes, jobs, exports, imports, loads, problem (null, or why it does not load).
+JSON: digest (SHA-256), bytes, jobs, schedules, exports, imports, loads, problem (null, or why it does not load).
 Each of imports: name; need, which is missing, grant, always or runtime; offer, which says the same in words.";
 
 /// Tell what a plugin exports, imports and would need granted
@@ -62,7 +63,7 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
             .collect();
         let loads = problem.is_none();
         let report = json!({
-            "digest": found.digest, "bytes": bytes.len(), "jobs": jobs, "exports": found.exports, "imports": imports,
+            "digest": found.digest, "bytes": bytes.len(), "jobs": jobs, "schedules": manifest.schedules, "exports": found.exports, "imports": imports,
             "loads": loads, "problem": problem,
         });
         writeln!(out, "{report}")?;
@@ -75,6 +76,9 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
             found.digest
         )?;
         writeln!(out, "handles   {}", jobs.join(", "))?;
+        for schedule in &manifest.schedules {
+            show_schedule(&mut out, schedule)?;
+        }
         show(&mut out, &found)?;
     }
     Ok(if found.problem.is_none() {
@@ -82,6 +86,16 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::from(EXIT_UNLOADABLE)
     })
+}
+
+fn show_schedule(out: &mut impl Write, schedule: &Schedule) -> io::Result<()> {
+    let (id, when, queue) = (schedule.id(), schedule.when(), schedule.queue());
+    let zone = schedule.zone();
+    let zone = zone.iana_name().unwrap_or("UTC");
+    match schedule.job() {
+        Some(job) => writeln!(out, "schedule  {id}: {when} ({zone}), job {job} to queue {queue}"),
+        None => writeln!(out, "schedule  {id}: {when} ({zone}), to queue {queue}"),
+    }
 }
 
 /// Tells all that a component exports and imports, and whether it loads.

@@ -1,22 +1,38 @@
 //! The command line: one file for each command. Arguments become settings here; nothing below knows of them.
 
+mod alerts;
+mod batch;
 mod bench;
 mod build;
+mod cancel;
 mod compile;
 mod doctor;
 mod failed;
+mod generated;
+mod history;
 mod inspect;
+mod job;
+mod lanes;
 mod log;
+mod logs;
 mod machine;
 mod new;
+mod pause;
 mod plugin;
 mod plugins;
 mod push;
 mod queues;
+mod result;
 mod run;
+mod schedules;
+mod serve;
 mod settings;
 mod state;
+mod stats;
 mod store;
+mod systemd;
+mod traces;
+mod ui;
 mod worker;
 
 use std::io::{StdoutLock, Write as _, stdout};
@@ -41,13 +57,15 @@ Exit codes:
   2   wrong use: a flag, a setting, a value or a payload that makes no sense
   3   the store cannot be reached or used
   4   the plugin folder or a plugin cannot be used
-  5   there is no such failed entry or value, or nothing to release
+  5   there is no such job, failed entry, value, queue, result, batch or schedule, or nothing to release
   6   worker: the grace period ended, attempts were interrupted, their jobs are back in their queues
   7   doctor: something would bite a worker
   130 worker: stopped at once by a second signal; its jobs come back when its lease runs out
       bench: stopped by a signal, its keys deleted
-      failed: stopped by a signal; what it had not come to is as it was
-  10  run: the attempt ended as rejected; 11 error, 12 trap, 13 timeout, 14 memory, 15 denied
+      failed, cancel: stopped by a signal; what it had not come to is as it was
+  8   push --wait, result --wait: the job has not ended in time
+  10  run, failed try, push --wait, result: it ended as rejected; 11 error, 12 trap, 13 timeout, 14 memory, 15 denied
+  16  push --wait, result: it ended as another kind of failure
 
 A flag whose help names an environment variable can be given by it. Those of kiln worker can also be given by a file of \
 settings (--config): lease = \"10s\". A flag goes over its variable, the variable over the file, the file over the default.";
@@ -80,15 +98,28 @@ enum Command {
     New(new::NewArgs),
     Build(build::BuildArgs),
     Worker(worker::WorkerArgs),
+    Serve(serve::ServeArgs),
     Push(push::PushArgs),
     Run(run::RunArgs),
     Inspect(inspect::InspectArgs),
     Doctor(doctor::DoctorArgs),
     Plugins(plugins::PluginsArgs),
     Queues(queues::QueuesArgs),
+    Lanes(lanes::LanesArgs),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Cancel(cancel::CancelArgs),
+    Job(job::JobArgs),
+    Logs(logs::LogsArgs),
+    Result(result::ResultArgs),
+    Batch(batch::BatchArgs),
+    Schedules(schedules::SchedulesArgs),
+    Stats(stats::StatsArgs),
     Failed(failed::FailedArgs),
     State(state::StateArgs),
     Bench(bench::BenchArgs),
+    Completions(generated::CompletionsArgs),
+    Man(generated::ManArgs),
     #[command(hide = true)]
     Compile(compile::CompileArgs),
 }
@@ -171,15 +202,28 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::New(args) => new::new(&args),
         Command::Build(args) => build::build(&args),
         Command::Worker(args) => worker::worker(args).await,
+        Command::Serve(args) => serve::serve(args).await,
         Command::Push(args) => push::push(args).await,
         Command::Run(args) => run::run(args).await,
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Doctor(args) => doctor::doctor(args).await,
         Command::Plugins(args) => plugins::plugins(args).await,
         Command::Queues(args) => queues::queues(args).await,
+        Command::Lanes(args) => lanes::show(args).await,
+        Command::Schedules(args) => schedules::schedules(args).await,
+        Command::Stats(args) => stats::stats(args).await,
+        Command::Pause(args) => pause::pause(args).await,
+        Command::Resume(args) => pause::resume(args).await,
+        Command::Cancel(args) => cancel::cancel(args).await,
+        Command::Job(args) => job::job(args).await,
+        Command::Logs(args) => logs::logs(args).await,
+        Command::Result(args) => result::result(args).await,
+        Command::Batch(args) => batch::batch(args).await,
         Command::Failed(args) => failed::failed(args).await,
         Command::State(args) => state::state(args).await,
         Command::Bench(args) => bench::bench(args).await,
+        Command::Completions(args) => generated::completions(&args),
+        Command::Man(args) => generated::man(&args),
         Command::Compile(args) => Ok(compile::compile(&args)),
     }
 }
@@ -218,9 +262,18 @@ fn exit_code(err: &anyhow::Error) -> ExitCode {
 
 fn admin_exit_code(err: &AdminError) -> ExitCode {
     ExitCode::from(match err {
+        AdminError::Busy
+        | AdminError::Untriable(_)
+        | AdminError::NoEdit(_)
+        | AdminError::Store(QueueError::MarksFull { .. }) => 1,
         AdminError::Store(_) | AdminError::Unusable(_) | AdminError::State(_) => EXIT_STORE,
-        AdminError::Key => 2,
-        AdminError::NoEntry(_) | AdminError::NotAside(_) => EXIT_MISSING,
+        AdminError::Plugin(_) | AdminError::Load(_) | AdminError::Sandbox(_) => 4,
+        AdminError::Key | AdminError::Value(_) | AdminError::SeveralSchedules(_) | AdminError::NotApart => 2,
+        AdminError::NoEntry(_)
+        | AdminError::NoHost(_)
+        | AdminError::NoQueue
+        | AdminError::NotAside(_)
+        | AdminError::NoSchedule(_) => EXIT_MISSING,
     })
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::{Usage, out, shown};
-use crate::project::{Language, ProjectError, create};
+use crate::project::{Engine, Language, ProjectError, create};
 
 /// Make a project for a handler
 ///
@@ -22,6 +22,9 @@ pub(super) struct NewArgs {
     /// What it is to be written in
     #[arg(long, value_parser = language(), value_name = "LANGUAGE")]
     lang: Language,
+    /// What runs it: starlingmonkey has more of the Web's APIs, and takes several times as much (JavaScript only)
+    #[arg(long, value_parser = engine(), default_value = "quickjs", value_name = "ENGINE")]
+    engine: Engine,
     /// The folder in which to make the project
     #[arg(long, default_value = ".", value_name = "DIR")]
     parent: PathBuf,
@@ -32,9 +35,17 @@ pub(super) fn language() -> impl TypedValueParser<Value = Language> {
     PossibleValuesParser::new(Language::ALL.map(Language::id)).try_map(|id| id.parse::<Language>())
 }
 
+fn engine() -> impl TypedValueParser<Value = Engine> {
+    let find = |id: String| Engine::ALL.into_iter().find(|(name, _)| *name == id);
+    PossibleValuesParser::new(Engine::ALL.map(|(name, _)| name))
+        .try_map(move |id| find(id).map(|(_, engine)| engine).ok_or("no engine"))
+}
+
 pub(super) fn new(args: &NewArgs) -> anyhow::Result<ExitCode> {
-    let folder = create(&args.parent, &args.name, args.lang).map_err(|err| match err {
-        ProjectError::Name(_) | ProjectError::Reserved(_) | ProjectError::Exists(_) => Usage(err.to_string()).into(),
+    let folder = create(&args.parent, &args.name, args.lang, args.engine).map_err(|err| match err {
+        ProjectError::Engine(_) | ProjectError::Name(_) | ProjectError::Reserved(_) | ProjectError::Exists(_) => {
+            Usage(err.to_string()).into()
+        }
         err => anyhow::Error::from(err),
     })?;
     let folder = shown(&folder);

@@ -13,6 +13,7 @@ use crate::config::{
     Authorities, COMPILE_NICENESS, CONCURRENCY, Compiler, Egress, Limit, Limits, Proxy, SPARE_SLOTS, SandboxSettings,
     Source,
 };
+use crate::recording::Tape;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::state::Keeper;
 
@@ -109,21 +110,21 @@ impl SandboxArgs {
         self.egress_proxy.is_some()
     }
 
-    /// The same, with handlers' state kept there.
+    /// The same, with handlers' state kept there, and exchanges kept by this tape or answered from it.
     pub(super) fn open_with(
         &self,
         concurrency: NonZeroU32,
         state: Arc<dyn Keeper>,
+        tape: Option<Tape>,
     ) -> Result<Arc<Sandbox>, SandboxError> {
-        let settings = SandboxSettings {
-            state: Some(state),
-            ..self.settings(concurrency, 0)?
-        };
+        let mut settings = self.settings(concurrency, 0)?;
+        settings.state = Some(state);
+        settings.egress.tape = tape;
         Ok(Arc::new(Sandbox::new(&settings)?))
     }
 
     /// The settings of a sandbox whose compiler runs at this niceness.
-    fn settings(&self, concurrency: NonZeroU32, niceness: i32) -> Result<SandboxSettings, SandboxError> {
+    pub(super) fn settings(&self, concurrency: NonZeroU32, niceness: i32) -> Result<SandboxSettings, SandboxError> {
         let compiler = Compiler {
             program: this_program().map_err(SandboxError::Compiler)?,
             args: vec!["compile".into()],
@@ -142,6 +143,7 @@ impl SandboxArgs {
             egress: Egress {
                 authorities: self.egress_ca.clone().unwrap_or_default(),
                 proxy: self.egress_proxy.clone(),
+                tape: None,
             },
             ..SandboxSettings::new(concurrency)
         })

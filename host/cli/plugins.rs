@@ -99,6 +99,14 @@ fn lines(plugin: &PluginReport) -> Vec<String> {
         if version.jobs != [plugin.name.as_str()] {
             note(format!("handles {}", version.jobs.join(", ")));
         }
+        let schedules = version
+            .schedules
+            .iter()
+            .filter_map(|schedule| schedule.get("id")?.as_str());
+        let schedules: Vec<_> = schedules.collect();
+        if !schedules.is_empty() {
+            note(format!("schedules {}", schedules.join(", ")));
+        }
         if let Some(why) = &version.aside {
             let instead = version.instead.as_ref();
             let instead = instead.map_or_else(

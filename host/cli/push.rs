@@ -1,7 +1,10 @@
 //! `kiln push`: one job, or a file of them.
 
+mod job_file;
+
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write as _, stdin};
+use std::io::{self, BufRead, BufReader, Write as _, stdin};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -9,20 +12,20 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
+use super::result::wait;
 use super::store::{StoreArgs, duration, positive_duration, queue_name};
-use super::{Usage, out, plural};
-use crate::job::{DecodeError, Job, MAX_JOB_BYTES, MAX_PAYLOAD_BYTES, null, saturating_ns};
-use crate::queue::{Push, QUEUE_DEFAULT, QueueError, QueueName, Store};
-
-/// Jobs pushed in one go of a batch.
-const BATCH_JOBS: usize = 1_000;
-
-/// Bytes of jobs pushed in one go, whatever their number.
-const BATCH_BYTES: usize = 8 * 1024 * 1024;
+use super::{Usage, out, plural, tell};
+use crate::admin::results;
+use crate::job::{
+    DecodeError, Job, MAX_MEMBERS, MAX_PAYLOAD_BYTES, Options, TraceContext, late_job, null, saturating_ns,
+};
+use crate::queue::{Push, QUEUE_DEFAULT, QueueName};
+use crate::text;
+pub(super) use job_file::JobFile;
+use job_file::perhaps_pushed;
 
 /// Push a job, or a file of jobs
 ///
@@ -32,7 +35,11 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 #[command(after_help = "Examples:
   kiln push markdown '{\"markdown\": \"# Hello\"}'
   kiln push thumbnail @photo.json --queue images --delay 5m
-  kiln push --batch jobs.ndjson")]
+  kiln push markdown '{\"markdown\": \"# Hello\"}' --wait=30s
+  kiln push --batch jobs.ndjson
+  kiln push --batch photos.ndjson --batch-id import-7 --on-success report --on-end 'mail={\"to\": \"me@example.com\"}'
+  kiln push thumbnail @photo.json --then store --then 'mail={\"to\": \"me@example.com\"}'")]
+#[expect(clippy::option_option, reason = "whether to wait, and for how long")]
 pub(super) struct PushArgs {
     /// The job's name, which picks its handler
     #[arg(required_unless_present = "batch", conflicts_with = "batch")]
@@ -41,13 +48,28 @@ pub(super) struct PushArgs {
     #[arg(allow_negative_numbers = true)]
     payload: Option<PayloadSource>,
     /// Push the jobs of this NDJSON file (- for standard input)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["payload", "delay", "at", "max_attempts", "timeout", "meta", "id"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["payload", "delay", "at", "max_attempts", "timeout", "meta", "traceparent", "then", "id", "wait", "limit_key"])]
     batch: Option<BatchFile>,
+    /// Make the jobs of the file a batch of this id, which ends when all of them have
+    #[arg(long, value_name = "ID", requires = "batch", value_parser = super::batch::id)]
+    batch_id: Option<String>,
+    /// Push this job once all jobs of the batch have completed; written as for --then
+    #[arg(long, value_name = "JOB", requires = "batch_id", value_parser = link)]
+    on_success: Option<Box<RawValue>>,
+    /// Push this job once all have ended, completed or failed
+    #[arg(long, value_name = "JOB", requires = "batch_id", value_parser = link)]
+    on_end: Option<Box<RawValue>>,
+    /// Push this job unless all have ended by --late-after
+    #[arg(long, value_name = "JOB", requires_all = ["batch_id", "late_after"], value_parser = link)]
+    on_late: Option<Box<RawValue>>,
+    /// From the push on
+    #[arg(long, value_name = "DURATION", requires = "on_late", value_parser = positive_duration)]
+    late_after: Option<Duration>,
     /// The queue; with --batch, that of lines which name none
     #[arg(long, env = "KILN_QUEUE", default_value = QUEUE_DEFAULT, value_parser = queue_name)]
     queue: QueueName,
     /// Do not run it before this time has passed
-    #[arg(long, value_parser = duration, value_name = "DURATION", conflicts_with = "at")]
+    #[arg(long, value_parser = duration, value_name = "DURATION", conflicts_with = "at", allow_hyphen_values = true)]
     delay: Option<Duration>,
     /// Do not run it before this time, as 2026-11-22T18:00:00Z
     #[arg(long, value_name = "TIME")]
@@ -56,14 +78,28 @@ pub(super) struct PushArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_attempts: Option<u32>,
     /// Time an attempt may take [default: what the plugin's manifest says, else 30s]
-    #[arg(long, value_parser = positive_duration, value_name = "DURATION")]
+    #[arg(long, value_parser = positive_duration, value_name = "DURATION", allow_hyphen_values = true)]
     timeout: Option<Duration>,
     /// A metadata entry; repeat for more
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     meta: Vec<(String, String)>,
+    /// The span that the job's attempts belong to, as W3C Trace Context writes it: metadata.traceparent
+    #[arg(long, value_name = "TRACEPARENT")]
+    traceparent: Option<TraceContext>,
+    /// Push this job once the one before it has completed; repeat for a chain. NAME gets the result before it as its payload,
+    /// NAME=PAYLOAD a payload of its own; or JSON with name and options, as '{"name": "mail", "queue": "mails"}'
+    #[arg(long, value_name = "JOB", value_parser = link)]
+    then: Vec<Box<RawValue>>,
+    /// The key by which limits across hosts tell the job apart, in place of the one in its payload: metadata.kiln.key
+    #[arg(long, value_name = "KEY")]
+    limit_key: Option<String>,
     /// The job's id [default: a new UUID]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     id: Option<String>,
+    /// Wait until the job has ended, no longer than this if a time is given, and print its result. The exit code tells how it
+    /// ended. Asks for an answer by metadata.kiln.reply. Takes no id of which an answer or a result is kept
+    #[arg(long, value_parser = positive_duration, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true)]
+    wait: Option<Option<Duration>>,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -129,11 +165,8 @@ impl FromStr for BatchFile {
 }
 
 pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
-    if let Some(file) = &args.batch {
-        let batch = Batch::open(file)?;
-        let pushed = batch.push(&args.store.open().await?, &args.queue).await?;
-        writeln!(out(), "{} pushed", plural(pushed, "job", "jobs"))?;
-        return Ok(ExitCode::SUCCESS);
+    if args.batch.is_some() {
+        return push_file(args).await;
     }
     let store_args = args.store;
     let payload = args.payload.map_or_else(|| Ok(null()), PayloadSource::read)?;
@@ -144,11 +177,25 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     job.id = args.id.unwrap_or(job.id);
     job.max_attempts = args.max_attempts.unwrap_or(job.max_attempts);
     job.timeout_ns = args.timeout.map_or(job.timeout_ns, saturating_ns);
-    if !args.meta.is_empty() {
-        let metadata: std::collections::BTreeMap<_, _> = args.meta.into_iter().collect();
-        job.metadata = Some(serde_json::value::to_raw_value(&metadata)?);
+    let wishes = Wishes {
+        reply: args.wait.is_some(),
+        then: args.then,
+        key: args.limit_key,
+    };
+    job.metadata = metadata(args.meta, args.traceparent.as_ref(), wishes)?;
+    if let Some(why) = &job.options().0.plans().refused {
+        return Err(Usage(why.clone()).into());
+    }
+    // As workers do: what they would refuse need not be pushed.
+    if let Err(why) = Job::decode(job.encode().as_bytes()) {
+        return Err(Usage(format!("no worker would take this job: {why}")).into());
     }
     let store = store_args.open().await?;
+    if args.wait.is_some() && results::result(&store, &job.id).await?.is_some() {
+        let id = text::name(&job.id);
+        let why = format!("a job {id} has ended before, and its end is still told; wait for one with another --id");
+        return Err(Usage(why).into());
+    }
     // By the store's clock, which decides when it is due.
     let now = store.now().await?;
     let due = args
@@ -165,124 +212,152 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
         due_ms,
     };
     store.push(&[push]).await.map_err(perhaps_pushed)?;
+    if let Some(patience) = args.wait {
+        tell(&format!("pushed {}", text::name(&job.id)));
+        return wait(&store, &job.id, patience, false).await;
+    }
     writeln!(out(), "{}", job.id)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A store that did not answer may have pushed the jobs. Whoever pushes them again must know that.
-fn perhaps_pushed(err: QueueError) -> anyhow::Error {
-    let context = format!("{err}; what was not answered may have been pushed all the same");
-    anyhow::Error::new(err).context(context)
-}
-
-/// A file of jobs, opened.
-pub(super) struct Batch {
-    name: String,
-    reader: Box<dyn Read>,
-    bar: ProgressBar,
-}
-
-impl Batch {
-    pub(super) fn open(file: &BatchFile) -> anyhow::Result<Self> {
-        let (name, reader, bar) = open_batch(file)?;
-        Ok(Self { name, reader, bar })
+/// Pushes the jobs of a file, and what is to come if they are a batch that is late.
+async fn push_file(args: PushArgs) -> anyhow::Result<ExitCode> {
+    let Some(file) = &args.batch else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let of_batch = args.batch_id.as_deref().map(|id| OfBatch::read(id, file, &args));
+    let of_batch = of_batch.transpose()?;
+    let jobs = JobFile::open(file)?.of(of_batch.as_ref().map(|batch| batch.metadata.clone()));
+    let store = args.store.open().await?;
+    let pushed = jobs.push(&store, &args.queue).await?;
+    if let Some((id, spec, within)) = of_batch.and_then(|batch| batch.late) {
+        let late = late_job(&id, args.queue.as_str(), &spec, within, store.now().await?).map_err(Usage)?;
+        let push = Push {
+            queue: QueueName::new(&late.queue).map_err(Usage)?,
+            job: late.job.get().to_owned(),
+            due_ms: late.due_ms,
+        };
+        store.push(&[push]).await.map_err(perhaps_pushed)?;
     }
-
-    /// Pushes one job for each line, and shows how far it is on a terminal. Returns how many.
-    pub(super) async fn push(self, store: &Store, queue: &QueueName) -> anyhow::Result<u64> {
-        let Self { name, reader, bar } = self;
-        let mut reader = BufReader::with_capacity(1024 * 1024, bar.wrap_read(reader));
-        let ahead = store.now().await?.duration_since(Timestamp::now());
-        let (mut pushed, mut number, mut line) = (0, 0_u64, Vec::new());
-        let (mut batch, mut batch_bytes) = (Vec::with_capacity(BATCH_JOBS), 0);
-        loop {
-            line.clear();
-            let limit = MAX_JOB_BYTES as u64 + 1;
-            let read = (&mut reader)
-                .take(limit)
-                .read_until(b'\n', &mut line)
-                .with_context(|| name.clone())?;
-            number += 1;
-            let ended = read == 0;
-            if ended || batch.len() == BATCH_JOBS || batch_bytes > BATCH_BYTES {
-                store.push(&batch).await.map_err(perhaps_pushed)?;
-                pushed += batch.len() as u64;
-                bar.set_message(plural(pushed, "job", "jobs"));
-                batch.clear();
-                batch_bytes = 0;
-            }
-            if ended {
-                bar.finish_and_clear();
-                return Ok(pushed);
-            }
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            match batch_line(&line, queue, Timestamp::now() + ahead) {
-                Ok(push) => {
-                    batch_bytes += push.job.len();
-                    batch.push(push);
-                }
-                Err(why) => {
-                    store.push(&batch).await.map_err(perhaps_pushed)?;
-                    pushed += batch.len() as u64;
-                    bar.finish_and_clear();
-                    return Err(Usage(format!(
-                        "{name}:{number}: {why}; the {} before it {} pushed",
-                        plural(pushed, "job", "jobs"),
-                        if pushed == 1 { "was" } else { "were" }
-                    ))
-                    .into());
-                }
-            }
-        }
-    }
+    writeln!(out(), "{} pushed", plural(pushed, "job", "jobs"))?;
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Reads one line of a batch, and fills in what it leaves out. A delay counts from `now`, which is by the store's
-/// clock.
-fn batch_line(line: &[u8], queue: &QueueName, now: Timestamp) -> Result<Push, String> {
-    let mut job = Job::decode(line.trim_ascii()).map_err(|err| err.to_string())?;
-    let queue = job.queue.as_deref().map_or_else(|| Ok(queue.clone()), QueueName::new)?;
-    job.queue.get_or_insert_with(|| queue.to_string());
-    job.times.created_at.get_or_insert_with(|| now.to_string());
-    job.times.updated_at.get_or_insert_with(|| now.to_string());
-    let due = job.available_at().unwrap_or_else(|| {
-        let delay = Duration::from_nanos(u64::try_from(job.delay_ns).unwrap_or(0));
-        now.saturating_add(delay).unwrap_or(Timestamp::MAX)
-    });
-    job.times.available_at.get_or_insert_with(|| due.to_string());
-    // Decided as dg-queue does: a job that is not available yet is delayed.
-    let due_ms = (due > now).then(|| due.as_millisecond());
-    Ok(Push {
-        queue,
-        job: job.encode(),
-        due_ms,
+/// The metadata of the flags, which are texts, and what Kiln is asked for.
+fn metadata(
+    meta: Vec<(String, String)>,
+    trace: Option<&TraceContext>,
+    wishes: Wishes,
+) -> anyhow::Result<Option<Box<RawValue>>> {
+    let text = |(key, value)| anyhow::Ok((key, to_raw_value::<String>(&value)?));
+    let mut metadata: BTreeMap<_, _> = meta.into_iter().map(text).collect::<Result<_, _>>()?;
+    if let Some(trace) = trace
+        && metadata
+            .insert("traceparent".to_owned(), to_raw_value(&trace.parent())?)
+            .is_some()
+    {
+        return Err(
+            Usage("--traceparent sets metadata.traceparent, so --meta traceparent=… must not".to_owned()).into(),
+        );
+    }
+    if let Some(kiln) = wishes.into_json()?
+        && metadata.insert("kiln".to_owned(), kiln).is_some()
+    {
+        return Err(
+            Usage("--wait, --then and --limit-key set metadata.kiln, so --meta kiln=… must not".to_owned()).into(),
+        );
+    }
+    Ok(if metadata.is_empty() {
+        None
+    } else {
+        Some(to_raw_value(&metadata)?)
     })
 }
 
-fn open_batch(file: &BatchFile) -> anyhow::Result<(String, Box<dyn Read>, ProgressBar)> {
-    match file {
-        BatchFile::Stdin => {
-            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}")?;
-            Ok((
-                "standard input".to_owned(),
-                Box::new(stdin()),
-                ProgressBar::new_spinner().with_style(style),
-            ))
+/// What Kiln is asked for, in `metadata.kiln`.
+struct Wishes {
+    reply: bool,
+    then: Vec<Box<RawValue>>,
+    key: Option<String>,
+}
+
+impl Wishes {
+    /// None: for nothing.
+    fn into_json(self) -> serde_json::Result<Option<Box<RawValue>>> {
+        let mut kiln = BTreeMap::new();
+        if self.reply {
+            kiln.insert("reply", to_raw_value(&true)?);
         }
-        BatchFile::File(path) => {
-            let missing = |err| Usage(format!("{}: {err}", path.display()));
-            let file = File::open(path).map_err(missing)?;
-            let bytes = file.metadata().map_err(missing)?.len();
-            let style = ProgressStyle::with_template("{bar:40} {percent}% {msg} {eta} left")?;
-            Ok((
-                path.display().to_string(),
-                Box::new(file),
-                ProgressBar::new(bytes).with_style(style),
-            ))
+        if !self.then.is_empty() {
+            kiln.insert("then", to_raw_value(&self.then)?);
         }
+        if let Some(key) = self.key {
+            kiln.insert("key", to_raw_value(&key)?);
+        }
+        (!kiln.is_empty()).then(|| to_raw_value(&kiln)).transpose()
     }
+}
+
+/// A batch that the jobs of a file are to be.
+struct OfBatch {
+    /// What each of them has in `metadata.kiln.batch`.
+    metadata: Box<RawValue>,
+    /// What is to be pushed if it is late: its id, the job, and after how long.
+    late: Option<(String, Box<RawValue>, Duration)>,
+}
+
+impl OfBatch {
+    /// Counts the jobs of the file.
+    fn read(id: &str, file: &BatchFile, args: &PushArgs) -> anyhow::Result<Self> {
+        let BatchFile::File(path) = file else {
+            let why = "the jobs of a batch are counted before they are pushed, so --batch-id takes no standard input";
+            return Err(Usage(why.to_owned()).into());
+        };
+        let missing = |err| Usage(format!("{}: {err}", path.display()));
+        let lines = BufReader::new(File::open(path).map_err(missing)?).split(b'\n');
+        let mut jobs = 0_u64;
+        for line in lines {
+            jobs += u64::from(!line.map_err(missing)?.trim_ascii().is_empty());
+        }
+        if !(1..=MAX_MEMBERS).contains(&jobs) {
+            return Err(Usage(format!(
+                "a batch has 1 to {MAX_MEMBERS} jobs, and {} has {jobs}",
+                path.display()
+            ))
+            .into());
+        }
+        let mut batch = BTreeMap::from([("id", to_raw_value(id)?), ("of", to_raw_value(&jobs)?)]);
+        batch.extend(args.on_success.clone().map(|job| ("then", job)));
+        batch.extend(args.on_end.clone().map(|job| ("complete", job)));
+        let metadata = to_raw_value(&batch)?;
+        let kiln = to_raw_value(&BTreeMap::from([("kiln", BTreeMap::from([("batch", &metadata)]))]))?;
+        if let Some(why) = &Options::read(Some(&kiln)).0.plans().refused {
+            return Err(Usage(why.clone()).into());
+        }
+        let late = args.on_late.clone().zip(args.late_after);
+        Ok(Self {
+            metadata,
+            late: late.map(|(job, within)| (id.to_owned(), job, within)),
+        })
+    }
+}
+
+/// A `value_parser` for a job of a chain: `NAME`, `NAME=PAYLOAD`, or JSON.
+fn link(text: &str) -> Result<Box<RawValue>, String> {
+    let json = |text: &str| RawValue::from_string(text.to_owned());
+    if text.starts_with('{') {
+        return json(text).map_err(|err| format!("{text:?} is no JSON: {err}"));
+    }
+    let (name, payload) = match text.split_once('=') {
+        None => (text, None),
+        Some((name, payload)) => (name, Some(payload)),
+    };
+    let mut job = BTreeMap::from([("name", to_raw_value(name).map_err(|err| err.to_string())?)]);
+    if let Some(payload) = payload {
+        let payload = json(payload).map_err(|err| format!("the payload of {name:?} is no JSON: {err}"))?;
+        job.insert("payload", payload);
+    }
+    to_raw_value(&job).map_err(|err| err.to_string())
 }
 
 /// A `value_parser` for `KEY=VALUE`.

@@ -66,6 +66,9 @@ fn print(figures: &Figures) -> anyhow::Result<()> {
                     out,
                     "{queue:<24} {ready:>10} {waiting:>10} {delayed:>10} {in_flight:>10}  {hosts}"
                 )?;
+                if let Some(pause) = &counts.paused {
+                    writeln!(out, "  paused {pause}")?;
+                }
             }
             Figure::Fault { error } => {
                 let why = text::line(error, MAX_LINE_BYTES);
@@ -79,6 +82,9 @@ fn print(figures: &Figures) -> anyhow::Result<()> {
             "not all keys were looked at: a queue that only other producers push to may be missing; --scan looks at all"
         )?;
     }
+    for (name, pause) in &figures.paused_jobs {
+        writeln!(out, "job {}: paused {pause}", text::name(name))?;
+    }
     let failed = figures.failed;
     match figures.failed_dropped {
         0 => writeln!(out, "failed list: {failed}")?,
@@ -86,6 +92,9 @@ fn print(figures: &Figures) -> anyhow::Result<()> {
             out,
             "failed list: {failed} ({dropped} dropped by --failed-max or --failed-max-age)"
         )?,
+    }
+    for fault in &figures.faults {
+        writeln!(out, "{}", text::line(fault, MAX_LINE_BYTES))?;
     }
     if let Some(trouble) = &figures.trouble {
         writeln!(out, "the store cannot be used: {trouble}")?;

@@ -12,7 +12,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 use serde::Serialize;
 use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
+use toml::de::{DeTable, DeValue};
 
 use super::Usage;
 use crate::file;
@@ -24,6 +24,9 @@ const MAX_FILE_BYTES: u64 = 256 * 1024;
 /// How alike a key and a flag must be, from 0 to 1, for an error to suggest the flag. At clap's own 0.7, `redis` would
 /// suggest `read-timeout`.
 const ALIKE: f64 = 0.8;
+
+/// The table whose keys are the flags that begin so.
+const ALERT: &str = "alert";
 
 /// The flag that names the file.
 const CONFIG: &str = "config";
@@ -73,11 +76,8 @@ impl SettingsFile {
         let table = DeTable::parse(text)
             .map_err(|err| wrong_at(err.span().map_or(0, |span| span.start), err.message()))?
             .into_inner();
-        let mut keys: Vec<_> = table.iter().collect();
-        keys.sort_by_key(|(key, _)| key.span().start);
-        let entry = |(key, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
-            let at = key.span().start;
-            let arg = flag(grammar, key.get_ref()).map_err(|why| wrong_at(at, &why))?;
+        let entry = |(at, key, value): (usize, String, &Spanned<DeValue<'_>>)| {
+            let arg = flag(grammar, &key).map_err(|why| wrong_at(at, &why))?;
             let values = values(arg, value.get_ref()).map_err(|why| wrong_at(at, &why))?;
             Ok(Entry {
                 variable: arg.get_env().unwrap_or_default().to_owned(),
@@ -88,7 +88,7 @@ impl SettingsFile {
         };
         Ok(Self {
             path: path.to_owned(),
-            entries: keys.into_iter().map(entry).collect::<Result<_, _>>()?,
+            entries: keys(&table).into_iter().map(entry).collect::<Result<_, _>>()?,
             others_may_read: std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 != 0),
         })
     }
@@ -118,6 +118,25 @@ impl SettingsFile {
             )
         })
     }
+}
+
+/// The keys of a file and their values, each with where it stands, in the file's order. A key of the table `[alert]` stands
+/// for the flag with `alert-` before it.
+fn keys<'t>(table: &'t DeTable<'_>) -> Vec<(usize, String, &'t Spanned<DeValue<'t>>)> {
+    let mut keys = Vec::new();
+    for (key, value) in table {
+        match value.get_ref() {
+            DeValue::Table(alert) if key.get_ref() == ALERT => {
+                let of_table = alert.iter();
+                keys.extend(
+                    of_table.map(|(key, value)| (key.span().start, format!("{ALERT}-{}", key.get_ref()), value)),
+                );
+            }
+            _ => keys.push((key.span().start, key.get_ref().to_string(), value)),
+        }
+    }
+    keys.sort_by_key(|(at, ..)| *at);
+    keys
 }
 
 /// Every flag that a file may set: each one that has a variable.
@@ -190,7 +209,8 @@ fn check(arg: &Arg, name: &str, values: &[String]) -> Result<(), String> {
 }
 
 fn is_secret(arg: &Arg) -> bool {
-    arg.get_id().as_str().ends_with("password")
+    let id = arg.get_id().as_str();
+    id.ends_with("password") || matches!(id, "trace_headers" | "alert_webhook" | "alert_heartbeat")
 }
 
 /// Every setting in force for the command whose matches these are, in the order of its help.

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::Usage;
 use crate::config::{CountRange, TimeRange, parse_duration};
-use crate::queue::{ConnectionSettings, PREFIX_DEFAULT, QueueName, Store, StoreSettings};
+use crate::queue::{ConnectionSettings, PREFIX_DEFAULT, QueueName, Store, StoreSettings, without_password};
 use crate::text::is_hidden;
 
 #[derive(Debug, Args)]
@@ -102,6 +102,16 @@ impl StoreArgs {
 
     pub(super) fn set_prefix(&mut self, prefix: String) {
         self.prefix = prefix;
+    }
+
+    /// The store's address without a password, and the prefix where that is not the default.
+    pub(super) fn shown(&self) -> String {
+        let url = without_password(&self.store);
+        if self.prefix == PREFIX_DEFAULT {
+            url
+        } else {
+            format!("{url}, prefix {}", self.prefix)
+        }
     }
 
     /// The store, which has to be one that outlives this command.

@@ -1,6 +1,7 @@
 //! `kiln worker`: the service.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,23 +11,28 @@ use anyhow::Context as _;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::alerts::AlertArgs;
+use super::history::HistoryArgs;
 use super::plugin::HostArgs;
-use super::push::{Batch, BatchFile};
+use super::push::{BatchFile, JobFile};
 use super::store::{StoreArgs, duration, positive_duration};
-use super::{EXIT_SIGNAL, EXIT_STORE, Usage, log, machine};
+use super::traces::TraceArgs;
+use super::ui::UiArgs;
+use super::{EXIT_SIGNAL, EXIT_STORE, Usage, log, machine, systemd};
 use crate::config::{
-    CountRange, HOLD_DEFAULT, Limit, PluginSettings, QUARANTINE_LEAST_ATTEMPTS, Quarantine, TimeRange, Unknown,
+    CountRange, Expired, HOLD_DEFAULT, Limit, PluginSettings, QUARANTINE_LEAST_ATTEMPTS, Quarantine, TimeRange, Unknown,
 };
 use crate::events::Events;
-use crate::observe::Log;
+use crate::observe::{Log, Metrics, Vitals};
 use crate::plugins::{PluginError, Plugins, Watching};
 use crate::queue::{
     LEASE_DEFAULT, QUEUE_DEFAULT, QueueName, RESULT_TTL_DEFAULT, Retention, StateStore, Store, StoreSettings,
 };
 use crate::service::{self, Drained, GRACE_DEFAULT, ServiceSettings};
+use crate::web::{self, Listener, Local, TrialSettings};
 
 /// Further signals within this time of the first count as the same signal.
 const ONE_WISH: Duration = Duration::from_millis(500);
@@ -37,17 +43,22 @@ const ONE_WISH: Duration = Duration::from_millis(500);
 /// lets what runs finish within the grace period, and gives the rest back uncounted. A second signal stops it at once.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kiln worker --plugins ./plugins --queue critical=5 --queue default")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct WorkerArgs {
     #[command(flatten)]
     pub(super) host: HostArgs,
     /// A queue to serve, with its weight; repeat for more
     #[arg(long = "queue", env = "KILN_QUEUES", default_value = QUEUE_DEFAULT, value_parser = weighted_queue,
           value_delimiter = ',', value_name = "NAME[=WEIGHT]")]
-    queues: Vec<(QueueName, NonZeroU32)>,
+    pub(super) queues: Vec<(QueueName, NonZeroU32)>,
+    /// Serve with each queue its siblings NAME:high and NAME:low: of ten turns NAME:high has six, NAME three and NAME:low one,
+    /// while all have jobs. A producer chooses by the queue that it pushes to
+    #[arg(long, env = "KILN_LEVELS", value_parser = BoolishValueParser::new())]
+    levels: bool,
     /// Serve a queue only while those named before it have no ready job, whatever their weights
     #[arg(long, env = "KILN_STRICT", value_parser = BoolishValueParser::new())]
     strict: bool,
-    /// Stop by itself, with exit code 0, once nothing is ready, waiting, delayed or in flight
+    /// Stop by itself, with exit code 0, once nothing is ready, waiting, delayed or in flight, except what is paused
     #[arg(long, env = "KILN_BURST", value_parser = BoolishValueParser::new())]
     burst: bool,
     /// How long running attempts may go on after SIGTERM
@@ -69,6 +80,11 @@ pub(super) struct WorkerArgs {
     /// What becomes of a job that no plugin handles
     #[arg(long, env = "KILN_UNKNOWN", value_enum, default_value = "fail", value_name = "FATE")]
     unknown: UnknownFate,
+    /// What becomes of a job that is too old to run, by metadata.kiln.expires or its plugin's `expire`
+    #[arg(long, env = "KILN_EXPIRED", value_enum, default_value = "drop", value_name = "FATE")]
+    expired: ExpiredFate,
+    #[command(flatten)]
+    history: HistoryArgs,
     /// Set a version of a plugin aside when more than this share of its attempts within this time trap, time out or run
     /// out of memory (at least 20 attempts): the version before it serves again, or its jobs wait. `kiln plugins` tells why,
     /// and releases it [default: never]
@@ -80,6 +96,19 @@ pub(super) struct WorkerArgs {
     /// Push the jobs of this NDJSON file first (- for standard input); the way to use --store memory:
     #[arg(long, env = "KILN_JOBS", value_name = "FILE")]
     jobs: Option<BatchFile>,
+    /// Answer probes and Prometheus over HTTP on this address, or on this port of 127.0.0.1: /livez, /readyz, /startupz,
+    /// /metrics [default: none]
+    #[arg(long, env = "KILN_LISTEN", value_parser = address, value_name = "[ADDRESS:]PORT")]
+    listen: Option<SocketAddr>,
+    /// Serve the dashboard on this address, or on this port of 127.0.0.1; the way to see a store in memory [default: none]
+    #[arg(long, env = "KILN_UI", value_parser = address, value_name = "[ADDRESS:]PORT", help_heading = "Dashboard")]
+    ui: Option<SocketAddr>,
+    #[command(flatten)]
+    dashboard: UiArgs,
+    #[command(flatten)]
+    traces: TraceArgs,
+    #[command(flatten)]
+    alerts: AlertArgs,
     #[command(flatten)]
     pub(super) store: StoreArgs,
     /// Where it is told what happens.
@@ -91,6 +120,23 @@ pub(super) struct WorkerArgs {
 }
 
 impl WorkerArgs {
+    /// The queues that it serves.
+    ///
+    /// # Errors
+    /// When one is named twice, or a level's name would be too long.
+    pub(super) fn served(&self) -> Result<Vec<(QueueName, NonZeroU32)>, Usage> {
+        let queues = if self.levels {
+            with_levels(&self.queues)?
+        } else {
+            self.queues.clone()
+        };
+        let mut names = BTreeSet::new();
+        match queues.iter().find(|(queue, _)| !names.insert(queue)) {
+            Some((twice, _)) => Err(Usage(format!("queue {twice} is named twice"))),
+            None => Ok(queues),
+        }
+    }
+
     /// The defaults, for a worker that serves one queue until `stop`, and tells what happens as `events`.
     pub(super) fn serving(
         host: HostArgs,
@@ -102,6 +148,7 @@ impl WorkerArgs {
         Self {
             host,
             queues: vec![(queue, NonZeroU32::MIN)],
+            levels: false,
             strict: false,
             burst: false,
             grace: GRACE_DEFAULT,
@@ -110,9 +157,16 @@ impl WorkerArgs {
             failed_max: None,
             failed_max_age: None,
             unknown: UnknownFate::Fail,
+            expired: ExpiredFate::Drop,
+            history: HistoryArgs::default(),
             quarantine: None,
             no_watch: false,
             jobs: None,
+            listen: None,
+            ui: None,
+            dashboard: UiArgs::default(),
+            traces: TraceArgs::default(),
+            alerts: AlertArgs::default(),
             store,
             events,
             stop,
@@ -129,6 +183,23 @@ enum UnknownFate {
     Hold,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ExpiredFate {
+    /// It is dropped, counted and logged
+    Drop,
+    /// It goes to the failed list, with the kind expired
+    Keep,
+}
+
+impl From<ExpiredFate> for Expired {
+    fn from(fate: ExpiredFate) -> Self {
+        match fate {
+            ExpiredFate::Drop => Self::Drop,
+            ExpiredFate::Keep => Self::Keep,
+        }
+    }
+}
+
 impl From<UnknownFate> for Unknown {
     fn from(fate: UnknownFate) -> Self {
         match fate {
@@ -140,24 +211,35 @@ impl From<UnknownFate> for Unknown {
 
 pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     log::detach().context("cannot start the log's thread")?;
-    let mut names = BTreeSet::new();
-    if let Some((twice, _)) = args.queues.iter().find(|(queue, _)| !names.insert(queue)) {
-        return Err(Usage(format!("queue {twice} is named twice")).into());
-    }
+    let (queues, first_queue) = (args.served()?, args.queues[0].0.clone());
     let folder = args.host.plugins.clone();
     if !folder.is_dir() {
         // Checked before the store is asked: it is easier to mend.
         return Err(PluginError::Folder(folder).into());
     }
-    let batch = args.jobs.as_ref().map(Batch::open).transpose()?;
+    let batch = args.jobs.as_ref().map(JobFile::open).transpose()?;
+    let (vitals, stop) = (Arc::<Vitals>::default(), args.stop);
+    let traces = args.traces.start(&args.events)?;
+    let web = match args.listen {
+        Some(address) => Some(Web::start(address, &queues, &vitals, &args.events).await?),
+        None => None,
+    };
     machine::raise_open_files();
     machine::give_back_large_blocks();
     tokio::spawn(machine::give_back_small_blocks());
     let settings = StoreSettings {
         result_ttl: args.result_ttl,
+        history_ttl: args.history.history_ttl,
         ..args.store.settings()
     };
-    let store = Store::open(&settings).await?;
+    let mut store = Store::open(&settings).await?;
+    if web.is_some() {
+        store = store.watched(args.events.clone());
+    }
+    let (name, local) = (args.store.shown(), Local::new(Arc::clone(&vitals)));
+    let trials = TrialSettings::new(args.host.settings()?, Some(folder.clone()));
+    let ui = args.dashboard.beside_worker(args.ui, &store, name, local, trials);
+    let ui = ui.await?;
     let plugin_settings = PluginSettings {
         quarantine: args.quarantine,
         ..PluginSettings::default()
@@ -167,14 +249,14 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     args.events.subscribe(&Arc::new(Log));
     let plugins = Plugins::open(sandbox, &folder, plugin_settings, args.events).await?;
     if let Some(batch) = batch {
-        batch.push(&store, &args.queues[0].0).await?;
+        batch.push(&store, &first_queue).await?;
     }
     let watching = Watching {
         by_itself: !args.no_watch,
         ..Watching::default()
     };
     let settings = ServiceSettings {
-        queues: args.queues,
+        queues,
         strict: args.strict,
         retention: Retention {
             max: args.failed_max,
@@ -186,31 +268,85 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         lease: args.lease,
         burst: args.burst,
         unknown: args.unknown.into(),
+        expired: args.expired.into(),
+        history: args.history.settings(),
+        spans: args.traces.spans(),
         watching: watching.clone(),
+        vitals: Arc::clone(&vitals),
     };
-    let stop = args.stop;
+    args.alerts.start(&store, &vitals, &stop)?;
     tokio::spawn(stop_on_signal(stop.clone(), Signals::new()?));
-    tokio::spawn(look_on_signal(on(SignalKind::hangup())?, watching.asked));
+    tokio::spawn(look_on_signal(on(SignalKind::hangup())?, watching));
+    tokio::spawn(systemd::tell(vitals, stop.clone()));
     if plugins.jobs().is_empty() {
         tracing::warn!(folder = %folder.display(), "no plugin is loaded: no job can be run");
     }
-    match service::run(settings, store, plugins, stop).await? {
+    // A task of its own: this thread would be one more that is woken for each batch of jobs.
+    let drained = tokio::spawn(service::run(settings, store, plugins, stop)).await?;
+    if let Some(web) = web {
+        web.end().await;
+    }
+    if let Some(ui) = ui {
+        ui.end().await;
+    }
+    if let Some(traces) = traces {
+        tokio::task::spawn_blocking(move || traces.end()).await?;
+    }
+    Ok(told(drained?))
+}
+
+/// How the worker ended, in the log and as its exit code.
+fn told(drained: Drained) -> ExitCode {
+    match drained {
         Drained::Clean => {
             tracing::info!("worker stopped; nothing was interrupted");
-            Ok(ExitCode::SUCCESS)
+            ExitCode::SUCCESS
         }
         Drained::Unsettled => {
             tracing::error!(
                 "worker stopped; the store did not take the last settlements, their jobs come back in time"
             );
-            Ok(ExitCode::from(EXIT_STORE))
+            ExitCode::from(EXIT_STORE)
         }
         Drained::Interrupted(attempts) => {
             tracing::warn!(
                 attempts,
                 "worker stopped; attempts were interrupted and their jobs given back"
             );
-            Ok(ExitCode::from(6))
+            ExitCode::from(6)
+        }
+    }
+}
+
+/// What answers over HTTP, as long as the worker runs.
+struct Web {
+    end: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl Web {
+    /// Takes the port, and begins to count.
+    async fn start(
+        address: SocketAddr,
+        queues: &[(QueueName, NonZeroU32)],
+        vitals: &Arc<Vitals>,
+        events: &Events,
+    ) -> anyhow::Result<Self> {
+        let listener = Listener::bind(address).await;
+        let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
+        tracing::info!(address = %listener.address()?, "listening");
+        let (end, queues) = (CancellationToken::new(), queues.iter().map(|(queue, _)| queue));
+        let metrics = Arc::new(Metrics::new(queues, Arc::clone(vitals)));
+        events.subscribe(&metrics);
+        let router = web::worker(Arc::clone(vitals), metrics);
+        let serving = tokio::spawn(listener.serve(router, end.clone()));
+        Ok(Self { end, serving })
+    }
+
+    async fn end(self) {
+        self.end.cancel();
+        if let Err(err) = self.serving.await {
+            tracing::error!(%err, "the listener ended early");
         }
     }
 }
@@ -242,9 +378,12 @@ fn on(kind: SignalKind) -> anyhow::Result<Signal> {
 }
 
 /// Has the plugin folder looked at whenever the signal comes.
-async fn look_on_signal(mut signal: Signal, asked: Arc<Notify>) {
+async fn look_on_signal(mut signal: Signal, watching: Watching) {
     while signal.recv().await.is_some() {
-        asked.notify_one();
+        systemd::reloading().await;
+        watching.asked.notify_one();
+        watching.looked.notified().await;
+        systemd::reloaded().await;
     }
 }
 
@@ -280,6 +419,22 @@ fn quarantine(text: &str) -> Result<Quarantine, String> {
     })
 }
 
+/// What levels are called behind the name of their queue, the first first, and how many of ten turns each has.
+const LEVELS: [(&str, u32); 3] = [(":high", 6), ("", 3), (":low", 1)];
+
+/// Each queue with its siblings, in the order of their levels.
+fn with_levels(queues: &[(QueueName, NonZeroU32)]) -> Result<Vec<(QueueName, NonZeroU32)>, Usage> {
+    let levels = queues.iter().flat_map(|queue| LEVELS.map(|level| (queue, level)));
+    let named = levels.map(|((queue, weight), (level, turns))| {
+        let name = QueueName::new(&format!("{queue}{level}")).map_err(|why| Usage(format!("--levels: {why}")))?;
+        Ok((
+            name,
+            weight.saturating_mul(NonZeroU32::new(turns).unwrap_or(NonZeroU32::MIN)),
+        ))
+    });
+    named.collect()
+}
+
 fn weighted_queue(text: &str) -> Result<(QueueName, NonZeroU32), String> {
     let (name, weight) = text.split_once('=').unwrap_or((text, "1"));
     let weight = NonZeroU32::new(WEIGHT.parse(weight)?).ok_or(WEIGHT.why)?;
@@ -305,6 +460,34 @@ const QUARANTINE_WINDOW: TimeRange = TimeRange {
     why: "within less too few attempts are made; what was longer ago says little",
 };
 
+/// `9464` on this machine alone, or an address with its port.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.parse() {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    let wrong = |_| format!("{text:?}: write it like 9464, 0.0.0.0:9464 or [::]:9464");
+    text.parse().map_err(wrong)
+}
+
 fn lease(text: &str) -> Result<Duration, String> {
     LEASE.parse(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::MAX_QUEUE_NAME_BYTES;
+
+    #[test]
+    fn each_queue_has_three_levels_whose_turns_keep_to_its_weight() {
+        let queues = ["a=2", "b"].map(|text| weighted_queue(text).unwrap());
+        let levels = with_levels(&queues).unwrap();
+        let told: Vec<_> = levels
+            .iter()
+            .map(|(queue, weight)| format!("{queue}={weight}"))
+            .collect();
+        assert_eq!(told, ["a:high=12", "a=6", "a:low=2", "b:high=6", "b=3", "b:low=1"]);
+        let long = weighted_queue(&"q".repeat(MAX_QUEUE_NAME_BYTES)).unwrap();
+        assert!(with_levels(&[long]).is_err());
+    }
 }

@@ -10,6 +10,8 @@ use percent_encoding::percent_decode_str;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use crate::recording::Tape;
+
 /// Authorities in one file. Those of the largest systems come to two hundred.
 const MAX_AUTHORITIES: usize = 1_000;
 
@@ -20,6 +22,8 @@ pub struct Egress {
     pub authorities: Authorities,
     /// What carries requests to public addresses; none: they go straight there.
     pub proxy: Option<Proxy>,
+    /// Keeps what servers answer, or answers in their place; none: neither.
+    pub tape: Option<Tape>,
 }
 
 /// Certificates of authorities.

@@ -38,15 +38,32 @@ pub enum Limit {
     HttpConnections,
     HttpHeaderBytes,
     HttpBodyBytes,
+    HttpSignedBodyBytes,
     HttpConnectTimeout,
     HttpFirstByteTimeout,
     HttpBetweenBytesTimeout,
+    FollowUps,
+    FollowUpBytes,
+    FollowUpDepth,
     StateCalls,
     StateValueBytes,
     StateCommitBytes,
+    TcpConnections,
+    TcpConnects,
+    TcpBytes,
+    TcpConnectTimeout,
+    TcpIdleTimeout,
+    TmpBytes,
+    TmpFiles,
     PluginBytes,
     CompileTime,
     CompileMemory,
+}
+
+impl Limit {
+    /// How many there are. Not the length of [`LIMITS`]: an optimised build would have to know the type of every closure in
+    /// this crate before it knew that length (rustc 1.95, error E0391).
+    pub(crate) const COUNT: usize = Self::CompileMemory as usize + 1;
 }
 
 /// What is bounded, and by how much.
@@ -162,7 +179,7 @@ impl Spec {
 
 /// Every limit, as documentation, `kiln doctor` and messages have it.
 #[rustfmt::skip]
-pub const LIMITS: [Spec; 33] = [
+pub const LIMITS: [Spec; Limit::COUNT] = [
     time(Limit::Timeout, "timeout", HOUR, HOUR,
         "an attempt, whatever its job asks for; beyond an hour a job is a service, and every deploy would interrupt it")
         .within(1, WEEK, "what runs for longer is a service"),
@@ -173,7 +190,7 @@ pub const LIMITS: [Spec; 33] = [
         "processor time of an attempt; twice what a job without a timeout of its own could use")
         .within(1, WEEK, "as far as timeout goes"),
     bytes(Limit::MaxMemory, "max_memory", 128 * MIB, 4 * GIB,
-        "an attempt's linear memories, and what the host keeps for its handles; enough for Python's runtime or to decode a photograph")
+        "an attempt's linear memories, and what the host keeps for its handles and files; enough for Python's runtime or to decode a photograph")
         .within(64 * KIB, 64 * GIB, "a Wasm memory grows by 64 KiB, and sixteen of the largest come to 64 GiB"),
     bytes(Limit::GuestMemory, "guest_memory", 4 * GIB, 4 * GIB,
         "the memory of all attempts together; half of it is kept in equal shares, the rest goes to who asks first").of_host()
@@ -235,6 +252,9 @@ pub const LIMITS: [Spec; 33] = [
     bytes(Limit::HttpBodyBytes, "http_body_bytes", 64 * MIB, 4 * GIB,
         "the body of an HTTP request, and that of its response")
         .within(0, TIB, "0: requests and answers without a body"),
+    bytes(Limit::HttpSignedBodyBytes, "http_signed_body_bytes", MIB, 64 * MIB,
+        "the body of an HTTP request that a signature covers; it is held whole, and counts as the attempt's memory")
+        .within(0, GIB, "0: only requests without a body; the host holds it whole"),
     time(Limit::HttpConnectTimeout, "http_connect_timeout", 10 * SECOND, HOUR,
         "from a name to a connection: DNS, TCP and TLS")
         .within(1, WEEK, "as far as timeout goes"),
@@ -244,6 +264,15 @@ pub const LIMITS: [Spec; 33] = [
     time(Limit::HttpBetweenBytesTimeout, "http_between_bytes_timeout", 10 * SECOND, HOUR,
         "between two bytes of an HTTP body")
         .within(1, WEEK, "as far as timeout goes"),
+    count(Limit::FollowUps, "follow_ups", 100, 10_000,
+        "jobs an attempt enqueues; the next one is refused")
+        .within(0, 100_000, "0: none, whatever is granted; all of them go with one acknowledgement"),
+    bytes(Limit::FollowUpBytes, "follow_up_bytes", 256 * KIB, MIB,
+        "all jobs that an attempt enqueues, 512 bytes for each included; they go with the acknowledgement")
+        .within(0, 4 * MIB, "0: none; what comes with them, too, has to fit into one message"),
+    count(Limit::FollowUpDepth, "follow_up_depth", 16, 1000,
+        "how many generations of follow-ups a handler's job may be away from what a producer pushed, so that handlers which enqueue each other come to an end")
+        .within(0, 1_000_000, "0: none; each follow-up carries the number"),
     count(Limit::StateCalls, "state_calls", 1000, 1_000_000,
         "calls of kiln:state an attempt makes; the next one is refused")
         .within(0, 1_000_000_000, "0: none, whatever is granted"),
@@ -253,6 +282,27 @@ pub const LIMITS: [Spec; 33] = [
     bytes(Limit::StateCommitBytes, "state_commit_bytes", 128 * KIB, 256 * KIB,
         "all that an attempt writes on completion, 64 bytes for each change included; it goes with the acknowledgement")
         .within(0, 256 * KIB, "0: nothing; what every Redis takes together with an acknowledgement"),
+    count(Limit::TcpConnections, "tcp_connections", 8, 256,
+        "TCP connections an attempt has open at once; each is a file of the host's, and counts as 256 KiB of its memory")
+        .within(1, 4096, "a handler that is granted TCP needs one; a process may open some thousands"),
+    count(Limit::TcpConnects, "tcp_connects", 100, 1_000_000,
+        "TCP connections an attempt makes in all; the next one is refused")
+        .within(0, 1_000_000_000, "0: none, whatever is granted"),
+    bytes(Limit::TcpBytes, "tcp_bytes", 256 * MIB, 64 * GIB,
+        "all that goes over an attempt's TCP connections, in both directions; a table of a million rows fits")
+        .within(0, TIB, "0: only connections without a byte"),
+    time(Limit::TcpConnectTimeout, "tcp_connect_timeout", 10 * SECOND, HOUR,
+        "from a name to a TCP connection: DNS, TCP and TLS; and a handshake after STARTTLS")
+        .within(1, WEEK, "as far as timeout goes"),
+    time(Limit::TcpIdleTimeout, "tcp_idle_timeout", 120 * SECOND, HOUR,
+        "between two bytes of a TCP connection that a handler waits for; some queries take their time to be answered")
+        .within(1, WEEK, "as far as timeout goes"),
+    bytes(Limit::TmpBytes, "tmp_bytes", 64 * MIB, 4 * GIB,
+        "the files in an attempt's /tmp, with their names and half a kibibyte for each; they count as its memory, too")
+        .within(0, 64 * GIB, "0: none; as far as max_memory goes"),
+    count(Limit::TmpFiles, "tmp_files", 1000, 100_000,
+        "files and folders in an attempt's /tmp; what unpacks an archive makes some hundreds")
+        .within(0, 1_000_000, "0: none; each is a record of the host's"),
     bytes(Limit::PluginBytes, "plugin_bytes", 64 * MIB, GIB,
         "a plugin's file; JavaScript's and Python's runtimes come to under 20 MB")
         .within(KIB, 4 * GIB, "no handler is smaller; the host reads it whole"),

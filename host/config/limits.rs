@@ -63,7 +63,7 @@ pub enum LimitError {
 
 /// Every limit's value: of a host, or of one of its plugins.
 #[derive(Debug, Clone)]
-pub struct Limits([Bound; LIMITS.len()]);
+pub struct Limits([Bound; Limit::COUNT]);
 
 impl Default for Limits {
     fn default() -> Self {

@@ -12,7 +12,7 @@ use super::grants::read_later;
 use super::retry::duration;
 use super::toml_error::told;
 use super::wishes::ValueOf;
-use super::{CONCURRENCY, Grants, Limit, LimitWishes, REUSE, RetryPolicy};
+use super::{CONCURRENCY, Cap, Grants, KeepLogs, Limit, LimitWishes, REUSE, RetryPolicy, Schedule, cap, schedule};
 use crate::text;
 
 /// Job names that one plugin may handle.
@@ -42,6 +42,11 @@ pub struct Manifest {
     /// finds. Default: one.
     #[serde(deserialize_with = "reuse")]
     pub reuse: Option<NonZeroU32>,
+    /// How long after it became available a job may still be run.
+    #[serde(deserialize_with = "expire")]
+    pub expire: Option<Duration>,
+    /// Of which of its attempts it is kept what the handler said; its host's `--job-logs` where it does not say.
+    pub logs: Option<KeepLogs>,
     /// When failed attempts are made again.
     pub retry: RetryPolicy,
     /// Capabilities beyond the default. Empty in a manifest that is not read by [`Manifest::parse`].
@@ -51,6 +56,12 @@ pub struct Manifest {
     pub limits: LimitWishes,
     /// What `wasi:config` serves.
     pub config: BTreeMap<String, String>,
+    /// When the host pushes jobs for it by itself.
+    #[serde(rename = "schedule")]
+    pub schedules: Vec<Schedule>,
+    /// How many of its jobs run at once over all hosts, and how often they start.
+    #[serde(rename = "limit")]
+    pub caps: Vec<Cap>,
 }
 
 impl Manifest {
@@ -83,6 +94,8 @@ impl Manifest {
     pub fn parse(text: &str) -> Result<Self, String> {
         let manifest: Self = toml::from_str(text).map_err(|err| told(text, &err))?;
         manifest.names_can_be_shown()?;
+        cap::check(&manifest.caps)?;
+        schedule::check(&manifest.schedules, manifest.jobs.as_deref())?;
         let grants = Grants::of(text);
         Ok(Self { grants, ..manifest })
     }
@@ -106,6 +119,14 @@ fn timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration
     Ok(Some(timeout))
 }
 
+fn expire<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let expire = duration(deserializer)?;
+    if expire.is_zero() {
+        return Err(serde::de::Error::custom("expire must be more than 0"));
+    }
+    Ok(Some(expire))
+}
+
 fn max_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
     let bytes = ValueOf(Limit::MaxMemory).deserialize(deserializer)?;
     Ok(Some(ByteSize::b(bytes)))
@@ -123,6 +144,18 @@ fn reuse<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroU32
 mod tests {
     use super::*;
     use crate::text::MAX_LINE_BYTES;
+
+    #[test]
+    fn what_is_wrong_with_a_schedule_is_told_with_its_id_and_no_place_that_it_is_not_at() {
+        let text = "timeout = \"1s\"\n\n[[schedule]]\nid = \"nightly\"\ncron = \"tea\"\n";
+        let message = Manifest::parse(text).unwrap_err();
+        assert!(message.starts_with("schedule nightly: cron \"tea\": "), "{message}");
+        let unknown = Manifest::parse("[[schedule]]\nid = \"nightly\"\ntea = 1\n").unwrap_err();
+        assert!(
+            unknown.contains("line ") && unknown.contains("unknown field"),
+            "{unknown}"
+        );
+    }
 
     #[test]
     fn what_goes_too_far_is_told_with_its_place_and_its_range() {

@@ -2,15 +2,19 @@
 //!
 //! Reads no flag, no file and no environment: `cli` and `plugins` hand the values in.
 
+mod cap;
 mod compile;
 mod egress;
 mod grants;
+mod history;
 mod limit;
 mod limits;
 mod manifest;
 mod range;
 mod resolver;
 mod retry;
+mod rhythm;
+mod schedule;
 mod toml_error;
 mod wishes;
 
@@ -19,9 +23,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::job::{MAX_QUEUE_NAME_BYTES, QUEUE_DEFAULT, check_queue_name};
+pub use cap::{Cap, MAX_CAPS, MAX_KEY_TEXT_BYTES, Rate, lane_name};
 pub use compile::{COMPILE_NICENESS, COMPILE_WAIT_FACTOR, CompileLimits, Compiler};
 pub use egress::{Authorities, Egress, Proxy};
 pub use grants::Grants;
+pub use history::{HistorySettings, KeepAttempts, KeepLogs};
 pub use limit::{LIMITS, Limit, Scope, Spec, Unit};
 pub use limits::{Bound, LimitError, Limits, Source};
 pub use manifest::Manifest;
@@ -29,6 +36,9 @@ pub(crate) use manifest::check_name;
 pub use range::{ATTEMPTS, CONCURRENCY, CountRange, REUSE, TimeRange};
 pub use resolver::Resolver;
 pub use retry::RetryPolicy;
+pub use schedule::{
+    CatchUp, MAX_CATCH_UP, MAX_SCHEDULE_ID_BYTES, MAX_SCHEDULE_PAYLOAD_BYTES, MAX_SCHEDULES, ON_TIME, Overlap, Schedule,
+};
 pub use wishes::LimitWishes;
 
 pub use crate::job::{Backoff, parse_duration};
@@ -39,6 +49,13 @@ use crate::state::Keeper;
 /// the system takes to give a few pages anew. Every slot of the pool that ever held such a guest keeps these bytes
 /// resident.
 pub const KEEP_RESIDENT_BYTES: usize = 1280 * 1024;
+
+/// The same for guests that touch much more memory in each attempt, as the runtimes of JavaScript, Go and Python do: all of
+/// what these have, if they have little beyond it.
+pub const MAX_RESIDENT_BYTES: usize = 24 * 1024 * 1024;
+
+/// Instances of one component that are made ahead of their jobs at most, where it takes long to make one.
+pub const MAX_AHEAD: usize = 4;
 
 /// Sandboxes beyond `concurrency`. Only these give an attempt the slots beyond its first.
 pub const SPARE_SLOTS: u32 = 8;
@@ -75,6 +92,9 @@ pub struct SandboxSettings {
     /// Sandboxes beyond that, for attempts at components that take several. A component that takes more than these and
     /// one does not load.
     pub spare_slots: u32,
+    /// Bytes that stay resident of each memory of a component whose attempts touch much of it; [`KEEP_RESIDENT_BYTES`] and
+    /// less: no more than of any other. In all slots together it is an eighth of the limit `guest_memory` at most.
+    pub resident_bytes: usize,
     /// Where compiled components are cached; none: nothing is cached.
     pub cache_dir: Option<PathBuf>,
     /// Compiles, within bounds, what is not cached yet; none: this process does, without bounds.
@@ -99,6 +119,7 @@ impl SandboxSettings {
         Self {
             concurrency,
             spare_slots: SPARE_SLOTS,
+            resident_bytes: MAX_RESIDENT_BYTES,
             cache_dir: None,
             compiler: None,
             limits: Limits::default(),
@@ -160,6 +181,16 @@ impl Default for PluginSettings {
             quarantine: None,
         }
     }
+}
+
+/// What becomes of jobs that grew too old to run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Expired {
+    /// They are dropped.
+    #[default]
+    Drop,
+    /// They go to the failed list.
+    Keep,
 }
 
 /// What becomes of a job that no plugin handles.

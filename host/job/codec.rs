@@ -34,6 +34,7 @@ impl Serialize for Job {
         entry(&mut map, "error", self.error.as_ref())?;
         entry(&mut map, "metadata", self.metadata.as_ref())?;
         entry(&mut map, "lost", (self.lost > 0).then_some(&self.lost))?;
+        entry(&mut map, "kiln_expires_at", self.expires_at.as_ref())?;
         for (key, value) in &self.extra {
             map.serialize_entry(key, value)?;
         }
@@ -92,6 +93,7 @@ fn blank() -> Job {
         error: None,
         metadata: None,
         lost: 0,
+        expires_at: None,
         found_on: None,
         extra: Vec::new(),
     }
@@ -123,6 +125,7 @@ fn read<'de, M: MapAccess<'de>>(job: &mut Job, key: Cow<'de, str>, map: &mut M) 
         "error" => job.error = map.next_value_seed(Text("error"))?.filter(|error| !error.is_empty()),
         "metadata" => job.metadata = object(map.next_value()?)?,
         "lost" => job.lost = count(map.next_value_seed(Whole("lost"))?),
+        "kiln_expires_at" => job.expires_at = map.next_value_seed(Text("kiln_expires_at"))?,
         _ if key.len() > MAX_KEY_BYTES => {
             let (start, len) = (&key[..key.floor_char_boundary(32)], key.len());
             let why = format_args!("a key has {len} bytes, at most {MAX_KEY_BYTES} are taken: {start:?}…");
@@ -239,16 +242,18 @@ fn object<E: de::Error>(value: Option<Box<RawValue>>) -> Result<Option<Box<RawVa
     }
 }
 
-/// The id and name of bytes that are no job, as far as they can be read.
+/// What a job says of itself in short, as far as that can be read of bytes that are no job, or only the beginning of one.
 #[derive(Debug, Default)]
-pub(super) struct Label {
-    pub(super) id: Option<String>,
-    pub(super) name: Option<String>,
+pub(crate) struct Label {
+    pub(crate) id: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) created_at: Option<String>,
+    pub(crate) metadata: Option<Box<RawValue>>,
 }
 
 impl Label {
     /// Reads up to the first byte that is not JSON. More than [`MAX_JOB_BYTES`] are not read at all.
-    pub(super) fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         let mut label = Self::default();
         if bytes.len() <= MAX_JOB_BYTES {
             // What was read before the error is kept.
@@ -270,6 +275,8 @@ impl<'de> Visitor<'de> for &mut Label {
             match &*key {
                 "id" => self.id = short(map.next_value()?),
                 "name" => self.name = short(map.next_value()?),
+                "created_at" => self.created_at = short(map.next_value()?),
+                "metadata" => self.metadata = map.next_value()?,
                 _ => _ = map.next_value::<de::IgnoredAny>()?,
             }
         }

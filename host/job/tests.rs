@@ -81,3 +81,58 @@ fn of_what_is_not_all_here_a_bounded_beginning_is_kept_with_no_character_cut_in_
     assert!(kept(b"a\xffb").ends_with("only the first 3 bytes are kept"));
     assert!(kept(&vec![b'a'; KEPT_BYTES + 1]).ends_with("only the first 65536 bytes are kept"));
 }
+
+#[test]
+fn a_job_expires_by_its_own_wish_or_by_what_its_plugin_says() {
+    let hour = Duration::from_hours(1);
+    let expires = |keys: &str, otherwise| {
+        let job = job(&format!(r#","available_at":"2026-01-01T00:00:00Z"{keys}"#));
+        let (options, ignored) = job.options();
+        let at = job.expires(options.expires, otherwise);
+        (at.map(|at| at.to_string()), ignored)
+    };
+    let wish = |value: &str| format!(r#","metadata":{{"kiln":{{"expires":{value}}}}}"#);
+    let at = |time: &str| (Some(format!("2026-01-{time}Z")), None);
+    assert_eq!(expires("", None), (None, None));
+    assert_eq!(expires("", Some(hour)), at("01T01:00:00"));
+    assert_eq!(expires(&wish(r#""90m""#), Some(hour)), at("01T01:30:00"));
+    assert_eq!(
+        expires(&wish(r#""2026-01-03T01:00:00+01:00""#), Some(hour)),
+        at("03T00:00:00")
+    );
+    for (value, why) in [
+        (r#""soon""#, "is neither a duration, like 10m, nor a time"),
+        (r#""-1h""#, "is neither a duration"),
+        (r#""0s""#, "must be more than 0"),
+        ("10", "invalid type: integer"),
+    ] {
+        let (at, ignored) = expires(&wish(value), Some(hour));
+        assert_eq!(at.as_deref(), Some("2026-01-01T01:00:00Z"), "{value}");
+        let ignored = ignored.expect("it is told");
+        assert!(ignored.starts_with("metadata.kiln.expires is ignored: "), "{ignored}");
+        assert!(ignored.contains(why), "{ignored}");
+    }
+}
+
+#[test]
+fn a_job_grows_no_younger_by_a_retry_and_is_new_once_it_is_put_back() {
+    let now: Timestamp = "2026-01-01T05:00:00Z".parse().unwrap();
+    for (value, kept, revived) in [
+        (r#""2h""#, Some("2026-01-01T02:00:00Z"), None),
+        (r#""2026-01-01T03:00:00Z""#, Some("2026-01-01T03:00:00Z"), Some("never")),
+        ("7", None, None),
+    ] {
+        let keys = format!(r#","available_at":"2026-01-01T00:00:00Z","metadata":{{"kiln":{{"expires":{value}}}}}"#);
+        let mut job = job(&keys);
+        job.delay("why".to_owned(), now, now);
+        let mut job = Job::decode(job.encode().as_bytes()).unwrap();
+        assert_eq!(job.expires_at.as_deref(), kept, "{value}");
+        job.delay("why".to_owned(), now, now);
+        assert_eq!(job.expires_at.as_deref(), kept, "{value}");
+        job.reset(now);
+        let job = Job::decode(job.encode().as_bytes()).unwrap();
+        assert_eq!(job.expires_at.as_deref(), revived, "{value}");
+        let expires = job.expires(job.options().0.expires, None);
+        assert_eq!(expires.is_some(), value == r#""2h""#, "{value}: {expires:?}");
+    }
+}

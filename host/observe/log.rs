@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tracing::{Level, enabled};
 
-use crate::events::{Event, LeaseLoss, LoadedPlugin, Run, Subscriber};
+use crate::events::{Event, LeaseLoss, LoadedPlugin, Pausable, Run, Subscriber};
 use crate::outcome::{Attempt, Failure, Outcome, RetryHint};
-use crate::text;
+use crate::text::{self, MAX_LINE_BYTES};
 
 /// Bytes of a backtrace, and of each of standard output and error, that are logged with a failed attempt.
 const MAX_LOGGED_BYTES: usize = 512;
@@ -24,6 +24,10 @@ impl Subscriber for Log {
     fn on(&self, event: &Event<'_>) {
         match *event {
             Event::Ended { run, attempt } => log_attempt(&run, attempt),
+            Event::NotRun { queue, job, why } => {
+                let (id, name, trace_id) = (&*text::name(&job.id), &*text::name(&job.name), job.trace_id());
+                tracing::info!(id, name, queue, trace_id, "job is {why}; it does not run");
+            }
             Event::Settled {
                 queue,
                 settled,
@@ -51,11 +55,13 @@ impl Subscriber for Log {
                 );
             }
             Event::LeaseLost { queues, loss } => log_lease_lost(&queues.join(","), loss),
+            Event::Paused { what, by, reason } => log_pause(what, by, reason),
+            Event::Resumed { what } => log_resumed(what),
             Event::StoreAway { why } => {
                 tracing::error!(err = why, "the store cannot be used; attempts go on, settlements wait");
             }
             Event::StoreBack { after } => {
-                tracing::info!(outage_s = tenths(after.as_secs_f64()), "the store can be used again");
+                tracing::info!(outage_ms = millis(after), "the store can be used again");
             }
             Event::PluginLoaded(loaded) => log_loaded(&loaded),
             Event::PluginRefused { name, why, in_service } => {
@@ -78,8 +84,48 @@ impl Subscriber for Log {
                     "attempt starts"
                 );
             }
-            Event::Fetched { .. } => {}
+            Event::Fired {
+                schedule,
+                queue,
+                jobs,
+                instant,
+                late,
+                skipped,
+            } => {
+                let late_ms = millis(late);
+                if skipped > 0 {
+                    tracing::warn!(schedule, queue, skipped, %instant, "schedule skipped: the job of an earlier time has not ended");
+                }
+                if jobs == 0 {
+                    return;
+                }
+                tracing::info!(schedule, queue, jobs, %instant, late_ms, "schedule fired");
+            }
+            Event::Fetched { .. } | Event::Promoted { .. } | Event::StoreAsked { .. } => {}
         }
+    }
+}
+
+fn log_pause(what: Pausable<'_>, by: &str, reason: &str) {
+    let (by, reason) = (&*text::name(by), &*text::line(reason, MAX_LINE_BYTES));
+    match what {
+        Pausable::Queue(queue) => tracing::warn!(queue, by, reason, "queue paused; kiln resume brings it back"),
+        Pausable::Job(name) => {
+            let name = &*text::name(name);
+            tracing::warn!(
+                name,
+                by,
+                reason,
+                "jobs of this name paused; kiln resume --job brings them back"
+            );
+        }
+    }
+}
+
+fn log_resumed(what: Pausable<'_>) {
+    match what {
+        Pausable::Queue(queue) => tracing::info!(queue, "queue resumed"),
+        Pausable::Job(name) => tracing::info!(name = &*text::name(name), "jobs of this name resumed"),
     }
 }
 
@@ -98,8 +144,8 @@ fn log_lease_lost(queues: &str, loss: LeaseLoss) {
 fn log_loaded(loaded: &LoadedPlugin<'_>) {
     let (plugin, digest, version) = (loaded.plugin.name, loaded.plugin.digest, loaded.version);
     let (jobs, bytes, replaced) = (text::list(loaded.jobs, ","), loaded.bytes, loaded.replaced);
-    let ms = u64::try_from(loaded.took.as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(plugin, %digest, version, %jobs, bytes, ms, replaced, "plugin loaded");
+    let duration_ms = millis(loaded.took);
+    tracing::info!(plugin, %digest, version, %jobs, bytes, duration_ms, replaced, "plugin loaded");
 }
 
 fn log_attempt(run: &Run<'_>, attempt: &Attempt) {
@@ -109,7 +155,8 @@ fn log_attempt(run: &Run<'_>, attempt: &Attempt) {
         Outcome::Stopped => {
             let (id, name) = (&*text::name(&run.job.id), &*text::name(&run.job.name));
             let (plugin, digest, duration_ms) = (run.plugin.name, run.plugin.digest, millis(report.duration));
-            tracing::info!(id, name, queue = run.queue, plugin, %digest, attempt = run.attempt, duration_ms, "attempt stopped; the job goes back, unless another host has it");
+            let trace_id = run.job.trace_id();
+            tracing::info!(id, name, queue = run.queue, trace_id, plugin, %digest, attempt = run.attempt, duration_ms, "attempt stopped; the job goes back, unless another host has it");
         }
         Outcome::Failed { failure, retry } => log_failed(run, attempt, failure, *retry),
     }
@@ -122,13 +169,13 @@ fn log_completed(run: &Run<'_>, attempt: &Attempt) {
     }
     let (id, name) = (&*text::name(&run.job.id), &*text::name(&run.job.name));
     let (queue, plugin, digest) = (run.queue, run.plugin.name, run.plugin.digest);
-    let report = &attempt.report;
+    let (report, trace_id) = (&attempt.report, run.job.trace_id());
     let (duration_ms, peak_memory_bytes) = (millis(report.duration), report.peak_memory_bytes);
-    tracing::debug!(id, name, queue, plugin, %digest, attempt = run.attempt, duration_ms, peak_memory_bytes, "job completed");
+    tracing::debug!(id, name, queue, trace_id, plugin, %digest, attempt = run.attempt, duration_ms, peak_memory_bytes, "job completed");
     let (stdout, stderr) = (report.stdout.text.trim_end(), report.stderr.text.trim_end());
     if !(stdout.is_empty() && stderr.is_empty()) {
         // The output of a failed attempt is in its failed entry.
-        tracing::debug!(target: "guest", id, name, queue, plugin, %digest, stdout, stderr, "output");
+        tracing::debug!(target: "guest", id, name, queue, trace_id, plugin, %digest, stdout, stderr, "output");
     }
 }
 
@@ -137,12 +184,13 @@ fn log_failed(run: &Run<'_>, attempt: &Attempt, failure: &Failure, retry: RetryH
     let (queue, plugin, digest) = (run.queue, run.plugin.name, run.plugin.digest);
     let (duration_ms, peak_memory_bytes) = (millis(attempt.report.duration), attempt.report.peak_memory_bytes);
     let (kind, why, cpu_ms) = (failure.kind, failure.message.as_str(), failure.cpu_ms);
+    let trace_id = run.job.trace_id();
     let counts = !matches!(retry, RetryHint::NotBeforeUncounted(_));
     let backtrace = failure.backtrace.as_deref().map(frames);
     let (stdout, stderr) = (failure.stdout.as_deref().map(tail), failure.stderr.as_deref().map(tail));
     macro_rules! event {
         ($level:ident, $fate:literal) => {
-            tracing::$level!(id, name, queue, plugin, %digest, %kind, attempt = run.attempt, duration_ms, cpu_ms, peak_memory_bytes, why, backtrace, stdout, stderr, $fate)
+            tracing::$level!(id, name, queue, trace_id, plugin, %digest, %kind, attempt = run.attempt, duration_ms, cpu_ms, peak_memory_bytes, why, backtrace, stdout, stderr, $fate)
         };
     }
     if retry == RetryHint::Never || (counts && run.attempt >= run.max_attempts) {

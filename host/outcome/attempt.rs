@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Outcome;
+use super::{FollowUp, Outcome};
 use crate::state::Write;
 
 /// What an attempt came to, and what it took.
@@ -10,10 +10,19 @@ use crate::state::Write;
 pub struct Attempt {
     /// What becomes of the job follows from this alone.
     pub outcome: Outcome,
-    /// Values that the handler asked to write when the job is acknowledged. Empty unless it completed.
-    pub writes: Vec<Write>,
+    /// What the handler asked for. Nothing unless it completed.
+    pub asked: Asked,
     /// For logs and for whoever watches.
     pub report: Report,
+}
+
+/// What a handler asked for, to be carried out with the acknowledgement of its job.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// Values to write.
+    pub writes: Vec<Write>,
+    /// Jobs to push, in their order.
+    pub follow_ups: Vec<FollowUp>,
 }
 
 /// What an attempt took, and what it left behind.
@@ -23,6 +32,8 @@ pub struct Report {
     pub duration: Duration,
     /// The part of it until the guest could be called. None where the guest never could.
     pub instantiate: Option<Duration>,
+    /// Whether the instance was ready before the job came: to make it is then no part of these times.
+    pub made_ahead: bool,
     /// Processor time of the guest, and of the host within the guest's calls.
     pub cpu: Duration,
     /// The most linear memory held at once, in bytes, over all memories.
@@ -40,10 +51,23 @@ pub struct Report {
     /// Whether the producer's job alone ended the attempt, whatever the handler did. Such an attempt says nothing about
     /// the plugin.
     pub caused_by_job: bool,
+    /// The bound that ended the attempt, if one did.
+    pub boundary: Option<Boundary>,
     /// HTTP requests sent.
     pub http_requests: u32,
+    /// TCP connections made.
+    pub tcp_connections: u32,
     /// Whether the handler has heard that the host is shutting down.
     pub heard_of_drain: bool,
+}
+
+/// A bound that an attempt met. The names are Kiln's own, so there are only so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    /// A limit, by its name.
+    Limit(&'static str),
+    /// What the operator granted: it used this capability without a grant.
+    Grant(&'static str),
 }
 
 /// What is left of a guest's output.

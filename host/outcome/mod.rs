@@ -4,7 +4,9 @@
 
 mod attempt;
 mod commit;
+mod follow_up;
 mod lane;
+mod record;
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,9 +14,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use attempt::{Attempt, Count, Output, Report};
-pub use commit::Commit;
+pub use attempt::{Asked, Attempt, Boundary, Count, Output, Report};
+pub use commit::{BatchMark, Commit};
+pub use follow_up::{Due, FollowUp, NewJob};
 pub use lane::Lane;
+pub use record::{
+    AttemptRecord, MAX_OUTPUT_KEPT_BYTES, MAX_RECORD_BYTES, MAX_SAID_BYTES, RunningReport, Said, SaidLine,
+};
 
 use crate::text::{self, MAX_LINE_BYTES};
 
@@ -79,11 +85,13 @@ pub enum FailureKind {
     Internal,
     /// An operator ended the job for good.
     Cancelled,
+    /// The job grew too old to run.
+    Expired,
 }
 
 impl FailureKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Rejected,
         Self::Error,
         Self::Trap,
@@ -96,6 +104,7 @@ impl FailureKind {
         Self::Lost,
         Self::Internal,
         Self::Cancelled,
+        Self::Expired,
     ];
 
     /// The kind as it stands in JSON, logs and filters.
@@ -114,6 +123,7 @@ impl FailureKind {
             Self::Lost => "lost",
             Self::Internal => "internal",
             Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
         }
     }
 }
@@ -251,6 +261,11 @@ pub enum Settlement {
     },
     /// The job goes back to the front of its queue as it was, nothing counted.
     Requeue,
+    /// Done without a further attempt: the job leaves the store, and nothing is kept of it.
+    Drop {
+        /// Why.
+        why: Box<Failure>,
+    },
 }
 
 /// What became of a delivery's job, once its settlement is carried out.
@@ -266,6 +281,8 @@ pub enum Fate {
     Waiting,
     /// It is ready again.
     Requeued,
+    /// It is gone without having run.
+    Dropped,
 }
 
 impl Settlement {
@@ -274,6 +291,7 @@ impl Settlement {
     pub fn fate(&self) -> Fate {
         match self {
             Self::Ack { .. } | Self::Commit(_) => Fate::Acked,
+            Self::Drop { .. } => Fate::Dropped,
             Self::Retry { .. } => Fate::Delayed,
             Self::Fail { .. } | Self::FailThere { .. } => Fate::Failed,
             Self::Wait { .. } => Fate::Waiting,
@@ -298,7 +316,7 @@ impl Settlement {
             Self::Fail { entry } => entry.len(),
             Self::Commit(commit) => commit.len(),
             Self::FailThere { head, otherwise } => head.len() + otherwise.len(),
-            Self::Wait { .. } | Self::Requeue => 0,
+            Self::Wait { .. } | Self::Requeue | Self::Drop { .. } => 0,
         }
     }
 }

@@ -9,9 +9,13 @@ use std::time::Instant;
 
 use super::files::{Content, Files, claimed, manifest_path};
 use super::{Plugin, PluginError};
-use crate::config::Manifest;
-use crate::sandbox::{CompileStop, Handler, LoadError, Sandbox};
-use crate::text::is_hidden;
+use crate::config::{Grants, Manifest};
+use crate::sandbox::{CompileStop, Handler, LoadError, Sandbox, granted_lines};
+use crate::text::{self, is_hidden};
+
+/// Grants of a plugin that operators are told of, and bytes of each: every host reports them every few seconds.
+const MAX_GRANTS_TOLD: usize = 32;
+const MAX_GRANT_BYTES: usize = 200;
 
 /// Tells, without reading a file, whether it is most likely the one seen before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,7 +209,10 @@ impl Source {
             handler.share_permits(old);
         }
         let jobs = manifest.jobs.unwrap_or_else(|| vec![self.stem.clone()]);
-        Plugin::new(handler, jobs, manifest.version, len as u64, started.elapsed())
+        let (schedules, load) = (manifest.schedules, started.elapsed());
+        let mut plugin = Plugin::new(handler, jobs, schedules, manifest.version, len as u64, load);
+        plugin.grants = told(&manifest.grants);
+        plugin
     }
 
     /// The job names that the file claims, even if the rest of its manifest is wrong.
@@ -235,4 +242,15 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// What is granted, a line for each thing, for operators.
+fn told(grants: &Grants) -> Vec<String> {
+    // What is wrong with them has been told by whoever loaded the file.
+    let lines = granted_lines(grants).unwrap_or_default();
+    let lines = lines.into_iter().flat_map(|(capability, lines)| {
+        let of = move |line: String| text::line(&format!("{capability}: {line}"), MAX_GRANT_BYTES).into_owned();
+        lines.into_iter().map(of)
+    });
+    lines.take(MAX_GRANTS_TOLD).collect()
 }

@@ -8,6 +8,7 @@
 //! the version in service, however it came there.
 
 mod entry;
+mod error;
 mod files;
 mod folder;
 mod load;
@@ -15,6 +16,7 @@ mod look;
 mod plugin;
 mod quarantine;
 mod report;
+mod scheduled;
 mod statistics;
 mod stats;
 mod table;
@@ -29,7 +31,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -39,7 +40,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::PluginSettings;
 use crate::events::{Event, Events};
-use crate::sandbox::{Handler, LoadError, Sandbox};
+use crate::sandbox::{Handler, Sandbox};
 use crate::text;
 use entry::Entry;
 use folder::{Loaded, Source};
@@ -49,9 +50,11 @@ use look::Looking;
 use table::{Losers, Table, table};
 use turns::{Turns, longer};
 
+pub use error::PluginError;
 pub use files::{read_manifest, read_plugin};
 pub use plugin::Plugin;
-pub use report::{HostReport, PluginReport, VersionReport};
+pub use report::{HostReport, MAX_RUNNING_TOLD, PluginReport, RunningJob, VersionReport};
+pub use scheduled::{Scheduled, name_of};
 use statistics::Statistics;
 pub use stats::LastError;
 pub use watch::{Watching, watch};
@@ -85,44 +88,6 @@ pub enum InService {
     NotNow,
     /// There is no such plugin here, or it does not load. Each job's name decides what becomes of the job.
     Nothing,
-}
-
-/// Why a plugin cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum PluginError {
-    /// There is no such folder.
-    #[error("no plugin folder at {}; create it, or name another with --plugins", .0.display())]
-    Folder(PathBuf),
-    /// The folder or a file in it cannot be read.
-    #[error("{}: {source}", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Looking through the folder failed in an unexpected way.
-    #[error("looking through the plugin folder: {0}")]
-    Scan(String),
-    /// A link leads out of the folder.
-    #[error("{}: a link out of the plugin folder; put the file itself there", .0.display())]
-    Outside(PathBuf),
-    /// The manifest is wrong.
-    #[error("{}: {message}", path.display())]
-    Manifest {
-        /// Which.
-        path: PathBuf,
-        /// Where, what, and what was expected.
-        message: String,
-    },
-    /// The component is wrong.
-    #[error("{}: {source}", path.display())]
-    Load {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: LoadError,
-    },
 }
 
 /// The plugins of one folder.
@@ -286,16 +251,6 @@ impl Plugins {
         listed.collect()
     }
 
-    /// A report for operators on these plugins, by a host that has served since `since`.
-    #[must_use]
-    pub fn report(&self, since: Timestamp) -> HostReport {
-        HostReport {
-            since: since.to_string(),
-            at: Timestamp::now().to_string(),
-            plugins: self.list().iter().map(PluginReport::of).collect(),
-        }
-    }
-
     /// The events of these plugins, which their attempts are to be told to as well.
     #[must_use]
     pub fn events(&self) -> &Events {
@@ -311,6 +266,20 @@ impl Plugins {
             self.events.tell(Event::PluginReleased { name });
         }
         released
+    }
+
+    /// How many plugins have no version yet because their first is still being loaded.
+    #[must_use]
+    pub fn loading_first(&self) -> usize {
+        let entries = self.entries();
+        let loading = entries.values().filter(|entry| entry.loading && entry.good.is_none());
+        loading.count()
+    }
+
+    /// How many turns the thread has made that interrupts guests.
+    #[must_use]
+    pub fn epoch_turns(&self) -> u64 {
+        self.sandbox.epoch_turns()
     }
 
     /// The threads on which attempts run.
@@ -422,7 +391,7 @@ impl Plugins {
             let gone = *entry.gone.get_or_insert_with(|| {
                 tracing::info!(
                     plugin = stem,
-                    hold_s = hold.as_secs_f64(),
+                    hold_ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX),
                     "plugin file gone; it serves on for a while"
                 );
                 Instant::now()

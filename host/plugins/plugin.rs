@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::stats::Stats;
 use super::{InService, Resolved};
+use crate::config::Schedule;
 use crate::events::PluginVersion;
 use crate::sandbox::Handler;
 
@@ -20,6 +21,10 @@ pub struct Plugin {
     pub handler: Handler,
     /// The job names it handles.
     pub(super) jobs: Vec<String>,
+    /// When it wants its jobs pushed by the host.
+    pub(super) schedules: Vec<Arc<Schedule>>,
+    /// What its manifest grants, a line for each thing.
+    pub(super) grants: Vec<String>,
     /// What its manifest calls it.
     pub(super) version: Option<String>,
     /// Length of its file.
@@ -39,6 +44,7 @@ impl Plugin {
     pub(super) fn new(
         handler: Handler,
         jobs: Vec<String>,
+        schedules: Vec<Schedule>,
         version: Option<String>,
         bytes: u64,
         load: Duration,
@@ -48,6 +54,8 @@ impl Plugin {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             handler,
             jobs,
+            schedules: schedules.into_iter().map(Arc::new).collect(),
+            grants: Vec::new(),
             version,
             bytes,
             load,
@@ -66,6 +74,12 @@ impl Plugin {
             name: self.handler.name(),
             digest: self.handler.short_digest(),
         }
+    }
+
+    /// What its manifest calls it.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     pub(super) fn load_ms(&self) -> u64 {

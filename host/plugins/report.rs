@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Listed;
 use super::stats::LastError;
+use super::{Listed, Plugins};
+use crate::config::Limit;
 use crate::outcome::FailureKind;
 
 /// What a host tells of its plugins.
@@ -15,11 +17,53 @@ pub struct HostReport {
     pub since: String,
     /// When it told this, RFC 3339.
     pub at: String,
+    /// Who has asked it to drain; none: nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<String>,
     /// Its plugins, by name.
     pub plugins: Vec<PluginReport>,
+    /// The attempts that have run longest, at most [`MAX_RUNNING_TOLD`], the longest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub running: Vec<RunningJob>,
+}
+
+/// Attempts that a host tells of by name.
+pub const MAX_RUNNING_TOLD: usize = 100;
+
+/// An attempt that a host runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningJob {
+    /// The job's id.
+    pub id: String,
+    /// The queue it was taken from.
+    pub queue: String,
+    /// Since when it runs, in milliseconds since the Unix epoch.
+    pub since_ms: i64,
+}
+
+impl Plugins {
+    /// A report for operators on these plugins, by a host that has served since `since`.
+    #[must_use]
+    pub fn report(&self, since: Timestamp) -> HostReport {
+        HostReport {
+            since: since.to_string(),
+            at: Timestamp::now().to_string(),
+            drain: None,
+            plugins: self.list().iter().map(PluginReport::of).collect(),
+            running: Vec::new(),
+        }
+    }
 }
 
 impl HostReport {
+    /// Who has asked the host to drain, by a report of its own that came back.
+    #[must_use]
+    pub fn drain_asked(report: &str) -> Option<String> {
+        // Nearly every report has no such word in it.
+        let report = Some(report).filter(|report| report.contains("\"drain\""))?;
+        serde_json::from_str::<Self>(report).ok()?.drain
+    }
+
     /// Whether it has set that plugin aside.
     #[must_use]
     pub fn has_aside(&self, name: &str) -> bool {
@@ -52,6 +96,12 @@ pub struct VersionReport {
     pub version: Option<String>,
     /// The job names it handles.
     pub jobs: Vec<String>,
+    /// Its schedules, each as its manifest has it, with the name of its job.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<serde_json::Value>,
+    /// What its manifest grants, a line for each thing, up to some dozens.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<String>,
     /// Length of its file.
     pub bytes: u64,
     /// How long it took to load: to compile, as a rule.
@@ -66,6 +116,18 @@ pub struct VersionReport {
     pub failures: BTreeMap<FailureKind, u64>,
     /// The last of those.
     pub last_error: Option<LastError>,
+    /// The most memory that an attempt has had, in bytes.
+    #[serde(default)]
+    pub peak_memory_bytes: u64,
+    /// The memory that an attempt may have; 0: not told.
+    #[serde(default)]
+    pub max_memory_bytes: u64,
+    /// How long the longest attempt took, in milliseconds.
+    #[serde(default)]
+    pub longest_ms: u64,
+    /// How long an attempt may take where its job does not say, in milliseconds; 0: not told.
+    #[serde(default)]
+    pub timeout_ms: u64,
     /// Why it is set aside; none: it is not.
     pub aside: Option<String>,
     /// The version that serves in its place, if there is one.
@@ -90,6 +152,8 @@ impl PluginReport {
                 digest: plugin.handler.short_digest().to_owned(),
                 version: plugin.version.clone(),
                 jobs: plugin.jobs.clone(),
+                schedules: plugin.instead().as_deref().unwrap_or(plugin).schedules_told(),
+                grants: plugin.grants.clone(),
                 bytes: plugin.bytes,
                 load_ms: plugin.load_ms(),
                 since: plugin.since.to_string(),
@@ -97,6 +161,10 @@ impl PluginReport {
                 attempts: plugin.stats.attempts(),
                 failures: plugin.stats.failures(),
                 last_error: plugin.stats.last(),
+                peak_memory_bytes: plugin.stats.peak_memory_bytes(),
+                max_memory_bytes: plugin.handler.limits().get(Limit::MaxMemory),
+                longest_ms: plugin.stats.longest_ms(),
+                timeout_ms: plugin.handler.limits().get(Limit::Timeout),
                 aside: plugin.aside().map(|why| String::clone(&why)),
                 instead: plugin.instead().map(|plugin| plugin.handler.short_digest().to_owned()),
             }),

@@ -39,7 +39,7 @@ impl Plugins {
         let Some(attempt) = over else {
             return plugin.stats.begin();
         };
-        plugin.stats.end(&attempt.outcome);
+        plugin.stats.end(attempt);
         let rule = self.settings.quarantine.as_ref();
         if let Some(why) = rule.and_then(|rule| plugin.stats.judge(rule, attempt)) {
             self.set_aside(plugin, &why);

@@ -19,6 +19,8 @@ pub(super) struct Stats {
     attempts: AtomicU64,
     in_flight: AtomicU64,
     failures: [AtomicU64; FailureKind::ALL.len()],
+    peak_memory_bytes: AtomicU64,
+    longest_ms: AtomicU64,
     last: Mutex<Option<LastError>>,
     window: Mutex<Window>,
 }
@@ -38,10 +40,13 @@ impl Stats {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts what an attempt came to, which is no longer under way.
-    pub(super) fn end(&self, outcome: &Outcome) {
+    /// Counts what an attempt came to and took, which is no longer under way.
+    pub(super) fn end(&self, attempt: &Attempt) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.count(outcome);
+        raise(&self.peak_memory_bytes, attempt.report.peak_memory_bytes);
+        let ms = u64::try_from(attempt.report.duration.as_millis()).unwrap_or(u64::MAX);
+        raise(&self.longest_ms, ms);
+        self.count(&attempt.outcome);
     }
 
     /// Counts an outcome, unless the host stopped or failed the attempt: that says nothing about the handler.
@@ -89,6 +94,16 @@ impl Stats {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// The most memory that an attempt has had.
+    pub(super) fn peak_memory_bytes(&self) -> u64 {
+        self.peak_memory_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How long the longest attempt took, in milliseconds.
+    pub(super) fn longest_ms(&self) -> u64 {
+        self.longest_ms.load(Ordering::Relaxed)
+    }
+
     /// Failed attempts by kind, those kinds only that there were.
     pub(super) fn failures(&self) -> BTreeMap<FailureKind, u64> {
         let counted = FailureKind::ALL.iter().zip(&self.failures);
@@ -98,6 +113,13 @@ impl Stats {
 
     pub(super) fn last(&self) -> Option<LastError> {
         locked(&self.last).clone()
+    }
+}
+
+/// Raises a number that is nearly always as high already.
+fn raise(number: &AtomicU64, to: u64) {
+    if to > number.load(Ordering::Relaxed) {
+        number.fetch_max(to, Ordering::Relaxed);
     }
 }
 
@@ -138,7 +160,7 @@ mod tests {
                 failure: Failure::new(kind, "no"),
                 retry: RetryHint::ByPolicy,
             },
-            writes: Vec::new(),
+            asked: crate::outcome::Asked::default(),
             report: Report::default(),
         };
         for kind in [FailureKind::Internal, FailureKind::Cancelled] {

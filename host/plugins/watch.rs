@@ -12,10 +12,11 @@ use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Look, Plugins};
+use super::{Look, Plugins, all};
 
 /// How long the folder must be quiet before it is looked at: files that belong together come one after the other. Where
 /// there are no events, a file must look the same for as long.
@@ -33,6 +34,9 @@ const RESCAN: Duration = Duration::from_secs(10);
 /// How often the folder is looked at where there are no events.
 const POLL: Duration = Duration::from_secs(1);
 
+/// How long who asked for a look is kept waiting for compilations.
+const ASKED_PATIENCE: Duration = Duration::from_secs(10);
+
 /// When the folder is looked at.
 #[derive(Debug, Clone, Default)]
 pub struct Watching {
@@ -40,6 +44,8 @@ pub struct Watching {
     pub by_itself: bool,
     /// Tells that the folder is to be looked at now.
     pub asked: Arc<Notify>,
+    /// Told once what was asked for is done: every file was read again, and loaded or refused, or takes long to compile.
+    pub looked: Arc<Notify>,
 }
 
 /// What events have named since the last look.
@@ -88,11 +94,16 @@ pub async fn watch(plugins: Arc<Plugins>, watching: Watching, stop: Cancellation
         };
         let again = match plugins.look(&look).await {
             Ok((again, mut loads)) => {
-                loads.detach_all();
+                if matches!(look, Look::Anew) {
+                    tokio::spawn(tell_once_done(loads, Arc::clone(&watching.looked)));
+                } else {
+                    loads.detach_all();
+                }
                 again
             }
             Err(err) => {
                 tracing::error!(%err, "cannot read the plugin folder; the plugins in service stay");
+                watching.looked.notify_one();
                 None
             }
         };
@@ -101,6 +112,15 @@ pub async fn watch(plugins: Arc<Plugins>, watching: Watching, stop: Cancellation
             .then_some(if watcher.is_some() { RESCAN } else { POLL });
         next = again.into_iter().chain(regular).min().map(|wait| Instant::now() + wait);
     }
+}
+
+/// Tells that loads are done. Those that take long go on meanwhile.
+async fn tell_once_done(mut loads: JoinSet<()>, looked: Arc<Notify>) {
+    let done = timeout(ASKED_PATIENCE, all(&mut loads)).await;
+    if done.is_err() {
+        loads.detach_all();
+    }
+    looked.notify_one();
 }
 
 async fn until(time: Option<Instant>) {
@@ -131,7 +151,7 @@ impl Watch {
                 // Every further attempt would warn of the same.
                 static SAID: std::sync::Once = std::sync::Once::new();
                 SAID.call_once(|| {
-                    tracing::warn!(%err, every_s = POLL.as_secs(), "cannot watch the plugin folder (fs.inotify limits?); looking at it instead");
+                    tracing::warn!(%err, every_ms = u64::try_from(POLL.as_millis()).unwrap_or(u64::MAX), "cannot watch the plugin folder (fs.inotify limits?); looking at it instead");
                 });
                 None
             }

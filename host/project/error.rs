@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use super::Language;
+
 /// Why a project could not be made or built.
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectError {
@@ -26,6 +28,9 @@ pub enum ProjectError {
     /// A name that the language's tools use for something else.
     #[error("{0:?} means something else to the language's tools; choose another name")]
     Reserved(String),
+    /// The engine is one of another language.
+    #[error("{0} has no choice of engines; that is for JavaScript")]
+    Engine(Language),
     /// There is something already.
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::ProjectError;
 pub use language::Language;
+pub use script::Engine;
 pub use template::create;
 pub use watch::Changes;
 
@@ -47,6 +48,7 @@ pub struct Project {
     /// None where another toolchain builds.
     language: Option<Language>,
     world: String,
+    takes_snapshot: bool,
 }
 
 impl Project {
@@ -92,7 +94,15 @@ impl Project {
             name,
             language,
             world: world.to_owned(),
+            takes_snapshot: true,
         })
+    }
+
+    /// The same project, of whose initialisation no snapshot is taken when it is built.
+    #[must_use]
+    pub fn without_snapshot(mut self) -> Self {
+        self.takes_snapshot = false;
+        self
     }
 
     /// What the plugin is called, and the job that it handles.
@@ -117,25 +127,32 @@ impl Project {
     ///
     /// # Errors
     /// When a part of the toolchain is missing or fails.
-    pub fn build(&self) -> Result<Vec<u8>, ProjectError> {
-        match self.language {
+    pub fn build(&self) -> Result<Built, ProjectError> {
+        let component = match self.language {
+            Some(Language::Go) => return go::build(self),
             Some(Language::Rust) => rust::build(self),
             Some(Language::JavaScript | Language::TypeScript) => script::build(self),
             Some(Language::Python) => python::build(self),
-            Some(Language::Go) => go::build(self),
             Some(Language::C) => c::build(self),
             None => Err(ProjectError::NoLanguage(self.dir.clone())),
-        }
+        }?;
+        Ok(Built {
+            component,
+            snapshot: None,
+        })
     }
 
     /// Makes a component of a core module that another toolchain has built.
     ///
     /// # Errors
     /// When it does not fit the contract.
-    pub fn componentize(&self, core: &Path) -> Result<Vec<u8>, ProjectError> {
+    pub fn componentize(&self, core: &Path) -> Result<Built, ProjectError> {
         let bytes = fs::read(core).map_err(ProjectError::file(core))?;
         match bytes.get(..8) {
-            Some(b"\0asm\x01\0\0\0") => wit::Contract::read(&self.dir, &self.world)?.component(&bytes),
+            Some(b"\0asm\x01\0\0\0") => Ok(Built {
+                component: wit::Contract::read(&self.dir, &self.world)?.component(&bytes)?,
+                snapshot: None,
+            }),
             Some(b"\0asm\x0d\0\x01\0") => {
                 let why = "is a component already, which needs no more than to be put into the plugin folder";
                 Err(ProjectError::description(core, why))
@@ -198,6 +215,16 @@ impl Project {
         fs::create_dir_all(&work).map_err(ProjectError::file(&work))?;
         Ok(work)
     }
+}
+
+/// What was built.
+#[derive(Debug)]
+pub struct Built {
+    /// The component.
+    pub component: Vec<u8>,
+    /// How much of its initialisation is done in it, or why nothing is: for its author. None where nothing is to be done, or
+    /// where the language's own tools do it.
+    pub snapshot: Option<String>,
 }
 
 /// What was put into a folder.

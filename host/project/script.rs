@@ -1,5 +1,5 @@
 //! Builds JavaScript and TypeScript: tsc checks types, esbuild makes one file of it, componentize-qjs links that with
-//! `QuickJS`.
+//! `QuickJS`, or componentize-js with `StarlingMonkey`.
 
 mod complaint;
 mod globals;
@@ -21,7 +21,38 @@ const EXPORT: &str = "handler";
 struct Package {
     name: Option<String>,
     main: Option<String>,
+    #[serde(default)]
+    kiln: Settings,
 }
+
+/// What runs a program in a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// `QuickJS`: small and quick to start. The kit adds what of the Web's APIs a program names.
+    #[default]
+    QuickJs,
+    /// `StarlingMonkey`, which is built upon Firefox's `SpiderMonkey`: it brings the Web's APIs, and is several times as large.
+    StarlingMonkey,
+}
+
+impl Engine {
+    /// All of them, as the command line calls them.
+    pub const ALL: [(&'static str, Self); 2] = [("quickjs", Self::QuickJs), ("starlingmonkey", Self::StarlingMonkey)];
+}
+
+/// What `kiln build` looks for in a project's description.
+#[derive(Deserialize, Default)]
+struct Settings {
+    #[serde(default)]
+    engine: Engine,
+    /// Modules that packages ask for, such as those of Node.js, and what they get instead: a package, or a file of the project's.
+    #[serde(default)]
+    alias: BTreeMap<String, String>,
+}
+
+/// Modules of Node.js that the kit has.
+const NODE_MODULES: [&str; 2] = ["net", "tls"];
 
 fn package(dir: &Path) -> Result<(PathBuf, Package), ProjectError> {
     let path = dir.join("package.json");
@@ -56,16 +87,29 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, ProjectError> {
     let bundle = bundle(project)?;
     let text = fs::read_to_string(&bundle).map_err(ProjectError::file(&bundle))?;
     let component = project.work()?.join("component.wasm");
-    tool(project, "componentize-qjs")?
-        .arg("--wit")
-        .arg(&contract.folder)
-        // Exports that run to their end in one call are what a handler is.
-        .args(["--sync", "--world", &contract.world, "--js"])
-        .arg(&bundle)
-        .arg("--output")
-        .arg(&component)
-        .run_explained(|said| complaint::of_loading(said, &text))?;
+    match engine(project)? {
+        Engine::QuickJs => tool(project, "componentize-qjs")?
+            .arg("--wit")
+            .arg(&contract.folder)
+            // Exports that run to their end in one call are what a handler is.
+            .args(["--sync", "--world", &contract.world, "--js"])
+            .arg(&bundle)
+            .arg("--output")
+            .arg(&component)
+            .run_explained(|said| complaint::of_loading(said, &text))?,
+        Engine::StarlingMonkey => tool(project, "componentize-js")?
+            .arg(&bundle)
+            .arg("--wit")
+            .arg(&contract.folder)
+            .args(["--world-name", &contract.world, "--out"])
+            .arg(&component)
+            .run_explained(str::to_owned)?,
+    }
     fs::read(&component).map_err(ProjectError::file(&component))
+}
+
+fn engine(project: &Project) -> Result<Engine, ProjectError> {
+    Ok(package(&project.dir)?.1.kiln.engine)
 }
 
 /// Has the project's own compiler look at the types, which esbuild only cuts off.
@@ -82,7 +126,7 @@ fn check_types(project: &Project) -> Result<(), ProjectError> {
         .run_explained(str::to_owned)
 }
 
-/// Refuses uses of `Intl` in the author's own files. `QuickJS` has none, but the compiler takes it for a part of the
+/// Refuses uses of `Intl` in the author's own files. No engine here has any, but the compiler takes it for a part of the
 /// language, and `globals.d.ts` can take back some of its classes only. Code that checks first whether `Intl` exists
 /// may use it.
 fn refuse_intl(project: &Project) -> Result<(), ProjectError> {
@@ -103,7 +147,7 @@ fn refuse_intl(project: &Project) -> Result<(), ProjectError> {
     )?;
     let text = fs::read_to_string(&own).map_err(ProjectError::file(&own))?;
     if text.contains(NONE) && !text.contains(&format!("typeof {NONE}")) {
-        let why = "this file, or one of the project's own that it imports, uses `Intl`, which QuickJS does not have";
+        let why = "this file, or one of the project's own that it imports, uses `Intl`, which the engine does not have";
         return Err(ProjectError::description(&project.dir.join(main), &why));
     }
     Ok(())
@@ -115,7 +159,8 @@ fn bundle(project: &Project) -> Result<PathBuf, ProjectError> {
     let (bundle, meta) = (work.join("bundle.js"), work.join("bundle.json"));
     let read = |path: &Path| fs::read_to_string(path).map_err(ProjectError::file(path));
     let globals = work.join("globals.js");
-    match Globals::of(project)? {
+    let has_globals = engine(project)? == Engine::StarlingMonkey;
+    match Globals::of(project)?.filter(|_| !has_globals) {
         None => esbuild(project, &main, &[], &bundle, &meta)?,
         Some(kit) => {
             // The first run shows which globals the code names, the second adds them. Only the second shows warnings.
@@ -129,6 +174,9 @@ fn bundle(project: &Project) -> Result<PathBuf, ProjectError> {
         let why = format!("exports no `{EXPORT}`; the contract asks for `export const {EXPORT} = …`");
         return Err(ProjectError::description(&project.dir.join(main), &why));
     }
+    if has_globals {
+        return Ok(bundle);
+    }
     // With the source map the kit tells where in the author's own files an error was thrown.
     let map = serde_json::Value::String(read(&bundle.with_extension("js.map"))?);
     let text = format!("{}\nglobalThis.kilnSourceMap = {map};\n", read(&bundle)?);
@@ -136,15 +184,51 @@ fn bundle(project: &Project) -> Result<PathBuf, ProjectError> {
     Ok(bundle)
 }
 
+/// What modules of Node.js, and others, are taken from: the project's own choice first, then the kit.
+fn aliases(project: &Project) -> Result<Vec<String>, ProjectError> {
+    let Settings { alias: own, engine } = package(&project.dir)?.1.kiln;
+    let of_kit = if engine == Engine::QuickJs {
+        &NODE_MODULES[..]
+    } else {
+        &[]
+    };
+    let kit = of_kit.iter().copied().filter_map(|module| {
+        let file = project.dir.join("kiln/node").join(module).with_extension("js");
+        (!own.contains_key(module) && file.is_file()).then(|| (module.to_owned(), file))
+    });
+    // A file is the project's, whatever package asks for it.
+    let place = |to: &String| {
+        if to.starts_with("./") {
+            project.dir.join(to)
+        } else {
+            PathBuf::from(to)
+        }
+    };
+    let own = own.iter().map(|(module, to)| (module.clone(), place(to)));
+    let options = own
+        .chain(kit)
+        .flat_map(|(module, to)| ["", "node:"].map(|scheme| format!("--alias:{scheme}{module}={}", to.display())));
+    Ok(options.collect())
+}
+
 fn esbuild(project: &Project, main: &str, options: &[String], bundle: &Path, meta: &Path) -> Result<(), ProjectError> {
+    let of_engine: &[&str] = match engine(project)? {
+        // It does not settle its own promises within one call. The kit's promises are settled.
+        Engine::QuickJs => &[
+            "--conditions=kiln",
+            "--supported:async-await=false",
+            "--supported:async-generator=false",
+            "--supported:for-await=false",
+        ],
+        Engine::StarlingMonkey => &["--conditions=starlingmonkey"],
+    };
     tool(project, "esbuild")?
         .arg(main)
         .args(["--bundle", "--format=esm", "--target=es2023", "--log-level=warning"])
-        .args(["--conditions=kiln", "--external:kiln:*", "--external:wasi:*"])
+        .args(["--external:kiln:*", "--external:wasi:*"])
+        .args(of_engine)
+        .args(aliases(project)?)
         .args(options)
-        // The engine does not settle its own promises within one call. The kit's promises are settled.
-        .args(["--supported:async-await=false", "--supported:async-generator=false"])
-        .arg("--supported:for-await=false")
         .arg("--define:process.env.NODE_ENV=\"production\"")
         .args(["--sourcemap=external", "--sources-content=false"])
         .arg(format!("--outfile={}", bundle.display()))

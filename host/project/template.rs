@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, DirEntry, include_dir};
 
-use super::{Language, MAX_NAME_BYTES, ProjectError, wit};
+use super::{Engine, Language, MAX_NAME_BYTES, ProjectError, wit};
 
 static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/plugins/templates");
 static KITS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/plugins/kits");
@@ -15,8 +15,11 @@ static WIT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/wit");
 /// Makes a project in a folder of its name, and returns the folder.
 ///
 /// # Errors
-/// When the name will not do, the folder exists already, or cannot be written.
-pub fn create(parent: &Path, name: &str, language: Language) -> Result<PathBuf, ProjectError> {
+/// When the engine is none of the language, the name will not do, the folder exists already, or cannot be written.
+pub fn create(parent: &Path, name: &str, language: Language, engine: Engine) -> Result<PathBuf, ProjectError> {
+    if engine != Engine::default() && language != Language::JavaScript {
+        return Err(ProjectError::Engine(language));
+    }
     if !is_name(name) {
         return Err(ProjectError::Name(name.to_owned()));
     }
@@ -38,6 +41,9 @@ pub fn create(parent: &Path, name: &str, language: Language) -> Result<PathBuf, 
     };
     let making = || {
         put(TEMPLATES.get_dir(language.id()), &folder, name)?;
+        if engine == Engine::StarlingMonkey {
+            put(TEMPLATES.get_dir("starlingmonkey"), &folder, name)?;
+        }
         put(KITS.get_dir(kit.id()), &folder.join("kiln"), name)?;
         put(Some(&WIT), &folder.join(wit::FOLDER), name)
     };

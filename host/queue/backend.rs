@@ -6,25 +6,34 @@
 //!
 //! A call returns a boxed future. That is one allocation for each message to the store, which carries a batch of jobs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
+pub use super::batches::{BatchState, Marked};
+use super::cancels::Cancels;
 use super::counts::Counts;
 use super::error::QueueError;
+use super::firing::{Fired, Firing};
+use super::history::{Past, ProgressReport, Record};
 pub use super::moves::{
-    Arrived, Claim, Found, LaneTaken, LaneWish, Offer, Once, OutboxPage, Pick, Reach, Renewed, Search, Taken, Wish,
-    Written,
+    Arrived, Claim, Ended, Found, HandedOn, JobsPage, LaneSeen, LaneTaken, LaneWish, LanesPage, Offer, Once,
+    OutboxPage, Part, Peeked, Pick, Place, Reach, Renewed, Search, Seen, Served, Swept, Taken, Turn, Wish, Written,
 };
+pub use super::orders::Orders;
+use super::orders::{Pausable, Pause};
 use super::push::Push;
 use super::queue_name::QueueName;
-use crate::outcome::Lane;
+use super::sums::{Span, Sums};
+use crate::config::Cap;
+use crate::job::Reply;
+use crate::outcome::{BatchMark, Lane};
 use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 
-/// Longest time that [`Backend::wait_ready`], [`Backend::wait_due`] and [`Backend::wait_lanes`] last without news.
+/// Longest time that [`Backend::wait_ready`], [`Backend::wait_due`] and the other waits last without news.
 /// Short, so that a connection that died silently is noticed.
 pub const SILENCE: Duration = Duration::from_secs(4);
 
@@ -35,6 +44,13 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, QueueError>>;
 pub trait Backend: fmt::Debug + Send + Sync {
     /// Adds jobs, in their order.
     fn push<'a>(&'a self, jobs: &'a [Push]) -> Answer<'a, ()>;
+
+    /// Adds the jobs of schedules whose instants have come by the store's clock, each instant once, whoever asks. Returns the
+    /// store's time, and what became of each.
+    fn fire<'a>(&'a self, queue: &'a QueueName, firings: &'a [Firing]) -> Answer<'a, (Timestamp, Vec<Fired>)>;
+
+    /// The last instants of these schedules; none of one that the store does not know.
+    fn last_fired<'a>(&'a self, queue: &'a QueueName, schedules: &'a [String]) -> Answer<'a, Vec<Option<Timestamp>>>;
 
     /// Moves due jobs from delayed to ready, and returns how many.
     fn promote<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, usize>;
@@ -52,9 +68,48 @@ pub trait Backend: fmt::Debug + Send + Sync {
         known: &'a [BTreeSet<Lane>],
     ) -> Answer<'a, Vec<BTreeSet<Lane>>>;
 
+    /// What operators have ordered for these queues. Returns once that differs from `known`, at the latest after
+    /// [`SILENCE`]. What cannot be read is as it is known.
+    fn wait_orders<'a>(&'a self, queues: &'a [QueueName], known: Option<&'a Orders>) -> Answer<'a, Orders>;
+
+    /// Makes what a host needs of a queue before it fetches.
+    fn prepare<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, ()>;
+
+    /// Pauses something, or resumes it if `pause` is none. Returns the pause before.
+    fn pause<'a>(&'a self, what: &'a Pausable, pause: Option<&'a Pause>) -> Answer<'a, Option<Pause>>;
+
+    /// The paused job names.
+    fn paused_jobs(&self) -> Answer<'_, BTreeMap<String, Pause>>;
+
+    /// Marks jobs as cancelled for so long from now, and returns for each whether it was marked before.
+    fn cancel<'a>(&'a self, queue: &'a QueueName, ids: &'a [String], lasts: Duration) -> Answer<'a, Vec<bool>>;
+
+    /// Takes such marks away, and returns for each whether there was one.
+    fn uncancel<'a>(&'a self, queue: &'a QueueName, ids: &'a [String]) -> Answer<'a, Vec<bool>>;
+
+    /// The marks that were made since a version, or all of them.
+    fn cancelled<'a>(&'a self, queue: &'a QueueName, since: u64) -> Answer<'a, Cancels>;
+
+    /// Reads jobs where they lie, from the last to the first, or from where a page before ended. Moves none. A job that goes
+    /// to the end of the part meanwhile is not read, and one that goes to its front may be passed over.
+    fn jobs<'a>(&'a self, queue: &'a QueueName, part: &'a Part, from: Option<&'a str>) -> Answer<'a, JobsPage>;
+
     /// Takes jobs from lanes, then ready ones, under the tags from `tag` on, and renews the lease. None: the lease has
     /// run out, and nothing was taken.
     fn fetch<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, wish: Wish<'a>) -> Answer<'a, Option<Taken>>;
+
+    /// Takes jobs from a group of lanes under the tags from `tag` on, as many as its limits let start now, lane by lane in
+    /// turn, and renews the lease. None: the lease has run out, and nothing was taken.
+    fn serve<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Answer<'a, Option<Served>>;
+
+    /// Takes back the places of limits that no delivery occupies any more: of hosts that died, and of jobs that went back.
+    fn sweep<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap]) -> Answer<'a, Swept>;
+
+    /// Lanes of a group, from where a page before ended, or 0.
+    fn lanes<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, from: u64) -> Answer<'a, LanesPage>;
+
+    /// Returns once a lane's turn may have come in one of these groups, at the latest after [`SILENCE`]. False: it has not.
+    fn wait_turns<'a>(&'a self, groups: &'a [(QueueName, Lane)]) -> Answer<'a, bool>;
 
     /// Up to so many bytes of a job in flight; none if it is no longer the host's.
     fn piece<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, skip: usize, bytes: usize) -> Answer<'a, Option<Vec<u8>>>;
@@ -103,6 +158,39 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// The result a completed job returned, while it is kept.
     fn result<'a>(&'a self, id: &'a str) -> Answer<'a, Option<String>>;
 
+    /// Answers those who wait for jobs.
+    fn reply<'a>(&'a self, replies: &'a [Reply]) -> Answer<'a, ()>;
+
+    /// What is kept of how a job ended.
+    fn ended<'a>(&'a self, id: &'a str) -> Answer<'a, Ended>;
+
+    /// The same. Returns once anything is known, at the latest after [`SILENCE`].
+    fn wait_ended<'a>(&'a self, id: &'a str) -> Answer<'a, Ended>;
+
+    /// Keeps what attempts came to, best effort: what the store refuses for itself is left out.
+    fn record<'a>(&'a self, queue: &'a QueueName, records: &'a [Record]) -> Answer<'a, ()>;
+
+    /// What a queue knows of a job that need not be in it any more.
+    fn past<'a>(&'a self, queue: &'a QueueName, id: &'a str) -> Answer<'a, Past>;
+
+    /// Keeps what running attempts report, for a while.
+    fn report_progress<'a>(&'a self, reports: &'a [ProgressReport]) -> Answer<'a, ()>;
+
+    /// What the running attempt at a job last reported.
+    fn progress<'a>(&'a self, id: &'a str) -> Answer<'a, Option<String>>;
+
+    /// Claims an alert for so long. False: it is claimed already.
+    fn claim_alert<'a>(&'a self, alert: &'a str, lasts: Duration) -> Answer<'a, bool>;
+
+    /// Has such a claim last for so long from now on; no time gives it up.
+    fn hold_alert<'a>(&'a self, alert: &'a str, lasts: Duration) -> Answer<'a, ()>;
+
+    /// Notes that jobs of schedules have succeeded now.
+    fn note_successes<'a>(&'a self, queue: &'a QueueName, schedules: &'a [String]) -> Answer<'a, ()>;
+
+    /// When jobs of schedules last succeeded; of one that is new, now.
+    fn successes<'a>(&'a self, queue: &'a QueueName, schedules: &'a [String]) -> Answer<'a, Vec<Timestamp>>;
+
     /// The time by the store's own clock, which decides when a delayed job is due.
     fn now(&self) -> Answer<'_, Timestamp>;
 
@@ -136,8 +224,32 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// How many entries were ever dropped by [`Self::retain_failed`].
     fn failed_dropped(&self) -> Answer<'_, u64>;
 
-    /// Keeps a host's report about itself, a JSON text, for half a minute.
-    fn publish<'a>(&'a self, host: &'a str, report: &'a str) -> Answer<'a, ()>;
+    /// The beginnings of up to `count` jobs of a queue.
+    fn peek<'a>(&'a self, queue: &'a QueueName, place: Place, start: u64, count: usize) -> Answer<'a, Vec<Peeked>>;
+
+    /// Adds a note to the record of what operators did.
+    fn note_deed<'a>(&'a self, note: &'a str) -> Answer<'a, ()>;
+
+    /// The last notes, the latest first.
+    fn deeds(&self, count: usize) -> Answer<'_, Vec<String>>;
+
+    /// Keeps a note under the name of a request, unless there is one, and then returns that.
+    fn begin_request<'a>(&'a self, name: &'a str, note: &'a str, time: Duration) -> Answer<'a, Option<String>>;
+
+    /// Keeps a note under the name of a request, whatever was there.
+    fn end_request<'a>(&'a self, name: &'a str, note: &'a str, time: Duration) -> Answer<'a, ()>;
+
+    /// Adds to the sums of the spans that a time is in.
+    fn add_up<'a>(&'a self, at: Timestamp, sums: &'a Sums) -> Answer<'a, ()>;
+
+    /// The sums of so many spans from the one of this number on, as far as they are kept.
+    fn sums(&self, span: Span, first: i64, count: usize) -> Answer<'_, Vec<Sums>>;
+
+    /// Keeps a host's report about itself, a JSON text, for half a minute, and returns the one before.
+    fn publish<'a>(&'a self, host: &'a str, report: &'a str) -> Answer<'a, Option<String>>;
+
+    /// Puts another report in place of that of a host, if one is kept.
+    fn amend<'a>(&'a self, host: &'a str, report: &'a str) -> Answer<'a, bool>;
 
     /// Deletes the host's report.
     fn withdraw<'a>(&'a self, host: &'a str) -> Answer<'a, ()>;
@@ -152,8 +264,19 @@ pub trait Backend: fmt::Debug + Send + Sync {
     fn release_asked<'a>(&'a self, plugin: &'a str) -> Answer<'a, Option<String>>;
 
     /// A page of what was acknowledged and is still to be written elsewhere, from a cursor on that the page before told; 0 for
-    /// the first.
-    fn outbox<'a>(&'a self, queue: &'a QueueName, cursor: u64) -> Answer<'a, OutboxPage>;
+    /// the first. Of all of it, or of what this host acknowledged and what hosts without a lease did.
+    fn outbox<'a>(&'a self, queue: &'a QueueName, host: Option<&'a str>, cursor: u64) -> Answer<'a, OutboxPage>;
+
+    /// Notes that a job of a batch has ended, and tells whether the outbox's entry which says so is to push what comes of that:
+    /// one entry for each callback, whenever that entry asks.
+    fn mark_batch<'a>(&'a self, mark: &'a BatchMark, entry: &'a [u8]) -> Answer<'a, Marked>;
+
+    /// What is known of a batch.
+    fn batch<'a>(&'a self, id: &'a str) -> Answer<'a, Option<BatchState>>;
+
+    /// Pushes jobs of an outbox's entry, and leaves the rest of the entry there. False: the entry is no longer as it was read,
+    /// so somebody else does that.
+    fn hand_on<'a>(&'a self, queue: &'a QueueName, handed: &'a HandedOn<'a>) -> Answer<'a, bool>;
 
     /// Ends entries that were written, and keeps the results that belong to them.
     fn drop_from_outbox<'a>(&'a self, queue: &'a QueueName, written: &'a [Written]) -> Answer<'a, ()>;

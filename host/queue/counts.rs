@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::orders::Pause;
+
 /// How many jobs of a queue are in which state, and who serves it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counts {
@@ -17,6 +19,8 @@ pub struct Counts {
     pub lanes: BTreeMap<String, u64>,
     /// The hosts that serve the queue.
     pub hosts: BTreeMap<String, HostState>,
+    /// Who paused the queue, when and why; none: it is not paused.
+    pub paused: Option<Pause>,
 }
 
 /// What the store knows of a host that serves a queue.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ::redis::{ErrorKind, RedisError};
 
+use super::cancels::MAX_CANCELLED;
 use super::queue_name::QueueName;
 use super::redis::fault::is_outage;
 use crate::text::{self, MAX_LINE_BYTES};
@@ -58,6 +59,22 @@ pub enum QueueError {
     /// Others work on the failed list, and this caller did not get a turn in time.
     #[error("others are working through the failed list; try again when they have finished")]
     Busy,
+    /// The store holds as many of something as it may.
+    #[error("there are {most} {what} already, and there may be no more")]
+    Full {
+        /// How many there may be.
+        most: usize,
+        /// Of what.
+        what: &'static str,
+    },
+    /// A queue has no room for so many marks of cancelled jobs.
+    #[error("queue {queue} has no room for so many cancelled jobs: it keeps {MAX_CANCELLED} at most")]
+    MarksFull {
+        /// Which queue.
+        queue: QueueName,
+        /// How many of the jobs were marked there before.
+        marked: usize,
+    },
     /// Nothing came back in the time a lease allows for.
     #[error("redis: no answer within {} ms", patience.as_millis())]
     Slow {
@@ -99,9 +116,15 @@ impl QueueError {
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Url { .. } | Self::Lapsed { .. } | Self::Behind { .. } | Self::Queue { .. } | Self::Busy => false,
             Self::Unreachable { .. } | Self::Refused { .. } | Self::Slow { .. } => true,
             Self::Redis(err) => is_outage(err),
+            Self::Url { .. }
+            | Self::Lapsed { .. }
+            | Self::Behind { .. }
+            | Self::Queue { .. }
+            | Self::Busy
+            | Self::Full { .. }
+            | Self::MarksFull { .. } => false,
         }
     }
 }

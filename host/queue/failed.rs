@@ -1,14 +1,17 @@
 //! The failed list: what operators read, put back and delete.
 
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::cancels::cancellable;
 use super::error::QueueError;
 use super::moves::{Arrived, Pick, Reach};
 use super::queue_name::QueueName;
-use super::settings::QUEUE_DEFAULT;
 use super::store::Store;
+use crate::config::QUEUE_DEFAULT;
 use crate::job::{DecodeError, Job, Original, unwrap_malformed};
 use crate::outcome::Failure;
 
@@ -80,6 +83,20 @@ impl FailedEntry {
         &self.entry.bytes
     }
 
+    /// Tells this entry from others as well as its bytes do. The same in this process alone.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.entry.len, &self.entry.bytes).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Length of the entry in bytes, however much of it was read.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.entry.len
+    }
+
     /// The job, if the entry holds one.
     ///
     /// # Errors
@@ -110,18 +127,35 @@ impl FailedEntry {
     /// bytes that a malformed entry wraps. None: the entry holds no job, or its queue has no valid name.
     #[must_use]
     pub fn revived(self, now: Timestamp) -> Option<(QueueName, Vec<u8>)> {
+        self.revived_into(None, now)
+    }
+
+    /// The same, with another queue as the job's. Malformed bytes go there as they are.
+    fn revived_into(self, to: Option<&QueueName>, now: Timestamp) -> Option<(QueueName, Vec<u8>)> {
         let mut job = self.job.ok()?;
-        job.found_on = job.failure().and_then(|failure| failure.queue);
-        let queue = QueueName::new(job.home().unwrap_or(QUEUE_DEFAULT)).ok()?;
+        let queue = match to {
+            Some(to) => to.clone(),
+            None => home(&job)?,
+        };
         match unwrap_malformed(&job) {
             Some(Original::Whole(bytes)) => Some((queue, bytes)),
             Some(Original::Cut) => None,
             None => {
+                if to.is_some() {
+                    job.queue = Some(queue.to_string());
+                }
                 job.reset(now);
                 Some((queue, job.encode().into_bytes()))
             }
         }
     }
+}
+
+/// The queue that a failed job came from; none if it has no valid name.
+fn home(job: &Job) -> Option<QueueName> {
+    let found_on = job.failure().and_then(|failure| failure.queue);
+    let named = found_on.as_deref().or(job.queue.as_deref());
+    QueueName::new(named.unwrap_or(QUEUE_DEFAULT)).ok()
 }
 
 impl Store {
@@ -180,14 +214,42 @@ impl Store {
     /// # Errors
     /// When the store fails; some may be put back then.
     pub async fn retry_failed(&self, entries: Vec<FailedEntry>) -> Result<Vec<Fate>, QueueError> {
+        self.revive_failed(entries, None).await
+    }
+
+    /// Puts them into another queue, which is theirs from then on.
+    ///
+    /// # Errors
+    /// When the store fails; some may be there then.
+    pub async fn move_failed(&self, entries: Vec<FailedEntry>, to: &QueueName) -> Result<Vec<Fate>, QueueError> {
+        self.revive_failed(entries, Some(to)).await
+    }
+
+    async fn revive_failed(&self, entries: Vec<FailedEntry>, to: Option<&QueueName>) -> Result<Vec<Fate>, QueueError> {
         let now = Timestamp::now();
+        self.uncancel_revived(&entries, to).await?;
         let picks = entries.into_iter().map(|entry| {
             let (place, bytes, len) = (entry.place, entry.entry.bytes.clone(), entry.entry.len);
-            let job = Some(entry.revived(now).ok_or(Fate::Stays)?);
+            let job = Some(entry.revived_into(to, now).ok_or(Fate::Stays)?);
             let entry = Arrived { bytes, len, sha1: None };
             Ok(Pick { place, entry, job })
         });
         self.take_failed(picks.collect()).await
+    }
+
+    /// Takes the marks of cancelled jobs away, before these are put back: who puts a job back wants it to run.
+    async fn uncancel_revived(&self, entries: &[FailedEntry], to: Option<&QueueName>) -> Result<(), QueueError> {
+        let mut ids = BTreeMap::<_, Vec<String>>::new();
+        for job in entries.iter().filter_map(|entry| entry.job().ok()) {
+            let queue = to.cloned().or_else(|| home(job));
+            if let (Some(queue), Ok(id)) = (queue, cancellable(&job.id)) {
+                ids.entry(queue).or_default().push(id);
+            }
+        }
+        for (queue, ids) in ids {
+            self.uncancel(&queue, &ids).await?;
+        }
+        Ok(())
     }
 
     async fn take_failed(&self, picks: Vec<Result<Pick, Fate>>) -> Result<Vec<Fate>, QueueError> {

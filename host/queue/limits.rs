@@ -13,5 +13,23 @@ pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// cost a job its bytes. Of a larger job, the failed entry holds the beginning.
 pub const MAX_TAKEN_BYTES: usize = MAX_JOB_BYTES + MAX_JOB_BYTES / 8;
 
+/// Most answers kept of one job. There is more than one only where a job was done again.
+pub(super) const MAX_REPLIES: usize = 10;
+
+/// Most jobs that are looked at in one step, where they lie.
+pub(super) const LOOKED_AT: usize = 500;
+
+/// Longest job, in bytes, that is looked at whole. Of a longer one only the beginning is read.
+pub(super) const LOOKED_AT_BYTES: usize = 64 * 1024;
+
 /// Longest failed entry, in bytes, that is read whole. Kiln writes no longer ones.
 pub(super) const MAX_ENTRY_BYTES: usize = 2 * MAX_JOB_BYTES;
+
+/// Most jobs that wait in a group of lanes before hosts add no more for a while. Each is a copy of its bytes in the store.
+pub const MAX_LIMITED_JOBS: usize = 1_000_000;
+
+/// Most lanes of a group that hold jobs before hosts add no more for a while.
+pub const MAX_LIMITED_LANES: usize = 100_000;
+
+/// Places that one sweep looks at: a few milliseconds of the store's time.
+pub(super) const MAX_SWEPT: usize = 5_000;

@@ -18,7 +18,7 @@
 //! | state | where a job's bytes are |
 //! |---|---|
 //! | ready | the list `queues:{queue}` |
-//! | waiting | the list `waiting:{lane}` of a queue; a lane that holds jobs is named in the set `lanes` |
+//! | waiting | the list `waiting:{lane}` of a queue, or `limits:{plugin}:lane:{lane}` of a group of lanes; a lane or a group that holds jobs is named in the set `lanes` |
 //! | delayed | the sorted set `queues:{queue}:delayed`, by the time they are due |
 //! | in flight | the table `inflight:{host}` of a queue, under a *tag* of the host's own making |
 //! | failed | the list `failed`; while operators work on a long one, its older entries in the list `failed:older` |
@@ -38,33 +38,70 @@
 //! | transition | made by | asked twice, or its answer lost | where slots differ |
 //! |---|---|---|---|
 //! | push | `RPUSH`, `push_delayed` | a second job | the same |
-//! | fetch: waiting, ready → in flight | `fetch`, only under a good lease, which it puts off. Of lanes it takes what the host has room for, before anything that is ready; what is ready and larger than that goes to a lane | takes nothing more: no tag is used twice. What the host never heard of goes back by *give back* | the same |
+//! | fire: nothing → ready, of a schedule | `fire`, for each instant that has come by the store's clock and is later than the last one, which stands beside the queue. Where a schedule skips, it passes without a job while that of an earlier one has not ended: each settlement that ends a job says so in its own step | adds nothing more: the last instant is not before this one | the same |
+//! | fetch: waiting, ready → in flight | `fetch`, only under a good lease, which it puts off, and only while the queue is not paused. Of lanes it takes what the host has room for, before anything that is ready; what is ready and larger than that goes to a lane | takes nothing more: no tag is used twice. What the host never heard of goes back by *give back* | the same |
+//! | serve: waiting → in flight, from a group of lanes | `serve`, as a fetch, from each lane one job at its turn, only if every limit of the lane lets it start; the same step takes a place of each of these | as for fetch; of places that nobody knows of it makes nothing, and a *sweep* takes them back | the same |
 //! | wait: in flight → the end of a lane | `settle` | refused | the same |
 //! | ack: in flight → done | `settle` | refused, and which were is told: the tag is gone. Only whoever holds the delivery has its result kept | with a result: `ours` (under a good lease), `SET`, `settle` |
-//! | commit: in flight → done, and what it wrote on completion into the `outbox` of the queue | `settle` | refused | the same |
-//! | write: outbox → bucket, result | `state_write`, `SET`, `HDEL` | the bucket knows for an hour what was written | the same |
+//! | drop: in flight → done, unrun, as too old | `settle` | refused | the same |
+//! | commit: in flight → done, and what it wrote on completion, and the jobs that it enqueued, into the `outbox` of the queue | `settle` | refused | the same |
+//! | write: outbox → bucket, result | `state_write`, `SET`, `HDEL` | nothing more happens: the bucket knows what was written until an hour after the outbox holds it no more | the same |
+//! | hand on: outbox → ready, delayed, of the jobs that an acknowledged one enqueued, those for one place at a time | `hand_on` | nothing more happens: the entry holds them no more | what is not delayed and goes to the same queue: the same. Else `RPUSH` or `push_delayed`, `hand_on`. A crash in between leaves the job there twice |
+//! | note: of a job of a batch that fails or is dropped, its end goes into the `outbox` | `settle`, beside the move of the job | refused | beside the last step of that move |
+//! | mark: outbox → the batch, then ready, delayed, of what is pushed when all its jobs have ended | `mark_batch`, `hand_on` | nothing more happens: the batch is made of sets of ids, and knows which entry of an outbox pushes what | as for hand on |
 //! | requeue: in flight → the front of ready | `settle` | refused | the same |
 //! | retry: in flight → delayed | `settle` | refused | `ours` (under a good lease), `push_delayed`, `settle`. A crash in between leaves the job in both: it runs twice |
 //! | fail: in flight → failed | `settle` | refused | `ours`, `RPUSH`, `settle`. As for retry |
 //! | fail there: in flight → failed, of bytes that never came | `settle` | refused | as for fail, of what came |
 //! | promote: delayed → ready | `promote` | moves what else is due | `claim_due` puts the job off by ten seconds, `RPUSH`, `drop_claimed`. A crash before the push delays it by those, one after it runs it twice. One too large for any host: `claim_due`, `RPUSH` to failed, `ZREMRANGEBYSCORE` |
+//! | give back places | `settle`, beside whatever becomes of the delivery | nothing more happens: a place has the name of its delivery, which none has again | the same, with the step that removes the delivery |
+//! | sweep: takes back places of deliveries that are in no table | `sweep` | nothing more happens | the same |
 //! | adopt: in flight → in flight of another host | `adopt`, once the lease has run out and the others had time to come back | as for fetch | the same |
 //! | give back: in flight → the front of ready | `settle` | refused | the same |
+//! | pause, resume | `HSET`, `HDEL` of `orders`; no job moves | nothing more happens | the same |
+//! | cancel, undo | `cancel`, `uncancel`: a mark by the job's id, and a new version of the marks in `orders`; no job moves | nothing more happens | the same |
+//! | record: what an attempt came to, beside its settlement and whatever becomes of that; no job moves | `record` | a second record | the same |
+//! | report, and take back: what a running attempt says; no job moves | `SET`, `DEL` | nothing more happens | the same |
+//! | claim, and hold: who tells of an alert, and for how long nobody else does; no job moves | `SET NX`, `PEXPIRE` | refused until it is over | the same |
+//! | succeed: when a job of a schedule last completed; no job moves | `succeeded` | the later time | the same |
 //! | heartbeat, leave | `renew`, `leave` | nothing more happens | the same |
-//! | revive: failed → ready | `take_failed` | refused: the entry is gone | `take_failed` (looks), `RPUSH`, `take_failed`. A crash in between leaves it in both |
+//! | revive: failed → ready, of its queue or, to move it, of another | `take_failed` | refused: the entry is gone | `take_failed` (looks), `RPUSH`, `take_failed`. A crash in between leaves it in both |
 //! | delete, purge, retain: failed → gone | `take_failed`, `purge`, `retain` | refused; a purge drops more | the same |
 //! | move the border: failed → failed, from one part to the other | `move_border` | nothing more happens: the border is elsewhere | the same |
 //!
 //! A *retry* also puts a job back that became ready before its own time, because its producer rounded the score down.
 //!
-//! A job *waits* if it may not start now: its plugin is at its `concurrency`, is being loaded or is set aside, or the
-//! job is larger than the room that its host has left. No host holds a waiting job, and no attempt is counted. A host
+//! A job *waits* if it may not start now: its plugin is at its `concurrency`, is being loaded or is set aside, its name
+//! is paused, or the job is larger than the room that its host has left. No host holds a waiting job, and no attempt is counted. A host
 //! looks which lanes hold jobs, and is told when that changes. It takes from a lane only what it can start, or what it
 //! has no plugin for: so no lane is forgotten, whatever becomes of hosts and plugins.
+//!
+//! Limits *across hosts* have lanes of their own, a *group* for each plugin that has such limits. A lane holds the jobs that count
+//! against the same limits by the same keys: `/customer=acme|*`. Each of these, a *cap*, has the places of the deliveries that
+//! run under it, and the time when the next job may start by its rate. Every limited job goes to its lane first, and `serve` takes
+//! it from there: so there is one step in which a place is taken. A place is worth what the in-flight table says: one whose
+//! delivery is in no host's table is free, whatever became of the host, as soon as somebody sweeps; and none is free while a
+//! host may still run the job. There is no count that could be wrong, and no time after which a place would be given away.
+//! A lane whose cap is full leaves the lanes that have turns, and comes back when a place is given back: so nothing asks for it
+//! in between, however many lanes there are (`redis/scripts/caps.lua`).
+//!
+//! What operators order stands in the hash `orders` of a queue. A fetch asks in its own step whether the queue is paused, so a
+//! pause holds from the moment it is written; and hosts watch the hash, so that none asks again and again while a paused
+//! queue is full. The hash is made when a host joins and never deleted: in a slot that is moving away, a fetch could not ask
+//! for a key that is not there. That a job *name* is paused, in all queues, is known to hosts and not asked in the step: its
+//! jobs are fetched, and wait in a lane of that name, which opens for nobody.
+//!
+//! A job is *cancelled* by a mark with its id, wherever its bytes are. The version of a queue's marks stands in its `orders`, so
+//! hosts hear of a new one as of a pause, and a fetch tells it with what it takes. A host that knows another version reads the
+//! marks before it starts anything of that fetch. What it then comes to, or runs, it settles as failed; so the in-flight table
+//! decides between an acknowledgement and a cancel. No job is searched for. Marks end after a while, and no host keeps more than
+//! [`MAX_CANCELLED`] of a queue.
 //!
 //! *Give back* compares the host's table with the deliveries that its process holds: after each fault, after a delivery
 //! was dropped, and now and then. *Adopt* makes the deliveries of a dead host this host's own; each is then settled as
 //! lost, by an ordinary retry or fail. Only if the answer to an adoption is lost are its jobs given back uncounted.
+//!
+//! What stands in an outbox is written by the host that acknowledged it, and by any other only once that host's lease has run out.
 //!
 //! # What is large
 //!
@@ -108,34 +145,66 @@
 //! implement. `moves` holds the arguments and answers of moves. This module runs no jobs, and does not know why one is
 //! settled the way it is.
 
+mod alerts;
+mod audit;
 pub mod backend;
 mod bare;
+mod batches;
+mod bounds;
+mod cancelling;
+mod cancels;
 mod consumer;
 mod counts;
 mod error;
 mod failed;
+mod firing;
+mod history;
 mod limits;
+mod looking_back;
 mod memory;
+mod metered;
 mod moves;
+mod orders;
+mod peek;
 mod push;
 mod queue_name;
 mod redis;
 mod report;
+mod requests;
 mod settings;
 mod state;
 mod store;
+mod sums;
 
+pub use crate::config::QUEUE_DEFAULT;
+pub use audit::MAX_NOTES;
 pub(crate) use bare::Bare;
+pub use batches::{BATCH_KEPT, BatchState, Marked};
+pub use bounds::{BOUNDS, Bound};
+pub(crate) use cancelling::MARKED_AT_ONCE;
+pub use cancels::{CANCELLED_FOR, Cancels, MAX_CANCELLED, cancellable};
 pub use consumer::{Arrival, Consumer, Delivery, Heartbeat, LEASE_DEFAULT, MAX_PIECE_TRIES};
 pub use counts::{Counts, HostState};
 pub use error::QueueError;
 pub use failed::{FailedEntry, Fate, Retention};
-pub use limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_TAKEN_BYTES};
-pub use moves::{Found, LaneWish, Search};
+pub use firing::{Fired, Firing, Instant, MAX_AHEAD, MAX_REMEMBERED_SCHEDULES, MAX_UNENDED, Occurrence};
+pub use history::{
+    MAX_HISTORIES, MAX_HISTORY_BYTES, MAX_JOB_HISTORY_BYTES, PROGRESS_TTL, Past, ProgressReport, Record,
+};
+pub use limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_LIMITED_JOBS, MAX_LIMITED_LANES, MAX_TAKEN_BYTES};
+pub use metered::OPERATIONS;
+pub use moves::{
+    Ended, Found, JobsPage, LaneSeen, LaneWish, LanesPage, MAX_PEEKED, PEEK_BYTES, Part, Peeked, Place, Search, Seen,
+};
+pub use orders::{MAX_PAUSED_JOBS, MAX_PAUSED_NAME_BYTES, MAX_REASON_BYTES, Orders, Pausable, Pause};
 pub use push::Push;
 pub use queue_name::QueueName;
 pub(crate) use redis::Work;
+pub use requests::{REQUEST_KEPT, REQUEST_TIME};
 pub(crate) use settings::without_password;
-pub use settings::{ConnectionSettings, PREFIX_DEFAULT, QUEUE_DEFAULT, RESULT_TTL_DEFAULT, StoreSettings, URL_FORMS};
+pub use settings::{
+    ConnectionSettings, HISTORY_TTL_DEFAULT, PREFIX_DEFAULT, RESULT_TTL_DEFAULT, StoreSettings, URL_FORMS,
+};
 pub use state::StateStore;
 pub use store::Store;
+pub use sums::{MAX_SUMS, OTHER, Of, Span, Sum, Sums};

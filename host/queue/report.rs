@@ -6,13 +6,21 @@ use super::error::QueueError;
 use super::store::Store;
 
 impl Store {
-    /// Keeps a host's report about itself, a JSON text, for half a minute. A store in memory keeps none: its only host
-    /// is in this process.
+    /// Keeps a host's report about itself, a JSON text, for half a minute, and returns the one before, if it is still kept. A
+    /// store in memory keeps none: its only host is in this process.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn publish(&self, host: &str, report: &str) -> Result<(), QueueError> {
+    pub async fn publish(&self, host: &str, report: &str) -> Result<Option<String>, QueueError> {
         self.backend().publish(host, report).await
+    }
+
+    /// Puts another report in place of that of a host, for as long as that is kept. False: none is.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn amend(&self, host: &str, report: &str) -> Result<bool, QueueError> {
+        self.backend().amend(host, report).await
     }
 
     /// Deletes the host's report.

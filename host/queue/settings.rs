@@ -13,6 +13,8 @@ pub struct StoreSettings {
     pub prefix: String,
     /// How long a completed job's result is kept; zero: not at all.
     pub result_ttl: Duration,
+    /// How long it is kept what attempts came to; zero: not at all.
+    pub history_ttl: Duration,
     /// How to log in, and the time-outs.
     pub connection: ConnectionSettings,
 }
@@ -20,11 +22,11 @@ pub struct StoreSettings {
 /// The prefix dg-queue uses where it is told none.
 pub const PREFIX_DEFAULT: &str = "queue";
 
-/// The queue dg-queue uses where it is told none.
-pub const QUEUE_DEFAULT: &str = "default";
-
 /// How long results are kept by default: long enough to be fetched, short enough not to fill Redis.
 pub const RESULT_TTL_DEFAULT: Duration = Duration::from_hours(1);
+
+/// How long attempts are kept by default: a week's failures can be looked into after the weekend.
+pub const HISTORY_TTL_DEFAULT: Duration = Duration::from_hours(7 * 24);
 
 impl StoreSettings {
     /// The defaults for a store at `url`.
@@ -34,6 +36,7 @@ impl StoreSettings {
             url: url.to_owned(),
             prefix: PREFIX_DEFAULT.to_owned(),
             result_ttl: RESULT_TTL_DEFAULT,
+            history_ttl: HISTORY_TTL_DEFAULT,
             connection: ConnectionSettings::default(),
         }
     }

@@ -9,7 +9,12 @@
 wasmtime::component::bindgen!({
     path: "wit",
     world: "kiln:job/job-handler",
-    imports: { "kiln:http/client": async | trappable, "kiln:state/values": async | trappable },
+    imports: {
+        "kiln:flow/jobs": trappable,
+        "kiln:http/client": async | trappable,
+        "kiln:state/values": async | trappable,
+        "kiln:tcp/connections": async | trappable,
+    },
     exports: { default: async },
     include_component_type: true,
 });

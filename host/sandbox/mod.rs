@@ -18,8 +18,8 @@
 //! components can reach, `run` makes an attempt.
 //!
 //! Absent on purpose: a store that outlives its attempt, unless the manifest says `reuse` (its memory would carry data of
-//! one job to the next); names that are looked up by text for every job (they are linked once, at load); files and sockets
-//! (they are linked, because language runtimes import them, but empty).
+//! one job to the next); names that are looked up by text for every job (they are linked once, at load); the host's files,
+//! and sockets (they are linked, because language runtimes import them, but reach nothing).
 
 mod bindings;
 mod capabilities;
@@ -33,10 +33,10 @@ use std::thread;
 
 use tokio::runtime::Handle;
 use wasmtime::Engine;
-use wasmtime::component::{Linker, types};
 
 use crate::config::{Limits, Manifest, SandboxSettings};
-pub use capabilities::{GrantError, HttpGrant, HttpGrants, Offer, Origin, granted_lines};
+pub use capabilities::{GrantError, HttpGrant, HttpGrants, Offer, Origin, granted_buckets, granted_lines};
+use engine::PoolSize;
 use load::cache::Cache;
 use load::code::Code;
 pub use load::compile::{CompileOrder, Compiled, compile};
@@ -45,20 +45,17 @@ use load::compiler::Outside;
 pub use load::imports::Import;
 use load::plugin::Plugin;
 pub use load::plugin::digest;
+use load::pool::Pool;
 pub use load::refusal::LoadError;
-use load::{Examined, Loaded, diff};
+use load::{Examined, Loaded};
 pub use run::attempt::PluginPermit;
 pub use run::context::{AttemptContext, Listener, LogLine, Speaker};
 pub use run::handler::Handler;
 use run::runner::Runner;
-use run::state::State;
 
 /// Where handlers are compiled and run. Handlers keep what they need of it alive.
 pub struct Sandbox {
     runner: Arc<Runner>,
-    linker: Linker<State>,
-    /// This host's own world, which components are compared with.
-    world: types::Component,
     settings: SandboxSettings,
     unpooled: Option<String>,
     uncached: Option<String>,
@@ -102,19 +99,19 @@ impl Sandbox {
         let slots = settings.concurrency.get().saturating_add(settings.spare_slots);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let givers = u32::try_from(2 * cores).unwrap_or(u32::MAX);
-        let built = engine::build(slots, givers, &settings.limits).map_err(SandboxError::Engine)?;
-        let mut linker = Linker::new(&built.engine);
-        capabilities::link(&mut linker).map_err(SandboxError::Engine)?;
-        let world = diff::world(&built.engine).map_err(SandboxError::Engine)?;
+        let size = PoolSize {
+            in_use: slots,
+            threads: givers,
+        };
+        let built = engine::build(size, &settings.limits).map_err(SandboxError::Engine)?;
         let (cache, uncached) = open_cache(settings, &built.engine);
         let pooled = built.unpooled.is_none();
         let outside = settings.compiler.clone();
         let outside = outside.map(|compiler| Outside { compiler, pooled });
-        let runner = Runner::start(built.engine, settings)?;
+        let pool = Pool::new(built.engine).map_err(SandboxError::Engine)?;
+        let runner = Runner::start(pool, pooled, settings)?;
         Ok(Self {
             runner: Arc::new(runner),
-            linker,
-            world,
             settings: settings.clone(),
             unpooled: built.unpooled,
             uncached,
@@ -160,7 +157,7 @@ impl Sandbox {
     pub fn reconfigure(&self, handler: &Handler, manifest: &Manifest) -> Result<Handler, LoadError> {
         let plugin = Plugin::new(handler.name(), handler.digest().to_owned(), manifest, &self.settings)?;
         let loaded = handler.loaded();
-        load::slots(loaded.pre.instance_pre().component(), &plugin.limits)?;
+        load::slots(loaded.pre.load().instance_pre().component(), &plugin.limits)?;
         Ok(Handler::new(
             Arc::clone(&self.runner),
             plugin,
@@ -198,7 +195,7 @@ impl Sandbox {
     }
 
     fn link(&self, found: &Examined, limits: &Limits) -> Result<Loaded, LoadError> {
-        let loaded = load::link(&self.linker, &self.world, found, limits)?;
+        let loaded = load::link(&self.runner.pool, found, limits)?;
         let slots = self.settings.spare_slots.saturating_add(1);
         if loaded.slots > slots {
             // An attempt would wait for so many slots for ever.
@@ -212,7 +209,7 @@ impl Sandbox {
     }
 
     fn examine(&self, bytes: &[u8], digest: &str, limits: &Limits, stop: &CompileStop) -> Result<Examined, LoadError> {
-        load::examine(&self.runner.engine, &self.code, bytes, digest, limits, stop)
+        load::examine(&self.runner.pool.engine, &self.code, bytes, digest, limits, stop)
     }
 
     /// The threads on which guests run, in turns. What is spawned there may wait as long as it likes, and compute no
@@ -220,6 +217,12 @@ impl Sandbox {
     #[must_use]
     pub fn guests(&self) -> &Handle {
         &self.runner.guests
+    }
+
+    /// How many turns the thread has made that interrupts guests. It makes one each second at least.
+    #[must_use]
+    pub fn epoch_turns(&self) -> u64 {
+        self.runner.ticker.turns()
     }
 
     /// What attempts may take, where no manifest says otherwise.
@@ -232,6 +235,12 @@ impl Sandbox {
     #[must_use]
     pub fn unpooled(&self) -> Option<&str> {
         self.unpooled.as_deref()
+    }
+
+    /// Bytes of guests' memory that stay resident between attempts, at most, so that the next ones start at less cost.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        self.runner.resident.bytes_in_both() as u64
     }
 
     /// Why the cache cannot be used; none: it can, or there is to be none.

@@ -12,8 +12,8 @@ use tokio_util::task::TaskTracker;
 
 use super::ServiceSettings;
 use super::faults::{Faults, Resting};
-use super::lanes::Lanes;
-use super::room::{Room, SMALL_BYTES, Taken};
+use super::lanes::{Asks, Lanes, TurnWish};
+use super::room::{Free, Room, SMALL_BYTES, Taken};
 use crate::queue::{Consumer, Delivery, MAX_BATCH, QueueError, QueueName};
 use crate::worker::{Reserved, Worker};
 
@@ -57,14 +57,17 @@ pub(super) async fn fetch(
             let permit = free.split(1);
             // Spawned on the runtime of the guest threads, so that no job changes threads on its way.
             let line = async move {
-                worker.process(delivery, reserved).await;
+                // In a box that is made where the job runs: what is handed over to that thread is copied several times.
+                Box::pin(worker.process(delivery, reserved)).await;
                 drop((permit, taken));
             };
             attempts.spawn_on(line, guests);
         }
         drop(free);
         if idle {
-            let awake = resting.awake();
+            let mut awake = resting.awake();
+            // A paused queue may be full: waiting for it to have a job would not wait at all.
+            awake.retain(|queue| !consumer.is_paused(queue));
             let full = awake.iter().filter(|queue| rooms.of(queue).free().is_none());
             let full: Vec<_> = full.cloned().collect();
             let ready = async {
@@ -82,6 +85,7 @@ pub(super) async fn fetch(
                 },
                 () = rooms.one_freed(&full) => {}
                 () = lanes.more() => {}
+                () = consumer.orders_changed() => {}
             }
         }
     }
@@ -169,28 +173,76 @@ async fn fetch_in_order(
         if missing == 0 {
             break;
         }
-        if resting.rests(queue) {
+        if resting.rests(queue) || consumer.is_paused(queue) {
             continue;
         }
-        // Without room for a large job, small ones are still fetched.
-        let mut room = rooms.of(queue).free();
-        let longest = room.is_none().then_some(SMALL_BYTES);
-        let mut asks = lanes.asks(queue, missing, room.is_some());
-        let fetched = consumer.fetch_from(queue, missing, &asks.wishes, longest).await;
-        match resting.note(queue, fetched) {
-            Ok(deliveries) => all.extend(deliveries.into_iter().flatten().map(|delivery| {
-                Fetched {
-                    taken: room
-                        .as_mut()
-                        .map_or_else(Taken::default, |room| room.take(delivery.pushed_bytes())),
-                    reserved: asks.reserved(delivery.lane()),
-                    delivery,
-                }
-            })),
-            Err(err) => failed = failed.or(Some(err)),
+        let mut asks = lanes.asks(queue, missing, rooms.of(queue).free().is_some());
+        // Where both have jobs, those that wait for limits and all others come first equally often.
+        let turns_first = fastrand::bool();
+        for turns in [turns_first, !turns_first] {
+            let missing = count - all.len();
+            if missing == 0 || (turns && asks.turns.is_empty()) {
+                continue;
+            }
+            let fetched = if turns {
+                serve(consumer, queue, missing, rooms, &mut asks).await
+            } else {
+                fetch_ready(consumer, queue, missing, rooms, &mut asks).await
+            };
+            match resting.note(queue, fetched) {
+                Ok(fetched) => all.extend(fetched.into_iter().flatten()),
+                Err(err) => failed = failed.or(Some(err)),
+            }
         }
     }
     (all, failed)
+}
+
+/// Fetches from the lanes of a host, then what is ready.
+async fn fetch_ready(
+    consumer: &Consumer,
+    queue: &QueueName,
+    count: usize,
+    rooms: &Rooms,
+    asks: &mut Asks,
+) -> Result<Vec<Fetched>, QueueError> {
+    // Without room for a large job, small ones are still fetched.
+    let room = rooms.of(queue).free();
+    let longest = room.is_none().then_some(SMALL_BYTES);
+    let fetched = consumer.fetch_from(queue, count, &asks.wishes, longest).await?;
+    Ok(with_room(fetched, room, asks))
+}
+
+/// Fetches from groups of lanes what their limits let start.
+async fn serve(
+    consumer: &Consumer,
+    queue: &QueueName,
+    count: usize,
+    rooms: &Rooms,
+    asks: &mut Asks,
+) -> Result<Vec<Fetched>, QueueError> {
+    let mut all = Vec::new();
+    for TurnWish { group, caps, jobs } in std::mem::take(&mut asks.turns) {
+        let room = rooms.of(queue).free();
+        let longest = room.is_none().then_some(SMALL_BYTES);
+        let jobs = jobs.min(count - all.len());
+        if jobs > 0 {
+            let fetched = consumer.serve(queue, jobs, &group, &caps, longest).await?;
+            all.extend(with_room(fetched, room, asks));
+        }
+    }
+    Ok(all)
+}
+
+fn with_room(fetched: Vec<Delivery>, mut room: Option<Free>, asks: &mut Asks) -> Vec<Fetched> {
+    let fetched = fetched.into_iter().map(|delivery| Fetched {
+        taken: room
+            .as_mut()
+            .map_or_else(Taken::default, |room| room.take(delivery.pushed_bytes())),
+        reserved: asks.reserved(delivery.lane()),
+        delivery,
+    });
+    fetched.collect()
 }
 
 #[cfg(test)]

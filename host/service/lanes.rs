@@ -5,7 +5,7 @@
 //! for. Meanwhile it sends nothing to the store.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -17,8 +17,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::faults::Faults;
+use crate::config::Cap;
 use crate::outcome::Lane;
-use crate::plugins::{InService, Plugins};
+use crate::plugins::{InService, Plugins, Resolved};
 use crate::queue::{Consumer, LaneWish, QueueName};
 use crate::worker::Reserved;
 
@@ -42,6 +43,12 @@ pub(super) async fn look_at_lanes(consumer: Arc<Consumer>, stop: CancellationTok
     stop.run_until_cancelled(look).await;
 }
 
+/// Time between two looks at the places of limits, while jobs wait for some.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Wait after a fault of the store before turns are waited for again.
+const FAULT_WAIT: Duration = Duration::from_millis(500);
+
 type Key = (QueueName, Lane);
 
 /// Resolves to a permit to start a job, once one is free.
@@ -56,6 +63,8 @@ pub(super) struct Lanes {
     awaited: HashMap<Key, Awaited>,
     /// Permits that were granted since.
     came: HashMap<Key, Reserved>,
+    /// Groups for which there were permits this round: their next turn is waited for.
+    awake: Vec<(QueueName, Lane)>,
 }
 
 /// What to take from the lanes of a queue, and the permits for those jobs. For a lane that belongs to no plugin here
@@ -63,13 +72,21 @@ pub(super) struct Lanes {
 #[derive(Default)]
 pub(super) struct Asks {
     pub(super) wishes: Vec<LaneWish>,
+    pub(super) turns: Vec<TurnWish>,
     reserved: HashMap<Lane, Vec<Reserved>>,
+}
+
+/// How much of a group of lanes to take.
+pub(super) struct TurnWish {
+    pub(super) group: Lane,
+    pub(super) caps: Arc<[Cap]>,
+    pub(super) jobs: usize,
 }
 
 impl Asks {
     /// A permit for a job that came from this lane.
     pub(super) fn reserved(&mut self, lane: Option<&Lane>) -> Option<Reserved> {
-        self.reserved.get_mut(lane?)?.pop()
+        self.reserved.get_mut(&lane?.group())?.pop()
     }
 }
 
@@ -81,11 +98,13 @@ impl Lanes {
             plugins,
             awaited: HashMap::new(),
             came: HashMap::new(),
+            awake: Vec::new(),
         }
     }
 
     /// Collects the permits that were granted since the last round.
     pub(super) fn begin(&mut self) {
+        self.awake.clear();
         if !self.awaited.is_empty() {
             _ = first(&mut self.awaited, &mut self.came).now_or_never();
         }
@@ -105,9 +124,23 @@ impl Lanes {
                 continue;
             }
             let (jobs, reserved) = self.room(queue, &lane, left);
-            if jobs > 0 {
+            if jobs == 0 {
+                continue;
+            }
+            asks.reserved.insert(lane.clone(), reserved);
+            if lane.limited().is_some() {
+                // What of them may start is not known before. So they leave as much for others.
+                if large {
+                    self.awake.push((queue.clone(), lane.clone()));
+                }
+                let caps = self.caps(&lane);
+                asks.turns.push(TurnWish {
+                    group: lane,
+                    caps,
+                    jobs,
+                });
+            } else {
                 left -= jobs;
-                asks.reserved.insert(lane.clone(), reserved);
                 asks.wishes.push(LaneWish { lane, jobs });
             }
         }
@@ -116,12 +149,9 @@ impl Lanes {
 
     /// How many of a lane's jobs this host can take, and the permits to start them.
     fn room(&mut self, queue: &QueueName, lane: &Lane, jobs: usize) -> (usize, Vec<Reserved>) {
-        let served = lane
-            .plugin()
-            .map_or(InService::Nothing, |stem| self.plugins.in_service(stem));
-        let plugin = match served {
+        let plugin = match self.served(lane) {
             InService::Plugin(plugin) => plugin,
-            // The lane has room as soon as its plugin serves.
+            // The lane has room as soon as its plugin serves, or its name is resumed.
             InService::NotNow => return (0, Vec::new()),
             // The lane belongs to no plugin here: admission decides about each of its jobs by the job's name.
             InService::Nothing => return (jobs, Vec::new()),
@@ -145,6 +175,32 @@ impl Lanes {
         (reserved.len(), reserved)
     }
 
+    /// The limits for which the lanes of a group wait.
+    fn caps(&self, group: &Lane) -> Arc<[Cap]> {
+        match self.served(group) {
+            InService::Plugin(plugin) => Arc::clone(plugin.handler.caps()),
+            InService::NotNow | InService::Nothing => Arc::default(),
+        }
+    }
+
+    /// What serves the jobs of a lane.
+    fn served(&self, lane: &Lane) -> InService {
+        if let Some(stem) = lane.plugin().or_else(|| lane.limited()) {
+            return self.plugins.in_service(stem);
+        }
+        let Some(name) = lane.job() else {
+            return InService::Nothing;
+        };
+        if self.consumer.is_job_paused(name) {
+            return InService::NotNow;
+        }
+        match self.plugins.resolve(name) {
+            Resolved::Plugin(plugin) => InService::Plugin(plugin),
+            Resolved::NotNow { .. } => InService::NotNow,
+            Resolved::NotThis(_) | Resolved::Unloadable(_) | Resolved::Unknown => InService::Nothing,
+        }
+    }
+
     /// Releases the permits that were not used: other queues or lanes may wait for them.
     pub(super) fn end(&mut self) {
         self.came.clear();
@@ -158,6 +214,45 @@ impl Lanes {
             // A new version has permits of its own.
             _ = self.changes.changed() => self.awaited.clear(),
             () = first(&mut self.awaited, &mut self.came) => {}
+            () = turn(&self.consumer, &self.awake) => {}
+        }
+    }
+}
+
+/// Returns once a lane may have its turn in one of these groups.
+async fn turn(consumer: &Consumer, groups: &[(QueueName, Lane)]) {
+    let groups: Vec<_> = groups
+        .iter()
+        .filter(|(queue, _)| !consumer.is_paused(queue))
+        .cloned()
+        .collect();
+    if groups.is_empty() {
+        return pending().await;
+    }
+    loop {
+        match consumer.wait_turns(&groups).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            // The fetches meet the same fault, and tell of it.
+            Err(_) => consumer.wait_out(FAULT_WAIT).await,
+        }
+    }
+}
+
+/// Has places looked at that dead hosts held, for as long as jobs wait for them.
+pub(super) async fn sweep(consumer: Arc<Consumer>, plugins: Arc<Plugins>, stop: CancellationToken) {
+    let mut faults = Faults::new(&consumer, "sweep");
+    while stop.run_until_cancelled(sleep(SWEEP_INTERVAL)).await.is_some() {
+        for (queue, group) in consumer.groups() {
+            let caps = match group.limited().map(|stem| plugins.in_service(stem)) {
+                Some(InService::Plugin(plugin)) => Arc::clone(plugin.handler.caps()),
+                Some(InService::NotNow) => continue,
+                Some(InService::Nothing) | None => Arc::default(),
+            };
+            match consumer.sweep(&queue, &group, &caps).await {
+                Ok(()) => faults.over(),
+                Err(err) => faults.tell(&err),
+            }
         }
     }
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use crate::config::{HOLD_DEFAULT, Unknown};
-use crate::job::Job;
+use super::sorting::Sorting;
+use crate::config::{HOLD_DEFAULT, Unknown, lane_name};
+use crate::job::{Job, Options};
 use crate::outcome::{Failure, FailureKind, Lane};
 use crate::plugins::{Plugin, Plugins, Resolved};
 use crate::queue::{Consumer, Delivery};
@@ -18,6 +19,9 @@ use crate::text;
 /// How long a job from a lane is delayed if it cannot start after all. Two hosts may disagree about which lane it
 /// belongs to; this limits how fast they pass it back and forth.
 const DISAGREEMENT_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a job is delayed for whose limits too many wait already.
+const FULL_WAIT: Duration = Duration::from_secs(10);
 
 /// Least time between two log lines about held jobs of one name.
 const TELL_AGAIN: Duration = Duration::from_mins(1);
@@ -30,7 +34,7 @@ const MAX_TOLD: usize = 1_000;
 pub(super) enum Admission {
     /// It starts now, on this plugin.
     Start(Arc<Plugin>, PluginPermit),
-    /// It waits in this lane until a host has room for its plugin.
+    /// It waits in this lane: until a host has room for its plugin, or until its name is resumed.
     Wait(Lane),
     /// It was ready before its time, and is delayed until then.
     Until(Timestamp),
@@ -58,6 +62,7 @@ pub(super) struct Gate {
     plugins: Arc<Plugins>,
     unknown: Unknown,
     told: Told,
+    pub(super) sorting: Sorting,
 }
 
 impl Gate {
@@ -67,18 +72,32 @@ impl Gate {
             plugins,
             unknown,
             told: Told::default(),
+            sorting: Sorting::default(),
         }
     }
 
     /// Decides about a delivery's job. For a job from a lane, a permit has usually been reserved.
-    pub(super) fn admit(&self, job: &Job, delivery: &Delivery, reserved: Option<Reserved>) -> Admission {
+    pub(super) fn admit(
+        &self,
+        job: &Job,
+        options: &Options,
+        delivery: &Delivery,
+        reserved: Option<Reserved>,
+    ) -> Admission {
         let queue = delivery.queue().as_str();
         if let Some(until) = job.is_early(|| self.consumer.now()) {
             return Admission::Until(until);
         }
+        if self.is_paused(job, delivery) {
+            return Admission::Wait(Lane::of_job(&job.name));
+        }
         let lane = match self.plugins.resolve(&job.name) {
             Resolved::Plugin(plugin) => {
-                let permit = if self.would_overtake(delivery, &plugin) {
+                if let Some(wait) = self.waits_for_limits(job, options, delivery, &plugin) {
+                    return wait;
+                }
+                let lane = || Lane::of_plugin(plugin.handler.name());
+                let permit = if self.would_overtake(delivery, lane) {
                     None
                 } else {
                     permit(&plugin, reserved)
@@ -110,9 +129,48 @@ impl Gate {
         Admission::Wait(lane)
     }
 
-    /// Whether earlier jobs already wait for this plugin in its lane.
-    fn would_overtake(&self, delivery: &Delivery, plugin: &Plugin) -> bool {
-        let lane = || Lane::of_plugin(plugin.handler.name());
+    /// Where a job waits that limits across hosts concern; none if it has its turn, or nothing limits it. It has its turn only
+    /// if it comes from the lane of what it counts against: only then does it occupy the places.
+    fn waits_for_limits(
+        &self,
+        job: &Job,
+        options: &Options,
+        delivery: &Delivery,
+        plugin: &Plugin,
+    ) -> Option<Admission> {
+        let stem = plugin.handler.name();
+        let lane = lane_name(plugin.handler.caps(), job, options.key.as_deref())?;
+        let lane = Lane::of_limits(stem, &lane);
+        if delivery.lane() == Some(&lane) {
+            return None;
+        }
+        if delivery.lane().is_some_and(|from| from.limited() == Some(stem)) {
+            let why = Failure::new(
+                FailureKind::Unloadable,
+                "the limits of its plugin changed while it waited",
+            );
+            return Some(Admission::Hold(DISAGREEMENT_WAIT, why));
+        }
+        let group = Lane::of_group(stem);
+        if self.consumer.is_full(delivery.queue(), &group) {
+            let queue = delivery.queue().as_str();
+            let why = "as many jobs as may wait for the limits of its plugin already do";
+            self.tell(job, queue, why, "job is held, as others of its name are");
+            return Some(Admission::Hold(FULL_WAIT, Failure::new(FailureKind::Unloadable, why)));
+        }
+        if plugin.handler.caps().iter().any(|cap| cap.fair) {
+            self.sorting.ask(delivery.queue());
+        }
+        Some(Admission::Wait(lane))
+    }
+
+    /// Whether jobs of this name are paused, or were and still wait in their lane.
+    fn is_paused(&self, job: &Job, delivery: &Delivery) -> bool {
+        self.consumer.is_job_paused(&job.name) || self.would_overtake(delivery, || Lane::of_job(&job.name))
+    }
+
+    /// Whether earlier jobs already wait in this lane.
+    fn would_overtake(&self, delivery: &Delivery, lane: impl FnOnce() -> Lane) -> bool {
         delivery.lane().is_none_or(Lane::is_of_large)
             && self.consumer.any_waits()
             && self.consumer.holds(delivery.queue(), &lane())
@@ -135,7 +193,7 @@ impl Gate {
     }
 
     /// Logs that a job does not start, unless a job of the same name was logged within the last minute.
-    fn tell(&self, job: &Job, queue: &str, why: &str, what: &'static str) {
+    pub(super) fn tell(&self, job: &Job, queue: &str, why: &str, what: &'static str) {
         if self.told.is_news(&job.name) {
             let (id, name) = (&*text::name(&job.id), &*text::name(&job.name));
             tracing::warn!(id, name, queue, why, "{what}");

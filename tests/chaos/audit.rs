@@ -1,17 +1,22 @@
 //! Where every job has come to, by what is in Redis and in the books.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
 
 use crate::handler::Handler;
-use crate::ledger::{Entry, id, number};
+use crate::ledger::{Entry, id, next_id, number, number_before};
+use crate::ticks::instant;
 use crate::world::World;
 
 /// Keys or list entries asked for at once.
 const PAGE: usize = 1_000;
+
+/// Seconds after the acknowledgement of a cancel in which a job may still begin: it was in the hands of a worker that Redis could
+/// not tell, and whose lease of two seconds was good for that long.
+const HEARD_OF_S: f64 = 2.0;
 
 /// What the audit found.
 #[derive(Debug, Default)]
@@ -22,6 +27,10 @@ pub(crate) struct Findings {
     completed: usize,
     /// Those among them that were to count themselves, and what they came to.
     counted: (usize, usize),
+    /// Jobs that came after those which completed.
+    chained: usize,
+    /// The numbers of jobs whose next one failed: a host may die under it, and anything may be cancelled.
+    failed_after: BTreeSet<usize>,
     /// Failed entries, by kind.
     failed: BTreeMap<String, usize>,
     /// Ends that jobs came to, beyond one each.
@@ -61,7 +70,14 @@ pub(crate) async fn audit(world: &World) -> anyhow::Result<Findings> {
             .arg(keys)
             .query_async(&mut world.observer().await?)
             .await?;
-        for (number, result) in page.iter().zip(results) {
+        let keys: Vec<_> = page.iter().map(|number| world.keys.result(&next_id(*number))).collect();
+        let after: Vec<Option<String>> = redis::cmd("MGET")
+            .arg(keys)
+            .query_async(&mut world.observer().await?)
+            .await?;
+        for ((number, result), after) in page.iter().zip(results).zip(after) {
+            let ended = after.is_some() || findings.failed_after.contains(number);
+            findings.judge_chain(*number, entries[*number].handler, result.is_some(), ended);
             let kinds = failures.remove(number).unwrap_or_default();
             findings.judge(*number, entries[*number], result.as_deref(), &kinds);
         }
@@ -72,6 +88,8 @@ pub(crate) async fn audit(world: &World) -> anyhow::Result<Findings> {
         .query_async(&mut world.observer().await?)
         .await?;
     findings.counted.1 = counted.unwrap_or(0);
+    let ticks = world.ledger.ticks();
+    findings.duplicates += ticks.values().map(|ends| ends - 1).sum::<usize>();
     if findings.counted.0 != findings.counted.1 {
         let (completed, counted) = findings.counted;
         findings.wrong.push(format!(
@@ -94,7 +112,18 @@ async fn failures(world: &World, jobs: usize, findings: &mut Findings) -> anyhow
         }
         for text in page {
             let entry: Option<Failed> = serde_json::from_str(&text).ok();
+            if let Some(tick) = entry.as_ref().and_then(|entry| instant(&entry.id)) {
+                world.ledger.ticked(tick);
+                continue;
+            }
             let known = entry.and_then(|entry| Some((number(&entry.id)?, entry.failure.kind)));
+            if let Some(before) = serde_json::from_str::<Failed>(&text)
+                .ok()
+                .and_then(|entry| number_before(&entry.id))
+            {
+                findings.failed_after.insert(before);
+                continue;
+            }
             match known {
                 Some((number, kind)) if number < jobs => failures.entry(number).or_default().push(kind),
                 _ => findings.wrong.push(text),
@@ -105,11 +134,26 @@ async fn failures(world: &World, jobs: usize, findings: &mut Findings) -> anyhow
 }
 
 impl Findings {
+    /// What came after a job: something exactly if the job has completed.
+    fn judge_chain(&mut self, number: usize, handler: Handler, completed: bool, next_ended: bool) {
+        self.chained += usize::from(next_ended);
+        if completed && handler.is_chained() && !next_ended {
+            self.lost
+                .push(format!("{}: it came after one that completed", next_id(number)));
+        }
+        if next_ended && !completed {
+            self.wrong
+                .push(format!("{}: it came after one that has not completed", next_id(number)));
+        }
+    }
+
     fn judge(&mut self, number: usize, entry: Entry, result: Option<&str>, kinds: &[String]) {
         let Entry {
             handler,
             pushed,
             completions,
+            cancelled,
+            last_start,
         } = entry;
         let id = id(number);
         self.pushed += usize::from(pushed);
@@ -131,10 +175,23 @@ impl Findings {
         {
             self.wrong.push(format!("{id} {handler:?} has the result {result}"));
         }
+        if let (Some(cancelled), Some(started)) = (cancelled, last_start)
+            && started > cancelled + HEARD_OF_S
+        {
+            let late = started - cancelled;
+            self.wrong.push(format!(
+                "{id} {handler:?} began {late:.3} s after its cancel was acknowledged"
+            ));
+        }
         for kind in kinds {
             *self.failed.entry(kind.clone()).or_default() += 1;
             // A host may die under any job.
-            if kind != "lost" && handler.failure() != Some(kind) {
+            let is_right = match kind.as_str() {
+                "lost" => true,
+                "cancelled" => cancelled.is_some(),
+                kind => handler.failure() == Some(kind),
+            };
+            if !is_right {
                 self.wrong.push(format!("{id} {handler:?} failed as {kind}"));
             }
         }
@@ -148,6 +205,7 @@ impl fmt::Display for Findings {
         line("jobs pushed, unanswered", self.maybe)?;
         line("jobs completed", self.completed)?;
         line("jobs that counted", self.counted.1)?;
+        line("jobs that came after", self.chained)?;
         for (kind, entries) in &self.failed {
             line(&format!("jobs failed as {kind}"), *entries)?;
         }

@@ -135,9 +135,18 @@ async fn look(world: &World) -> anyhow::Result<Queued> {
     let found: Vec<(String, u64)> = eval.query_async(&mut observer).await?;
     queued.jobs = found
         .into_iter()
-        // What is remembered of a host's last tag expires by itself.
+        // What is remembered of a host's last tag, and of attempts, expires by itself. What operators ordered, and when a
+        // schedule fired last, is there for good.
         .filter(|(key, _)| {
-            !queued.hosts.contains_key(key) && !key.contains(":lasttag:") && !key.contains(":founddead:")
+            let no_jobs = [
+                ":lasttag:",
+                ":founddead:",
+                ":orders",
+                ":cancel-",
+                ":histor",
+                ":schedules",
+            ];
+            !queued.hosts.contains_key(key) && !no_jobs.iter().any(|part| key.contains(part))
         })
         .collect();
     Ok(queued)

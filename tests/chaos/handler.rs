@@ -6,6 +6,7 @@ use anyhow::Context;
 use fastrand::Rng;
 
 use crate::guests::component_of;
+use crate::ticks;
 
 /// What a job asks for. Those that complete return their payload, so that each leaves a proof of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +75,11 @@ impl Handler {
         }
     }
 
+    /// Whether another job comes after each of its jobs that completes.
+    pub(crate) fn is_chained(self) -> bool {
+        self == Self::Echo
+    }
+
     /// What its jobs fail as, if that is what they do.
     pub(crate) fn failure(self) -> Option<&'static str> {
         match self {
@@ -112,5 +118,5 @@ pub(crate) fn deploy_all(folder: &Path) -> anyhow::Result<()> {
         std::fs::write(folder.join(handler.name()).with_extension("toml"), manifest)?;
         handler.deploy(folder, 0)?;
     }
-    Ok(())
+    ticks::deploy(folder)
 }

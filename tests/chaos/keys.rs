@@ -26,6 +26,10 @@ impl Keys {
         format!("{{{}:queues:{queue}}}:leases", self.prefix)
     }
 
+    pub(crate) fn schedules(&self, queue: &str) -> String {
+        format!("{{{}:queues:{queue}}}:schedules", self.prefix)
+    }
+
     pub(crate) fn failed(&self) -> String {
         format!("{}:failed", self.prefix)
     }

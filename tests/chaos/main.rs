@@ -16,6 +16,7 @@
 
 mod audit;
 mod calm;
+mod canceller;
 #[path = "../suite/guests.rs"]
 #[allow(dead_code, reason = "shared with the suite, which needs more of it")]
 mod guests;
@@ -38,6 +39,7 @@ mod storm;
 #[allow(dead_code, reason = "shared with the suite, which needs more of it")]
 mod support;
 mod tally;
+mod ticks;
 mod worker;
 mod world;
 
@@ -53,6 +55,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Findings, audit};
+use crate::canceller::Canceller;
 use crate::producer::Producer;
 use crate::tally::Tally;
 use crate::world::World;
@@ -87,6 +90,13 @@ async fn run(folder: &Path, seed: u64, lasting: Duration) -> anyhow::Result<()> 
         };
         producers.spawn(producer.run(stop.clone()));
     }
+    let canceller = Canceller {
+        url: world.server.lock().await.url(),
+        keys: world.keys.clone(),
+        ledger: Arc::clone(&world.ledger),
+        rng: rng.fork(),
+    };
+    producers.spawn(canceller.run(stop.clone()));
     let raged = storm::rage(&world, rng, Instant::now() + lasting).await;
     stop.cancel();
     producers.join_all().await;
@@ -101,6 +111,12 @@ async fn run(folder: &Path, seed: u64, lasting: Duration) -> anyhow::Result<()> 
     ));
     stories::tell(folder, &findings.lost)?;
     settled.context("after the storm")?;
+    let instants = ticks::audit(&world, &world.ledger.ticks()).await?;
+    say(&format!("chaos: {instants} instants of a schedule"));
+    ensure!(
+        instants as u64 >= lasting.as_secs() / 2,
+        "the schedule fired {instants} instants only"
+    );
     judge(&findings, &world.tally)
 }
 

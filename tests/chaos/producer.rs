@@ -1,7 +1,7 @@
 //! The producers: they push and push, and note what Redis has acknowledged.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use fastrand::Rng;
 use redis::aio::MultiplexedConnection;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::handler::Handler;
 use crate::keys::{Keys, QUEUES};
-use crate::ledger::{Ledger, id};
+use crate::ledger::{Ledger, id, next_id, now};
 use crate::server::connect;
 
 /// Time between two batches.
@@ -144,18 +144,26 @@ async fn send(mut connection: MultiplexedConnection, batch: Vec<Push>, ledger: A
 
 fn minimal(number: usize, handler: Handler) -> String {
     let (id, name, payload) = (id(number), handler.name(), handler.payload(number));
-    format!(r#"{{"id":"{id}","name":"{name}","payload":{payload}}}"#)
+    format!(
+        r#"{{"id":"{id}","name":"{name}","payload":{payload}{}}}"#,
+        chain(number, handler)
+    )
+}
+
+/// What says that another job comes after this one.
+fn chain(number: usize, handler: Handler) -> String {
+    if !handler.is_chained() {
+        return String::new();
+    }
+    let (name, next) = (handler.name(), next_id(number));
+    format!(r#","metadata":{{"kiln":{{"then":[{{"name":"{name}","id":"{next}"}}]}}}}"#)
 }
 
 fn full(number: usize, handler: Handler, queue: &str) -> String {
     let (id, name, payload) = (id(number), handler.name(), handler.payload(number));
     let now = jiff::Timestamp::now();
     format!(
-        r#"{{"id":"{id}","name":"{name}","queue":"{queue}","payload":{payload},"attempts":0,"max_attempts":2,"timeout":30000000000,"delay":0,"available_at":"{now}","created_at":"{now}","updated_at":"{now}"}}"#
+        r#"{{"id":"{id}","name":"{name}","queue":"{queue}","payload":{payload},"attempts":0,"max_attempts":2,"timeout":30000000000,"delay":0,"available_at":"{now}","created_at":"{now}","updated_at":"{now}"{}}}"#,
+        chain(number, handler)
     )
-}
-
-fn now() -> f64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.unwrap_or_default().as_secs_f64()
 }

@@ -7,15 +7,17 @@ use std::process::{ChildStderr, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use crate::keys::{Keys, QUEUES};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, number_before};
 use crate::process::Process;
 use crate::support::{PATIENCE, kiln};
+use crate::ticks::instant;
 
 /// Attempts at once of each worker.
 pub(crate) const CONCURRENCY: usize = 16;
@@ -111,10 +113,18 @@ impl Starter {
                 writeln!(log, "{line}")?;
                 match serde_json::from_str(&line).unwrap_or(Said::Else) {
                     Said::Started { host } => drop(started.take().map(|started| started.send(host))),
-                    Said::Completed { id } => {
+                    Said::Completed { id, ran } => {
                         completed.fetch_add(1, Ordering::Relaxed);
-                        ledger.completed(&id).with_context(|| format!("nobody pushed {id}"))?;
+                        if let Some(instant) = instant(&id) {
+                            ledger.ticked(instant);
+                            continue;
+                        }
+                        ledger.started(&id, ran.began().context("a time")?);
+                        if number_before(&id).is_none() {
+                            ledger.completed(&id).with_context(|| format!("nobody pushed {id}"))?;
+                        }
                     }
+                    Said::Failed { id, ran } => ledger.started(&id, ran.began().context("a time")?),
                     Said::Moved { jobs } => _ = ledger.moved.fetch_add(jobs, Ordering::Relaxed),
                     Said::Else => {}
                 }
@@ -162,6 +172,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// When an attempt ended, and how long it took.
+#[derive(Deserialize)]
+struct Ran {
+    timestamp: String,
+    duration_ms: f64,
+}
+
+impl Ran {
+    /// In Unix seconds.
+    fn began(&self) -> Option<f64> {
+        let ended: jiff::Timestamp = self.timestamp.parse().ok()?;
+        let ended = Duration::try_from(ended.duration_since(jiff::Timestamp::UNIX_EPOCH)).ok()?;
+        Some(ended.as_secs_f64() - self.duration_ms / 1e3)
+    }
+}
+
 /// A line of a worker's log, as far as it is read.
 #[derive(Deserialize)]
 #[serde(tag = "message")]
@@ -169,7 +195,17 @@ enum Said {
     #[serde(rename = "worker started")]
     Started { host: String },
     #[serde(rename = "job completed")]
-    Completed { id: String },
+    Completed {
+        id: String,
+        #[serde(flatten)]
+        ran: Ran,
+    },
+    #[serde(rename = "job failed", alias = "attempt failed; the job will be retried")]
+    Failed {
+        id: String,
+        #[serde(flatten)]
+        ran: Ran,
+    },
     #[serde(
         rename = "took over from a host that died",
         alias = "gave jobs back to the front of their queue"

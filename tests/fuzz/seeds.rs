@@ -28,20 +28,12 @@ const ODD_JOBS: [&str; 11] = [
     r#"{"name":"a","metadata":[]}"#,
 ];
 
-/// Every key of a manifest.
-const MANIFESTS: [&str; 3] = [
-    "jobs = [\"a\", \"b\"]\ntimeout = \"1h 30m\"\nmax_memory = \"64MiB\"\nconcurrency = 2\n",
-    "[retry]\npolicy = \"exponential\"\nbase = \"500ms\"\nmax = \"48h\"\njitter = 0.25\n",
-    "[[grants.http]]\norigin = \"https://*.example.com:8443\"\n[[grants.http]]\norigin = \"http://[::1]:80\"\n\
-     [grants.env]\nA = \"b\"\n[config]\nkey = \"value\"\n",
-];
-
 fn main() -> Result<()> {
     let corpus = std::env::args_os().nth(1).context("usage: seeds FOLDER")?;
     let corpus = Path::new(&corpus);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     jobs(&corpus.join("job"))?;
-    manifests(&corpus.join("manifest"), &root.join("plugins"))?;
+    manifests(&corpus.join("manifest"), &root)?;
     plugins(&corpus.join("plugin"), &root.join("tests/guests"))
 }
 
@@ -52,11 +44,13 @@ fn jobs(folder: &Path) -> Result<()> {
     put(folder, "seed-bytes", b"{\"name\":\"\xff\"}")
 }
 
-/// Those of the handlers that come with Kiln, and one for what they leave out.
-fn manifests(folder: &Path, handlers: &Path) -> Result<()> {
-    for (number, manifest) in MANIFESTS.iter().enumerate() {
-        put(folder, &format!("seed-{number}"), manifest)?;
+/// Those of the handlers that come with Kiln, and those that have every key and every way to use a secret.
+fn manifests(folder: &Path, root: &Path) -> Result<()> {
+    for manifest in files(&root.join("tests/data/manifests"))? {
+        let name = manifest.file_stem().context("a file has a name")?;
+        put(folder, &format!("seed-of-{}", name.display()), fs::read(&manifest)?)?;
     }
+    let handlers = &root.join("plugins");
     for handler in files(handlers)?.into_iter().filter(|path| path.is_dir()) {
         let name = handler.file_name().context("a folder has a name")?;
         let manifest = handler.join(name).with_extension("toml");
@@ -67,7 +61,7 @@ fn manifests(folder: &Path, handlers: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The guests of the tests. Real handlers are left out: an input made of one takes half a second, one made of a guest some
+/// The guests of the tests, and of the hostile ones those that call what is Kiln's own. Real handlers are left out: an input made of one takes half a second, one made of a guest some
 /// milliseconds, and a changed byte tells as much in either.
 fn plugins(folder: &Path, guests: &Path) -> Result<()> {
     for path in files(guests)? {
@@ -76,7 +70,21 @@ fn plugins(folder: &Path, guests: &Path) -> Result<()> {
             put(folder, &format!("seed-{name}"), guests::guest(name)?)?;
         }
     }
+    for path in files(&guests.join("hostile"))? {
+        let name = path.file_stem().and_then(OsStr::to_str).context("a file has a name")?;
+        if path.extension() == Some(OsStr::new("wat")) && calls_kiln(&guests::hostile_text(name)?) {
+            put(folder, &format!("seed-hostile-{name}"), guests::hostile_guest(name)?)?;
+        }
+    }
     Ok(())
+}
+
+/// Whether a guest imports one of the interfaces that only Kiln has.
+fn calls_kiln(text: &str) -> bool {
+    let packages = ["tcp", "http", "state"];
+    packages
+        .iter()
+        .any(|package| text.contains(&format!("(import \"kiln:{package}/")))
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -1,11 +1,14 @@
 ;; Does something with kiln:state as its payload describes, the JSON string "ACTION BUCKET KEY":
 ;; get, the value; now, adds 1; later, adds 1 on completion; new, sets "x" if there is no value; fail, adds 1 on completion,
-;; and traps. Their first letters tell, and those of "new" and "now" their second.
+;; and traps; wait, adds 1 now, and 1 more on completion after half a second. Their first letters tell, and those of "new"
+;; and "now" their second.
 ;; Completes with [ERROR, NUMBER]: 0 or 1 + its kind; the number added to, or the bytes of the value.
 (module
   (import "kiln:state/values@0.1.0" "get" (func $get (param i32 i32 i32 i32 i32)))
   (import "kiln:state/values@0.1.0" "write" (func $write (param i32 i32 i32 i32 i32)))
   (import "kiln:state/values@0.1.0" "write-on-completion" (func $later (param i32 i32 i32 i32 i32)))
+  (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $subscribe (param i64) (result i32)))
+  (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
   (memory (export "memory") 2)
   (data (i32.const 96) "x")
   (global $free (mut i32) (i32.const 4096))
@@ -83,6 +86,9 @@
       (if (i32.load8_u (i32.const 640)) (then
         (return (call $result (i32.add (i32.load8_u (i32.const 644)) (i32.const 1)) (i32.const 0)))))
       (return (call $result (i32.const 0) (i32.load offset=8 (i32.load (i32.const 644)))))))
+    (if (i32.eq (local.get $action) (i32.const 119 (; w ;))) (then
+      (call $write (local.get $bucket) (local.get $bucket_len) (i32.const 512) (i32.const 1) (i32.const 640))
+      (call $block (call $subscribe (i64.const 500000000)))))
     (call $later (local.get $bucket) (local.get $bucket_len) (i32.const 512) (i32.const 1) (i32.const 640))
     (if (i32.load8_u (i32.const 640)) (then
       (return (call $result (i32.add (i32.load8_u (i32.const 644)) (i32.const 1)) (i32.const 0)))))

@@ -133,7 +133,8 @@ async fn only_whoever_holds_a_job_can_leave_it_waiting(store: Store) -> anyhow::
     let heir = join(&store, Duration::from_secs(1)).await?;
     let adopted = eventually("an adopted job", async || Ok(adopt(&heir).await?.pop())).await?;
     paused.settle(stale, wait()).await;
-    paused.close().await?;
+    paused.finish().await?;
+    paused.leave().await?;
     assert_eq!(waiting(&store).await?, 0);
     heir.settle(adopted, wait()).await;
     until_waiting(&store, 1).await
@@ -235,14 +236,6 @@ fn worker_in(settings: &kiln::queue::StoreSettings, folder: &Path, concurrency: 
     Worker::start(settings, folder, &[&log[..], &["--concurrency", concurrency]].concat())
 }
 
-/// How many commands a server has carried out, without those that ask.
-async fn commands(redis: &Server) -> anyhow::Result<u64> {
-    let stats: String = redis.tell(&["INFO", "commandstats"]).await?;
-    let calls = stats.lines().filter(|line| !line.starts_with("cmdstat_info"));
-    let calls = calls.filter_map(|line| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok());
-    Ok(calls.sum())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_asked_again_and_again_while_there_is_no_room() -> anyhow::Result<()> {
     let redis = Server::start(&[])?;
@@ -256,9 +249,9 @@ async fn nothing_is_asked_again_and_again_while_there_is_no_room() -> anyhow::Re
     let (serving, stop) = serve(still.clone(), &store, folder.path()).await?;
     // It is time that is measured: there is no event to wait for where nothing happens.
     let in_six_seconds = async || -> anyhow::Result<u64> {
-        let before = commands(&redis).await?;
+        let before = redis.commands().await?;
         tokio::time::sleep(Duration::from_secs(6)).await;
-        Ok(commands(&redis).await? - before)
+        Ok(redis.commands().await? - before)
     };
     eventually("a host", async || {
         Ok((!store.counts(&default_queue()).await?.hosts.is_empty()).then_some(()))

@@ -64,6 +64,8 @@ async fn a_burst_drains_every_job_beside_its_floors_and_leaves_no_key() -> anyho
         "/drain/floor_ratio",
         "/redis/commands_per_job",
         "/worker/memory_peak_bytes",
+        "/worker/context_switches_per_job",
+        "/worker/page_faults_per_job",
     ] {
         assert!(number(&report, path) > 0.0, "{path}: {report}");
     }
@@ -96,6 +98,20 @@ async fn what_stands_behind_and_beside_the_measured_jobs_is_not_measured() -> an
         (&report["drain"]["jobs"], &report["push"]["jobs"]),
         (&200.into(), &500.into())
     );
+    assert_eq!(keys(shared_redis(), &settings.prefix).await?, Vec::<String>::new());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_on_all_cores_is_compared_with_one_that_is_kept_to_one() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let folder = folder_of(&[("ok", "")])?;
+    let wasm = folder.path().join("ok.wasm").to_string_lossy().into_owned();
+    let report = found(bench(&settings, &[&wasm, "--mode", "cores", "--jobs", "300", "--json"]))?;
+    let [one, all, ratio] = ["one_core_jobs_per_s", "all_cores_jobs_per_s", "ratio"]
+        .map(|name| number(&report, &format!("/scaling/{name}")));
+    assert!(one > 0.0 && (all / one - ratio).abs() < 0.01, "{report}");
+    assert_eq!(report["scaling"]["jobs"], 300);
     assert_eq!(keys(shared_redis(), &settings.prefix).await?, Vec::<String>::new());
     Ok(())
 }
@@ -276,14 +292,14 @@ fn every_mistake_gets_a_line_that_helps_and_its_exit_code() -> anyhow::Result<()
         (
             &["--mode", "fast"],
             2,
-            "[possible values: push, burst, rate, due, idle]",
+            "[possible values: push, burst, cores, rate, due, idle]",
         ),
         (&["--jobs", "0"], 2, "--jobs"),
         (&["--jobs", "many"], 2, "--jobs"),
         (
             &[&ok, "--mode", "idle", "--jobs", "1"],
             2,
-            "kiln: --jobs means nothing to mode idle; it is for push, burst, due",
+            "kiln: --jobs means nothing to mode idle; it is for push, burst, cores, due",
         ),
         (
             &[&ok, "--rate", "1"],

@@ -87,7 +87,8 @@ async fn cancelling_a_running_job_ends_it_for_good_and_its_neighbour_goes_on() -
         for ended in join_all(running).await {
             ended?;
         }
-        host.consumer.close().await?;
+        host.consumer.finish().await?;
+        host.consumer.leave().await?;
         assert!(
             store.counts(&default_queue()).await?.is_empty(),
             "{name} is not tried again"
@@ -129,7 +130,8 @@ async fn a_job_that_waits_for_its_plugin_is_in_nobodys_hands_and_cancelled_once_
         let running = host.plugins.guests().spawn(run);
         host.cancel("waits").await?;
         running.await?;
-        host.consumer.close().await?;
+        host.consumer.finish().await?;
+        host.consumer.leave().await?;
         let (job, failure) = only_failed(&store).await?;
         assert_eq!((job.attempts, failure.kind), (1, FailureKind::Cancelled));
     }

@@ -34,6 +34,16 @@ fn the_help_of_every_command_reads_like_this() -> anyhow::Result<()> {
         "inspect",
         "doctor",
         "queues",
+        "lanes",
+        "pause",
+        "resume",
+        "cancel",
+        "schedules",
+        "schedules run",
+        "stats",
+        "job",
+        "logs",
+        "result",
         "failed",
         "failed list",
         "failed retry",
@@ -57,6 +67,7 @@ fn every_mistake_gets_a_line_that_helps_and_its_exit_code() -> anyhow::Result<()
     let text = folder.path().join("text.wasm");
     std::fs::write(&text, "hello")?;
     let text = text.to_str().expect("utf-8");
+    let long = "x".repeat(1_025);
     let dead = ["--store", "redis://127.0.0.1:1"];
     let cases: &[(&[&str], i32, &str)] = &[
         (
@@ -86,13 +97,26 @@ fn every_mistake_gets_a_line_that_helps_and_its_exit_code() -> anyhow::Result<()
         (&["push", "hello", "--at", "soon"], 2, "--at"),
         (&["push", "hello", "--meta", "x"], 2, "\"x\" is not KEY=VALUE"),
         (&["push", "hello", "--timeout", "0s"], 2, "must be more than 0"),
+        (
+            &["push", "hello", "--id", &long],
+            2,
+            "kiln: no worker would take this job: not a job: key \"id\": 1025 bytes, at most 1024 are taken",
+        ),
+        (&["push", &long], 2, "key \"name\": 1025 bytes, at most 1024 are taken"),
         (&["push", "--batch", "/nowhere"], 2, "kiln: /nowhere: No such file"),
         (&["worker", "--queue", "a b"], 2, "must not contain spaces"),
         (&["worker", "--queue", "a=0"], 2, "a whole number of turns from 1"),
         (&["worker", "--queue", "a,b=2,a"], 2, "kiln: queue a is named twice"),
         (&["worker", "--concurrency", "0"], 2, "--concurrency"),
         (&["worker", "--lease", "1ms"], 2, "from 1s to 1h"),
-        (&["worker", "--grace=-1s"], 2, "is negative"),
+        (&["worker", "--grace=-1s"], 2, "is negative; a duration is 0s or more"),
+        (&["push", "hello", "--delay", "-5s"], 2, "\"-5s\" is negative"),
+        (
+            &["push", "hello", "--traceparent", "00-tea"],
+            2,
+            "expected 00-TRACE-SPAN-FLAGS",
+        ),
+        (&["serve", "--allow-host", "http://x/"], 2, "expected a name alone"),
         (&["worker", "--log", "kiln=loud"], 2, "kiln: --log \"kiln=loud\""),
         (&["worker", "--max-memory", "much"], 2, "--max-memory"),
         (
@@ -330,7 +354,12 @@ fn a_run_can_be_granted_what_the_manifest_does_not() -> anyhow::Result<()> {
         run(&mut command)
     };
     let count = r#""now counts n""#;
-    assert_eq!(go("state", count, &[])?.0, 15, "denied");
+    let (code, _, denied) = go("state", count, &[])?;
+    assert_eq!(code, 15, "{denied}");
+    assert!(
+        denied.starts_with("denied: state bucket"),
+        "the reason comes first: {denied}"
+    );
     assert_eq!(go("state", count, &["state=counts"])?.1, "[0,1]\n");
     assert_eq!(
         go("state", r#""now kept n""#, &["state=kept"])?.1,

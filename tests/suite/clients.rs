@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -141,6 +142,7 @@ pub(crate) struct Guest {
     handler: Arc<Handler>,
 }
 
+/// Its handler is loaded once for all tests.
 pub(crate) fn guest(clients: &'static Clients, client: &'static str) -> Guest {
     type Handlers = Mutex<BTreeMap<&'static str, Arc<OnceLock<Arc<Handler>>>>>;
     static HANDLERS: LazyLock<Handlers> = LazyLock::new(Handlers::default);
@@ -150,7 +152,8 @@ pub(crate) fn guest(clients: &'static Clients, client: &'static str) -> Guest {
         .entry(clients.language)
         .or_default()
         .clone();
-    let handler = slot.get_or_init(|| Arc::new(load(clients.handler).expect("a handler that loads")));
+    let load = || load(clients.handler, 0, &servers(), None).expect("a handler that loads");
+    let handler = slot.get_or_init(|| Arc::new(load()));
     Guest {
         clients,
         client,
@@ -158,13 +161,38 @@ pub(crate) fn guest(clients: &'static Clients, client: &'static str) -> Guest {
     }
 }
 
-/// Loaded once for all tests: servers at any port are granted, by the names that `at` gives them.
-fn load(handler: &str) -> anyhow::Result<Handler> {
-    let (bytes, mut manifest) = read_plugin(&built(handler), &Limits::default())?;
+/// The same in an instance of its own, which serves so many attempts.
+pub(crate) fn reusing(clients: &'static Clients, client: &'static str, attempts: u32) -> anyhow::Result<Guest> {
+    let handler = Arc::new(load(clients.handler, attempts, &servers(), None)?);
+    Ok(Guest {
+        clients,
+        client,
+        handler,
+    })
+}
+
+/// A client in a handler of its own, with grants of its own and the secrets in a folder.
+pub(crate) fn granted(language: &str, client: &'static str, grants: &str, secrets: &Path) -> anyhow::Result<Guest> {
+    let clients = of(language);
+    Ok(Guest {
+        clients,
+        client,
+        handler: Arc::new(load(clients.handler, 0, grants, Some(secrets))?),
+    })
+}
+
+/// Servers at any port, by the names that `at` gives them.
+fn servers() -> String {
     let grants = ["http", "https"].map(|scheme| {
         format!("[[grants.http]]\norigin = \"{scheme}://*.example\"\nmethods = [\"GET\", \"POST\", \"HEAD\"]\nprivate = true\n")
     });
-    manifest.grants = Grants::of(&grants.concat());
+    grants.concat()
+}
+
+fn load(handler: &str, reuse: u32, grants: &str, secrets: Option<&Path>) -> anyhow::Result<Handler> {
+    let (bytes, mut manifest) = read_plugin(&built(handler), &Limits::default())?;
+    manifest.reuse = NonZeroU32::new(reuse);
+    manifest.grants = Grants::of(grants);
     let resolver = Resolver::new(|host, _| {
         Box::pin(async move {
             let port = host.trim_start_matches('p').trim_end_matches(".example");
@@ -175,6 +203,7 @@ fn load(handler: &str) -> anyhow::Result<Handler> {
     let settings = SandboxSettings {
         cache_dir: Some(compiled()),
         resolver,
+        secrets_dir: secrets.map(Path::to_owned),
         ..SandboxSettings::new(NonZeroU32::new(4).expect("not zero"))
     };
     Ok(Sandbox::new(&settings)?.load("clients", &bytes, &manifest)?)
@@ -186,7 +215,12 @@ pub(crate) fn at(port: u16) -> String {
 }
 
 impl Guest {
-    async fn attempt(&self, mut job: Value) -> anyhow::Result<Attempt> {
+    async fn attempt(&self, job: Value) -> anyhow::Result<Attempt> {
+        self.attempt_in(job, &AttemptContext::default()).await
+    }
+
+    /// An attempt at a job, a request if it does not say what it is.
+    pub(crate) async fn attempt_in(&self, mut job: Value, context: &AttemptContext) -> anyhow::Result<Attempt> {
         if job["do"].is_null() {
             job["do"] = json!("http");
         }
@@ -195,8 +229,7 @@ impl Guest {
             job["method"] = json!("GET");
         }
         let job = job_of("clients", serde_json::value::to_raw_value(&job)?);
-        let context = AttemptContext::default();
-        let attempt = self.handler.run(&job, "default", &context);
+        let attempt = self.handler.run(&job, "default", context);
         Ok(tokio::time::timeout(PATIENCE, attempt).await?)
     }
 
@@ -226,7 +259,7 @@ impl Guest {
 }
 
 /// The value of a header in what a handler answers.
-fn header<'a>(answer: &'a Value, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(answer: &'a Value, name: &str) -> Option<&'a str> {
     let headers = answer["headers"].as_array()?;
     let is_it = |pair: &&Value| pair[0].as_str().is_some_and(|found| found.eq_ignore_ascii_case(name));
     headers.iter().find(is_it)?[1].as_str()
@@ -391,16 +424,19 @@ async fn a_status_says_whether_and_when_to_try_again(guest: &Guest) -> anyhow::R
             (error, RetryHint::NotBefore(Duration::ZERO)),
         ),
         ("429 Too Many", (error, RetryHint::ByPolicy)),
-        ("500 Broken", (error, RetryHint::ByPolicy)),
-        ("408 Slow", (error, RetryHint::ByPolicy)),
-        ("425 Early", (error, RetryHint::ByPolicy)),
+        ("503 Busy\r\nretry-after: -8", (error, RetryHint::ByPolicy)),
+        ("500 Broken\r\nretry-after: 9", (error, RetryHint::ByPolicy)),
+        ("408 Slow\r\nretry-after: 9", (error, RetryHint::ByPolicy)),
+        ("425 Early\r\nretry-after: 9", (error, RetryHint::ByPolicy)),
         ("404 None", (rejected, RetryHint::Never)),
         ("403 No", (rejected, RetryHint::Never)),
     ] {
         let server = HttpServer::answering(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")).await?;
-        let (failure, retry) = guest.failure(json!({"url": at(server.port), "check": true})).await?;
+        let url = format!("{}/secret?secret", at(server.port));
+        let (failure, retry) = guest.failure(json!({"url": url, "check": true})).await?;
         assert_eq!((failure.kind, retry), wanted, "{}: {status}: {failure:?}", guest.client);
-        assert!(failure.message.contains(&status[..3]), "{failure:?}");
+        let told = &failure.message;
+        assert!(told.contains(&status[..3]) && !told.contains("secret"), "{failure:?}");
     }
     let server = HttpServer::answering("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\ntea").await?;
     let got = guest.result(json!({"url": at(server.port), "check": true})).await?;

@@ -2,6 +2,16 @@
 //!
 //! `tests/handlers/LANGUAGE` holds a handler for each, written with the kit of its language; `cargo xtask test` builds
 //! them with `kiln build`.
+//!
+//! What handlers reach by grant has tables of its own, for all languages whose kit has it:
+//!
+//! | reach | languages | table |
+//! |---|---|---|
+//! | HTTP, and its denial | all six | `clients.rs` |
+//! | requests that the host signs | all six | `objects.rs`; the other ways to sign, which no handler can tell apart: `signing.rs` |
+//! | TCP, and its denial | Python, Go, Rust, C | `connections.rs` |
+//! | state | all six | here, and `state/` |
+//! | follow-up jobs | all six | `flow/` |
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -64,7 +74,7 @@ async fn values_outlast_attempts_and_are_written_on_completion_in_every_language
     for language in ["rust", "js", "ts", "python", "go", "c"] {
         let guest = guest(language);
         let attempt = guest.run(r#"{"do":"state","key":"k"}"#).await?;
-        let writes = serde_json::to_value(&attempt.writes)?;
+        let writes = serde_json::to_value(&attempt.asked.writes)?;
         let found: Value = serde_json::from_str(&result(language, attempt).context(language)?)?;
         let wanted = json!({
             "before": null, "read": {"text": "tea ☕", "n": 1}, "absent": false, "swapped": true, "stale": false,
@@ -78,6 +88,27 @@ async fn values_outlast_attempts_and_are_written_on_completion_in_every_language
         }]);
         assert_eq!(writes, adds, "{language}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_in_tmp_are_an_attempts_own_in_every_language_that_has_files() -> anyhow::Result<()> {
+    for language in ["rust", "python", "go", "c"] {
+        let guest = guest(language);
+        for _ in 0..2 {
+            let found = guest.result(&json!({"do": "files"})).await.context(language)?;
+            let wanted = json!({
+                "before": [], "text": "tea ☕ and more", "names": ["folder", "two.txt"], "far": false, "outside": false,
+            });
+            assert_eq!(found, wanted, "{language}");
+        }
+    }
+    let python = guest("python");
+    let found = python.result(&json!({"do": "archive", "name": "tea.txt"})).await?;
+    assert_eq!(found, json!({"length": 1000, "left": []}));
+    let cells = json!([["tea", 450], ["cup", 8.5]]);
+    let found = python.result(&json!({"do": "workbook", "cells": cells})).await?;
+    assert_eq!(found, json!({ "cells": cells }));
     Ok(())
 }
 
@@ -101,7 +132,7 @@ async fn python_has_its_codecs_while_a_job_runs() -> anyhow::Result<()> {
 }
 
 /// A language's handler, loaded once for all tests.
-struct Guest {
+pub(crate) struct Guest {
     language: &'static str,
     handler: Handler,
 }
@@ -117,7 +148,7 @@ pub(crate) fn built(language: &str) -> PathBuf {
     path
 }
 
-fn guest(language: &'static str) -> Arc<Guest> {
+pub(crate) fn guest(language: &'static str) -> Arc<Guest> {
     type Guests = Mutex<BTreeMap<&'static str, Arc<OnceLock<Arc<Guest>>>>>;
     static GUESTS: LazyLock<Guests> = LazyLock::new(Guests::default);
     let slot = GUESTS.lock().expect("no panic").entry(language).or_default().clone();
@@ -128,7 +159,9 @@ fn guest(language: &'static str) -> Arc<Guest> {
 fn load(language: &'static str) -> anyhow::Result<Guest> {
     let (bytes, mut manifest) = read_plugin(&built(language), &Limits::default())?;
     manifest.config.insert("greeting".to_owned(), "grüß dich".to_owned());
-    manifest.grants = Grants::of("[grants.state.things]\n[grants.env]\nSHOP = \"tea & more\"");
+    manifest.grants = Grants::of(
+        "[grants.state.things]\n[grants.jobs]\nnames = [\"after\"]\nqueues = [\"other\"]\n[grants.env]\nSHOP = \"tea & more\"",
+    );
     let memory = StoreSettings::new("memory:");
     let store = Store::open(&memory).now_or_never().expect("nothing to wait for")?;
     let settings = SandboxSettings {
@@ -146,7 +179,7 @@ impl Guest {
     }
 
     /// One attempt at a job with this payload, as text.
-    async fn run(&self, payload: &str) -> anyhow::Result<Attempt> {
+    pub(crate) async fn run(&self, payload: &str) -> anyhow::Result<Attempt> {
         Ok(self.attempt(&job(payload)?).await)
     }
 
@@ -173,7 +206,7 @@ fn job(payload: &str) -> anyhow::Result<Job> {
     ))
 }
 
-fn result(language: &str, attempt: Attempt) -> Option<String> {
+pub(crate) fn result(language: &str, attempt: Attempt) -> Option<String> {
     match attempt.outcome {
         Outcome::Completed { result } => result,
         other => panic!("{language}: not completed: {other:?}; {:?}", attempt.report.stderr),

@@ -1,8 +1,9 @@
 //! The documentation shows what was tried.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use kiln::config::{LIMITS, Manifest, Scope};
+use kiln::config::{Grants, LIMITS, Manifest, Scope};
 use kiln::sandbox::granted_lines;
 
 /// The handler that needs no kit, as the authors' page shows it.
@@ -47,6 +48,21 @@ fn granted(manifest: &Manifest, key: &str) -> Vec<String> {
     of_key.expect("a capability").1
 }
 
+/// One that is refused would show the fuzzer none of what is behind.
+#[test]
+fn the_manifests_that_fuzzing_starts_from_grant_something_of_every_kind() {
+    let mut kinds = BTreeSet::new();
+    for entry in std::fs::read_dir(root().join("tests/data/manifests")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let manifest = Manifest::parse(&page(&path)).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+        let granted = granted_lines(&manifest.grants).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+        let kinds_of = granted.into_iter().filter(|(_, lines)| !lines.is_empty());
+        kinds.extend(kinds_of.map(|(key, _)| key));
+    }
+    let all = granted_lines(&Grants::default()).expect("no grants");
+    assert_eq!(kinds, all.into_iter().map(|(key, _)| key).collect());
+}
+
 #[test]
 fn the_readmes_manifest_is_one() {
     let manifest = Manifest::parse(blocks(&page("README.md"), "toml")[0]).expect("a manifest");
@@ -63,11 +79,42 @@ fn the_manifest_shown_is_read_as_it_says() {
         "it shows the defaults"
     );
     assert_eq!(granted(&manifest, "http")[0], "GET/POST https://api.example.com/v1");
+    assert_eq!(manifest.caps.len(), 1);
     let secrets = granted(&manifest, "secrets").join("; ");
     assert_eq!(
         secrets,
-        "API_KEY (secret, for https://api.example.com); SIGNING_KEY (secret, its value)"
+        "API_KEY (secret, for https://api.example.com); SIGNING_KEY (secret, its value); STORE_KEY (secret, signs requests to \
+         https://api.example.com by sigv4 for s3 in eu-central-1)"
     );
+}
+
+#[test]
+fn the_limits_across_hosts_shown_are_read() {
+    let page = page("docs/manifest.md");
+    let (_, limits) = page.split_once("## Limits across hosts").expect("the chapter");
+    let manifest = Manifest::parse(blocks(limits, "toml")[0]).expect("a manifest");
+    let pointers: Vec<_> = manifest.caps.iter().map(kiln::config::Cap::pointer).collect();
+    assert_eq!(pointers, [Some("/customer"), None]);
+}
+
+#[test]
+fn the_signing_secrets_shown_are_granted() {
+    let page = page("docs/manifest.md");
+    let (_, signing) = page.split_once("## Signing requests").expect("the chapter");
+    let mut shown = 0;
+    for block in blocks(signing, "toml") {
+        let origin = |origin| format!("[[grants.http]]\norigin = \"https://{origin}\"\n");
+        let everywhere = ["*.example.com", "partner.example"].map(origin).concat();
+        // No origin may be signed for twice: each is read alone.
+        for secret in block.split("[grants.secrets.").skip(1) {
+            let manifest = format!(
+                "{everywhere}{}[grants.secrets.{secret}",
+                origin("*.s3.eu-central-1.amazonaws.com")
+            );
+            shown += granted(&Manifest::parse(&manifest).expect("a manifest"), "secrets").len();
+        }
+    }
+    assert_eq!(shown, 5);
 }
 
 #[test]

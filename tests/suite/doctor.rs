@@ -73,6 +73,19 @@ fn doctor_shows_every_limit_and_where_it_comes_from() -> anyhow::Result<()> {
         { "plugin": "ok", "name": "http_requests", "unit": "count", "value": 3 },
     ]);
     assert_eq!(report["plugin_limits"], own);
+    let bounds = report["bounds"].as_array().expect("bounds");
+    let bound = |name| {
+        bounds
+            .iter()
+            .find(|bound| bound["name"] == name)
+            .map(|bound| &bound["value"])
+    };
+    let named = ["refusals", "piece_tries", "behind"].map(bound);
+    assert_eq!(
+        named,
+        [12, 10, 512].map(Value::from).each_ref().map(Some),
+        "as docs/limits.md has them"
+    );
     Ok(())
 }
 
@@ -130,7 +143,9 @@ fn doctor_names_what_would_bite_and_exits_with_7() -> anyhow::Result<()> {
 
 #[test]
 fn doctor_measures_what_the_machine_gives() -> anyhow::Result<()> {
-    let folder = folder_of(&[("fetch", "[[grants.http]]\norigin = \"http://a.example\"")])?;
+    let http = "[[grants.http]]\norigin = \"http://a.example\"";
+    let both = format!("{http}\n[[grants.tcp]]\naddress = \"a.example:25\"");
+    let folder = folder_of(&[("fetch", http), ("ok", &both)])?;
     let cache = tempfile::tempdir()?;
     let within = |ulimit: &str| {
         let inner = doctor(folder.path(), cache.path());
@@ -148,7 +163,7 @@ fn doctor_measures_what_the_machine_gives() -> anyhow::Result<()> {
         ),
         (
             "-n 100",
-            "files: 100 may be open (ulimit -n); 64 attempts with 8 HTTP connections each could need 576",
+            "files: 100 may be open (ulimit -n); 64 attempts with 16 connections each could need 1088",
         ),
     ] {
         let (code, report) = within(ulimit)?;

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln::config::{Resolver, SandboxSettings};
 use kiln::outcome::{Attempt, Failure, FailureKind, RetryHint};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::guests::{component_of, guests_folder};
@@ -25,7 +25,7 @@ pub(crate) fn patient() -> anyhow::Result<TestHost> {
     with(Resolver::default())
 }
 
-fn with(resolver: Resolver) -> anyhow::Result<TestHost> {
+pub(crate) fn with(resolver: Resolver) -> anyhow::Result<TestHost> {
     TestHost::with(&SandboxSettings {
         resolver,
         ..settings_with(PATIENCE)
@@ -103,7 +103,7 @@ impl Server {
     }
 }
 
-pub(crate) async fn head(connection: &mut TcpStream) -> io::Result<String> {
+pub(crate) async fn head(connection: &mut (impl AsyncRead + Unpin)) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(connection.read_u8().await?);
@@ -253,16 +253,18 @@ async fn a_server_is_told_the_host_that_was_checked_and_not_how_the_guest_spelt_
     Ok(())
 }
 
+/// Addresses at which clouds serve credentials.
+pub(crate) const METADATA: &[&str] = &[
+    "168.63.129.16",
+    "169.254.169.254",
+    "100.100.100.200",
+    "192.0.0.192",
+    "[fd00:ec2::254]",
+];
+
 #[tokio::test]
 async fn an_address_at_which_a_cloud_serves_credentials_is_denied() -> anyhow::Result<()> {
-    let addresses = [
-        "168.63.129.16",
-        "169.254.169.254",
-        "100.100.100.200",
-        "192.0.0.192",
-        "[fd00:ec2::254]",
-    ];
-    for address in addresses {
+    for address in METADATA {
         let (resolver, _) = resolver(vec![vec![format!("{address}:80").parse()?]]);
         let message = denied(&with(resolver)?, &grant("a.example", ""), "GET a.example / 0").await?;
         assert!(message.contains("it resolves to"), "{message}");
@@ -288,25 +290,27 @@ async fn what_is_no_request_gets_an_error() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Spellings of addresses of this host, and what is said of what they resolve to.
+pub(crate) const LOOPBACK: &[(&str, &str)] = &[
+    ("127.0.0.1", "127.0.0.1, a loopback address"),
+    ("2130706433", "127.0.0.1, a loopback address"),
+    ("0x7f.1", "127.0.0.1, a loopback address"),
+    ("017700000001", "127.0.0.1, a loopback address"),
+    ("127.1", "127.0.0.1, a loopback address"),
+    ("localhost", "a loopback address"),
+    ("LOCALHOST.", "a loopback address"),
+    ("0", "0.0.0.0, an address of this host"),
+    ("0.0.0.0", "0.0.0.0, an address of this host"),
+    ("[::ffff:7f00:1]", "::ffff:127.0.0.1, a loopback address"),
+    ("[::1]", "::1, a loopback address"),
+];
+
 #[tokio::test]
 async fn every_spelling_of_a_loopback_address_is_denied_unless_it_is_granted() -> anyhow::Result<()> {
     let host = patient()?;
     let server = Forbidden::new()?;
     let port = server.port()?;
-    let spelled = [
-        ("127.0.0.1", "127.0.0.1, a loopback address"),
-        ("2130706433", "127.0.0.1, a loopback address"),
-        ("0x7f.1", "127.0.0.1, a loopback address"),
-        ("017700000001", "127.0.0.1, a loopback address"),
-        ("127.1", "127.0.0.1, a loopback address"),
-        ("localhost", "a loopback address"),
-        ("LOCALHOST.", "a loopback address"),
-        ("0", "0.0.0.0, an address of this host"),
-        ("0.0.0.0", "0.0.0.0, an address of this host"),
-        ("[::ffff:7f00:1]", "::ffff:127.0.0.1, a loopback address"),
-        ("[::1]", "::1, a loopback address"),
-    ];
-    for (name, told) in spelled {
+    for (name, told) in LOOPBACK {
         let manifest = grant(&format!("{}:{port}", name.trim_end_matches('.')), "");
         let message = denied(&host, &manifest, &format!("GET {name}:{port} / 0")).await?;
         assert!(message.contains(told), "{name}: {message}");
@@ -314,9 +318,9 @@ async fn every_spelling_of_a_loopback_address_is_denied_unless_it_is_granted() -
         assert!(message.ends_with(ending), "{message}");
         server.assert_untouched(name);
     }
-    let server = Server::answering(NO_CONTENT, spelled.len() - 1).await?;
+    let server = Server::answering(NO_CONTENT, LOOPBACK.len() - 1).await?;
     let (_, port) = server.authority.rsplit_once(':').unwrap_or_default();
-    for (name, _) in spelled.iter().filter(|(name, _)| *name != "[::1]") {
+    for (name, _) in LOOPBACK.iter().filter(|(name, _)| *name != "[::1]") {
         let manifest = grant(&format!("{}:{port}", name.trim_end_matches('.')), "private = true");
         let answer = request(&host, &manifest, &format!("GET {name}:{port} / 0")).await?;
         assert_eq!(answer, (204, 0, 0), "{name}");
@@ -325,7 +329,7 @@ async fn every_spelling_of_a_loopback_address_is_denied_unless_it_is_granted() -
 }
 
 /// A resolver that gives these answers in turn, and how often it was asked.
-fn resolver(answers: Vec<Vec<SocketAddr>>) -> (Resolver, Arc<AtomicUsize>) {
+pub(crate) fn resolver(answers: Vec<Vec<SocketAddr>>) -> (Resolver, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let resolver = Resolver::new(move |_, _| {
@@ -336,7 +340,7 @@ fn resolver(answers: Vec<Vec<SocketAddr>>) -> (Resolver, Arc<AtomicUsize>) {
 }
 
 /// Public by its number, and in nobody's use since 2006.
-fn public(port: u16) -> SocketAddr {
+pub(crate) fn public(port: u16) -> SocketAddr {
     format!("[3ffe::1]:{port}").parse().expect("an address")
 }
 

@@ -106,6 +106,8 @@ async fn https_behind_a_proxy() -> anyhow::Result<(Server, String)> {
     tokio::spawn(async move {
         while let Ok((stream, _)) = https.accept().await {
             if let Ok(mut stream) = acceptor.accept(stream).await {
+                // An answer before its request, or a close with the request unread, would be an error to the client.
+                head(&mut stream).await?;
                 stream.write_all(NO_CONTENT.as_bytes()).await?;
                 stream.shutdown().await?;
             }

@@ -10,13 +10,14 @@ use kiln::config::{Manifest, SandboxSettings};
 use kiln::outcome::Attempt;
 use kiln::sandbox::{AttemptContext, Sandbox};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::egress::{Forbidden, Server, grant, head};
+use crate::egress::{Forbidden, Server, grant};
 use crate::sandbox::{job_of, json, result, settings_with};
+use crate::servers::http::{self, Asked};
 use crate::support::{PATIENCE, compiled};
 
 /// One attempt of the handler in JavaScript at one of its tasks (`tests/handlers/js/web.js`).
@@ -47,49 +48,14 @@ async fn task(authority: &str, task: &str, mut payload: Value) -> anyhow::Result
 }
 
 /// A request that has come, and where its answer goes.
-struct Asked {
-    /// In lower case.
-    head: String,
-    connection: TcpStream,
+struct Visit {
+    asked: Asked,
+    connection: BufReader<TcpStream>,
 }
 
-impl Asked {
-    fn is_for(&self, path: &str) -> bool {
-        self.head.split(' ').nth(1) == Some(path)
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        let lines = self.head.lines().skip(1);
-        lines
-            .filter_map(|line| line.split_once(": "))
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
-    }
-
+impl Visit {
     async fn body(&mut self) -> anyhow::Result<Vec<u8>> {
-        let mut body = Vec::new();
-        if let Some(length) = self.header("content-length") {
-            body.resize(length.parse()?, 0);
-            self.connection.read_exact(&mut body).await?;
-        } else if self.header("transfer-encoding").is_some() {
-            while let Some(chunk) = self.chunk().await? {
-                body.extend(chunk);
-            }
-        }
-        Ok(body)
-    }
-
-    /// The next chunk of a body that is sent in such; none after the last.
-    async fn chunk(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
-        let mut line = Vec::new();
-        while !line.ends_with(b"\r\n") {
-            line.push(self.connection.read_u8().await?);
-        }
-        let length = usize::from_str_radix(std::str::from_utf8(&line)?.trim(), 16)?;
-        let mut chunk = vec![0; length + 2];
-        self.connection.read_exact(&mut chunk).await?;
-        chunk.truncate(length);
-        Ok((length > 0).then_some(chunk))
+        http::body(&self.asked, &mut self.connection).await
     }
 
     async fn say(&mut self, text: &str) -> anyhow::Result<()> {
@@ -127,17 +93,17 @@ struct Site<T> {
 struct Door(TcpListener);
 
 impl Door {
-    async fn next(&self) -> anyhow::Result<Asked> {
-        let (mut connection, _) = self.0.accept().await?;
-        let head = head(&mut connection).await?;
-        Ok(Asked { head, connection })
+    async fn next(&self) -> anyhow::Result<Visit> {
+        let mut connection = BufReader::new(self.0.accept().await?.0);
+        let asked = http::head(&mut connection).await?;
+        Ok(Visit { asked, connection })
     }
 
     /// The next one, which has to be for this path.
-    async fn next_for(&self, path: &str) -> anyhow::Result<Asked> {
-        let asked = self.next().await?;
-        ensure!(asked.is_for(path), "not for {path}: {}", asked.head);
-        Ok(asked)
+    async fn next_for(&self, path: &str) -> anyhow::Result<Visit> {
+        let visit = self.next().await?;
+        ensure!(visit.asked.path == path, "not for {path}: {:?}", visit.asked);
+        Ok(visit)
     }
 }
 
@@ -162,10 +128,10 @@ impl<T: Send + 'static> Site<T> {
 #[tokio::test(flavor = "multi_thread")]
 async fn json_goes_out_and_comes_back() -> anyhow::Result<()> {
     let site = Site::open(async |door| {
-        let mut asked = door.next_for("/orders?page=2").await?;
-        let body = asked.body().await?;
-        asked.answer(r#"{"total": 3}"#).await?;
-        Ok((asked.head, String::from_utf8(body)?))
+        let mut visit = door.next_for("/orders?page=2").await?;
+        let body = visit.body().await?;
+        visit.answer(r#"{"total": 3}"#).await?;
+        Ok((visit.asked, String::from_utf8(body)?))
     })
     .await?;
     let url = format!("http://{}/orders?page=2", site.authority);
@@ -174,14 +140,10 @@ async fn json_goes_out_and_comes_back() -> anyhow::Result<()> {
         said,
         json!({"used": true, "ok": true, "url": url, "said": {"total": 3}})
     );
-    let (head, body) = site.end().await?;
-    assert_eq!(body, r#"{"a":1}"#);
-    for line in [
-        "post /orders?page=2 http/1.1\r\n",
-        "content-type: application/json\r\n",
-        "user-agent: kiln\r\n",
-    ] {
-        assert!(head.contains(line), "{head}");
+    let (asked, body) = site.end().await?;
+    assert_eq!((&*asked.method, &*body), ("POST", r#"{"a":1}"#));
+    for (name, value) in [("content-type", "application/json"), ("user-agent", "kiln")] {
+        assert_eq!(asked.header(name), Some(value), "{asked:?}");
     }
     Ok(())
 }
@@ -189,10 +151,10 @@ async fn json_goes_out_and_comes_back() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_is_sent_as_multipart_and_read_from_it() -> anyhow::Result<()> {
     let site = Site::open(async |door| {
-        let mut asked = door.next().await?;
-        let body = String::from_utf8(asked.body().await?)?;
-        let kind = asked.header("content-type").context("a type")?.to_owned();
-        asked
+        let mut visit = door.next().await?;
+        let body = String::from_utf8(visit.body().await?)?;
+        let kind = visit.asked.header("content-type").context("a type")?.to_owned();
+        visit
             .say(&format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
                 body.len()
@@ -240,7 +202,7 @@ async fn an_answer_is_read_while_it_comes() -> anyhow::Result<()> {
 async fn a_body_is_sent_while_it_is_made() -> anyhow::Result<()> {
     let site = Site::open(async |door| {
         let mut upload = door.next_for("/upload").await?;
-        let first = upload.chunk().await?.context("a chunk")?;
+        let first = http::chunk(&mut upload.connection).await?.context("a chunk")?;
         // The second piece is not made before this is answered.
         door.next_for("/arrived").await?.answer("").await?;
         let second = upload.body().await?;
@@ -256,9 +218,9 @@ async fn a_body_is_sent_while_it_is_made() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_not_read_to_its_end_is_closed() -> anyhow::Result<()> {
     let site = Site::open(async |door| {
-        let mut asked = door.next().await?;
-        asked.say("HTTP/1.1 200 OK\r\n\r\nfirst").await?;
-        asked.until_closed().await
+        let mut visit = door.next().await?;
+        visit.say("HTTP/1.1 200 OK\r\n\r\nfirst").await?;
+        visit.until_closed().await
     })
     .await?;
     let said = task(&site.authority, "some", json!({})).await?;
@@ -277,9 +239,9 @@ async fn requests_overlap_and_more_than_may_be_open_take_turns() -> anyhow::Resu
             open.push(door.next().await?);
             // None is answered before as many are here as may be.
             if open.len() == OPEN || number + 1 == COUNT {
-                for mut asked in open.drain(..) {
-                    let path = asked.head.split(' ').nth(1).unwrap_or_default().to_owned();
-                    asked.answer(&path).await?;
+                for mut visit in open.drain(..) {
+                    let path = visit.asked.path.clone();
+                    visit.answer(&path).await?;
                 }
             }
         }
@@ -326,22 +288,22 @@ async fn answers_that_nobody_reads_keep_no_request_from_being_made() -> anyhow::
 #[tokio::test(flavor = "multi_thread")]
 async fn redirects_are_followed_as_the_standard_has_it() -> anyhow::Result<()> {
     let other = Site::open(async |door| {
-        let mut asked = door.next_for("/there?a=b").await?;
-        asked.answer("found").await?;
-        Ok(asked.head)
+        let mut visit = door.next_for("/there?a=b").await?;
+        visit.answer("found").await?;
+        Ok(visit.asked)
     })
     .await?;
     let to = format!("http://{}/there?a=b", other.authority);
     let site = Site::open(async move |door| {
-        let mut asked = door.next_for("/").await?;
-        let body = asked.body().await?;
-        asked.redirect(307, "/again").await?;
+        let mut visit = door.next_for("/").await?;
+        let body = visit.body().await?;
+        visit.redirect(307, "/again").await?;
         let mut again = door.next_for("/again").await?;
         ensure!(
-            again.head.starts_with("post") && again.body().await? == body,
+            again.asked.method == "POST" && again.body().await? == body,
             "sent again as it was"
         );
-        ensure!(again.header("authorization") == Some("secret"), "the same server");
+        ensure!(again.asked.header("authorization") == Some("secret"), "the same server");
         again.redirect(302, &to).await
     })
     .await?;
@@ -353,10 +315,10 @@ async fn redirects_are_followed_as_the_standard_has_it() -> anyhow::Result<()> {
     let wanted = json!({"status": 200, "url": url, "redirected": true, "text": "found"});
     assert_eq!(serde_json::from_str::<Value>(&said)?, wanted);
     site.end().await?;
-    let head = other.end().await?;
-    assert!(head.starts_with("get ") && head.contains("x-tea: green"), "{head}");
+    let asked = other.end().await?;
+    assert_eq!((&*asked.method, asked.header("x-tea")), ("GET", Some("green")));
     for gone in ["authorization", "content-type", "content-length"] {
-        assert!(!head.contains(gone), "{head}");
+        assert_eq!(asked.header(gone), None, "{asked:?}");
     }
     Ok(())
 }
@@ -394,9 +356,9 @@ async fn an_abort_closes_the_connection_and_rejects_with_its_reason() -> anyhow:
     site.end().await?;
 
     let site = Site::open(async |door| {
-        let mut asked = door.next().await?;
-        asked.say("HTTP/1.1 200 OK\r\n\r\nsome").await?;
-        asked.until_closed().await
+        let mut visit = door.next().await?;
+        visit.say("HTTP/1.1 200 OK\r\n\r\nsome").await?;
+        visit.until_closed().await
     })
     .await?;
     let said = task(&site.authority, "abortBody", json!({})).await?;

@@ -16,20 +16,33 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("file", &[]),
     ("aside", &[]),
+    ("page_faults", &[]),
     ("stop", &[]),
     ("state", &[]),
+    ("recording", &["file"]),
     ("outcome", &["state"]),
     ("job", &["outcome"]),
     ("events", &["job", "outcome"]),
-    ("config", &["job", "state"]),
+    ("config", &["job", "state", "recording"]),
     ("retry", &["job", "outcome", "config"]),
     ("queue", &["stop", "job", "state", "outcome", "events", "config"]),
     (
         "sandbox",
-        &["file", "aside", "stop", "job", "state", "outcome", "config"],
+        &[
+            "file",
+            "aside",
+            "page_faults",
+            "stop",
+            "job",
+            "state",
+            "recording",
+            "outcome",
+            "config",
+        ],
     ),
     ("plugins", &["file", "job", "outcome", "events", "config", "sandbox"]),
-    ("observe", &["job", "outcome", "events"]),
+    ("schedule", &["job", "config", "queue", "plugins"]),
+    ("observe", &["job", "outcome", "events", "queue", "plugins"]),
     (
         "worker",
         &[
@@ -38,16 +51,54 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "service",
-        &["job", "outcome", "events", "config", "queue", "plugins", "worker"],
+        &[
+            "job", "outcome", "events", "config", "queue", "plugins", "schedule", "observe", "worker",
+        ],
     ),
-    ("admin", &["job", "state", "outcome", "config", "queue", "plugins"]),
-    ("bench", &["job", "outcome", "events", "queue", "sandbox"]),
-    ("project", &[]),
+    (
+        "admin",
+        &[
+            "job",
+            "state",
+            "recording",
+            "outcome",
+            "config",
+            "queue",
+            "sandbox",
+            "plugins",
+            "schedule",
+        ],
+    ),
+    (
+        "web",
+        &["job", "outcome", "config", "queue", "plugins", "observe", "admin"],
+    ),
+    (
+        "bench",
+        &["page_faults", "job", "outcome", "events", "queue", "sandbox"],
+    ),
+    ("snapshot", &[]),
+    ("project", &["snapshot"]),
     (
         "cli",
         &[
-            "file", "job", "state", "outcome", "events", "config", "queue", "sandbox", "plugins", "observe", "worker",
-            "service", "admin", "bench", "project",
+            "file",
+            "job",
+            "state",
+            "recording",
+            "outcome",
+            "events",
+            "config",
+            "queue",
+            "sandbox",
+            "plugins",
+            "observe",
+            "worker",
+            "service",
+            "admin",
+            "web",
+            "bench",
+            "project",
         ],
     ),
     ("main", &["cli"]),
@@ -56,15 +107,24 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// Libraries that only these rooms may use.
 const OWNERS: &[(&str, &[&str])] = &[
     ("redis", &["queue"]),
-    ("wasmtime", &["sandbox"]),
+    // One runs what may be hostile, the other an author's own code while it is built.
+    ("wasmtime", &["sandbox", "snapshot"]),
+    ("wasmtime_wizer", &["snapshot"]),
     ("wasmtime_wasi", &["sandbox"]),
     ("wasmtime_wasi_http", &["sandbox"]),
     // Each watches a folder of its own: that of plugins, and an author's project.
     ("notify", &["plugins", "project"]),
     ("wit_bindgen_core", &["project"]),
     ("wit_component", &["project"]),
+    ("axum", &["web"]),
+    ("hyper_util", &["web"]),
+    ("maud", &["web"]),
+    ("prometheus_client", &["observe"]),
+    ("ureq", &["observe"]),
     ("clap", &["cli"]),
+    ("sd_notify", &["cli"]),
     ("anyhow", &["cli", "project"]),
+    ("croner", &["config"]),
 ];
 
 #[test]
@@ -86,7 +146,7 @@ fn the_check_finds_what_it_is_for() {
     );
     assert_eq!(
         wrong("cli/run.rs", "use wasmtime::Engine;"),
-        "host/cli/run.rs uses wasmtime, which is for sandbox alone"
+        "host/cli/run.rs uses wasmtime, which is for sandbox and snapshot alone"
     );
     assert_eq!(
         wrong("worker.rs", "let x = ::redis::cmd(\"GET\");"),

@@ -2,11 +2,12 @@
 //! bounds, and its own words for what goes wrong.
 
 use kiln::outcome::{Failure, FailureKind, RetryHint};
+use kiln::sandbox::AttemptContext;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::egress::{Forbidden, NO_CONTENT, Server, attempt, grant, head, patient};
-use crate::sandbox::{failed, result};
+use crate::sandbox::{failed, job_of, json, result};
 
 /// Kinds of errors as `exchange.wat` reports them: 1 + their place in `error-kind`.
 const INVALID: u32 = 1;
@@ -61,6 +62,26 @@ async fn what_no_grant_covers_ends_the_attempt_and_names_the_grant() -> anyhow::
     let late = denied(&grant(&authority, ""), &format!("GET http://{authority}/ 0 1")).await?;
     assert!(late.contains("a loopback address; add private = true"), "{late}");
     server.assert_untouched("its address is not public");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_request_carries_its_producers_trace_where_nobody_is_told_of_spans() -> anyhow::Result<()> {
+    let server = Server::answering(NO_CONTENT, 1).await?;
+    let manifest = grant(&server.authority, "private = true\ntrace = true");
+    let handler = patient()?.load_with("exchange", &manifest)?;
+    let mut job = job_of("exchange", json(&format!("\"GET http://{}/ 0 1\"", server.authority)));
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    // What a producer wrote may be none that a header can hold.
+    job.metadata = Some(json(&format!(
+        r#"{{"traceparent":"{parent}","tracestate":"a=1\u000ab"}}"#
+    )));
+    result(handler.run(&job, "default", &AttemptContext::default()).await)?;
+    let head = server.heads().await?.remove(0);
+    assert!(
+        head.contains(&format!("traceparent: {parent}\r\n")) && !head.contains("tracestate"),
+        "{head}"
+    );
     Ok(())
 }
 

@@ -130,7 +130,8 @@ async fn beating<T>(consumer: &Consumer, work: impl Future<Output = anyhow::Resu
     }
 }
 
-/// Brings a large job, then its larger failed entry back, over a connection that takes many seconds for either. There is one connection for commands.
+/// Reads a large job, then writes its failed entry, which is larger. Either takes many seconds over the proxy, and keeps
+/// the only connection for commands busy.
 async fn keeps_its_lease(direct: &StoreSettings, through: &str, proxy: &Proxy) -> anyhow::Result<()> {
     let mut slow = StoreSettings {
         url: through.to_owned(),

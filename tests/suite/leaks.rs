@@ -1,9 +1,10 @@
-//! No job leaves anything to the next: every attempt here runs in the same slot of a pool that has no other.
+//! No job leaves anything to the next: every attempt here runs in the same slot of a pool that has no other. There are two
+//! pools: one for all guests, and one for those whose attempts touch much memory.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use kiln::config::{KEEP_RESIDENT_BYTES, Manifest, SandboxSettings};
+use kiln::config::{KEEP_RESIDENT_BYTES, MAX_RESIDENT_BYTES, Manifest, SandboxSettings};
 use kiln::outcome::{FailureKind, Outcome};
 use kiln::sandbox::{AttemptContext, Handler};
 
@@ -35,8 +36,11 @@ struct Prowlers {
 }
 
 impl Prowlers {
-    fn new() -> anyhow::Result<Self> {
+    /// In the pool for all guests, or, once they have run there often enough, in the other.
+    async fn new(resident: bool) -> anyhow::Result<Self> {
+        let resident_bytes = if resident { MAX_RESIDENT_BYTES } else { 0 };
         let settings = SandboxSettings {
+            resident_bytes,
             concurrency: NonZeroU32::MIN,
             spare_slots: 0,
             ..settings_with(Duration::from_mins(1))
@@ -58,11 +62,20 @@ impl Prowlers {
             ))?,
             load(r#"(memory (export "memory") 1)"#)?,
         ];
-        Ok(Self {
+        let mut prowlers = Self {
             _host: host,
             handlers,
             attempts: 0,
-        })
+        };
+        let all_moved = |handlers: &[Handler]| handlers.iter().all(Handler::keeps_memory_resident);
+        while resident && !all_moved(&prowlers.handlers) {
+            assert!(
+                prowlers.attempts < 10_000,
+                "guests that touch all of their memory do not move"
+            );
+            prowlers.attempt(MEDIUM, Told::Complete).await;
+        }
+        Ok(prowlers)
     }
 
     /// One more attempt, by the next but one guest, so that each follows on itself and on the others.
@@ -110,34 +123,40 @@ impl Prowlers {
 
 #[tokio::test]
 async fn no_attempt_finds_what_another_left() -> anyhow::Result<()> {
-    let mut prowlers = Prowlers::new()?;
-    for round in 0..2_400 {
-        let pages = if round % 3 == 0 { MEDIUM } else { SMALL };
-        prowlers.attempt(pages, Told::Complete).await;
-    }
-    for _ in 0..8 {
-        for pages in [LARGE, SMALL, LARGE] {
+    for resident in [false, true] {
+        let mut prowlers = Prowlers::new(resident).await?;
+        for round in 0..2_400 {
+            let pages = if round % 3 == 0 { MEDIUM } else { SMALL };
             prowlers.attempt(pages, Told::Complete).await;
         }
+        for _ in 0..8 {
+            for pages in [LARGE, SMALL, LARGE] {
+                prowlers.attempt(pages, Told::Complete).await;
+            }
+        }
+        let moved = prowlers.handlers.iter().map(Handler::keeps_memory_resident);
+        assert!(moved.into_iter().all(|moved| moved == resident));
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn an_attempt_that_ends_badly_leaves_nothing_either() -> anyhow::Result<()> {
-    let mut prowlers = Prowlers::new()?;
-    for round in 0..40 {
-        for pages in [SMALL, MEDIUM] {
-            for told in [Told::Trap, Told::Grow, Told::Spin] {
-                prowlers.attempt(pages, told).await;
+    for resident in [false, true] {
+        let mut prowlers = Prowlers::new(resident).await?;
+        for round in 0..40 {
+            for pages in [SMALL, MEDIUM] {
+                for told in [Told::Trap, Told::Grow, Told::Spin] {
+                    prowlers.attempt(pages, told).await;
+                    prowlers.attempt(MEDIUM, Told::Complete).await;
+                }
+                prowlers.interrupted(pages, round % 2 == 0).await;
                 prowlers.attempt(MEDIUM, Told::Complete).await;
             }
-            prowlers.interrupted(pages, round % 2 == 0).await;
-            prowlers.attempt(MEDIUM, Told::Complete).await;
         }
-    }
-    for told in [Told::Trap, Told::Grow, Told::Complete] {
-        prowlers.attempt(LARGE, told).await;
+        for told in [Told::Trap, Told::Grow, Told::Complete] {
+            prowlers.attempt(LARGE, told).await;
+        }
     }
     Ok(())
 }

@@ -84,7 +84,8 @@ async fn a_host_that_lost_its_lease_cannot_settle(store: Store) -> anyhow::Resul
     let adopted = eventually("an adopted job", async || Ok(adopt(&heir).await?.pop())).await?;
     let entry = Settlement::Fail { entry: "{}".to_owned() };
     paused.settle(stale, entry).await;
-    paused.close().await?;
+    paused.finish().await?;
+    paused.leave().await?;
     assert_eq!((store.failed_len().await?, counts(&store).await?), (0, (0, 0, 1)));
     heir.settle(adopted, ACK).await;
     until_counts(&store, (0, 0, 0)).await
@@ -153,7 +154,8 @@ async fn a_host_that_leaves_settles_first_and_gives_its_lease_up(store: Store) -
     for delivery in fetch(&consumer, 200).await? {
         consumer.settle(delivery, ACK).await;
     }
-    consumer.close().await?;
+    consumer.finish().await?;
+    consumer.leave().await?;
     let counts = store.counts(&default_queue()).await?;
     assert!(counts.is_empty() && counts.hosts.is_empty(), "{counts:?}");
     Ok(())
@@ -165,7 +167,8 @@ async fn a_dropped_delivery_goes_back_when_its_host_leaves(store: Store) -> anyh
     let mut deliveries = fetch(&consumer, 10).await?;
     consumer.settle(deliveries.remove(0), ACK).await;
     drop(deliveries);
-    consumer.close().await?;
+    consumer.finish().await?;
+    consumer.leave().await?;
     assert!(store.counts(&default_queue()).await?.hosts.is_empty());
     let other = join(&store, LONG).await?;
     assert_eq!(texts(&fetch(&other, 10).await?), pushed[1..], "in their order");

@@ -24,6 +24,7 @@ const COPIES: usize = 6;
 
 /// What is explored: the protocol, perhaps with a mistake in it, and how far.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Protocol {
     /// Delayed and failed are in other slots than the rest, as in a Cluster: moves to them take several scripts.
     split: bool,
@@ -37,6 +38,12 @@ struct Protocol {
     losses: u8,
     /// Crashes, pauses, lost answers, missed deadlines and cancelled attempts, all together.
     mishaps: u8,
+    /// An operator may pause the queue, and resumes it.
+    pauses: bool,
+    /// An operator may cancel the first job.
+    cancels: bool,
+    /// A limit across hosts lets one job run at once: each waits in a lane until it has the place.
+    limited: bool,
     /// With more copies than these a job is far from lost, and not followed further.
     copies: usize,
 }
@@ -47,6 +54,8 @@ enum Mistake {
     ComparesDuringAFetch,
     ComparesOnlyWhenSuspect,
     CountsTheLeaseFromTheReply,
+    /// Whether the queue is paused is known by the host that fetches, and not asked in the same step.
+    FetchesByWhatItHasHeard,
     /// A fetch that is sent twice takes other jobs the second time, once those that it took are settled.
     FetchesUnderAUsedTag,
     FetchesWithoutLease,
@@ -55,12 +64,20 @@ enum Mistake {
     LeavesWithoutGivingBack,
     LetsGuestsOutliveTheLease,
     NeverGivesBack,
+    /// What died with its place keeps it.
+    NeverTakesPlacesBack,
     PromotesUnclaimed,
     RemovesTheSourceFirst,
     RunsOnAfterAPause,
     RunsWhatItLeavesWaiting,
     SettlesUnchecked,
+    /// What a fetch tells of cancelled jobs is looked into by and by, and not before what it brought.
+    StartsBeforeItKnowsWhatIsCancelled,
+    /// A job that was ready starts, though it has no place.
+    StartsWithoutAPlace,
     TakesOnlyWhatItLeftWaiting,
+    /// That a place is free is asked in one step, and the place taken in the next.
+    TakesThePlaceAfterwards,
 }
 
 /// What a job's bytes say.
@@ -114,13 +131,19 @@ enum Step {
 /// Where a delivery stands, as its host sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Stage {
-    Underway,
-    Fetched,
+    /// `cancelled`: it was before this fetch, which therefore tells of it.
+    Underway {
+        cancelled: bool,
+    },
+    Fetched {
+        cancelled: bool,
+    },
     Running,
     Settling(Place, Step),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Host {
     process: Process,
     lease: Lease,
@@ -128,8 +151,12 @@ struct Host {
     in_time: bool,
     /// The store may have more under its name than it knows of.
     suspect: bool,
+    /// It knows that the first job is cancelled.
+    knows_of_cancel: bool,
     /// The tag of a fetch that may still be carried out.
     late_fetch: Option<u8>,
+    /// Tags that the store has down for the place of the limit, a bit for each. They stay when the host is gone.
+    places: u8,
     /// By tag. One is used again only when nothing knows it any more.
     held: [Option<(Job, Stage)>; TAGS as usize],
     promoting: Option<(Job, Step)>,
@@ -138,11 +165,18 @@ struct Host {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct State {
     /// Every copy of every job, sorted.
     entries: [Option<Entry>; COPIES],
     hosts: [Host; HOSTS],
     mishaps: u8,
+    paused: bool,
+    /// Something was taken while the queue was paused.
+    taken_while_paused: bool,
+    cancelled: bool,
+    /// A job was started that had been cancelled before it was fetched.
+    started_when_cancelled: bool,
     /// How often each job was started, up to the first mishap.
     runs: [u8; JOBS],
 }
@@ -160,7 +194,9 @@ impl Host {
             lease: if up { Lease::Good } else { Lease::None },
             in_time: up,
             suspect: false,
+            knows_of_cancel: false,
             late_fetch: None,
+            places: 0,
             held: [None; TAGS as usize],
             promoting: None,
             left_waiting: false,
@@ -169,9 +205,9 @@ impl Host {
 
     /// What is in Redis, or on its way there, stays.
     fn end(&mut self) {
-        let (lease, late_fetch) = (self.lease, self.late_fetch);
+        let (lease, late_fetch, places) = (self.lease, self.late_fetch, self.places);
         *self = Self::new(false);
-        (self.lease, self.late_fetch) = (lease, late_fetch);
+        (self.lease, self.late_fetch, self.places) = (lease, late_fetch, places);
     }
 
     fn acts(&self) -> bool {
@@ -179,7 +215,18 @@ impl Host {
     }
 
     fn fetching(&self) -> bool {
-        self.held.iter().flatten().any(|(_, stage)| *stage == Underway)
+        let mut held = self.held.iter().flatten();
+        held.any(|(_, stage)| matches!(stage, Underway { .. }))
+    }
+
+    /// Interrupts the first job, if it runs.
+    fn hears_of_cancel(&mut self) {
+        self.knows_of_cancel = true;
+        for held in self.held.iter_mut().flatten() {
+            if let (Job { id: 0, .. }, Running) = held {
+                held.1 = Settling(Place::Failed, Step::Begun);
+            }
+        }
     }
 
     /// Forgets a delivery that is still in its table.
@@ -193,8 +240,8 @@ impl Host {
         for tag in 0..TAGS {
             let kept_by = match self.held[usize::from(tag)] {
                 Some((_, Running)) => Mistake::LetsGuestsOutliveTheLease,
-                Some((_, Fetched)) => Mistake::KeepsWhatItFetchedPastTheDeadline,
-                Some((_, Underway)) => Mistake::CountsTheLeaseFromTheReply,
+                Some((_, Fetched { .. })) => Mistake::KeepsWhatItFetchedPastTheDeadline,
+                Some((_, Underway { .. })) => Mistake::CountsTheLeaseFromTheReply,
                 Some((_, Settling(..))) | None => continue,
             };
             if mistake != Some(kept_by) {
@@ -211,6 +258,10 @@ impl State {
             entries: [None; COPIES],
             hosts: std::array::from_fn(|h| Host::new(h < protocol.hosts)),
             mishaps: 0,
+            paused: false,
+            taken_while_paused: false,
+            cancelled: false,
+            started_when_cancelled: false,
             runs: [0; JOBS],
         };
         let (retries, lost) = (0, 0);
@@ -270,8 +321,20 @@ impl State {
 
     fn free_tag(&self, h: u8) -> u8 {
         let late = self.hosts[usize::from(h)].late_fetch;
-        let free = |tag: &u8| late != Some(*tag) && self.held(h, *tag).is_none() && self.in_table(h, *tag).is_none();
+        let unknown = |tag: u8| self.held(h, tag).is_none() && self.in_table(h, tag).is_none();
+        let free = |tag: &u8| late != Some(*tag) && unknown(*tag) && !self.has_place(h, *tag);
         (0..TAGS).find(free).expect("a free tag")
+    }
+
+    fn has_place(&self, h: u8, tag: u8) -> bool {
+        self.hosts[usize::from(h)].places & (1 << tag) != 0
+    }
+
+    fn place(self, h: u8, tag: u8, taken: bool) -> Self {
+        let bit = 1 << tag;
+        self.with(h, |it| {
+            it.places = if taken { it.places | bit } else { it.places & !bit }
+        })
     }
 
     /// The same for states in which only the names of hosts differ, as far as that is easily told.
@@ -300,7 +363,28 @@ const ONE: Protocol = Protocol {
     jobs: 1,
     retries: 1,
     losses: 2,
+    pauses: false,
+    cancels: false,
+    limited: false,
     copies: COPIES,
+};
+const LIMITED: Protocol = Protocol {
+    limited: true,
+    jobs: 2,
+    mishaps: 1,
+    retries: 0,
+    losses: 1,
+    ..ONE
+};
+const CANCELLED: Protocol = Protocol {
+    cancels: true,
+    mishaps: 1,
+    ..ONE
+};
+const PAUSED: Protocol = Protocol {
+    pauses: true,
+    mishaps: 1,
+    ..ONE
 };
 const LATE: Protocol = Protocol {
     late_fetches: true,
@@ -326,6 +410,14 @@ fn no_order_of_steps_in_one_slot_breaks_a_promise() {
     holds(LATE_AND_TWO_JOBS);
     holds(Protocol { hosts: 3, ..LATE });
     holds(Protocol { mishaps: 3, ..LATE });
+    holds(PAUSED);
+    holds(CANCELLED);
+    holds(LIMITED);
+    holds(Protocol {
+        late_fetches: true,
+        retries: 1,
+        ..LIMITED
+    });
 }
 
 #[test]
@@ -393,5 +485,10 @@ mistakes! {
     fetching_without_a_lease_strands_the_job: ONE, FetchesWithoutLease, 2, NeverStuck;
     giving_nothing_back_strands_what_a_lost_reply_brought: ONE, NeverGivesBack, 1, NeverStuck;
     taking_only_what_it_left_waiting_itself_strands_what_others_did: ONE, TakesOnlyWhatItLeftWaiting, 0, NeverStuck;
+    fetching_by_what_was_heard_takes_from_a_paused_queue: PAUSED, FetchesByWhatItHasHeard, 0, NothingTakenWhilePaused;
+    starting_before_it_knows_what_is_cancelled_runs_that: CANCELLED, StartsBeforeItKnowsWhatIsCancelled, 0, NothingStartedOnceCancelled;
+    starting_without_a_place_runs_two_at_once: LIMITED, StartsWithoutAPlace, 0, NeverMoreThanAllowed;
+    taking_the_place_afterwards_runs_two_at_once: LIMITED, TakesThePlaceAfterwards, 0, NeverMoreThanAllowed;
+    never_taking_places_back_strands_what_waits_for_them: LIMITED, NeverTakesPlacesBack, 0, NeverStuck;
     comparing_only_when_suspect_strands_what_came_late: LATE, ComparesOnlyWhenSuspect, 1, NeverStuck;
 }

@@ -85,7 +85,8 @@ async fn a_settlement_whose_answer_was_lost_is_carried_out_once() -> anyhow::Res
         )
         .await?;
     }
-    consumer.close().await?;
+    consumer.finish().await?;
+    consumer.leave().await?;
     until_counts(&outside, (0, 1, 0)).await?;
     assert_eq!(outside.failed_len().await?, 1);
     Ok(())

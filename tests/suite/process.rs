@@ -54,7 +54,12 @@ impl Worker {
         Self::spawn(kiln(), settings, folder, extra)
     }
 
-    fn spawn(mut command: Command, settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Result<Self> {
+    pub(crate) fn spawn(
+        mut command: Command,
+        settings: &StoreSettings,
+        folder: &Path,
+        extra: &[&str],
+    ) -> anyhow::Result<Self> {
         command
             .args(["worker", "--store", &settings.url, "--prefix", &settings.prefix])
             .args(extra)

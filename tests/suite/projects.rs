@@ -92,6 +92,40 @@ fn a_new_project_holds_these_files() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_new_project_in_javascript_may_name_another_engine() -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let new = |language: &str| {
+        let words = [
+            "new",
+            "order-total",
+            "--engine",
+            "starlingmonkey",
+            "--lang",
+            language,
+            "--parent",
+        ];
+        said(kiln().args(words).arg(parent.path()))
+    };
+    let (code, told) = new("ts")?;
+    assert_eq!(code, 2, "{told}");
+    assert!(told.contains("TypeScript has no choice of engines"), "{told}");
+    let (code, told) = new("js")?;
+    assert_eq!(code, 0, "{told}");
+    let folder = parent.path().join("order-total");
+    let package: Value = serde_json::from_str(&std::fs::read_to_string(folder.join("package.json"))?)?;
+    assert_eq!(
+        (&package["name"], &package["kiln"]["engine"]),
+        (&json!("order-total"), &json!("starlingmonkey"))
+    );
+    assert!(package["devDependencies"]["@bytecodealliance/componentize-js"].is_string());
+    // It is built as any other: with what npm installs.
+    let (code, told) = said(&mut build(&folder))?;
+    assert_ne!(code, 0, "{told}");
+    assert!(told.contains("run `npm install`"), "{told}");
+    Ok(())
+}
+
 fn list(root: &Path, folder: &Path, files: &mut Vec<String>) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();

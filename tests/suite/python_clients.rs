@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::clients::{at, guest, of, silent};
+use crate::clients::{at, guest, of, reusing, silent};
 use crate::egress::Forbidden;
 use crate::servers::HttpServer;
 
@@ -35,6 +35,20 @@ async fn requests_beyond_the_connections_of_a_plugin_take_turns() -> anyhow::Res
 async fn python_has_the_clock_of_asyncio() -> anyhow::Result<()> {
     let got = guest(of("python"), "asyncio").result(json!({"do": "patience"})).await?;
     assert_eq!(got, json!({"order": ["first", "second", "timeout", "called"]}));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_attempt_leaves_open_is_no_connection_of_the_next_one_in_its_instance() -> anyhow::Result<()> {
+    let guest = reusing(of("python"), "http.client", 2)?;
+    let server = HttpServer::answering("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\ntea").await?;
+    let url = at(server.port);
+    for (leave, told) in [(true, "left"), (false, "tea")] {
+        let got = guest
+            .result(json!({"do": "linger", "url": url, "leave": leave}))
+            .await?;
+        assert_eq!(got, json!(told));
+    }
     Ok(())
 }
 

@@ -431,9 +431,12 @@ async fn no_producer_can_have_a_plugin_set_aside() -> anyhow::Result<()> {
                 tag: 0,
                 queue: "default",
                 job: &job,
+                fetched: std::time::Instant::now(),
+                from_lane: false,
                 plugin: plugin.id(),
                 attempt: 1,
                 max_attempts: 3,
+                span: None,
             };
             plugins.events().tell(Event::Started(run));
             plugins.events().tell(Event::Ended { run, attempt: &attempt });

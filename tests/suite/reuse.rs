@@ -12,6 +12,7 @@ use crate::egress::{grant, head, patient};
 use crate::guests::{component_of, guests_folder};
 use crate::sandbox::{TestHost, job_of, json, result, settings_with};
 use crate::support::PATIENCE;
+use crate::tcp::{self, INVALID};
 
 async fn attempt(handler: &Handler, payload: &str) -> Attempt {
     let job = job_of("tally", json(&format!("\"{payload}\"")));
@@ -109,6 +110,33 @@ async fn instances_that_wait_stand_in_nobodys_way() -> anyhow::Result<()> {
             assert!(round > 0 || first == "1", "{first}");
         }
     }
+    Ok(())
+}
+
+/// A library may keep the number of a connection in the memory of its instance.
+#[tokio::test]
+async fn the_number_of_a_connection_names_none_of_a_later_attempt() -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let server = listener.local_addr()?;
+    let serving = tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut connection, _)) = listener.accept().await {
+            connection.write_all(b"hello").await?;
+            open.push(connection);
+        }
+        std::io::Result::Ok(())
+    });
+    let host = patient()?;
+    let manifest = format!("reuse = 9\n{}", tcp::grant(&server.to_string(), "private = true"));
+    let handler = host.load_with("tcp", &manifest)?;
+    let run = async |what: &str| {
+        let payload = format!("127.0.0.1 {} {what}", server.port());
+        let job = job_of("tcp", json(&format!("{payload:?}")));
+        result(host.attempt(&handler, &job).await)
+    };
+    assert_eq!(run("cr").await?.as_deref(), Some("[1,5,0,0]"));
+    assert_eq!(run("cwor").await?, Some(format!("[2,0,0,{INVALID}]")));
+    serving.abort();
     Ok(())
 }
 

@@ -137,10 +137,11 @@ async fn an_adoption_that_is_asked_for_twice_takes_nothing_more() -> anyhow::Res
 async fn a_fetch_that_is_asked_for_twice_takes_nothing_more() -> anyhow::Result<()> {
     let estate = Estate::new().await?;
     let [leases, _, heir, last, _] = &estate.keys;
-    let [ready] = &keys(["ready"]);
+    let [ready, orders] = &keys(["ready", "orders"]);
     let _: u64 = estate.redis.tell(&["RPUSH", ready, "first-job", "second-job"]).await?;
     let fetch = [
-        "EVAL", FETCH, "4", ready, heir, leases, last, "heir", "60000", "10", "1", "1000", "60000", "9", "1000", "0",
+        "EVAL", FETCH, "5", ready, heir, leases, last, orders, "heir", "60000", "10", "1", "1000", "60000", "9",
+        "1000", "0",
     ];
     for _ in 0..2 {
         let (fetched, _): (Vec<String>, Vec<u64>) = estate.redis.tell(&fetch).await?;

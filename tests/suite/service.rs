@@ -86,7 +86,7 @@ pub(crate) async fn serve(
     Ok((tokio::spawn(serving), stop))
 }
 
-async fn failures(store: &Store) -> anyhow::Result<BTreeMap<String, FailureKind>> {
+pub(crate) async fn failures(store: &Store) -> anyhow::Result<BTreeMap<String, FailureKind>> {
     let entries = store.failed(0, 10_000).await?;
     Ok(entries
         .iter()

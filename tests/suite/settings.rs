@@ -115,6 +115,14 @@ fn a_wrong_file_is_told_with_its_line_by_every_command() -> anyhow::Result<()> {
             ":2: there is no setting \"redis\"",
         ),
         ("[store]\nurl = 1", ":1: store is text or a whole number\n"),
+        (
+            "[alert]\nwebhok = \"https://a\"",
+            ":2: there is no setting \"alert-webhok\"; did you mean \"alert-webhook\"?",
+        ),
+        (
+            "[alert]\nfailed = \"10\"",
+            ":2: invalid value '10' for '--alert-failed <N/DURATION>': \"10\": write it like 100/10m",
+        ),
         ("grace = 1.5", ":1: grace is text or a whole number\n"),
         ("grace = [\"1s\"]", ":1: grace is text or a whole number\n"),
         ("queue = []", ":1: queue is text or a whole number, or a list of those"),

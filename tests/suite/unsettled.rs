@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use kiln::outcome::{FailureKind, Settlement};
-use kiln::queue::{Fate, QueueName, Store};
+use kiln::queue::{Arrival, Fate, MAX_PIECE_TRIES, QueueName, Store};
 use sha2::Digest as _;
 
 use crate::leases::adopt;
@@ -13,6 +13,7 @@ use crate::proxy::Proxy;
 use crate::queue::{ACK, LONG, counts, fetch, join, push_numbered, ready, until_counts};
 use crate::servers::Server;
 use crate::service::{folder_of, push};
+use crate::state::{Bucket, counting};
 use crate::support::{default_queue, eventually, settings_at};
 
 /// Breaks each connection over which it is to go.
@@ -38,22 +39,25 @@ async fn what_never_comes_through_is_cut_or_set_aside_whatever_its_length() -> a
     let mut through = direct.clone();
     through.url = proxy.url();
     let consumer = join(&Store::open(&through).await?, LEASE).await?;
-    push_numbered(&outside, 6).await?;
+    push_numbered(&outside, 7).await?;
     let entry = format!(r#"{{"id":"cut","name":"a","payload":"{}{POISON}"}}"#, "x".repeat(2_000));
     let result = Some(("acked".to_owned(), format!("{POISON:?}")));
+    let bucket = Bucket::of(&outside);
+    let commit = Settlement::Ack { result: result.clone() }.with_writes(counting(&bucket));
     let fates = [
         retry(&format!(r#"{{"id":"aside","name":"{POISON}"}}"#)),
         Settlement::Fail { entry: entry.clone() },
         Settlement::Ack { result },
+        commit,
         retry("[1]"),
         Settlement::Fail { entry: "{}".to_owned() },
         ACK,
     ];
-    for (delivery, fate) in fetch(&consumer, 6).await?.into_iter().zip(fates) {
+    for (delivery, fate) in fetch(&consumer, 7).await?.into_iter().zip(fates) {
         consumer.settle(delivery, fate).await;
     }
     // Long before anything is given up.
-    until_counts(&outside, (0, 1, 3)).await?;
+    until_counts(&outside, (0, 1, 4)).await?;
     push_numbered(&outside, 1).await?;
     let more = eventually("another job", async || {
         consumer.heartbeat().await?;
@@ -61,13 +65,19 @@ async fn what_never_comes_through_is_cut_or_set_aside_whatever_its_length() -> a
     })
     .await?;
     consumer.settle(more, retry("[2]")).await;
-    until_counts(&outside, (0, 2, 3)).await?;
+    until_counts(&outside, (0, 2, 4)).await?;
     eventually("that one is set aside", async || {
         consumer.heartbeat().await?;
         Ok((consumer.aside(&default_queue()) == 1).then_some(()))
     })
     .await?;
     until_counts(&outside, (0, 2, 1)).await?;
+    assert!(!consumer.empty_outboxes().await?);
+    assert_eq!(
+        bucket.text("done").await?.as_deref(),
+        Some("1"),
+        "only its result is left out"
+    );
     assert_eq!(outside.result("acked").await?, None);
     let entries = outside.failed(0, 10).await?;
     let cut = entries.iter().find(|entry| entry.bytes() != b"{}").expect("an entry");
@@ -77,12 +87,44 @@ async fn what_never_comes_through_is_cut_or_set_aside_whatever_its_length() -> a
     assert_eq!(kept["text"], entry[..1024]);
     assert_eq!(kept["sha256"], format!("{:x}", sha2::Sha256::digest(&entry)));
     // It does not go back to run again, and is there for whoever comes after this host.
-    consumer.close().await?;
+    consumer.finish().await?;
+    consumer.leave().await?;
     assert_eq!(counts(&outside).await?, (0, 2, 1));
     let heir = join(&outside, LEASE).await?;
     let adopted = eventually("the job", async || Ok(adopt(&heir).await?.pop())).await?;
     heir.settle(adopted, ACK).await;
     until_counts(&outside, (0, 2, 0)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_job_that_may_not_be_read_is_waited_for() -> anyhow::Result<()> {
+    let redis = Server::start(&[])?;
+    let mut settings = settings_at(&redis.url());
+    let outside = Store::open(&settings).await?;
+    redis.set_user("kiln", &["on", ">secret", "~*", "+@all"]).await?;
+    settings.connection.user = Some("kiln".to_owned());
+    settings.connection.password = Some("secret".to_owned());
+    let consumer = join(&Store::open(&settings).await?, LONG).await?;
+    let large = format!("{:?}", "x".repeat(12 * 1024 * 1024));
+    outside.push(&[ready(&large)]).await?;
+    let mut delivery = fetch(&consumer, 1).await?.remove(0);
+    redis.set_user("kiln", &["resetkeys", "~*:leases"]).await?;
+    let mended = async {
+        eventually("more refusals than tries of a piece that does not come", async || {
+            let info: String = redis.tell(&["INFO", "commandstats"]).await?;
+            let line = info.lines().find(|line| line.starts_with("cmdstat_evalsha:"));
+            let rejected = line.and_then(|line| line.split("rejected_calls=").nth(1)?.split(',').next());
+            let rejected: u32 = rejected.unwrap_or("0").parse()?;
+            Ok((rejected > MAX_PIECE_TRIES + 2).then_some(()))
+        })
+        .await?;
+        redis.set_user("kiln", &["~*"]).await
+    };
+    let (arrival, mended) = tokio::join!(consumer.complete(&mut delivery), mended);
+    mended?;
+    assert!(matches!(arrival, Arrival::Whole), "{arrival:?}");
+    assert_eq!(delivery.bytes().len(), large.len());
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

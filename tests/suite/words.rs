@@ -16,6 +16,9 @@ use crate::support::{eventually, kiln, redis_settings};
 /// Would clear a screen, be a line of its own, and show what follows it backwards.
 const FORGED: &str = "x\u{1b}[2J\n2026-01-01T00:00:00Z  INFO job completed\r\u{9b}1m\u{202e}\u{2028}\u{200b}\u{e0041}x";
 
+/// The trace that jobs belong to.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
 fn assert_shown(said: &str) {
     let hidden = said.chars().find(|c| is_hidden(*c) && !matches!(c, '\n' | '\t'));
     assert_eq!(hidden, None, "in {said}");
@@ -68,7 +71,8 @@ fn burst(settings: &StoreSettings, folder: &Path, extra: &[&str]) -> anyhow::Res
 }
 
 fn with_id(name: &str) -> String {
-    json!({"id": FORGED, "name": name, "max_attempts": 1}).to_string()
+    let metadata = json!({"traceparent": format!("00-{TRACE}-00f067aa0ba902b7-01")});
+    json!({"id": FORGED, "name": name, "max_attempts": 1, "metadata": metadata}).to_string()
 }
 
 async fn a_log_of_everything(format: &str) -> anyhow::Result<String> {
@@ -137,6 +141,22 @@ async fn a_log_in_json_holds_what_was_sent_and_hides_nothing() -> anyhow::Result
     );
     let id = failed["id"].as_str().expect("an id");
     assert!(id.starts_with("x\\u001b[2J\\n2026-01-01"), "shown, as in text: {id}");
+    let of_handlers = lines
+        .iter()
+        .find(|line| line["target"] == "guest" && line["context"].is_string());
+    for line in [failed, of_handlers.expect("a handler's line")] {
+        assert_eq!(line["trace_id"], TRACE, "{line}");
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let operators = std::fs::read_to_string(root.join("docs/operators.md"))?;
+    for line in &lines {
+        for field in line.as_object().expect("an object").keys() {
+            assert!(
+                operators.contains(&format!("`{field}`")),
+                "{field} is in no table: {line}"
+            );
+        }
+    }
     Ok(())
 }
 

@@ -6,15 +6,15 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell::{Shell, say};
 
-/// Installs a program where it is missing and apt may install without asking.
+/// Installs what a package brings, a program on PATH or a file, where it is missing and apt may install without asking.
 ///
 /// The tests start servers of their own, on ports of their own. `RUNLEVEL=1` keeps a package from starting one besides.
-pub(crate) fn ensure(program: &str, package: &str) -> Result<()> {
-    if on_path(program) {
+pub(crate) fn ensure(brings: &str, package: &str) -> Result<()> {
+    if is_there(brings) {
         return Ok(());
     }
     say(&format!("installing {package}"));
-    let by_hand = || format!("{program} is needed on PATH; install it, on Debian with: apt-get install {package}");
+    let by_hand = || format!("{brings} is needed; install it, on Debian with: apt-get install {package}");
     let sh = Shell::in_dir(Path::new("/"));
     let sudo: &[&str] = match sh.read("id", ["-u"]).as_deref() {
         Ok("0") => &[],
@@ -30,13 +30,16 @@ pub(crate) fn ensure(program: &str, package: &str) -> Result<()> {
     apt(&install)
         .or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
         .with_context(by_hand)?;
-    if !on_path(program) {
+    if !is_there(brings) {
         bail!(by_hand());
     }
     Ok(())
 }
 
-fn on_path(program: &str) -> bool {
+fn is_there(brings: &str) -> bool {
+    if Path::new(brings).is_absolute() {
+        return Path::new(brings).exists();
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    std::env::split_paths(&path).any(|dir| dir.join(brings).is_file())
 }

@@ -9,10 +9,16 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 
 use crate::shell::{Shell, say};
-use crate::{plugins, toolchains};
+use crate::{apt, plugins, toolchains};
 
 /// What was built or fetched, and is no source.
 const MADE: &[&str] = &["build", "node_modules", "target", ".venv", "__pycache__"];
+
+/// Modules of Go, and Debian's packages of their sources, that handlers of the tests are built from.
+const GO_MODULES: [(&str, &str); 2] = [
+    ("github.com/gomodule/redigo", "golang-github-gomodule-redigo-dev"),
+    ("github.com/jackc/pgx", "golang-github-jackc-pgx-v4-dev"),
+];
 
 /// What a handler's tools are called with.
 pub(crate) type Environment = Vec<(&'static str, PathBuf)>;
@@ -69,7 +75,7 @@ pub(crate) fn test(root: &Path, env: &Environment) -> Result<()> {
         } else if has("go.mod") {
             say(&format!("testing {}", handler.dir.display()));
             sh.run("go", ["test", "./..."])?;
-        } else if handler.dir.ends_with("handlers/c") {
+        } else if has("handler.c") {
             say(&format!("testing {}", handler.dir.display()));
             test_c(&handler.dir, &sh)?;
         }
@@ -77,16 +83,23 @@ pub(crate) fn test(root: &Path, env: &Environment) -> Result<()> {
     Ok(())
 }
 
-/// Each test of C's kit is a program of its own.
+/// Each test of a handler in C is a program of its own, around the handler.
 fn test_c(dir: &Path, sh: &Shell) -> Result<()> {
-    let tests = files(dir, "_test.c")?;
+    let is_test = |file: &PathBuf| file.to_string_lossy().ends_with("_test.c");
+    let (tests, mut sources): (Vec<_>, Vec<_>) = files(dir, ".c")?.into_iter().partition(is_test);
     anyhow::ensure!(!tests.is_empty(), "{} has no tests", dir.display());
+    for folder in ["src", "kiln"].map(|folder| dir.join(folder)) {
+        if folder.is_dir() {
+            sources.extend(files(&folder, ".c")?);
+        }
+    }
     fs::create_dir_all(dir.join("build"))?;
     for test in tests {
         let program = dir.join("build").join(test.file_stem().unwrap_or_default());
         let options = ["-g", "-fsanitize=address,undefined", "-o"].map(PathBuf::from);
-        let sources = iter::once(test).chain(files(&dir.join("kiln"), ".c")?);
-        sh.run("cc", options.into_iter().chain([program.clone()]).chain(sources))?;
+        let inputs = [program.clone(), test].into_iter().chain(sources.iter().cloned());
+        let args = options.into_iter().chain(inputs).chain([PathBuf::from("-lm")]);
+        sh.run("cc", args)?;
         sh.run(&program.to_string_lossy(), iter::empty::<&str>())?;
     }
     Ok(())
@@ -105,7 +118,7 @@ pub(crate) fn shell<'a>(dir: &'a Path, env: &Environment) -> Shell<'a> {
 }
 
 /// Fetches the packages that a project pins.
-fn install(dir: &Path) -> Result<()> {
+pub(crate) fn install(dir: &Path) -> Result<()> {
     for folder in [dir.to_owned(), dir.join("vendor")] {
         let lock = folder.join("package-lock.json");
         if !lock.is_file() {
@@ -122,6 +135,12 @@ fn install(dir: &Path) -> Result<()> {
     let requirements = dir.join("requirements.txt");
     if requirements.is_file() {
         toolchains::venv(&dir.join(".venv"), &requirements)?;
+    }
+    if dir.join("vendor/modules.txt").is_file() {
+        // Its packages are links to what these bring.
+        for (module, package) in GO_MODULES {
+            apt::ensure(&format!("/usr/share/gocode/src/{module}"), package)?;
+        }
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! in: the tasks must build in seconds.
 
 mod apt;
+mod browser;
 mod count;
 mod fuzz;
 mod handlers;
@@ -22,11 +23,13 @@ const HELP: &str = "\
 usage: cargo xtask COMMAND
 
   plugins         build the handlers in plugins/, with compilers for their languages, and put them into target/plugins
-  demo            build those in Rust, then run examples/demo.rs with them
+  demo [--ui]     build those in Rust, then run examples/demo.rs with them; --ui keeps it open in the dashboard
+  browser         run the tests of the dashboard in a browser; test runs them, too
   test [ARGS...]  run every test, handlers first; ARGS go to the cargo test of the host
   fuzz [TARGET [INPUT]] [--seconds N]
                   fuzz the job decoder, manifests and plugins, or one of them: job, manifest, plugin; 60 seconds each.
                   With INPUT, run that alone
+  screenshots     draw the pictures of the dashboard in docs/ anew
   docs            make the book of docs/, into target/book
   count [STORE]   count the instructions that a job takes, with callgrind; on a store in memory, or on redis://…";
 
@@ -36,12 +39,15 @@ fn main() -> ExitCode {
     let rest: Vec<String> = args.collect();
     let done = match (command.as_str(), rest.as_slice()) {
         ("plugins", []) => all_plugins(),
-        ("demo", []) => demo(),
+        ("demo", []) => demo(&[]),
+        ("demo", [ui]) if ui == "--ui" => demo(&["--ui"]),
         ("test", args) => test(args),
         ("fuzz", args) => match fuzz::Options::parse(args) {
             Some(options) => fuzz::fuzz(root(), &options),
             None => return usage(),
         },
+        ("browser", []) => handlers::environment(root()).and_then(|env| browser::test(root(), &env)),
+        ("screenshots", []) => handlers::environment(root()).and_then(|env| browser::draw(root(), &env)),
         ("docs", []) => handlers::environment(root()).and_then(|env| book(&env)),
         ("count", []) => count("memory:"),
         ("count", [store]) => count(store),
@@ -74,12 +80,13 @@ fn all_plugins() -> Result<()> {
 }
 
 /// Uses the profile of the tests, so that wasmtime is compiled once for both.
-fn demo() -> Result<()> {
+fn demo(args: &[&str]) -> Result<()> {
     let built = rust_plugins()?;
     say("running the demo");
     let sh = Shell::in_dir(root());
     let demo = ["run", "--quiet", "--example", "demo", "--"].map(Path::new);
-    sh.run("cargo", demo.into_iter().chain([built.as_path()]))
+    let args = args.iter().map(Path::new);
+    sh.run("cargo", demo.into_iter().chain([built.as_path()]).chain(args))
 }
 
 fn count(store: &str) -> Result<()> {
@@ -90,7 +97,11 @@ fn count(store: &str) -> Result<()> {
 /// The order is that of the waiting time: what fails soon comes first.
 fn test(args: &[String]) -> Result<()> {
     apt::ensure("redis-server", "redis-server")?;
+    apt::ensure("/usr/lib/postgresql", "postgresql")?;
+    apt::ensure("promtool", "prometheus")?;
+    apt::ensure("systemd-analyze", "systemd")?;
     let env = handlers::environment(root())?;
+    toolchains::provide_servers(root())?;
     plugins::test(root())?;
     handlers::test(root(), &env)?;
     rust_plugins()?;
@@ -104,6 +115,7 @@ fn test(args: &[String]) -> Result<()> {
     // Every target but the benches, which would run for minutes.
     let targets = ["test", "--workspace", "--lib", "--bins", "--tests", "--examples"];
     sh.run("cargo", targets.into_iter().chain(args.iter().map(String::as_str)))?;
+    browser::test(root(), &env)?;
     say("testing the examples in the documentation");
     sh.run("cargo", ["test", "--workspace", "--doc"])?;
     book(&env)

@@ -1,4 +1,5 @@
-//! Provides the compilers of the languages that handlers are written in, each of a pinned version.
+//! Provides the compilers of the languages that handlers are written in, and servers that tests talk to, each of a pinned
+//! version.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,22 +10,32 @@ use crate::apt;
 use crate::plugins::cache_folder;
 use crate::shell::{Shell, say};
 
-/// Makes sure that all of them can be called, and returns a folder to have on PATH.
-///
-/// They lie outside the checkout, so that they are downloaded once a machine, and anew when a pin changes. The link in
-/// `target` is where the tests look.
+/// Makes sure that all compilers can be called, and returns a folder to have on PATH.
 pub(crate) fn provide(root: &Path) -> Result<PathBuf> {
     apt::ensure("python3", "python3-venv")?;
     apt::ensure("npm", "npm")?;
-    let pins = root.join("xtask/toolchains.txt");
-    let made = venv(&cache_folder()?.join("toolchains"), &pins)?;
-    let link = root.join("target/toolchains");
+    Ok(installed(root, "toolchains")?.join("bin"))
+}
+
+/// Makes sure that the tests find their servers.
+pub(crate) fn provide_servers(root: &Path) -> Result<()> {
+    installed(root, "servers").map(drop)
+}
+
+/// Installs what a file of pins beside this crate names.
+///
+/// It lies outside the checkout, so that it is downloaded once a machine, and anew when a pin changes. The link in `target`
+/// is where the tests look.
+fn installed(root: &Path, name: &str) -> Result<PathBuf> {
+    let pins = root.join("xtask").join(name).with_extension("txt");
+    let made = venv(&cache_folder()?.join(name), &pins)?;
+    let link = root.join("target").join(name);
     fs::create_dir_all(root.join("target"))?;
     if fs::read_link(&link).ok().as_ref() != Some(&made) {
         let _ = fs::remove_file(&link);
         std::os::unix::fs::symlink(&made, &link).with_context(|| format!("cannot link {}", link.display()))?;
     }
-    Ok(made.join("bin"))
+    Ok(made)
 }
 
 /// A virtual environment with what a file of requirements names. It is whole once it holds a copy of that file.

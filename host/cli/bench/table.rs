@@ -76,6 +76,10 @@ fn runs(report: &Report) -> Vec<String> {
         lines.push(HEADINGS.to_owned());
         lines.push(spread("started to settled", &drain.started_to_settled));
     }
+    if let Some(scaling) = &report.scaling {
+        let (all, one) = (scaling.all_cores_jobs_per_s, scaling.one_core_jobs_per_s);
+        lines.push(beside("drained, all cores", all, "one core", one, scaling.ratio));
+    }
     if let Some(rate) = &report.rate {
         lines.push(floor(rate.sandbox_floor.average_jobs_per_s));
         lines.push(count(
@@ -116,6 +120,10 @@ fn host(report: &Report) -> Vec<String> {
                 worker.threads
             ),
         ));
+        if let Some((faults, switches)) = worker.page_faults_per_job.zip(worker.context_switches_per_job) {
+            let counted = format!("{faults:>10.2} page faults, {switches:.2} context switches");
+            lines.push(line("a job takes", &counted));
+        }
         let early = worker.memory_early_bytes.zip(worker.memory_early_jobs);
         let early = early.map_or_else(String::new, |(bytes, jobs)| {
             format!(", {} after {jobs} jobs", ByteSize(bytes))

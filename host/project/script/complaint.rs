@@ -15,6 +15,10 @@ const CALLED: &str = "unknown import: `";
 /// What can be done about a package that needs what the engine lacks.
 const ADVICE: &str = "use a package that needs less, or bring what is missing in a file that is imported before it";
 
+/// What can be done about a package that needs a module of Node.js.
+const MODULE_ADVICE: &str = "use a package that needs less, or say under \"kiln\": {\"alias\": {…}} in package.json what it gets \
+                             instead: a file of yours, or another package";
+
 /// Why esbuild made no bundle: one line for each missing module of Node.js and each importer; all other text as it is.
 pub(super) fn of_bundling(said: &str) -> String {
     let mut text = String::new();
@@ -41,7 +45,7 @@ pub(super) fn of_bundling(said: &str) -> String {
         );
     }
     if !needs.is_empty() {
-        let _ = writeln!(text, "{ADVICE}");
+        let _ = writeln!(text, "{MODULE_ADVICE}");
     }
     text
 }
@@ -162,7 +166,8 @@ node:child_process:930
 
 the package @shop/sign (node_modules/@shop/sign/index.js:4:21) needs the module \"crypto\" of Node.js, which a component \
 does not have
-use a package that needs less, or bring what is missing in a file that is imported before it
+use a package that needs less, or say under \"kiln\": {\"alias\": {…}} in package.json what it gets instead: a file of yours, or \
+another package
 "
         );
     }

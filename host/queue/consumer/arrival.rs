@@ -35,6 +35,7 @@ impl Consumer {
     pub async fn complete(&self, delivery: &mut Delivery) -> Arrival {
         let (claim, stop) = (self.shared.claim(&delivery.queue), delivery.stop());
         let (mut piece, mut most, mut tries) = (FIRST_PIECE_BYTES, MAX_BATCH_BYTES, 0);
+        let mut was_forbidden = false;
         while delivery.is_incomplete() {
             let (came, bytes) = (delivery.job.bytes.len(), delivery.job.len);
             let asked = self.shared.backend().piece(&claim, delivery.tag, came, piece);
@@ -43,6 +44,14 @@ impl Consumer {
                 Some(Ok(Some(more))) => {
                     delivery.job.bytes.extend(more);
                     (piece, tries) = ((piece * 2).min(most), 0);
+                }
+                Some(Err(err)) if err.is_about_access() => {
+                    if !was_forbidden {
+                        let queue = &delivery.queue;
+                        tracing::warn!(%queue, bytes, came, %err, "a large job may not be read; trying again for as long as its lease lasts");
+                        was_forbidden = true;
+                    }
+                    stop.run_until_stopped(self.wait_out(PIECE_RETRY)).await;
                 }
                 Some(Err(err)) => {
                     if self.is_reachable(delivery, &err).await {

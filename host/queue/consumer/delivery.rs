@@ -1,10 +1,12 @@
 //! A job in the hands of this host.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::held::HeldTags;
 use crate::job::{DecodeError, Job};
-use crate::outcome::Lane;
+use crate::outcome::{Commit, Lane};
+use crate::queue::history::Record;
 use crate::queue::limits::MAX_TAKEN_BYTES;
 use crate::queue::moves::Arrived;
 use crate::queue::queue_name::QueueName;
@@ -19,6 +21,13 @@ pub struct Delivery {
     pub(super) queue: QueueName,
     pub(super) job: Arrived,
     pub(super) lane: Option<Lane>,
+    /// The job's id, if somebody is to be told once it has ended.
+    pub(super) reply_to: Option<Box<str>>,
+    /// What is to be kept of the attempt.
+    pub(super) record: Option<Box<Record>>,
+    /// What is noted in the outbox if it ends without having completed.
+    pub(super) note: Option<Box<str>>,
+    fetched: Instant,
     held: Arc<HeldTags>,
     pub(super) end: End,
     pub(super) stop: Arc<StopToken>,
@@ -39,12 +48,23 @@ pub(super) enum End {
 }
 
 impl Delivery {
-    pub(super) fn new(tag: u64, queue: &QueueName, job: Arrived, held: &Arc<HeldTags>, stop: Arc<StopToken>) -> Self {
+    pub(super) fn new(
+        tag: u64,
+        queue: &QueueName,
+        job: Arrived,
+        fetched: Instant,
+        held: &Arc<HeldTags>,
+        stop: Arc<StopToken>,
+    ) -> Self {
         Self {
             tag,
             queue: queue.clone(),
             job,
             lane: None,
+            reply_to: None,
+            record: None,
+            note: None,
+            fetched,
             held: Arc::clone(held),
             end: End::Held,
             stop,
@@ -70,6 +90,12 @@ impl Delivery {
         self.tag
     }
 
+    /// When it came into this host's hands.
+    #[must_use]
+    pub fn fetched(&self) -> Instant {
+        self.fetched
+    }
+
     /// The queue it was taken from.
     #[must_use]
     pub fn queue(&self) -> &QueueName {
@@ -91,6 +117,27 @@ impl Delivery {
     /// Marks the job as about to run. From now on [`Consumer::cancel`](super::Consumer::cancel) finds it by its id.
     pub fn starts(&self, job: &Job) {
         self.stop.set_job_id(&job.id);
+    }
+
+    /// Has whoever waits for the job with this id told once it has ended, whatever it comes to.
+    pub fn reply_to(&mut self, id: &str) {
+        self.reply_to = Some(id.into());
+    }
+
+    /// Has this kept of the attempt, beside its settlement: one line of JSON.
+    pub fn record(&mut self, id: &str, json: String) {
+        let id = id.to_owned();
+        self.record = Some(Box::new(Record { id, json }));
+    }
+
+    /// Bytes of what is to be kept of the attempt.
+    pub(super) fn record_bytes(&self) -> usize {
+        self.record.as_ref().map_or(0, |record| record.json.len())
+    }
+
+    /// Has this stand in the outbox once the job has ended without having completed.
+    pub fn note(&mut self, commit: &Commit) {
+        self.note = Some(commit.to_text().into());
     }
 
     /// Frees the bytes once the job is decoded. The store has its own copy, should the job go back.

@@ -68,6 +68,11 @@ impl Taking<'_> {
         }
     }
 
+    /// Most bytes that a fetch may bring now.
+    pub(super) fn bytes(&self) -> usize {
+        self.state.bytes
+    }
+
     /// What was fetched did not arrive, though the store can be reached: the next fetch asks for less. In the end it
     /// asks for one job's length alone, so that a job that never arrives can be given up.
     pub(super) fn did_not_come(mut self) {
@@ -84,10 +89,10 @@ impl Taking<'_> {
         let largest = jobs.iter().map(|job| job.len).max();
         self.state.largest = (self.state.largest / 2).max(largest.unwrap_or(1)).max(1);
         self.state.bytes = (self.state.bytes * 2).clamp(MIN_PIECE_BYTES, MAX_BATCH_BYTES);
-        let held = &self.table.held;
+        let (held, now) = (&self.table.held, Instant::now());
         let deliver = |(tag, job)| {
             let stop = Arc::new(StopToken::under(stop));
-            Delivery::new(tag, self.table.queue(), job, held, stop)
+            Delivery::new(tag, self.table.queue(), job, now, held, stop)
         };
         let deliveries: Vec<_> = (tag..).zip(jobs).map(deliver).collect();
         held.add(deliveries.iter().map(|delivery| (delivery.tag, delivery.stop())));
@@ -125,6 +130,21 @@ impl InFlight {
     /// Cancels the attempts that run the job with this id, and tells how many.
     pub(super) fn cancel(&self, id: &str) -> usize {
         self.held.cancel(id)
+    }
+
+    /// Cancels the attempts whose jobs' ids it holds for.
+    pub(super) fn cancel_if(&self, is_cancelled: impl Fn(&str) -> bool) {
+        self.held.cancel_if(is_cancelled);
+    }
+
+    /// The attempts that have run for at least so long: the job's id, and for how long.
+    pub(super) fn running(&self, least: Duration) -> Vec<(String, Duration)> {
+        self.held.running(least)
+    }
+
+    /// How many deliveries this process holds.
+    pub(super) fn held(&self) -> usize {
+        self.held.count()
     }
 
     pub(super) fn is_behind(&self) -> bool {

@@ -39,6 +39,8 @@ struct Holding {
     seen: bool,
     /// How many jobs this host is about to add.
     on_their_way: usize,
+    /// Of a group: it holds as much as it may.
+    is_full: bool,
 }
 
 /// A job on its way to a lane. Dropped once the job has arrived, or never will.
@@ -93,6 +95,21 @@ impl KnownLanes {
     /// How often something was learned so far.
     pub(super) fn lessons(&self) -> u64 {
         self.state.lock().lessons
+    }
+
+    /// Whether a group was found to hold as much as it may.
+    pub(super) fn is_full(&self, queue: &QueueName, group: &Lane) -> bool {
+        let state = self.state.lock();
+        let holding = state.lanes.get(queue).and_then(|lanes| lanes.get(group));
+        holding.is_some_and(|holding| holding.is_full)
+    }
+
+    pub(super) fn set_full(&self, queue: &QueueName, group: &Lane, is_full: bool) {
+        self.change(queue, false, |lanes| {
+            if let Some(holding) = lanes.get_mut(group) {
+                holding.is_full = is_full;
+            }
+        });
     }
 
     /// Announces a job for a lane: from now on no ready job may overtake it.

@@ -87,6 +87,13 @@ impl Lease {
         }
     }
 
+    /// How long the lease is still good; zero while it is not.
+    pub(super) fn left(&self) -> Duration {
+        let state = self.state();
+        let left = state.ends.0.saturating_sub(Moment::now().0);
+        state.since.map_or(Duration::ZERO, |_| left)
+    }
+
     /// How long another host must be known to be dead before this one takes over its jobs. Zero if this host has been
     /// in touch for a while. If this host has just joined or was out of touch, the store may have been away, and then
     /// the other hosts need a moment to come back as well.

@@ -1,41 +1,52 @@
 //! A host's claim on some queues: what it takes, settles and gives back, and its leases.
 
 mod arrival;
+mod cancelling;
+mod cancels;
 mod clock;
 mod delivery;
+mod heartbeat;
 mod held;
 mod in_flight;
 mod lanes;
 mod lease;
+mod orders;
 mod outage;
 mod outbox;
 mod outboxes;
+mod pausing;
 mod refusals;
 mod settler;
 mod shared;
+mod turns;
 mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::future::join_all;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use arrival::{Arrival, MAX_PIECE_TRIES};
+use cancels::KnownCancels;
 use clock::Clock;
 pub use delivery::Delivery;
-use in_flight::InFlight;
+pub use heartbeat::Heartbeat;
+use in_flight::{InFlight, Taking};
 use lanes::name_lanes;
 pub use lease::LEASE_DEFAULT;
 use lease::Lease;
+use orders::KnownOrders;
 use outage::Outage;
 use outboxes::Outboxes;
-use settler::{MAX_UNSETTLED, MAX_UNSETTLED_KIB, Settled, room_kib, settle_in_batches};
+pub(super) use refusals::MAX_REFUSALS;
+pub(super) use settler::{MAX_BEHIND, MAX_UNSETTLED, MAX_UNSETTLED_KIB};
+use settler::{Settled, room_kib, settle_in_batches};
 use shared::Shared;
 
 use super::error::QueueError;
@@ -43,18 +54,11 @@ use super::limits::MAX_BATCH;
 use super::moves::LaneWish;
 use super::queue_name::QueueName;
 use super::store::Store;
-use crate::events::{Event, Events, LeaseLoss};
+use crate::events::{Event, Events};
 use crate::outcome::Settlement;
 use crate::stop::Moment;
 
-/// Longest time between two looks at the clock by which leases end: timers stop while the machine sleeps, that clock
-/// does not.
-const GUARD_INTERVAL: Duration = Duration::from_millis(500);
-
-/// Leases that end within this time of each other are lost together.
-const TOGETHER: Duration = Duration::from_millis(50);
-
-/// One host's claim on queues, from start to [`Consumer::close`].
+/// One host's claim on queues, from start to [`Consumer::leave`].
 #[derive(Debug)]
 pub struct Consumer {
     shared: Arc<Shared>,
@@ -68,16 +72,6 @@ pub struct Consumer {
     /// Stops every attempt.
     stop: CancellationToken,
     next_tag: AtomicU64,
-}
-
-/// What a heartbeat found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heartbeat {
-    /// The lease was good and has been renewed.
-    Kept,
-    /// The lease had run out: other hosts may have taken over its jobs. The attempts under it were stopped, and there
-    /// is a new lease.
-    Lapsed,
 }
 
 impl Consumer {
@@ -101,6 +95,8 @@ impl Consumer {
             length: lease,
             room_kib: (MAX_UNSETTLED_KIB / u32::try_from(queues.len().max(1)).unwrap_or(u32::MAX)).max(1),
             lanes: Arc::default(),
+            orders: KnownOrders::default(),
+            cancels: KnownCancels::new(queues.len()),
             outboxes: Outboxes::default(),
             outage: Outage::new(events.clone()),
             events,
@@ -127,8 +123,10 @@ impl Consumer {
             next_tag: AtomicU64::new(1),
         };
         consumer.heartbeat().await?;
-        // An earlier host may have left something in the outboxes.
-        consumer.shared.outboxes.filled.notify_one();
+        for queue in &consumer.queues {
+            // An earlier host may have left something there.
+            consumer.shared.outboxes.filled(queue);
+        }
         Ok(consumer)
     }
 
@@ -150,14 +148,44 @@ impl Consumer {
         self.shared.clock.now()
     }
 
-    /// Time between heartbeats: two may fail before the lease ends.
+    /// How long its leases last, and so how long it may be silent.
     #[must_use]
-    pub fn heartbeat_interval(&self) -> Duration {
-        self.shared.length * 3 / 10
+    pub fn lease(&self) -> Duration {
+        self.shared.length
+    }
+
+    /// Time until the first of its leases ends; zero if one has ended.
+    #[must_use]
+    pub fn lease_left(&self) -> Duration {
+        let left = self.shared.tables.iter().map(|table| table.lease.left());
+        left.min().unwrap_or_default()
+    }
+
+    /// How many deliveries it has to settle.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.shared.tables.iter().map(InFlight::held).sum()
+    }
+
+    /// The attempts that have run for at least so long: the queue, the job's id, and for how long. In no order.
+    #[must_use]
+    pub fn running(&self, least: Duration) -> Vec<(&QueueName, String, Duration)> {
+        let tables = self.shared.tables.iter();
+        let running = tables.flat_map(|table| {
+            let of_table = table.running(least).into_iter();
+            of_table.map(|(id, runs_for)| (table.queue(), id, runs_for))
+        });
+        running.collect()
+    }
+
+    /// Whether the store can be used, as far as was noticed.
+    #[must_use]
+    pub fn store_answers(&self) -> bool {
+        !self.shared.outage.is_on()
     }
 
     /// Takes up to `count` ready jobs, at most [`MAX_BATCH`], without waiting for any. If the lease has run out, takes
-    /// no job but a new lease.
+    /// no job but a new lease. Takes none of a paused queue.
     ///
     /// # Errors
     /// When the store fails. Jobs that may have been taken all the same go back before the next fetch.
@@ -177,7 +205,7 @@ impl Consumer {
         lanes: &[LaneWish],
         longest: Option<usize>,
     ) -> Result<Vec<Delivery>, QueueError> {
-        let Some((_, table)) = self.table(queue) else {
+        let Some((place, table)) = self.table(queue) else {
             return Ok(Vec::new());
         };
         if table.is_behind() {
@@ -188,24 +216,21 @@ impl Consumer {
         let count = count.min(MAX_BATCH);
         let tag = self.next_tag.fetch_add(count as u64, Ordering::Relaxed);
         let (asked, stop, lessons) = (Moment::now(), table.lease.running(), self.shared.lanes.lessons());
+        let looks = self.shared.orders.looks();
         let wish = taking.wish(count, lanes, longest);
-        let taken = match self.shared.backend().fetch(&self.shared.claim(queue), tag, wish).await {
-            Ok(Some(taken)) => taken,
-            Ok(None) => {
-                taking.nothing();
-                self.shared.renew(&table.lease).await?;
-                return Ok(Vec::new());
-            }
-            Err(err) => {
-                // Small messages get through, so it is the size of the fetch that failed.
-                if err.is_on_the_way() && self.shared.renew(&table.lease).await.is_ok() {
-                    taking.did_not_come();
-                }
-                return Err(err);
-            }
+        let answer = self.shared.backend().fetch(&self.shared.claim(queue), tag, wish).await;
+        let Some((taken, taking)) = self.answered(table, taking, answer).await? else {
+            return Ok(Vec::new());
         };
+        if taken.paused {
+            taking.nothing();
+            self.shared.orders.is_told(queue, looks);
+            return Ok(Vec::new());
+        }
         if !taken.jobs.is_empty() {
             table.lease.renewed(asked);
+            // If they cannot be read, what was taken is dropped here, and goes back.
+            self.hear_of_cancels(place, taken.cancels.unwrap_or(0)).await?;
         }
         // The answer may have waited while this process was suspended. If the lease ended meanwhile, the jobs must not
         // start.
@@ -215,14 +240,42 @@ impl Consumer {
         for (LaneWish { lane, .. }, _) in lanes.iter().zip(&taken.lanes).filter(|(_, taken)| taken.left == 0) {
             self.shared.lanes.forget(queue, lane, lessons);
         }
+        self.tell_fetched(queue, tag, &deliveries);
+        Ok(deliveries)
+    }
+
+    /// What the store answers when jobs are to be taken. None: the lease had run out, and is a new one now.
+    async fn answered<'t, T>(
+        &self,
+        table: &InFlight,
+        taking: Taking<'t>,
+        answer: Result<Option<T>, QueueError>,
+    ) -> Result<Option<(T, Taking<'t>)>, QueueError> {
+        match answer {
+            Ok(Some(taken)) => Ok(Some((taken, taking))),
+            Ok(None) => {
+                taking.nothing();
+                self.shared.renew(&table.lease).await?;
+                Ok(None)
+            }
+            Err(err) => {
+                // Small messages get through, so it is the size of the fetch that failed.
+                if err.is_on_the_way() && self.shared.renew(&table.lease).await.is_ok() {
+                    taking.did_not_come();
+                }
+                Err(err)
+            }
+        }
+    }
+
+    fn tell_fetched(&self, queue: &QueueName, first_tag: u64, deliveries: &[Delivery]) {
         if !deliveries.is_empty() {
             self.shared.events.tell(Event::Fetched {
                 queue: queue.as_str(),
-                first_tag: tag,
+                first_tag,
                 jobs: deliveries.len(),
             });
         }
-        Ok(deliveries)
     }
 
     /// Takes over some jobs of dead hosts: at once, or, if this host's own lease is young, after some host has known
@@ -249,7 +302,7 @@ impl Consumer {
                 return Ok(Vec::new());
             };
             let deliveries = taking.heard(tag, taken.jobs, &stop);
-            self.shared.outboxes.filled.notify_one();
+            self.shared.outboxes.filled(queue);
             // A dead host that held nothing only loses its lease.
             if !deliveries.is_empty() {
                 self.shared.events.tell(Event::Adopted {
@@ -302,19 +355,37 @@ impl Consumer {
             return;
         };
         let on_its_way = match &settlement {
-            Settlement::Wait { lane } => Some(self.shared.lanes.expect(&delivery.queue, lane)),
+            Settlement::Wait { lane } => Some(self.shared.lanes.expect(&delivery.queue, &lane.group())),
             _ => None,
         };
-        let kib = room_kib(&settlement).min(self.shared.room_kib);
-        let room = Arc::clone(&self.room[place]).acquire_many_owned(kib).await;
+        let kib = room_kib(&delivery, &settlement).min(self.shared.room_kib);
+        let room = Arc::clone(&self.room[place]).try_acquire_many_owned(kib).ok();
         let settled = Settled {
             delivery,
             settlement,
             written: false,
+            answered: false,
             refusals: None,
             _on_its_way: on_its_way,
-            _room: room.ok(),
+            room,
         };
+        let waits = if settled.room.is_none() {
+            settled
+        } else {
+            match self.settlements[place].try_send(settled) {
+                Ok(()) => return,
+                Err(TrySendError::Full(settled) | TrySendError::Closed(settled)) => settled,
+            }
+        };
+        // In a box: nearly always there is room, and the state of every job would have to hold this one.
+        Box::pin(self.hand_over(waits, place, kib)).await;
+    }
+
+    /// Hands over a settlement once there is room for it.
+    async fn hand_over(&self, mut settled: Settled, place: usize, kib: u32) {
+        if settled.room.is_none() {
+            settled.room = Arc::clone(&self.room[place]).acquire_many_owned(kib).await.ok();
+        }
         if self.settlements[place].send(settled).await.is_err() {
             tracing::error!("a delivery came too late to be settled; its job goes back");
         }
@@ -344,70 +415,6 @@ impl Consumer {
     /// one id. Each ends as a failed entry of kind `cancelled`.
     pub fn cancel(&self, id: &str) -> usize {
         self.shared.tables.iter().map(|table| table.cancel(id)).sum()
-    }
-
-    /// Renews the leases.
-    ///
-    /// # Errors
-    /// When the store cannot be used, or refuses all of them.
-    pub async fn heartbeat(&self) -> Result<Heartbeat, QueueError> {
-        let (mut all, mut failed) = (None, None);
-        for (queue, beat) in self.queues.iter().zip(self.heartbeats().await) {
-            match beat {
-                Ok(beat) => all = all.filter(|all| *all == Heartbeat::Lapsed).or(Some(beat)),
-                Err(err) if err.is_outage() => return Err(err),
-                Err(err) => failed = failed.or(Some((queue, err))),
-            }
-        }
-        match (all, failed) {
-            (None, Some((queue, err))) => Err(QueueError::Queue {
-                queue: queue.clone(),
-                source: Box::new(err),
-            }),
-            (all, _) => Ok(all.unwrap_or(Heartbeat::Kept)),
-        }
-    }
-
-    /// Renews the leases, and returns the result of each, in the order of the queues. One that the store refuses, or
-    /// that gets no answer in time, does not delay the others.
-    pub async fn heartbeats(&self) -> Vec<Result<Heartbeat, QueueError>> {
-        let beats = self.shared.tables.iter().map(|table| async move {
-            let kept = self.shared.renew(&table.lease).await?;
-            Ok(if kept { Heartbeat::Kept } else { Heartbeat::Lapsed })
-        });
-        let beats = join_all(beats).await;
-        let is_outage = |beat: &Result<_, QueueError>| beat.as_ref().is_err_and(QueueError::is_outage);
-        if !beats.iter().any(is_outage) {
-            self.shared.outage.beat();
-        }
-        beats
-    }
-
-    /// Stops the attempts under any lease that is about to end unrenewed, and returns when to look again. So no two
-    /// hosts run one job at once, as long as this host's clock runs.
-    pub fn stop_in_time(&self) -> Duration {
-        let (mut next, mut stopped, mut soon) = (GUARD_INTERVAL, Vec::new(), Vec::new());
-        for table in &self.shared.tables {
-            match table.lease.stop_in_time() {
-                Ok(left) if left < TOGETHER => soon.push((table, left)),
-                Ok(left) => next = next.min(left),
-                Err(_stopped) => stopped.push(table.queue().as_str()),
-            }
-        }
-        if stopped.is_empty() {
-            return soon.iter().fold(next, |next, (_, left)| next.min(*left));
-        }
-        // One outage ends the leases on all queues within moments: that is reported as one loss.
-        for (table, _) in soon {
-            if table.lease.ran_out() {
-                stopped.push(table.queue().as_str());
-            }
-        }
-        self.shared.events.tell(Event::LeaseLost {
-            queues: &stopped,
-            loss: LeaseLoss::NotRenewed,
-        });
-        next
     }
 
     /// Records an error of the store, and reports it once if the store cannot be used. False: the error means something
@@ -445,17 +452,16 @@ impl Consumer {
         for table in &self.shared.tables {
             table.suspect().await;
         }
-        self.tidy().await?;
-        // What is left in the outboxes is for other hosts, or for the next start.
-        self.empty_outboxes().await.map(|_left| ())
+        self.tidy().await
     }
 
-    /// Leaves: calls [`Self::finish`], and gives the leases up.
+    /// Gives the leases up, after [`Self::finish`]. Other hosts look into the outboxes of a host whose lease ran out, but
+    /// not into those of one that left. So a host that could not empty its outboxes does not leave.
     ///
     /// # Errors
     /// When the store fails for any of them.
-    pub async fn close(&self) -> Result<(), QueueError> {
-        let mut done = self.finish().await;
+    pub async fn leave(&self) -> Result<(), QueueError> {
+        let mut done = Ok(());
         for queue in &self.queues {
             done = done.and(self.shared.backend().leave(&self.shared.claim(queue)).await);
         }

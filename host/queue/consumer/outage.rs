@@ -38,6 +38,11 @@ impl Outage {
         }
     }
 
+    /// Whether the store cannot be used.
+    pub(super) fn is_on(&self) -> bool {
+        self.state.lock().since.is_some()
+    }
+
     /// Records an error. False: the error says nothing about the store as a whole.
     pub(super) fn note(&self, err: &QueueError) -> bool {
         if !err.is_outage() {

@@ -5,10 +5,13 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::Consumer;
-use super::outboxes::AGAIN;
-use crate::outcome::Commit;
+use super::outboxes::Look;
+use crate::job::called_back;
+use crate::outcome::{Commit, NewJob};
+use crate::queue::batches::BatchState;
 use crate::queue::error::QueueError;
-use crate::queue::moves::{Once, Written};
+use crate::queue::moves::{HandedOn, Once, Written};
+use crate::queue::push::Push;
 use crate::queue::queue_name::QueueName;
 use crate::stop::Moment;
 use crate::text;
@@ -19,71 +22,68 @@ const FRESH: Duration = Duration::from_mins(1);
 
 /// How far a pass through one queue's outbox has come.
 struct Pass<'a> {
-    queue: &'a QueueName,
+    look: Look<'a>,
     /// Where the next page begins; none: all was read.
     cursor: Option<u64>,
-    /// Entries that were left there.
+    /// Entries that could not be written, now or lately.
     left: usize,
-    /// How many of them failed in this pass, and why the first did.
+    /// Entries that did not fit into a page.
+    unread: usize,
+    /// Entries that were written.
+    written: usize,
+    /// How many entries failed in this pass, and why the first did.
     failed: Option<(usize, QueueError)>,
 }
 
 impl Consumer {
-    /// Returns once something may stand in an outbox: at the start, after a commit, after a host was found dead. With `left`,
-    /// which means that something was left there, it returns after a while in any case.
-    pub async fn outbox_filled(&self, left: bool) {
-        let filled = self.shared.outboxes.filled.notified();
-        if left {
-            // A time-out is no fault: the caller looks again.
-            let _ = tokio::time::timeout(AGAIN, filled).await;
-        } else {
-            filled.await;
-        }
+    /// What is known of a batch.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn batch(&self, id: &str) -> Result<Option<BatchState>, QueueError> {
+        self.shared.backend().batch(id).await
     }
 
-    /// Writes the entries in the outboxes of this host's queues, a page of each in turn, and returns whether any had to be
-    /// left.
+    /// Returns once something may stand in an outbox: at the start, after a commit, after a host was found dead, and a
+    /// while after something had to be left there.
+    pub async fn outbox_filled(&self) {
+        self.shared.outboxes.due().await;
+    }
+
+    /// Writes the entries in those outboxes of this host's queues in which there may be some, a page of each in turn.
+    /// Returns whether there may be some still.
     ///
     /// # Errors
     /// When the store cannot be used.
     pub async fn empty_outboxes(&self) -> Result<bool, QueueError> {
-        let pass = |queue| Pass {
-            queue,
-            cursor: Some(0),
-            left: 0,
-            failed: None,
-        };
-        let mut passes: Vec<_> = self.queues().iter().map(pass).collect();
+        let outboxes = &self.shared.outboxes;
+        let looks = self.queues().iter().filter_map(|queue| outboxes.look(queue));
+        let mut passes: Vec<_> = looks.map(Pass::new).collect();
         while passes.iter().any(|pass| pass.cursor.is_some()) {
             for pass in passes.iter_mut().filter(|pass| pass.cursor.is_some()) {
                 self.write_page(pass).await?;
             }
         }
-        for pass in &passes {
-            if let Some((entries, err)) = &pass.failed {
-                let queue = pass.queue;
-                tracing::error!(%queue, entries, %err, "cannot write what acknowledged jobs asked for; trying again");
-            }
-        }
-        Ok(passes.iter().any(|pass| pass.left > 0))
+        passes.into_iter().for_each(Pass::end);
+        Ok(outboxes.may_hold_any())
     }
 
     async fn write_page(&self, pass: &mut Pass<'_>) -> Result<(), QueueError> {
-        let (queue, read) = (pass.queue, Moment::now());
-        let page = match self.shared.backend().outbox(queue, pass.cursor.unwrap_or(0)).await {
+        let (queue, read) = (pass.look.queue, Moment::now());
+        let (backend, host) = (self.shared.backend(), Some(&*self.shared.host));
+        let page = match backend.outbox(queue, host, pass.cursor.unwrap_or(0)).await {
             Ok(page) => page,
-            Err(err) => return pass.end(err),
+            Err(err) => return pass.give_up(err),
         };
-        pass.cursor = Some(page.next).filter(|next| *next != 0);
-        let (known, mut new): (Vec<_>, Vec<_>) = page
-            .entries
-            .into_iter()
-            .partition(|(name, _)| self.shared.outboxes.is_failing(queue, name));
-        pass.left += known.len();
         // This process may have been suspended since the page was read.
-        if Moment::now().0.saturating_sub(read.0) > FRESH {
-            pass.left += new.len();
-            new.clear();
+        let is_fresh = Moment::now().0.saturating_sub(read.0) <= FRESH;
+        let mut new = Vec::new();
+        for (name, entry) in page.entries {
+            match entry {
+                _ if self.shared.outboxes.is_failing(queue, &name) => pass.left += 1,
+                Some(entry) if is_fresh => new.push((name, entry)),
+                _ => pass.unread += 1,
+            }
         }
         let writing = new.into_iter().map(async |(name, entry)| {
             let commit = self.write(queue, &name, &entry).await;
@@ -92,7 +92,8 @@ impl Consumer {
         let mut written = Vec::new();
         for (name, commit) in join_all(writing).await {
             match commit {
-                Ok(commit) => written.push(Written { name, commit }),
+                Ok(Some(commit)) => written.push(Written { name, commit }),
+                Ok(None) => pass.left += 1,
                 Err(err) if err.is_outage() => return Err(err),
                 Err(err) => {
                     self.shared.outboxes.has_failed(queue, &name);
@@ -101,17 +102,20 @@ impl Consumer {
             }
         }
         match self.shared.backend().drop_from_outbox(queue, &written).await {
-            Ok(()) => Ok(()),
-            Err(err) => pass.end(err),
+            Ok(()) => {
+                pass.go_on(page.next, written.len());
+                Ok(())
+            }
+            Err(err) => pass.give_up(err),
         }
     }
 
-    /// Writes one entry. Doing so twice is harmless: the store knows which entries were written.
-    async fn write(&self, queue: &QueueName, name: &[u8], entry: &[u8]) -> Result<Commit, QueueError> {
-        let Some(commit) = Commit::read(entry) else {
+    /// Writes one entry. Doing so twice is harmless: the store knows which entries were written. None: another host does.
+    async fn write(&self, queue: &QueueName, name: &[u8], entry: &[u8]) -> Result<Option<Commit>, QueueError> {
+        let Some(mut commit) = Commit::read(entry) else {
             let entry = &*text::name(&String::from_utf8_lossy(name)).into_owned();
             tracing::error!(%queue, entry, "dropping an entry of the outbox that Kiln did not write");
-            return Ok(Commit::default());
+            return Ok(Some(Commit::default()));
         };
         for write in &commit.writes {
             let once = Once { queue, entry: name };
@@ -122,11 +126,111 @@ impl Consumer {
                 tracing::warn!(%queue, bucket, %why, "a completed job wrote what cannot be kept");
             }
         }
-        Ok(commit)
+        let mut text = Text {
+            queue,
+            name,
+            len: entry.len(),
+        };
+        let is_ours =
+            self.tell_batches(&mut text, &mut commit).await? && self.push_jobs(&mut text, &mut commit).await?;
+        Ok(is_ours.then_some(commit))
+    }
+
+    /// Tells batches that a job of theirs has ended, and pushes what comes of that. Before its follow-ups are pushed, so that
+    /// those of them which belong to a batch do before they run.
+    async fn tell_batches(&self, text: &mut Text<'_>, commit: &mut Commit) -> Result<bool, QueueError> {
+        for at in 0..commit.batches.len() {
+            let marked = self.shared.backend().mark_batch(&commit.batches[at], text.name).await?;
+            let mark = &mut commit.batches[at];
+            let (id, callbacks) = (
+                mark.id.clone(),
+                [
+                    (marked.then, mark.then.take()),
+                    (marked.complete, mark.complete.take()),
+                    (marked.late, mark.late.take()),
+                ],
+            );
+            let due = callbacks
+                .into_iter()
+                .filter_map(|(is_due, callback)| callback.filter(|_| is_due));
+            let due: Vec<_> = due.map(|callback| called_back(callback, &id, marked.sizes)).collect();
+            for callback in due {
+                if !self.hand_on(text, commit, vec![callback]).await? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Pushes the jobs of an entry, those for one place after those for another.
+    async fn push_jobs(&self, text: &mut Text<'_>, commit: &mut Commit) -> Result<bool, QueueError> {
+        while let Some(first) = commit.jobs.first() {
+            let place = (first.queue.clone(), first.due_ms.is_some());
+            let goes_there = |job: &mut NewJob| (&job.queue, job.due_ms.is_some()) == (&place.0, place.1);
+            let jobs: Vec<_> = commit.jobs.extract_if(.., goes_there).collect();
+            if !self.hand_on(text, commit, jobs).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Pushes jobs that all go to one place, and leaves what `commit` still holds in their entry. False: another host has changed
+    /// the entry meanwhile.
+    async fn hand_on(&self, text: &mut Text<'_>, commit: &Commit, jobs: Vec<NewJob>) -> Result<bool, QueueError> {
+        let to = jobs.first().map_or("", |job| job.queue.as_str());
+        let Ok(to) = QueueName::new(to) else {
+            let (queue, jobs, to) = (text.queue, jobs.len(), &*text::name(to).into_owned());
+            tracing::error!(%queue, jobs, to, "dropping jobs for a queue that there cannot be");
+            return Ok(true);
+        };
+        let push = |NewJob { job, due_ms, .. }: NewJob| Push {
+            queue: to.clone(),
+            job: job.get().to_owned(),
+            due_ms,
+        };
+        let jobs: Vec<_> = jobs.into_iter().map(push).collect();
+        let rest = commit.to_text();
+        let handed = HandedOn {
+            entry: text.name,
+            len: text.len,
+            rest: &rest,
+            jobs: &jobs,
+        };
+        text.len = rest.len();
+        self.shared.backend().hand_on(text.queue, &handed).await
     }
 }
 
-impl Pass<'_> {
+/// An entry, and how long its text is now. Each step makes it shorter.
+struct Text<'a> {
+    queue: &'a QueueName,
+    name: &'a [u8],
+    len: usize,
+}
+
+impl<'a> Pass<'a> {
+    fn new(look: Look<'a>) -> Self {
+        Self {
+            look,
+            cursor: Some(0),
+            left: 0,
+            unread: 0,
+            written: 0,
+            failed: None,
+        }
+    }
+
+    /// Goes on with the next page; after the last, with the first if there is room now for what did not fit.
+    fn go_on(&mut self, next: u64, written: usize) {
+        self.written += written;
+        self.cursor = Some(next).filter(|next| *next != 0);
+        if self.cursor.is_none() && self.unread > 0 && self.written > 0 {
+            (self.cursor, self.left, self.unread, self.written) = (Some(0), 0, 0, 0);
+        }
+    }
+
     fn fail(&mut self, err: QueueError) {
         self.left += 1;
         match &mut self.failed {
@@ -135,13 +239,21 @@ impl Pass<'_> {
         }
     }
 
-    /// Ends the pass for an error that is not about one entry. Only an outage ends those of other queues, too.
-    fn end(&mut self, err: QueueError) -> Result<(), QueueError> {
+    /// Ends the pass early for an error that is not about one entry. Only an outage ends those of other queues, too.
+    fn give_up(&mut self, err: QueueError) -> Result<(), QueueError> {
         if err.is_outage() {
             return Err(err);
         }
         self.cursor = None;
         self.fail(err);
         Ok(())
+    }
+
+    fn end(self) {
+        if let Some((entries, err)) = &self.failed {
+            let queue = self.look.queue;
+            tracing::error!(%queue, entries, %err, "cannot write what acknowledged jobs asked for; trying again");
+        }
+        self.look.end(self.left + self.unread > 0);
     }
 }

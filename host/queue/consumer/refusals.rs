@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::job::{DecodeError, Job, KEPT_BYTES, wrap_malformed, wrap_refused};
-use crate::outcome::{Failure, FailureKind, Settlement};
+use crate::outcome::{Commit, Failure, FailureKind, Settlement};
 use crate::queue::error::QueueError;
 use crate::queue::queue_name::QueueName;
 use crate::text::{self, MAX_LINE_BYTES};
@@ -13,7 +13,7 @@ use crate::text::{self, MAX_LINE_BYTES};
 /// How often a settlement may be refused alone before it is given up, if the refusals also lasted for
 /// [`REFUSED_LEASES`] leases. That is far longer than a proxy before the store takes to restart, or an operator to
 /// notice a wrong key.
-const MAX_REFUSALS: u32 = 12;
+pub(in crate::queue) const MAX_REFUSALS: u32 = 12;
 const REFUSED_LEASES: u32 = 3;
 
 /// Bytes of settlements that every store takes in one message: the lowest limit that Redis can be set to is twice this,
@@ -60,8 +60,14 @@ impl Refusals {
         let may_be_long = err.is_about_content() || err.is_on_the_way();
         let entry = match settlement {
             Settlement::Ack { result } => return result.as_ref().map(|_| Settlement::Ack { result: None }),
-            // The writes of a commit must not get lost, so the job is left to run again on another host.
-            Settlement::Commit(_) | Settlement::Wait { .. } | Settlement::Requeue => return None,
+            // The writes of a commit must not get lost: without a result to leave out, the job is left to run again on
+            // another host.
+            Settlement::Commit(commit) => {
+                let commit = Commit::read(commit.as_bytes()).filter(|commit| commit.result.is_some())?;
+                let ack = Settlement::Ack { result: None };
+                return Some(ack.with(Commit { result: None, ..commit }));
+            }
+            Settlement::Wait { .. } | Settlement::Requeue | Settlement::Drop { .. } => return None,
             Settlement::FailThere { otherwise, .. } => otherwise.clone(),
             Settlement::Retry { job, .. } if !may_be_long || job.len() <= ANY_STORE_TAKES_BYTES / 2 => {
                 whole(job, queue, err)

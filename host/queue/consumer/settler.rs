@@ -16,19 +16,25 @@ use super::outage::Outage;
 use super::refusals::Refusals;
 use super::shared::Shared;
 use crate::events::Event;
-use crate::job;
+use crate::job::{self, Reply};
 use crate::outcome::Settlement;
 use crate::queue::error::QueueError;
+use crate::queue::firing::Occurrence;
+use crate::queue::history::Record;
 use crate::queue::limits::{MAX_BATCH, MAX_BATCH_BYTES};
 use crate::queue::moves::Offer;
+use crate::queue::queue_name::QueueName;
 use crate::text;
 
 /// Most settlements held while the store cannot take them. Beyond that, attempts wait for room.
-pub(super) const MAX_UNSETTLED: usize = 1024;
+pub(in crate::queue) const MAX_UNSETTLED: usize = 1024;
+
+/// Settlements of a queue that are held or given up before nothing more is taken from it.
+pub(in crate::queue) const MAX_BEHIND: usize = MAX_UNSETTLED / 2;
 
 /// KiB of settlements held, divided equally among the queues. A settlement that is larger than its queue's part is held
 /// alone.
-pub(super) const MAX_UNSETTLED_KIB: u32 = 64 * 1024;
+pub(in crate::queue) const MAX_UNSETTLED_KIB: u32 = 64 * 1024;
 
 /// How long a batch of several waits for more. Under load settlements come close together, and a message for many costs
 /// little more than one for a few. The wait delays no job, only those who read results.
@@ -53,16 +59,20 @@ pub(super) struct Settled {
     pub(super) settlement: Settlement,
     /// The job has reached its destination in another slot, but is still in the table.
     pub(super) written: bool,
+    /// Whoever waits for the job has been told.
+    pub(super) answered: bool,
     /// Refusals that it met when it was offered alone; none if there were none.
     pub(super) refusals: Option<Refusals>,
     /// Announces a job that goes to a lane, until it is there.
     pub(super) _on_its_way: Option<OnItsWay>,
-    pub(super) _room: Option<OwnedSemaphorePermit>,
+    /// What it takes of the room for settlements that are held.
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 /// The room that a settlement takes.
-pub(super) fn room_kib(settlement: &Settlement) -> u32 {
-    u32::try_from(settlement.bytes() / 1024).unwrap_or(u32::MAX).max(1)
+pub(super) fn room_kib(delivery: &Delivery, settlement: &Settlement) -> u32 {
+    let bytes = settlement.bytes() + delivery.record_bytes();
+    u32::try_from(bytes / 1024).unwrap_or(u32::MAX).max(1)
 }
 
 /// Settles the deliveries of one queue, until told to close and no settlement is left.
@@ -120,6 +130,52 @@ fn sort_what_waits(batch: &mut [Settled]) {
     });
 }
 
+/// Tells those who wait for jobs of a batch what these come to. Jobs are settled even if nobody can be told, unless the store
+/// is away.
+async fn answer(shared: &Shared, batch: &mut [Settled]) -> Result<(), QueueError> {
+    let replies = batch.iter().filter(|settled| !settled.answered).filter_map(|settled| {
+        let id = settled.delivery.reply_to.as_deref()?;
+        Reply::to(id, &settled.settlement)
+    });
+    let replies: Vec<_> = replies.collect();
+    if replies.is_empty() {
+        return Ok(());
+    }
+    match shared.backend().reply(&replies).await {
+        Err(err) if err.is_outage() => return Err(err),
+        Err(err) => {
+            let jobs = replies.len();
+            tracing::warn!(jobs, %err, "those who wait for jobs could not be told that they have ended");
+        }
+        Ok(()) => {}
+    }
+    for settled in batch {
+        settled.answered = true;
+    }
+    Ok(())
+}
+
+/// What is to be kept of the attempts of a batch. It is taken out: whatever becomes of a settlement, its attempt was made.
+fn records(batch: &mut [Settled]) -> Vec<Record> {
+    let records = batch.iter_mut().filter_map(|settled| settled.delivery.record.take());
+    records.map(|record| *record).collect()
+}
+
+/// Keeps what attempts came to. Only an outage has it offered again.
+async fn record(shared: &Shared, queue: &QueueName, records: &mut Vec<Record>) {
+    if records.is_empty() {
+        return;
+    }
+    match shared.backend().record(queue, records).await {
+        Err(err) if err.is_outage() => {}
+        Err(err) => {
+            tracing::debug!(%queue, %err, "what attempts came to is not kept");
+            records.clear();
+        }
+        Ok(()) => records.clear(),
+    }
+}
+
 /// What to offer the store for a batch. An offer is `sure` if the lease has not ended since the delivery was taken.
 fn offers(batch: &mut [Settled], first_time: bool) -> Vec<Offer<'_>> {
     let Some(lease) = batch.first().map(|settled| Arc::clone(settled.delivery.stop.lease())) else {
@@ -129,17 +185,44 @@ fn offers(batch: &mut [Settled], first_time: bool) -> Vec<Offer<'_>> {
     let offers = batch.iter_mut().map(|settled| Offer {
         tag: settled.delivery.tag,
         settlement: &settled.settlement,
+        ends: ends(&settled.settlement, settled.delivery.stop.job_id()),
+        note: note(&settled.settlement, &settled.delivery),
+        lane: settled.delivery.lane.as_ref().filter(|lane| lane.caps().is_some()),
         sure: in_time && Arc::ptr_eq(settled.delivery.stop.lease(), &lease),
         written: &mut settled.written,
     });
     offers.collect()
 }
 
+/// Which job of a schedule a settlement ends. `started` is the id of a job that was started.
+fn ends<'a>(settlement: &'a Settlement, started: Option<&'a str>) -> Option<Occurrence<'a>> {
+    let id = match settlement {
+        Settlement::Ack {
+            result: Some((id, _)), ..
+        } => Some(id.as_str()),
+        Settlement::Ack { .. } | Settlement::Commit(_) | Settlement::FailThere { .. } | Settlement::Drop { .. } => {
+            started
+        }
+        // Kiln writes the id first. One with an escape in it is none of ours.
+        Settlement::Fail { entry } => entry.strip_prefix("{\"id\":\"").and_then(|rest| rest.split('"').next()),
+        Settlement::Retry { .. } | Settlement::Wait { .. } | Settlement::Requeue => None,
+    };
+    Occurrence::of(id?)
+}
+
+/// What a settlement notes in the outbox, if it ends a job that has not completed.
+fn note<'a>(settlement: &Settlement, delivery: &'a Delivery) -> Option<&'a str> {
+    use Settlement::{Drop, Fail, FailThere};
+    let ends = matches!(settlement, Drop { .. } | Fail { .. } | FailThere { .. });
+    delivery.note.as_deref().filter(|_| ends)
+}
+
 /// How many settlements of a batch, at least one, go into one message.
 fn fitting(batch: &[Settled]) -> usize {
     let mut size = 0;
     let fits = batch.iter().take(MAX_BATCH).take_while(|settled| {
-        size += settled.settlement.bytes();
+        let note = note(&settled.settlement, &settled.delivery);
+        size += settled.settlement.bytes() + note.map_or(0, str::len);
         size <= MAX_BATCH_BYTES
     });
     fits.count().max(1)
@@ -227,8 +310,9 @@ impl Settler<'_> {
                 parts.extend([half, part]);
                 continue;
             }
-            let alone = part.into_iter();
-            parts.extend(alone.filter_map(|settled| Some(vec![self.refused(settled, &err, at_once)?])));
+            let alone = part.pop();
+            let substitute = alone.and_then(|settled| self.refused(settled, &err, at_once));
+            parts.extend(substitute.map(|settled| vec![settled]));
         }
         self.note_refusals();
     }
@@ -236,19 +320,17 @@ impl Settler<'_> {
     /// Decides about a settlement that was refused alone: hold it, replace it by another now (which is returned), or set
     /// its delivery aside.
     fn refused(&mut self, mut settled: Settled, err: &QueueError, at_once: bool) -> Option<Settled> {
-        let refusals = settled.refusals.get_or_insert_default();
-        if !refusals.are_enough(self.shared.length) && !at_once {
+        let mut refusals = settled.refusals.take().unwrap_or_default();
+        let are_enough = refusals.are_enough(self.shared.length) || at_once;
+        if !are_enough {
+            settled.refusals = Some(refusals);
             self.hold(vec![settled], err);
             return None;
         }
         let (queue, len, id) = (settled.delivery.queue(), settled.settlement.bytes(), id_of(&settled));
-        let (id, substitute) = (
-            text::name(&id),
-            settled
-                .refusals
-                .get_or_insert_default()
-                .substitute(&settled.settlement, queue, err),
-        );
+        let id = text::name(&id);
+        let substitute = refusals.substitute(&settled.settlement, queue, err);
+        settled.refusals = Some(refusals);
         let Some(substitute) = substitute else {
             tracing::error!(
                 %queue, %id, bytes = len, %err,
@@ -270,10 +352,22 @@ impl Settler<'_> {
         let queue = &lease.queue;
         let (mut wait, mut failures, mut broken) = (RETRY_MIN, 0_u32, 0);
         // A settlement that was refused before gets one try only, so that others need not wait.
+        let mut records = records(batch);
         let may_break = if batch[0].refusals.is_some() { 1 } else { MAX_BROKEN };
         let refused = loop {
+            // First those who wait for jobs are told: if this host dies in between, they are told again.
+            let told = answer(shared, batch).await;
             let mut offers = offers(batch, failures == 0);
-            match shared.backend().settle(&shared.claim(queue), &mut offers).await {
+            let settled = match told {
+                Ok(()) if records.is_empty() => shared.backend().settle(&shared.claim(queue), &mut offers).await,
+                Ok(()) => {
+                    let claim = shared.claim(queue);
+                    let settling = shared.backend().settle(&claim, &mut offers);
+                    tokio::join!(settling, record(shared, queue, &mut records)).0
+                }
+                Err(err) => Err(err),
+            };
+            match settled {
                 Ok(refused) => break refused,
                 Err(QueueError::Lapsed { .. }) => {
                     // Whatever the renewal says, the batch is simply offered again.
@@ -304,11 +398,12 @@ impl Settler<'_> {
             settled.delivery.end = if is_refused { End::Refused } else { End::Settled };
         }
         // A refused commit may stand in the outbox, too: the answer to its first offer may have been lost.
-        if batch
-            .iter()
-            .any(|settled| matches!(settled.settlement, Settlement::Commit(_)))
-        {
-            shared.outboxes.filled.notify_one();
+        if batch.iter().any(
+            |Settled {
+                 settlement, delivery, ..
+             }| { matches!(settlement, Settlement::Commit(_)) || note(settlement, delivery).is_some() },
+        ) {
+            shared.outboxes.filled(queue);
         }
         if shared.events.are_heard() {
             let settled = batch.iter().filter(|settled| settled.delivery.end == End::Settled);
@@ -363,9 +458,12 @@ impl Settler<'_> {
     /// other queues' jobs from running.
     fn tell_how_far_behind(&self) {
         let held = &self.held.settlements;
-        let kib: u32 = held.iter().map(|settled| room_kib(&settled.settlement)).sum();
+        let kib: u32 = held
+            .iter()
+            .map(|settled| room_kib(&settled.delivery, &settled.settlement))
+            .sum();
         let unsettled = held.len() + self.table.aside.load(Ordering::Relaxed);
-        let behind = unsettled >= MAX_UNSETTLED / 2 || kib >= self.shared.room_kib / 2;
+        let behind = unsettled >= MAX_BEHIND || kib >= self.shared.room_kib / 2;
         self.table.behind.store(behind, Ordering::Relaxed);
     }
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::cancels::KnownCancels;
 use super::clock::Clock;
 use super::in_flight::{InFlight, Taking};
 use super::lanes::KnownLanes;
 use super::lease::Lease;
+use super::orders::KnownOrders;
 use super::outage::Outage;
 use super::outboxes::Outboxes;
 use crate::events::{Event, Events, LeaseLoss};
@@ -30,6 +32,8 @@ pub(super) struct Shared {
     pub(super) room_kib: u32,
     pub(super) outage: Outage,
     pub(super) lanes: Arc<KnownLanes>,
+    pub(super) orders: KnownOrders,
+    pub(super) cancels: KnownCancels,
     pub(super) outboxes: Outboxes,
     pub(super) events: Events,
     pub(super) clock: Clock,
@@ -45,7 +49,15 @@ impl Shared {
         let patience = self.length.max(Duration::from_secs(1)) / 4;
         let (asked, asked_at, claim) = (Moment::now(), Timestamp::now(), self.claim(&lease.queue));
         let renewed = tokio::time::timeout(patience, self.backend().renew(&claim)).await;
-        let Renewed { kept, at } = renewed.unwrap_or(Err(QueueError::Slow { patience }))?;
+        let Renewed { kept, at } = renewed.unwrap_or_else(|_| {
+            // The store, of which the request was dropped, cannot tell of it.
+            self.events.tell(Event::StoreAsked {
+                operation: "renew",
+                took: Some(patience),
+                failed: true,
+            });
+            Err(QueueError::Slow { patience })
+        })?;
         self.clock.heard(at, asked_at, Timestamp::now());
         if !kept && lease.ran_out() {
             self.events.tell(Event::LeaseLost {
@@ -54,6 +66,10 @@ impl Shared {
             });
         }
         lease.renewed(asked);
+        if !kept {
+            // Without it this host can do as well, except in a slot that is moving away.
+            _ = tokio::time::timeout(patience, self.backend().prepare(&lease.queue)).await;
+        }
         Ok(kept)
     }
 

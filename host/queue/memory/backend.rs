@@ -1,19 +1,28 @@
 //! The store in memory as a [`Backend`]: each call does its work at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::MemoryStore;
-use crate::outcome::Lane;
+use crate::config::Cap;
+use crate::job::Reply;
+use crate::outcome::{BatchMark, Lane};
 use crate::queue::backend::{Answer, Backend};
+use crate::queue::batches::{BatchState, Marked};
+use crate::queue::cancels::Cancels;
 use crate::queue::counts::Counts;
+use crate::queue::firing::{Fired, Firing};
+use crate::queue::history::{Past, ProgressReport, Record};
 use crate::queue::moves::{
-    Arrived, Claim, Found, Offer, Once, OutboxPage, Pick, Reach, Renewed, Search, Taken, Wish, Written,
+    Arrived, Claim, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick, Place,
+    Reach, Renewed, Search, Served, Swept, Taken, Turn, Wish, Written,
 };
+use crate::queue::orders::{Orders, Pausable, Pause};
 use crate::queue::push::Push;
 use crate::queue::queue_name::QueueName;
+use crate::queue::sums::{Span, Sums};
 use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 
 impl Backend for MemoryStore {
@@ -22,6 +31,14 @@ impl Backend for MemoryStore {
             self.push(jobs);
             Ok(())
         })
+    }
+
+    fn fire<'a>(&'a self, queue: &'a QueueName, firings: &'a [Firing]) -> Answer<'a, (Timestamp, Vec<Fired>)> {
+        Box::pin(async move { Ok(self.fire(queue, firings)) })
+    }
+
+    fn last_fired<'a>(&'a self, queue: &'a QueueName, schedules: &'a [String]) -> Answer<'a, Vec<Option<Timestamp>>> {
+        Box::pin(async move { Ok(self.last_fired(queue, schedules)) })
     }
 
     fn promote<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, usize> {
@@ -47,8 +64,57 @@ impl Backend for MemoryStore {
         Box::pin(async move { Ok(self.wait_lanes(queues, known).await) })
     }
 
+    fn wait_orders<'a>(&'a self, queues: &'a [QueueName], known: Option<&'a Orders>) -> Answer<'a, Orders> {
+        Box::pin(async move { Ok(self.wait_orders(queues, known).await) })
+    }
+
+    /// Nothing to make: a queue is there once it is named.
+    fn prepare<'a>(&'a self, _: &'a QueueName) -> Answer<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn pause<'a>(&'a self, what: &'a Pausable, pause: Option<&'a Pause>) -> Answer<'a, Option<Pause>> {
+        Box::pin(async move { self.pause(what, pause) })
+    }
+
+    fn paused_jobs(&self) -> Answer<'_, BTreeMap<String, Pause>> {
+        Box::pin(async move { Ok(self.paused_jobs()) })
+    }
+
+    fn cancel<'a>(&'a self, queue: &'a QueueName, ids: &'a [String], lasts: Duration) -> Answer<'a, Vec<bool>> {
+        Box::pin(async move { self.cancel(queue, ids, lasts) })
+    }
+
+    fn uncancel<'a>(&'a self, queue: &'a QueueName, ids: &'a [String]) -> Answer<'a, Vec<bool>> {
+        Box::pin(async move { Ok(self.uncancel(queue, ids)) })
+    }
+
+    fn cancelled<'a>(&'a self, queue: &'a QueueName, since: u64) -> Answer<'a, Cancels> {
+        Box::pin(async move { Ok(self.cancelled(queue, since)) })
+    }
+
+    fn jobs<'a>(&'a self, queue: &'a QueueName, part: &'a Part, from: Option<&'a str>) -> Answer<'a, JobsPage> {
+        Box::pin(async move { Ok(self.jobs(queue, part, from)) })
+    }
+
     fn fetch<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, wish: Wish<'a>) -> Answer<'a, Option<Taken>> {
         Box::pin(async move { Ok(self.fetch(claim, tag, wish)) })
+    }
+
+    fn serve<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Answer<'a, Option<Served>> {
+        Box::pin(async move { Ok(self.serve(claim, tag, turn)) })
+    }
+
+    fn sweep<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, _caps: &'a [Cap]) -> Answer<'a, Swept> {
+        Box::pin(async move { Ok(self.sweep(queue, group)) })
+    }
+
+    fn lanes<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, _from: u64) -> Answer<'a, LanesPage> {
+        Box::pin(async move { Ok(self.lanes(queue, group)) })
+    }
+
+    fn wait_turns<'a>(&'a self, groups: &'a [(QueueName, Lane)]) -> Answer<'a, bool> {
+        Box::pin(async move { Ok(self.wait_turns(groups).await) })
     }
 
     fn piece<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, skip: usize, bytes: usize) -> Answer<'a, Option<Vec<u8>>> {
@@ -110,6 +176,65 @@ impl Backend for MemoryStore {
         Box::pin(async move { Ok(self.result(id)) })
     }
 
+    fn reply<'a>(&'a self, replies: &'a [Reply]) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.reply(replies);
+            Ok(())
+        })
+    }
+
+    fn ended<'a>(&'a self, id: &'a str) -> Answer<'a, Ended> {
+        Box::pin(async move { Ok(self.ended(id)) })
+    }
+
+    fn wait_ended<'a>(&'a self, id: &'a str) -> Answer<'a, Ended> {
+        Box::pin(async move { Ok(self.wait_ended(id).await) })
+    }
+
+    fn record<'a>(&'a self, queue: &'a QueueName, records: &'a [Record]) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.record(queue, records);
+            Ok(())
+        })
+    }
+
+    fn past<'a>(&'a self, queue: &'a QueueName, id: &'a str) -> Answer<'a, Past> {
+        Box::pin(async move { Ok(self.past(queue, id)) })
+    }
+
+    fn report_progress<'a>(&'a self, reports: &'a [ProgressReport]) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.report_progress(reports);
+            Ok(())
+        })
+    }
+
+    fn progress<'a>(&'a self, id: &'a str) -> Answer<'a, Option<String>> {
+        Box::pin(async move { Ok(self.progress(id)) })
+    }
+
+    fn claim_alert<'a>(&'a self, alert: &'a str, lasts: Duration) -> Answer<'a, bool> {
+        Box::pin(async move { Ok(self.claim_alert(alert, lasts)) })
+    }
+
+    fn hold_alert<'a>(&'a self, alert: &'a str, lasts: Duration) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.hold_alert(alert, lasts);
+            Ok(())
+        })
+    }
+
+    fn note_successes<'a>(&'a self, queue: &'a QueueName, schedules: &'a [String]) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.note_successes(queue, schedules);
+            Ok(())
+        })
+    }
+
+    fn successes<'a>(&'a self, queue: &'a QueueName, schedules: &'a [String]) -> Answer<'a, Vec<Timestamp>> {
+        Box::pin(async move { Ok(self.successes(queue, schedules)) })
+    }
+
     fn now(&self) -> Answer<'_, Timestamp> {
         Box::pin(async move { Ok(Timestamp::now()) })
     }
@@ -150,8 +275,49 @@ impl Backend for MemoryStore {
         Box::pin(async move { Ok(self.failed_dropped()) })
     }
 
-    fn publish<'a>(&'a self, _host: &'a str, _report: &'a str) -> Answer<'a, ()> {
-        Box::pin(async move { Ok(()) })
+    fn peek<'a>(&'a self, queue: &'a QueueName, place: Place, start: u64, count: usize) -> Answer<'a, Vec<Peeked>> {
+        Box::pin(async move { Ok(self.peek(queue, place, start, count)) })
+    }
+
+    fn begin_request<'a>(&'a self, name: &'a str, note: &'a str, time: Duration) -> Answer<'a, Option<String>> {
+        Box::pin(async move { Ok(self.begin_request(name, note, time)) })
+    }
+
+    fn end_request<'a>(&'a self, name: &'a str, note: &'a str, time: Duration) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.end_request(name, note, time);
+            Ok(())
+        })
+    }
+
+    fn note_deed<'a>(&'a self, note: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.note_deed(note);
+            Ok(())
+        })
+    }
+
+    fn add_up<'a>(&'a self, at: Timestamp, sums: &'a Sums) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.add_up(at, sums);
+            Ok(())
+        })
+    }
+
+    fn deeds(&self, count: usize) -> Answer<'_, Vec<String>> {
+        Box::pin(async move { Ok(self.deeds(count)) })
+    }
+
+    fn sums(&self, span: Span, first: i64, count: usize) -> Answer<'_, Vec<Sums>> {
+        Box::pin(async move { Ok(self.sums(span, first, count)) })
+    }
+
+    fn publish<'a>(&'a self, _host: &'a str, _report: &'a str) -> Answer<'a, Option<String>> {
+        Box::pin(async move { Ok(None) })
+    }
+
+    fn amend<'a>(&'a self, _host: &'a str, _report: &'a str) -> Answer<'a, bool> {
+        Box::pin(async move { Ok(false) })
     }
 
     fn withdraw<'a>(&'a self, _host: &'a str) -> Answer<'a, ()> {
@@ -171,8 +337,20 @@ impl Backend for MemoryStore {
     }
 
     /// Here a settlement writes all at once.
-    fn outbox<'a>(&'a self, _: &'a QueueName, _: u64) -> Answer<'a, OutboxPage> {
+    fn outbox<'a>(&'a self, _: &'a QueueName, _: Option<&'a str>, _: u64) -> Answer<'a, OutboxPage> {
         Box::pin(async { Ok(OutboxPage::default()) })
+    }
+
+    fn mark_batch<'a>(&'a self, mark: &'a BatchMark, _: &'a [u8]) -> Answer<'a, Marked> {
+        Box::pin(async move { Ok(self.state().batches.mark(mark)) })
+    }
+
+    fn batch<'a>(&'a self, id: &'a str) -> Answer<'a, Option<BatchState>> {
+        Box::pin(async move { Ok(self.state().batches.get(id)) })
+    }
+
+    fn hand_on<'a>(&'a self, _: &'a QueueName, _: &'a HandedOn<'a>) -> Answer<'a, bool> {
+        Box::pin(async { Ok(false) })
     }
 
     fn drop_from_outbox<'a>(&'a self, _: &'a QueueName, _: &'a [Written]) -> Answer<'a, ()> {

@@ -1,9 +1,25 @@
 //! The store in this process' memory: the same moves as on Redis, each under one lock. For trying things out, for
 //! tests, and for programs that embed Kiln. Its jobs are gone when the process ends.
 
+mod alerts;
+mod audit;
 mod backend;
+mod batches;
 mod bucket;
+mod cancels;
+mod firing;
+mod group;
+mod histories;
+mod history;
+mod jobs;
+mod marks;
+mod orders;
+mod peek;
+mod replies;
+mod requests;
 mod state;
+mod sums;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -21,11 +37,13 @@ use super::moves::{Arrived, Claim, Found, Offer, Pick, Renewed, Taken, Wish};
 use super::push::Push;
 use super::queue_name::QueueName;
 use super::settings::StoreSettings;
-use crate::outcome::{Lane, Settlement};
+use crate::job::reply_of;
+use crate::outcome::{Commit, Lane, Settlement};
 
 #[derive(Debug)]
 pub(super) struct MemoryStore {
     keep_results: bool,
+    history_ttl: Duration,
     state: Mutex<State>,
     /// Notified whenever a ready list may have become non-empty.
     ready: Notify,
@@ -33,16 +51,23 @@ pub(super) struct MemoryStore {
     delayed: Notify,
     /// Notified whenever a lane may have become empty, or may have got its first job.
     lanes: Notify,
+    /// Notified whenever operators order something.
+    orders: Notify,
+    /// Notified whenever a job has ended.
+    ended: Notify,
 }
 
 impl MemoryStore {
     pub(super) fn new(settings: &StoreSettings) -> Self {
         Self {
             keep_results: !settings.result_ttl.is_zero(),
+            history_ttl: settings.history_ttl,
             state: Mutex::default(),
             ready: Notify::new(),
             delayed: Notify::new(),
             lanes: Notify::new(),
+            orders: Notify::new(),
+            ended: Notify::new(),
         }
     }
 
@@ -61,13 +86,24 @@ impl MemoryStore {
         if !queue.lives(claim.host) {
             return None;
         }
+        if queue.paused.is_some() {
+            return Some(Taken {
+                paused: true,
+                ..Taken::default()
+            });
+        }
         let (jobs, lanes) = queue.take_waiting_and_ready(&wish);
         let told = jobs.iter().map(|job| told(job)).collect();
         queue.hold(claim, tag, jobs);
         if !lanes.is_empty() || wish.longest.is_some() {
             self.lanes.notify_waiters();
         }
-        Some(Taken { jobs: told, lanes })
+        Some(Taken {
+            jobs: told,
+            lanes,
+            paused: false,
+            cancels: queue.cancels.version(),
+        })
     }
 
     fn piece(&self, claim: &Claim<'_>, tag: u64, skip: usize, bytes: usize) -> Option<Vec<u8>> {
@@ -113,10 +149,8 @@ impl MemoryStore {
         let changed = self.lanes.notified();
         let look = || -> Vec<BTreeSet<Lane>> {
             let mut state = self.state();
-            let lanes = queues
-                .iter()
-                .map(|queue| state.queue(queue).lanes.keys().cloned().collect());
-            lanes.collect()
+            let lanes = queues.iter().map(|queue| state.queue(queue).waiting().into_keys());
+            lanes.map(Iterator::collect).collect()
         };
         let found = look();
         if found != known {
@@ -128,16 +162,39 @@ impl MemoryStore {
 
     fn settle(&self, claim: &Claim<'_>, batch: &[Offer<'_>]) -> Vec<u64> {
         let mut state = self.state();
-        let mut refused = Vec::new();
-        for Offer { tag, settlement, .. } in batch {
+        let (mut refused, mut replies) = (Vec::new(), Vec::new());
+        for Offer {
+            tag,
+            settlement,
+            ends,
+            note,
+            lane,
+            ..
+        } in batch
+        {
             let Some(job) = state.queue(claim.queue).take(claim.host, *tag) else {
                 refused.push(*tag);
                 continue;
             };
+            if let Some((stem, caps)) = lane.and_then(|lane| Some((lane.limited()?, lane.caps()?)))
+                && let Some(group) = state.queue(claim.queue).groups.get_mut(stem)
+            {
+                group.give_back(caps, claim.host, *tag);
+            }
+            if let Some(ends) = ends {
+                let unended = &mut state.queue(claim.queue).unended;
+                unended.retain(|schedule, at| schedule != ends.schedule || *at != ends.at);
+            }
+            if let Some(note) = note {
+                state.commit(note, self.keep_results);
+            }
             match settlement {
                 Settlement::Ack { result } if self.keep_results => state.keep(result.clone()),
-                Settlement::Ack { .. } => {}
-                Settlement::Commit(commit) => state.commit(commit, self.keep_results),
+                Settlement::Ack { .. } | Settlement::Drop { .. } => {}
+                Settlement::Commit(commit) => {
+                    state.commit(commit, self.keep_results);
+                    replies.extend(Commit::read(commit.as_bytes()).and_then(|commit| reply_of(&commit)));
+                }
                 Settlement::Retry { job, wait } => {
                     let due = Timestamp::now().saturating_add(*wait).unwrap_or(Timestamp::MAX);
                     state.add(claim.queue, Some(due.as_millisecond()), job.clone().into_bytes());
@@ -147,16 +204,16 @@ impl MemoryStore {
                     Some(rest) => [head.as_bytes(), rest].concat(),
                     None => otherwise.clone().into_bytes(),
                 }),
-                Settlement::Wait { lane } => {
-                    let lanes = &mut state.queue(claim.queue).lanes;
-                    lanes.entry(lane.clone()).or_default().push_back(job);
-                }
+                Settlement::Wait { lane } => state.queue(claim.queue).wait(lane, job),
                 Settlement::Requeue => state.queue(claim.queue).ready.push_front(job),
             }
         }
+        drop(state);
+        self.reply(&replies);
         self.ready.notify_waiters();
         self.delayed.notify_waiters();
         self.lanes.notify_waiters();
+        self.ended.notify_waiters();
         refused
     }
 
@@ -171,6 +228,7 @@ impl MemoryStore {
             }
         }
         self.ready.notify_waiters();
+        self.lanes.notify_waiters();
         gave_back
     }
 
@@ -246,6 +304,7 @@ impl MemoryStore {
             queue.found_dead.remove(dead);
         }
         queue.hold(claim, tag, jobs);
+        self.lanes.notify_waiters();
         Some(taken)
     }
 
@@ -283,15 +342,16 @@ impl MemoryStore {
         let hosts = queue.leases.iter().map(host).collect();
         Counts {
             ready: queue.ready.len() as u64,
-            waiting: queue.lanes.values().map(|lane| lane.len() as u64).sum(),
+            waiting: queue.waiting().values().sum(),
             lanes: queue
-                .lanes
-                .iter()
-                .map(|(lane, jobs)| (lane.to_string(), jobs.len() as u64))
+                .waiting()
+                .into_iter()
+                .map(|(lane, jobs)| (lane.to_string(), jobs))
                 .collect(),
             delayed: queue.delayed.len() as u64,
             in_flight: queue.in_flight.values().map(|held| held.len() as u64).sum(),
             hosts,
+            paused: queue.paused.clone(),
         }
     }
 

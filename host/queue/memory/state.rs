@@ -5,11 +5,18 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::batches::Batches;
 use super::bucket::Bucket;
-use crate::outcome::{Commit, Lane};
+use super::group::Group;
+use super::histories::Histories;
+use super::marks::Marks;
+use crate::job::{Reply, called_back};
+use crate::outcome::{Commit, Lane, NewJob};
 use crate::queue::limits::MAX_BATCH_BYTES;
 use crate::queue::moves::{Arrived, Claim, LaneTaken, LaneWish, Pick, Reach, Wish};
+use crate::queue::orders::Pause;
 use crate::queue::queue_name::QueueName;
+use crate::queue::sums::{Span, Sums};
 use crate::state::BucketId;
 
 /// Most results kept; the oldest is dropped first. Redis lets them expire instead.
@@ -26,8 +33,40 @@ pub(super) struct State {
     /// The latest results, the oldest first.
     pub(super) results: VecDeque<(String, String)>,
     pub(super) result_bytes: usize,
+    /// The latest answers to those who wait for jobs, the oldest first.
+    pub(super) replies: VecDeque<Reply>,
     pub(super) pushed: u64,
+    pub(super) batches: Batches,
     pub(super) buckets: HashMap<BucketId, Bucket>,
+    pub(super) paused_jobs: BTreeMap<String, Pause>,
+    /// What operators did, the oldest first.
+    pub(super) deeds: VecDeque<String>,
+    /// Requests to push that are remembered, the oldest first.
+    pub(super) requests: VecDeque<Request>,
+    /// Sums over time, by the span and its number.
+    pub(super) sums: BTreeMap<(Span, i64), Sums>,
+    /// Claimed alerts, each with when the claim ends.
+    pub(super) alerts: HashMap<String, Instant>,
+    /// What running attempts reported last, by their jobs' ids.
+    pub(super) progress: HashMap<String, String>,
+}
+
+/// A request to push that is remembered.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) name: String,
+    pub(super) note: String,
+    pub(super) until: Instant,
+}
+
+impl Request {
+    pub(super) fn new(name: &str, note: &str, time: Duration) -> Self {
+        Self {
+            name: name.to_owned(),
+            note: note.to_owned(),
+            until: Instant::now() + time,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -38,9 +77,26 @@ pub(super) struct Queue {
     pub(super) in_flight: HashMap<String, BTreeMap<u64, Vec<u8>>>,
     /// Jobs in lanes. A lane without jobs is not in the map.
     pub(super) lanes: BTreeMap<Lane, VecDeque<Vec<u8>>>,
+    /// Groups of lanes, by their plugin.
+    pub(super) groups: HashMap<String, Group>,
     pub(super) leases: HashMap<String, Instant>,
     /// When a host found that the lease of another had run out, without taking over yet.
     pub(super) found_dead: HashMap<String, Instant>,
+    pub(super) paused: Option<Pause>,
+    pub(super) cancels: Marks,
+    pub(super) histories: Histories,
+    pub(super) schedules: HashMap<String, LastInstant>,
+    /// The jobs of schedules that have not ended, by the schedule.
+    pub(super) unended: HashMap<String, Timestamp>,
+    /// When jobs of schedules last succeeded.
+    pub(super) successes: HashMap<String, Timestamp>,
+}
+
+/// The last instant of a schedule, and what the wall clock showed.
+#[derive(Debug, Clone)]
+pub(super) struct LastInstant {
+    pub(super) at: Timestamp,
+    pub(super) label: String,
 }
 
 impl State {
@@ -73,6 +129,24 @@ impl State {
             let left_out = bucket.write_what_can_be(write.quota, &write.changes, now_ms);
             if left_out > 0 {
                 tracing::warn!(left_out, "a completed job wrote what cannot be kept");
+            }
+        }
+        let mut jobs = commit.jobs;
+        for mark in commit.batches {
+            let marked = self.batches.mark(&mark);
+            let callbacks = [
+                (marked.then, mark.then),
+                (marked.complete, mark.complete),
+                (marked.late, mark.late),
+            ];
+            let callbacks = callbacks
+                .into_iter()
+                .filter_map(|(is_due, callback)| callback.filter(|_| is_due));
+            jobs.extend(callbacks.map(|callback| called_back(callback, &mark.id, marked.sizes)));
+        }
+        for NewJob { queue, job, due_ms } in jobs {
+            if let Ok(queue) = QueueName::new(&queue) {
+                self.add(&queue, due_ms, job.get().as_bytes().to_vec());
             }
         }
         if keep_result {
@@ -206,6 +280,30 @@ impl Queue {
         self.lanes.entry(Lane::of_large()).or_default().append(&mut large);
         self.lanes.retain(|_, list| !list.is_empty());
         (jobs, lanes)
+    }
+
+    /// Puts a job at the end of a lane.
+    pub(super) fn wait(&mut self, lane: &Lane, job: Vec<u8>) {
+        match (lane.limited(), lane.caps()) {
+            (Some(stem), Some(caps)) => self.groups.entry(stem.to_owned()).or_default().add(caps, job),
+            _ => self.lanes.entry(lane.clone()).or_default().push_back(job),
+        }
+    }
+
+    /// The jobs of a lane.
+    pub(super) fn lane(&self, lane: &Lane) -> Option<&VecDeque<Vec<u8>>> {
+        match (lane.limited(), lane.caps()) {
+            (Some(stem), Some(caps)) => self.groups.get(stem)?.lane(caps),
+            _ => self.lanes.get(lane),
+        }
+    }
+
+    /// The lanes that hold jobs, and the groups of which one does, each with how many.
+    pub(super) fn waiting(&self) -> BTreeMap<Lane, u64> {
+        let lanes = self.lanes.iter().map(|(lane, jobs)| (lane.clone(), jobs.len() as u64));
+        let groups = self.groups.iter().filter(|(_, group)| !group.is_empty());
+        let groups = groups.map(|(stem, group)| (Lane::of_group(stem), group.jobs()));
+        lanes.chain(groups).collect()
     }
 
     pub(super) fn hold(&mut self, claim: &Claim<'_>, tag: u64, jobs: Vec<Vec<u8>>) {

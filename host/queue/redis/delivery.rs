@@ -31,7 +31,14 @@ impl RedisStore {
     pub(super) async fn fetch(&self, claim: &Claim<'_>, tag: u64, wish: Wish<'_>) -> Result<Option<Taken>, QueueError> {
         let queue = claim.queue.as_str();
         let last_tag = self.last_tag(claim);
-        let mut keys = vec![self.ready(claim), self.in_flight(claim), self.leases(claim), last_tag];
+        let orders = self.keys.orders(queue);
+        let mut keys = vec![
+            self.ready(claim),
+            self.in_flight(claim),
+            self.leases(claim),
+            last_tag,
+            orders,
+        ];
         let large = wish.longest.map(|_| Lane::of_large());
         if large.is_some() || !wish.lanes.is_empty() {
             let waiting = |lane: &Lane| self.keys.waiting(queue, lane.as_str());
@@ -53,15 +60,7 @@ impl RedisStore {
         for LaneWish { lane, jobs } in wish.lanes {
             call.arg(lane.as_str()).arg(jobs);
         }
-        let taken: Option<(Vec<Arrived>, Vec<usize>)> = self.pool.call(&call).await?;
-        let of_lane = |numbers: &[usize; 2]| LaneTaken {
-            taken: numbers[0],
-            left: numbers[1],
-        };
-        Ok(taken.map(|(jobs, lanes)| Taken {
-            jobs,
-            lanes: lanes.as_chunks().0.iter().map(of_lane).collect(),
-        }))
+        self.pool.call(&call).await
     }
 
     pub(super) async fn piece(
@@ -77,6 +76,26 @@ impl RedisStore {
 
     pub(super) async fn held(&self, claim: &Claim<'_>) -> Result<Vec<u64>, QueueError> {
         self.run(cmd("HKEYS").arg(self.in_flight(claim))).await
+    }
+}
+
+/// Two to four values: the jobs, two numbers for each lane, whether the queue is paused, the version of the marks of
+/// cancelled jobs.
+impl FromRedisValue for Taken {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let mut parts = Vec::<Value>::from_redis_value(value)?.into_iter();
+        let mut part = || parts.next().unwrap_or(Value::Nil);
+        let (jobs, lanes) = (part(), Vec::<usize>::from_redis_value(part())?);
+        let of_lane = |numbers: &[usize; 2]| LaneTaken {
+            taken: numbers[0],
+            left: numbers[1],
+        };
+        Ok(Self {
+            jobs: FromRedisValue::from_redis_value(jobs)?,
+            lanes: lanes.as_chunks().0.iter().map(of_lane).collect(),
+            paused: Option::<u8>::from_redis_value(part())?.is_some(),
+            cancels: FromRedisValue::from_redis_value(part())?,
+        })
     }
 }
 

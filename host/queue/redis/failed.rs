@@ -19,14 +19,14 @@ use crate::queue::limits::{MAX_BATCH_BYTES, MAX_ENTRY_BYTES};
 use crate::queue::moves::{Arrived, Pick, Reach};
 
 /// Farthest from an end of the list that an entry is taken out where it lies: Redis then compares as many entries with
-/// a mark, in a few hundredths of a second.
-const NEAR: u64 = 100_000;
+/// a mark, in a few milliseconds.
+const NEAR: u64 = 10_000;
 
-/// Greatest sum of these distances in one call: Redis walks that far in about a hundredth of a second.
-const NEAR_TOGETHER: u64 = 4_000_000;
+/// Greatest sum of these distances in one call: Redis walks that far in about a millisecond.
+const NEAR_TOGETHER: u64 = 250_000;
 
-/// Entries that the border passes in one script, which takes some milliseconds.
-const BORDER_STEP: u64 = 2_000;
+/// Entries that the border passes in one script, which takes about a millisecond.
+const BORDER_STEP: u64 = 500;
 
 /// How long to go on trying while others move the border away.
 const PATIENCE: Duration = Duration::from_mins(1);

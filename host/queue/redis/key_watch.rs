@@ -1,11 +1,11 @@
-//! Notices when a queue may have a ready or a due job, or when its lanes change, without polling.
+//! Notices when a queue may have a ready or a due job, or when its lanes or what operators ordered change, without polling.
 //!
 //! Other producers push a job and tell nobody, so Redis has to tell. It tells a connection once about a change of each
 //! key that the connection has read, if it tracks what it reads (`CLIENT TRACKING`). One such connection serves any
 //! number of queues; a Cluster takes one for each node that holds some. Nothing is ever popped here: a job popped by a
 //! host that dies would be lost.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,12 +43,15 @@ pub(super) struct KeyWatch {
     rung: Arc<Rung>,
 }
 
-/// Wakes those who wait for a change of a ready list, a delayed set or a set of lanes.
+/// Wakes those who wait for a change of a ready list, a delayed set, a set of lanes, the turns of lanes or what operators
+/// ordered.
 #[derive(Default)]
 struct Rung {
     ready: Notify,
     delayed: Notify,
     lanes: Notify,
+    turns: Notify,
+    orders: Notify,
 }
 
 /// The connections by the node's address, and the node where each key was last found. Outside a Cluster there is one
@@ -60,6 +63,9 @@ struct Line {
     /// This store cannot push messages, and that was logged.
     mute: bool,
 }
+
+/// A hash.
+pub(super) type Fields = BTreeMap<String, String>;
 
 /// What a look found at each key, and how long to wait for messages before the next look.
 struct Look<T> {
@@ -88,10 +94,30 @@ impl KeyWatch {
         Ok(())
     }
 
-    /// Which of the sorted sets hold a due job. Returns once one may, at the latest after a few seconds.
+    /// Returns once one of the keys may exist, at the latest after a few seconds.
+    pub(super) async fn any(&self, keys: &[String]) -> Result<(), QueueError> {
+        let rung = self.rung.ready.notified();
+        let look = self.look::<i64>(keys, |key| cmd("EXISTS").arg(key).take()).await?;
+        if look.found.iter().flatten().all(|exists| *exists == 0) {
+            let _ = timeout(look.patience, rung).await;
+        }
+        Ok(())
+    }
+
+    /// Which of the delayed sets hold a due job. Returns once one may, at the latest after a few seconds.
     pub(super) async fn due(&self, sets: &[String]) -> Result<Vec<usize>, QueueError> {
+        self.first(sets, &self.rung.delayed).await
+    }
+
+    /// In which of these groups a lane's turn has come. Returns once one may have, at the latest after a few seconds.
+    pub(super) async fn turns(&self, sets: &[String]) -> Result<Vec<usize>, QueueError> {
+        self.first(sets, &self.rung.turns).await
+    }
+
+    /// Which of the sets, sorted by time, have a head whose time has come. `bell` tells of changes of one.
+    async fn first(&self, sets: &[String], bell: &Notify) -> Result<Vec<usize>, QueueError> {
         loop {
-            let rung = self.rung.delayed.notified();
+            let rung = bell.notified();
             let look = self
                 .look(sets, |set| cmd("EVAL").arg(DUE).arg(1).arg(set).take())
                 .await?;
@@ -132,6 +158,26 @@ impl KeyWatch {
         let look = self.look(sets, |set| cmd("SMEMBERS").arg(set).take()).await?;
         let named = |names: Option<Vec<String>>| names.unwrap_or_default().into_iter().map(Lane::from).collect();
         Ok((look.found.into_iter().map(named).collect(), look.patience))
+    }
+
+    /// What stands in hashes of orders, by their fields; none for one that cannot be read. Returns once that is not what
+    /// is `known`, at the latest after a few seconds.
+    pub(super) async fn orders(
+        &self,
+        hashes: &[String],
+        is_known: impl Fn(&[Option<Fields>]) -> bool,
+    ) -> Result<Vec<Option<Fields>>, QueueError> {
+        let rung = self.rung.orders.notified();
+        let look = self.look_at_orders(hashes).await?;
+        if !is_known(&look.found) {
+            return Ok(look.found);
+        }
+        let _ = timeout(look.patience, rung).await;
+        Ok(self.look_at_orders(hashes).await?.found)
+    }
+
+    async fn look_at_orders(&self, hashes: &[String]) -> Result<Look<Fields>, QueueError> {
+        self.look(hashes, |hash| cmd("HGETALL").arg(hash).take()).await
     }
 
     async fn look<T: FromRedisValue>(&self, keys: &[String], ask: impl Fn(&str) -> Cmd) -> Result<Look<T>, QueueError> {
@@ -240,9 +286,7 @@ impl KeyWatch {
         }
         drop(line);
         // Those who waited on a lost connection have to look again over this one.
-        self.rung.ready.notify_waiters();
-        self.rung.delayed.notify_waiters();
-        self.rung.lanes.notify_waiters();
+        self.rung.all();
         Ok(connection)
     }
 }
@@ -256,16 +300,27 @@ impl Rung {
             _ => return,
         };
         if keys.is_empty() {
-            self.ready.notify_waiters();
-            self.delayed.notify_waiters();
-            self.lanes.notify_waiters();
+            self.all();
         }
         for key in keys {
-            let rung = match key {
-                Value::BulkString(key) if key.ends_with(b":delayed") => &self.delayed,
-                Value::BulkString(key) if key.ends_with(b":lanes") => &self.lanes,
+            let Value::BulkString(key) = key else { continue };
+            let colon = key.iter().rposition(|byte| *byte == b':').unwrap_or(0);
+            let (of, last) = key.split_at(colon);
+            // What looks like another key may be the ready list of a queue with such a name.
+            let is_list = of.ends_with(b":queues");
+            let rung = match last {
+                b":delayed" if !is_list => &self.delayed,
+                b":lanes" if !is_list => &self.lanes,
+                b":orders" | b":paused-jobs" if !is_list => &self.orders,
+                b":turns" if !is_list => &self.turns,
                 _ => &self.ready,
             };
+            rung.notify_waiters();
+        }
+    }
+
+    fn all(&self) {
+        for rung in [&self.ready, &self.delayed, &self.lanes, &self.turns, &self.orders] {
             rung.notify_waiters();
         }
     }

@@ -1,5 +1,6 @@
 //! Every Redis key, in one place.
 
+use crate::queue::sums::Span;
 use crate::state::BucketId;
 
 /// The keys of what handlers remember in one bucket.
@@ -50,6 +51,57 @@ impl Keys {
         format!("{}:queues:{queue}:delayed", self.prefix)
     }
 
+    /// HASH of what operators have ordered for a queue. Made when a host joins and never deleted, so that a fetch can ask
+    /// for it while the slot moves away.
+    pub(super) fn orders(&self, queue: &str) -> String {
+        self.beside(queue, "orders")
+    }
+
+    /// ZSET of the cancelled jobs' ids, by the version of the marks at which each was marked last.
+    pub(super) fn cancelled(&self, queue: &str) -> String {
+        self.beside(queue, "cancel-marks")
+    }
+
+    /// ZSET of the same ids, by the Unix milliseconds at which their marks end.
+    pub(super) fn cancelled_until(&self, queue: &str) -> String {
+        self.beside(queue, "cancel-ends")
+    }
+
+    /// HASH of the last instants of schedules: schedule → Unix milliseconds, and what the wall clock showed.
+    pub(super) fn schedules(&self, queue: &str) -> String {
+        self.beside(queue, "schedules")
+    }
+
+    /// HASH of the jobs of schedules that have not ended: schedule → Unix milliseconds of their instant.
+    pub(super) fn unended(&self, queue: &str) -> String {
+        self.beside(queue, "unended")
+    }
+
+    /// HASH of what is kept of attempts: job → a line of JSON for each, and '' → bytes of all.
+    pub(super) fn histories(&self, queue: &str) -> String {
+        self.beside(queue, "histories")
+    }
+
+    /// ZSET of the jobs in it, by the Unix milliseconds at which each was added to last.
+    pub(super) fn history_times(&self, queue: &str) -> String {
+        self.beside(queue, "history-times")
+    }
+
+    /// HASH of when jobs of schedules last succeeded, of those that are expected to: schedule → Unix milliseconds.
+    pub(super) fn successes(&self, queue: &str) -> String {
+        self.beside(queue, "successes")
+    }
+
+    /// STRING: an alert was told, and is not to be told again for a while.
+    pub(super) fn alert(&self, alert: &str) -> String {
+        format!("{}:alerts:{alert}", self.prefix)
+    }
+
+    /// HASH of the paused job names: name → who paused it, when and why.
+    pub(super) fn paused_jobs(&self) -> String {
+        format!("{}:paused-jobs", self.prefix)
+    }
+
     /// LIST of failed entries.
     pub(super) fn failed(&self) -> String {
         format!("{}:failed", self.prefix)
@@ -68,6 +120,36 @@ impl Keys {
     /// SET of the lanes that hold jobs.
     pub(super) fn lanes(&self, queue: &str) -> String {
         self.beside(queue, "lanes")
+    }
+
+    /// The beginning of all keys of a group of lanes, whose jobs wait for the limits of one plugin: these are
+    ///
+    /// - SET `lanes`: those that hold jobs
+    /// - ZSET `turns`: lanes that may have their turn, by the Unix seconds from which on; and gates
+    /// - LIST `lane:{lane}`: the jobs of one
+    /// - SET `held:{cap}`: the deliveries that occupy the places of a cap, each by its table and tag
+    /// - ZSET `blocked:{cap}`: lanes for which a cap is full, by the time of their turn
+    /// - STRING `rate:{cap}`: when the next job may start by its rate, in Unix seconds; gone once that is over
+    /// - ZSET `full`: caps that block lanes, by the Unix milliseconds when their places were last looked at
+    /// - STRING `waiting`: how many jobs all of its lanes hold
+    /// - STRING `swept`: there for a moment after places were looked at
+    pub(super) fn group(&self, queue: &str, stem: &str) -> String {
+        format!("{}{stem}:", self.groups(queue))
+    }
+
+    /// The beginning of the keys of all groups of lanes of a queue.
+    pub(super) fn groups(&self, queue: &str) -> String {
+        self.beside(queue, "limits:")
+    }
+
+    /// ZSET: the lanes of a group that may have their turn.
+    pub(super) fn turns(&self, queue: &str, stem: &str) -> String {
+        format!("{}turns", self.group(queue, stem))
+    }
+
+    /// LIST of the jobs of a lane of a group.
+    pub(super) fn limited(&self, queue: &str, stem: &str, caps: &str) -> String {
+        format!("{}lane:{caps}", self.group(queue, stem))
     }
 
     /// STRING: the last tag under which a host has taken a job from the queue.
@@ -119,9 +201,46 @@ impl Keys {
         }
     }
 
+    /// The keys of a batch, all in one slot: three SETs, of the ids of its jobs that have completed, have failed, and were
+    /// added; and a HASH of what else is known.
+    pub(super) fn batch(&self, id: &str) -> [String; 4] {
+        let batch = format!("{}:batch:{id}", self.prefix);
+        ["done", "failed", "added", "meta"].map(|what| self.in_the_slot_of(&batch, what))
+    }
+
+    /// HASH of the sums of one span of time: whose, and what → how much.
+    pub(super) fn sums(&self, span: Span, number: i64) -> String {
+        let span = match span {
+            Span::Minute => 'm',
+            Span::Hour => 'h',
+            Span::Day => 'd',
+        };
+        format!("{}:stats:{span}:{number}", self.prefix)
+    }
+
     /// STRING: what a completed job returned.
     pub(super) fn result(&self, id: &str) -> String {
         format!("{}:results:{id}", self.prefix)
+    }
+
+    /// STRING: what the running attempt at a job reported last.
+    pub(super) fn progress(&self, id: &str) -> String {
+        format!("{}:progress:{id}", self.prefix)
+    }
+
+    /// STREAM of what operators did.
+    pub(super) fn audit(&self) -> String {
+        format!("{}:audit", self.prefix)
+    }
+
+    /// STRING: what is known of a request to push that brought a key of its own.
+    pub(super) fn request(&self, name: &str) -> String {
+        format!("{}:requests:{name}", self.prefix)
+    }
+
+    /// LIST: answers to those who wait for a job.
+    pub(super) fn replies(&self, id: &str) -> String {
+        format!("{}:replies:{id}", self.prefix)
     }
 
     /// ZSET of the hosts that publish reports, by the Unix seconds of the last one.
@@ -184,11 +303,28 @@ impl Keys {
             return Some(queue);
         }
         let queue = own(key)?;
-        // First, since a lane's name may end like another kind of key.
-        if let Some((queue, _)) = queue.split_once(":waiting:") {
-            return Some(queue);
+        // First, since a lane's name may hold a mark of another kind, and end like another kind of key.
+        if let Some(place) = [":waiting:", ":limits:"]
+            .iter()
+            .filter_map(|mark| queue.find(mark))
+            .min()
+        {
+            return queue.get(..place);
         }
-        let suffixes = [":leases", ":lanes", ":outbox", ":delayed"];
+        let suffixes = [
+            ":leases",
+            ":lanes",
+            ":orders",
+            ":outbox",
+            ":schedules",
+            ":unended",
+            ":delayed",
+            ":cancel-marks",
+            ":cancel-ends",
+            ":histories",
+            ":successes",
+            ":history-times",
+        ];
         let infixes = [":inflight:", ":lasttag:", ":founddead:"];
         let beside = suffixes.iter().find_map(|mark| queue.strip_suffix(mark));
         let before = || infixes.iter().find_map(|mark| Some(queue.rsplit_once(mark)?.0));
@@ -242,7 +378,17 @@ mod tests {
                 keys.waiting("a:b", "plugin:c"),
                 keys.waiting("a:b", "plugin:c}:inflight:d:leases"),
                 keys.lanes("a:b"),
+                keys.turns("a:b", "c"),
+                keys.limited("a:b", "c", "/d=:waiting:e:leases}"),
+                keys.orders("a:b"),
+                keys.schedules("a:b"),
+                keys.unended("a:b"),
                 keys.outbox("a:b"),
+                keys.histories("a:b"),
+                keys.successes("a:b"),
+                keys.history_times("a:b"),
+                keys.cancelled("a:b"),
+                keys.cancelled_until("a:b"),
                 keys.last_tag("a:b", "h"),
                 keys.found_dead("a:b", "h"),
                 keys.leases("a:b"),
@@ -255,9 +401,16 @@ mod tests {
                 keys.dropped(),
                 keys.older_failed(),
                 keys.result("id"),
+                keys.replies("id"),
+                keys.progress("id"),
+                keys.alert("failed"),
                 keys.hosts(),
+                keys.sums(Span::Hour, 7),
                 keys.queue_names(),
+                keys.paused_jobs(),
+                keys.audit(),
                 keys.bare(),
+                keys.batch("b1")[3].clone(),
             ] {
                 assert!(keys.is_own(&key), "{key}");
             }

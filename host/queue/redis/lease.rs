@@ -57,8 +57,10 @@ impl RedisStore {
             .arg(millis(patience))
             .arg(MAX_TAKEN_BYTES);
         let jobs: Option<Vec<Arrived>> = self.pool.call(&call).await?;
-        let lanes = Vec::new();
-        Ok(jobs.map(|jobs| Taken { jobs, lanes }))
+        Ok(jobs.map(|jobs| Taken {
+            jobs,
+            ..Taken::default()
+        }))
     }
 
     /// The time by Redis' own clock; in a Cluster, by the clock of one of its servers.

@@ -8,22 +8,29 @@ use super::RedisStore;
 use super::scripts::COUNTS;
 use crate::queue::counts::{Counts, HostState};
 use crate::queue::error::QueueError;
+use crate::queue::orders::Pause;
 use crate::queue::queue_name::QueueName;
 
-/// Ready, delayed, the hosts, the lanes.
-type Counted = (u64, u64, Vec<(String, i64, u64)>, Vec<(String, u64)>);
+/// Ready, delayed, the hosts, the lanes, who paused the queue.
+type Counted = (u64, u64, Vec<(String, i64, u64)>, Vec<(String, u64)>, String);
 
 impl RedisStore {
     pub(super) async fn counts(&self, queue: &QueueName) -> Result<Counts, QueueError> {
         let queue = queue.as_str();
         let set = self.keys.delayed(queue);
-        let mut keys = vec![self.keys.ready(queue), self.keys.leases(queue), self.keys.lanes(queue)];
+        let mut keys = vec![
+            self.keys.ready(queue),
+            self.keys.leases(queue),
+            self.keys.lanes(queue),
+            self.keys.orders(queue),
+        ];
         if !self.split {
             keys.push(set.clone());
         }
         let mut call = COUNTS.keys(&keys);
         call.arg(self.keys.in_flight(queue, ""))
-            .arg(self.keys.waiting(queue, ""));
+            .arg(self.keys.waiting(queue, ""))
+            .arg(self.keys.groups(queue));
         // A set in another slot is counted before and after the rest. So a job that is moved meanwhile is counted at
         // least once, unless it both comes and goes.
         let elsewhere = async || -> Result<u64, QueueError> {
@@ -34,7 +41,7 @@ impl RedisStore {
             }
         };
         let before = elsewhere().await?;
-        let (ready, delayed, hosts, lanes): Counted = self.pool.call(&call).await?;
+        let (ready, delayed, hosts, lanes, paused): Counted = self.pool.call(&call).await?;
         let lanes: BTreeMap<_, _> = lanes.into_iter().collect();
         let delayed = delayed + before.max(elsewhere().await?);
         let hosts: BTreeMap<_, _> = hosts
@@ -56,6 +63,9 @@ impl RedisStore {
             delayed,
             in_flight: hosts.values().map(|host| host.in_flight).sum(),
             hosts,
+            paused: Some(paused)
+                .filter(|text| !text.is_empty())
+                .map(|text| Pause::read(&text)),
         })
     }
 

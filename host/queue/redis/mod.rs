@@ -1,28 +1,41 @@
 //! The store in Redis: one script for each move. No decision is made here.
 
 mod address;
+mod alerts;
+mod audit;
 mod bare;
+mod batches;
+mod cancels;
 mod delivery;
 mod dialer;
 mod failed;
 pub(super) mod fault;
+mod firing;
+mod history;
+mod jobs;
 mod key_watch;
 mod keys;
 mod lease;
 mod look;
 mod names;
 mod noted;
+mod orders;
 mod outbox;
+mod peek;
 mod pool;
 mod promotion;
 mod push;
+mod replies;
 mod report;
+mod requests;
 mod scripts;
 mod settlement;
 mod state;
+mod sums;
+mod turns;
 mod unkept;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,15 +53,24 @@ use pool::Pool;
 use unkept::Unkept;
 
 use super::backend::{Answer, Backend};
+use super::batches::{BatchState, Marked};
+use super::cancels::Cancels;
 use super::counts::Counts;
 use super::error::QueueError;
+use super::firing::{Fired, Firing};
+use super::history::{Past, ProgressReport, Record};
 use super::moves::{
-    Arrived, Claim, Found, Offer, Once, OutboxPage, Pick, Reach, Renewed, Search, Taken, Wish, Written,
+    Arrived, Claim, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick, Place,
+    Reach, Renewed, Search, Served, Swept, Taken, Turn, Wish, Written,
 };
+use super::orders::{Orders, Pausable, Pause};
 use super::push::Push;
 use super::queue_name::QueueName;
 use super::settings::StoreSettings;
-use crate::outcome::Lane;
+use super::sums::{Span, Sums};
+use crate::config::Cap;
+use crate::job::Reply;
+use crate::outcome::{BatchMark, Lane};
 use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 
 /// How long Redis remembers the last tag of each host, and when a dead host was found. Far longer than a message can be
@@ -63,6 +85,8 @@ pub(in crate::queue) struct RedisStore {
     split: bool,
     result_ttl: Duration,
     unkept: Unkept,
+    history_ttl: Duration,
+    unrecorded: Unkept,
     noted: Noted,
 }
 
@@ -84,7 +108,9 @@ impl RedisStore {
             key_watch: KeyWatch::new(dialer),
             keys,
             result_ttl: settings.result_ttl,
-            unkept: Unkept::default(),
+            unkept: Unkept::of("results"),
+            history_ttl: settings.history_ttl,
+            unrecorded: Unkept::of("records of attempts"),
             noted: Noted::default(),
         })
     }
@@ -116,6 +142,14 @@ impl Backend for RedisStore {
         Box::pin(self.push(jobs))
     }
 
+    fn fire<'a>(&'a self, queue: &'a QueueName, firings: &'a [Firing]) -> Answer<'a, (Timestamp, Vec<Fired>)> {
+        Box::pin(self.fire(queue, firings))
+    }
+
+    fn last_fired<'a>(&'a self, queue: &'a QueueName, schedules: &'a [String]) -> Answer<'a, Vec<Option<Timestamp>>> {
+        Box::pin(self.last_fired(queue, schedules))
+    }
+
     fn promote<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, usize> {
         Box::pin(self.promote(queue))
     }
@@ -136,8 +170,56 @@ impl Backend for RedisStore {
         Box::pin(self.wait_lanes(queues, known))
     }
 
+    fn wait_orders<'a>(&'a self, queues: &'a [QueueName], known: Option<&'a Orders>) -> Answer<'a, Orders> {
+        Box::pin(self.wait_orders(queues, known))
+    }
+
+    fn prepare<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, ()> {
+        Box::pin(self.prepare(queue))
+    }
+
+    fn pause<'a>(&'a self, what: &'a Pausable, pause: Option<&'a Pause>) -> Answer<'a, Option<Pause>> {
+        Box::pin(self.pause(what, pause))
+    }
+
+    fn paused_jobs(&self) -> Answer<'_, BTreeMap<String, Pause>> {
+        Box::pin(self.paused_jobs())
+    }
+
+    fn cancel<'a>(&'a self, queue: &'a QueueName, ids: &'a [String], lasts: Duration) -> Answer<'a, Vec<bool>> {
+        Box::pin(self.cancel(queue, ids, lasts))
+    }
+
+    fn uncancel<'a>(&'a self, queue: &'a QueueName, ids: &'a [String]) -> Answer<'a, Vec<bool>> {
+        Box::pin(self.uncancel(queue, ids))
+    }
+
+    fn cancelled<'a>(&'a self, queue: &'a QueueName, since: u64) -> Answer<'a, Cancels> {
+        Box::pin(self.cancelled(queue, since))
+    }
+
+    fn jobs<'a>(&'a self, queue: &'a QueueName, part: &'a Part, from: Option<&'a str>) -> Answer<'a, JobsPage> {
+        Box::pin(self.jobs(queue, part, from))
+    }
+
     fn fetch<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, wish: Wish<'a>) -> Answer<'a, Option<Taken>> {
         Box::pin(self.fetch(claim, tag, wish))
+    }
+
+    fn serve<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Answer<'a, Option<Served>> {
+        Box::pin(self.serve(claim, tag, turn))
+    }
+
+    fn sweep<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap]) -> Answer<'a, Swept> {
+        Box::pin(self.sweep(queue, group, caps))
+    }
+
+    fn lanes<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, from: u64) -> Answer<'a, LanesPage> {
+        Box::pin(self.lanes(queue, group, from))
+    }
+
+    fn wait_turns<'a>(&'a self, groups: &'a [(QueueName, Lane)]) -> Answer<'a, bool> {
+        Box::pin(self.wait_turns(groups))
     }
 
     fn piece<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, skip: usize, bytes: usize) -> Answer<'a, Option<Vec<u8>>> {
@@ -195,6 +277,50 @@ impl Backend for RedisStore {
         Box::pin(self.result(id))
     }
 
+    fn reply<'a>(&'a self, replies: &'a [Reply]) -> Answer<'a, ()> {
+        Box::pin(self.reply(replies))
+    }
+
+    fn ended<'a>(&'a self, id: &'a str) -> Answer<'a, Ended> {
+        Box::pin(self.ended(id))
+    }
+
+    fn wait_ended<'a>(&'a self, id: &'a str) -> Answer<'a, Ended> {
+        Box::pin(self.wait_ended(id))
+    }
+
+    fn record<'a>(&'a self, queue: &'a QueueName, records: &'a [Record]) -> Answer<'a, ()> {
+        Box::pin(self.record(queue, records))
+    }
+
+    fn past<'a>(&'a self, queue: &'a QueueName, id: &'a str) -> Answer<'a, Past> {
+        Box::pin(self.past(queue, id))
+    }
+
+    fn report_progress<'a>(&'a self, reports: &'a [ProgressReport]) -> Answer<'a, ()> {
+        Box::pin(self.report_progress(reports))
+    }
+
+    fn progress<'a>(&'a self, id: &'a str) -> Answer<'a, Option<String>> {
+        Box::pin(self.progress(id))
+    }
+
+    fn claim_alert<'a>(&'a self, alert: &'a str, lasts: Duration) -> Answer<'a, bool> {
+        Box::pin(self.claim_alert(alert, lasts))
+    }
+
+    fn hold_alert<'a>(&'a self, alert: &'a str, lasts: Duration) -> Answer<'a, ()> {
+        Box::pin(self.hold_alert(alert, lasts))
+    }
+
+    fn note_successes<'a>(&'a self, queue: &'a QueueName, schedules: &'a [String]) -> Answer<'a, ()> {
+        Box::pin(self.note_successes(queue, schedules))
+    }
+
+    fn successes<'a>(&'a self, queue: &'a QueueName, schedules: &'a [String]) -> Answer<'a, Vec<Timestamp>> {
+        Box::pin(self.successes(queue, schedules))
+    }
+
     fn now(&self) -> Answer<'_, Timestamp> {
         Box::pin(self.now())
     }
@@ -235,8 +361,40 @@ impl Backend for RedisStore {
         Box::pin(self.failed_dropped())
     }
 
-    fn publish<'a>(&'a self, host: &'a str, report: &'a str) -> Answer<'a, ()> {
+    fn peek<'a>(&'a self, queue: &'a QueueName, place: Place, start: u64, count: usize) -> Answer<'a, Vec<Peeked>> {
+        Box::pin(self.peek(queue, place, start, count))
+    }
+
+    fn note_deed<'a>(&'a self, note: &'a str) -> Answer<'a, ()> {
+        Box::pin(self.note_deed(note))
+    }
+
+    fn deeds(&self, count: usize) -> Answer<'_, Vec<String>> {
+        Box::pin(self.deeds(count))
+    }
+
+    fn begin_request<'a>(&'a self, name: &'a str, note: &'a str, time: Duration) -> Answer<'a, Option<String>> {
+        Box::pin(self.begin_request(name, note, time))
+    }
+
+    fn end_request<'a>(&'a self, name: &'a str, note: &'a str, time: Duration) -> Answer<'a, ()> {
+        Box::pin(self.end_request(name, note, time))
+    }
+
+    fn add_up<'a>(&'a self, at: Timestamp, sums: &'a Sums) -> Answer<'a, ()> {
+        Box::pin(self.add_up(at, sums))
+    }
+
+    fn sums(&self, span: Span, first: i64, count: usize) -> Answer<'_, Vec<Sums>> {
+        Box::pin(self.sums(span, first, count))
+    }
+
+    fn publish<'a>(&'a self, host: &'a str, report: &'a str) -> Answer<'a, Option<String>> {
         Box::pin(self.publish(host, report))
+    }
+
+    fn amend<'a>(&'a self, host: &'a str, report: &'a str) -> Answer<'a, bool> {
+        Box::pin(self.amend(host, report))
     }
 
     fn withdraw<'a>(&'a self, host: &'a str) -> Answer<'a, ()> {
@@ -255,8 +413,20 @@ impl Backend for RedisStore {
         Box::pin(self.release_asked(plugin))
     }
 
-    fn outbox<'a>(&'a self, queue: &'a QueueName, cursor: u64) -> Answer<'a, OutboxPage> {
-        Box::pin(self.outbox(queue, cursor))
+    fn outbox<'a>(&'a self, queue: &'a QueueName, host: Option<&'a str>, cursor: u64) -> Answer<'a, OutboxPage> {
+        Box::pin(self.outbox(queue, host, cursor))
+    }
+
+    fn mark_batch<'a>(&'a self, mark: &'a BatchMark, entry: &'a [u8]) -> Answer<'a, Marked> {
+        Box::pin(self.mark_batch(mark, entry))
+    }
+
+    fn batch<'a>(&'a self, id: &'a str) -> Answer<'a, Option<BatchState>> {
+        Box::pin(self.batch(id))
+    }
+
+    fn hand_on<'a>(&'a self, queue: &'a QueueName, handed: &'a HandedOn<'a>) -> Answer<'a, bool> {
+        Box::pin(self.hand_on(queue, handed))
     }
 
     fn drop_from_outbox<'a>(&'a self, queue: &'a QueueName, written: &'a [Written]) -> Answer<'a, ()> {

@@ -1,38 +1,85 @@
 //! What is acknowledged and still to be written elsewhere: it stands beside the queue, in the same slot, from the
 //! acknowledgement on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ::redis::cmd;
 use futures::future::try_join_all;
 use jiff::Timestamp;
 
 use super::RedisStore;
+use super::push::score;
+use super::scripts::{HAND_ON, OUTBOX};
+use crate::job::reply_of;
 use crate::queue::error::QueueError;
-use crate::queue::moves::{Once, OutboxPage, Written, millis};
+use crate::queue::limits::MAX_BATCH_BYTES;
+use crate::queue::moves::{HandedOn, Once, OutboxPage, Written};
+use crate::queue::push::Push;
 use crate::queue::queue_name::QueueName;
 
-/// Entries read at once. Each may be as large as a plugin's limit allows.
+/// Entries read at once, as long as they fit into one message.
 const READ: usize = 50;
 
 impl RedisStore {
-    pub(super) async fn outbox(&self, queue: &QueueName, cursor: u64) -> Result<OutboxPage, QueueError> {
-        let mut scan = cmd("HSCAN");
-        scan.arg(self.keys.outbox(queue.as_str()))
-            .arg(cursor)
-            .arg("COUNT")
-            .arg(READ);
+    pub(super) async fn outbox(
+        &self,
+        queue: &QueueName,
+        host: Option<&str>,
+        cursor: u64,
+    ) -> Result<OutboxPage, QueueError> {
+        let of = queue.as_str();
+        let mut call = OUTBOX.keys(&[self.keys.outbox(of), self.keys.leases(of)]);
+        call.arg(cursor).arg(READ).arg(MAX_BATCH_BYTES);
+        call.arg(self.keys.in_flight(of, "")).arg(host.unwrap_or_default());
         // As bytes: that an entry is no text must not keep the others from being read.
-        let (next, entries) = self.run(&scan).await?;
+        let (next, entries) = self.pool.call(&call).await?;
         Ok(OutboxPage { next, entries })
+    }
+
+    /// Pushes jobs of an entry that all go to one place. Where that is in the outbox's slot, both are one step.
+    pub(super) async fn hand_on(&self, queue: &QueueName, handed: &HandedOn<'_>) -> Result<bool, QueueError> {
+        let of = queue.as_str();
+        let to = |push: &Push| match push.due_ms {
+            None => self.keys.ready(push.queue.as_str()),
+            Some(_) => self.keys.delayed(push.queue.as_str()),
+        };
+        let in_slot = |push: &Push| !self.split || (push.queue == *queue && push.due_ms.is_none());
+        let (here, elsewhere): (Vec<_>, Vec<_>) = handed.jobs.iter().cloned().partition(in_slot);
+        self.push(&elsewhere).await?;
+        let places: BTreeSet<_> = here.iter().map(to).collect();
+        let mut keys = vec![self.keys.outbox(of)];
+        keys.extend(places.iter().cloned());
+        let mut call = HAND_ON.keys(&keys);
+        call.arg(handed.entry).arg(handed.len).arg(handed.rest);
+        for push in &here {
+            let place = 2 + places.iter().take_while(|place| **place != to(push)).count();
+            call.arg(place)
+                .arg(push.due_ms.map(|due_ms| score(due_ms).to_string()).unwrap_or_default());
+            call.arg(&push.job);
+        }
+        let done: bool = self.pool.call(&call).await?;
+        // As in a push.
+        self.note_queues(here.iter().map(|push| &push.queue)).await.ok();
+        Ok(done)
     }
 
     pub(super) async fn drop_from_outbox(&self, queue: &QueueName, written: &[Written]) -> Result<(), QueueError> {
         if written.is_empty() {
             return Ok(());
         }
-        let results = written.iter().filter_map(|entry| entry.commit.result.as_ref());
-        try_join_all(results.map(|(id, json)| self.keep_result(id, json))).await?;
+        if self.keeps_results() {
+            let results = written.iter().filter_map(|entry| entry.commit.result.as_ref());
+            self.keep_elsewhere(results.map(|(id, json)| (id.as_str(), json.as_str())))
+                .await?;
+        }
+        let replies: Vec<_> = written.iter().filter_map(|entry| reply_of(&entry.commit)).collect();
+        if let Err(err) = self.reply(&replies).await {
+            if err.is_outage() {
+                return Err(err);
+            }
+            let jobs = replies.len();
+            tracing::warn!(jobs, %err, "those who wait for jobs could not be told that they have ended");
+        }
         let mut delete = cmd("HDEL");
         delete.arg(self.keys.outbox(queue.as_str()));
         for entry in written {
@@ -61,22 +108,5 @@ impl RedisStore {
         });
         try_join_all(forgets).await?;
         Ok(())
-    }
-
-    async fn keep_result(&self, id: &str, json: &str) -> Result<(), QueueError> {
-        if !self.keeps_results() {
-            return Ok(());
-        }
-        let mut set = cmd("SET");
-        set.arg(self.keys.result(id)).arg(json);
-        match self.run::<()>(set.arg("PX").arg(millis(self.result_ttl))).await {
-            Err(err) if err.is_outage() => Err(err),
-            // Only the result is lost by this.
-            Err(err) => {
-                self.unkept.note(1, &err.to_string());
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
     }
 }

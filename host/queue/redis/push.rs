@@ -51,6 +51,6 @@ impl RedisStore {
     clippy::cast_precision_loss,
     reason = "exact for every date of the next 280,000 years"
 )]
-fn score(due_ms: i64) -> f64 {
+pub(super) fn score(due_ms: i64) -> f64 {
     due_ms as f64 / 1000.0
 }

@@ -12,15 +12,28 @@ const KEPT_S: u64 = 30;
 const ASKED_S: u64 = 60;
 
 impl RedisStore {
-    pub(super) async fn publish(&self, host: &str, report: &str) -> Result<(), QueueError> {
+    pub(super) async fn publish(&self, host: &str, report: &str) -> Result<Option<String>, QueueError> {
         let (hosts, now_s) = (self.keys.hosts(), jiff::Timestamp::now().as_second());
-        self.run::<()>(cmd("SET").arg(self.keys.host(host)).arg(report).arg("EX").arg(KEPT_S))
-            .await?;
+        let mut set = cmd("SET");
+        set.arg(self.keys.host(host))
+            .arg(report)
+            .arg("EX")
+            .arg(KEPT_S)
+            .arg("GET");
+        let before: Option<String> = self.run(&set).await?;
         self.run::<()>(cmd("ZADD").arg(&hosts).arg(now_s).arg(host)).await?;
         // A dead host does not remove its name, so old names are removed here.
         let long_ago = now_s.saturating_sub_unsigned(2 * KEPT_S);
-        self.run(cmd("ZREMRANGEBYSCORE").arg(hosts).arg("-inf").arg(long_ago))
-            .await
+        self.run::<()>(cmd("ZREMRANGEBYSCORE").arg(hosts).arg("-inf").arg(long_ago))
+            .await?;
+        Ok(before)
+    }
+
+    pub(super) async fn amend(&self, host: &str, report: &str) -> Result<bool, QueueError> {
+        let mut set = cmd("SET");
+        set.arg(self.keys.host(host)).arg(report).arg("XX").arg("KEEPTTL");
+        let set: Option<String> = self.run(&set).await?;
+        Ok(set.is_some())
     }
 
     pub(super) async fn withdraw(&self, host: &str) -> Result<(), QueueError> {

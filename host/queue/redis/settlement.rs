@@ -13,6 +13,7 @@ use super::fault::is_outage;
 use super::scripts::{OURS, PUSH_DELAYED, SETTLE};
 use crate::outcome::{Lane, Settlement};
 use crate::queue::error::QueueError;
+use crate::queue::firing::Occurrence;
 use crate::queue::moves::{Claim, Offer, millis};
 
 /// A result: the tag of its delivery, the id of its job, its text.
@@ -27,12 +28,18 @@ struct Fates<'a> {
     results: Vec<Kept<'a>>,
     /// Settled one by one: tag, fate, bytes, seconds to wait.
     others: Vec<(u64, &'static str, &'a str, f64)>,
-    /// Acknowledged, with writes for the outbox.
-    commits: Vec<(u64, &'a str)>,
+    /// What goes into the outbox, beside the fate of the same delivery.
+    notes: Vec<(u64, &'a str)>,
     /// Sent to a lane: tag and lane.
     waits: Vec<(u64, &'a Lane)>,
     /// Failed by joining a head to the bytes that Redis has: tag, head, and the entry to write if that cannot be done.
     theirs: Vec<(u64, &'a str, &'a str)>,
+    /// Jobs of schedules that end: tag and which.
+    ends: Vec<(u64, Occurrence<'a>)>,
+    /// Sent to a lane of a group: tag and lane.
+    limited: Vec<(u64, &'a Lane)>,
+    /// Places of limits that are given back: tag and the lane it came from.
+    free: Vec<(u64, &'a Lane)>,
 }
 
 impl<'a> Fates<'a> {
@@ -46,19 +53,34 @@ impl<'a> Fates<'a> {
 
     fn add(&mut self, offer: &'a Offer<'_>, keep_results: bool) {
         let tag = offer.tag;
+        self.end(offer);
+        self.notes.extend(offer.note.map(|note| (tag, note)));
         match offer.settlement {
             Settlement::Ack {
                 result: Some((id, json)),
             } if keep_results => self.results.push((tag, id, json)),
-            Settlement::Commit(commit) => self.commits.push((tag, commit)),
-            Settlement::Ack { .. } if offer.sure => self.sure.push(tag),
-            Settlement::Ack { .. } => self.remove(tag),
+            Settlement::Commit(commit) => {
+                self.notes.push((tag, commit));
+                self.remove(tag);
+            }
+            // What is sure is removed first, and a note is made only of what is still there.
+            Settlement::Ack { .. } | Settlement::Drop { .. } if offer.sure && offer.note.is_none() => {
+                self.sure.push(tag);
+            }
+            Settlement::Ack { .. } | Settlement::Drop { .. } => self.remove(tag),
             Settlement::Retry { job, wait } => self.others.push((tag, "retry", job, wait.as_secs_f64())),
             Settlement::Fail { entry } => self.others.push((tag, "fail", entry, 0.0)),
             Settlement::FailThere { head, otherwise } => self.theirs.push((tag, head, otherwise)),
+            Settlement::Wait { lane } if lane.caps().is_some() => self.limited.push((tag, lane)),
             Settlement::Wait { lane } => self.waits.push((tag, lane)),
             Settlement::Requeue => self.requeue(tag),
         }
+    }
+
+    /// Notes that a job of a schedule ends, if one does, and that places become free.
+    fn end(&mut self, offer: &'a Offer<'_>) {
+        self.free.extend(offer.lane.map(|lane| (offer.tag, lane)));
+        self.ends.extend(offer.ends.map(|ends| (offer.tag, ends)));
     }
 
     fn remove(&mut self, tag: u64) {
@@ -74,14 +96,15 @@ impl<'a> Fates<'a> {
         let theirs = self.theirs.iter().map(|(_, head, entry)| head.len() + entry.len());
         results
             .chain(self.others.iter().map(|(_, _, bytes, _)| bytes.len()))
-            .chain(self.commits.iter().map(|(_, bytes)| bytes.len()))
+            .chain(self.notes.iter().map(|(_, bytes)| bytes.len()))
             .chain(theirs)
             .sum()
     }
 
     fn is_empty(&self) -> bool {
-        let none_is_kept = self.sure.is_empty() && self.results.is_empty() && self.commits.is_empty();
-        none_is_kept && self.others.is_empty() && self.waits.is_empty() && self.theirs.is_empty()
+        let none_is_kept = self.sure.is_empty() && self.results.is_empty();
+        let none_waits = self.waits.is_empty() && self.limited.is_empty();
+        none_is_kept && none_waits && self.others.is_empty() && self.theirs.is_empty()
     }
 
     fn have(&self, fate: &str) -> bool {
@@ -127,7 +150,11 @@ impl RedisStore {
         for offer in &*batch {
             match offer.settlement {
                 // A job that is at its destination is removed here. One that was not written was not held by this host.
-                settlement if goes_elsewhere(settlement) && *offer.written => fates.remove(offer.tag),
+                settlement if goes_elsewhere(settlement) && *offer.written => {
+                    fates.end(offer);
+                    fates.notes.extend(offer.note.map(|note| (offer.tag, note)));
+                    fates.remove(offer.tag);
+                }
                 settlement if goes_elsewhere(settlement) => refused.push(offer.tag),
                 Settlement::Ack { result: Some(_) } if self.keeps_results() && !ours.contains(&offer.tag) => {
                     refused.push(offer.tag);
@@ -154,13 +181,18 @@ impl RedisStore {
             named(fates.have("requeue"), self.ready(claim)),
             named(fates.have("retry"), self.keys.delayed(queue)),
             named(fates.have("fail") || !fates.theirs.is_empty(), self.keys.failed()),
-            named(!fates.waits.is_empty(), self.keys.lanes(queue)),
+            named(
+                !(fates.waits.is_empty() && fates.limited.is_empty()),
+                self.keys.lanes(queue),
+            ),
         ];
         let lanes: BTreeSet<_> = fates.waits.iter().map(|(_, lane)| *lane).collect();
         let first_lane = keys.len() + 1;
         keys.extend(lanes.iter().map(|lane| self.keys.waiting(queue, lane.as_str())));
         let outbox = keys.len() + 1;
-        keys.extend((!fates.commits.is_empty()).then(|| self.keys.outbox(queue)));
+        keys.extend((!fates.notes.is_empty()).then(|| self.keys.outbox(queue)));
+        let unended = keys.len() + 1;
+        keys.extend((!fates.ends.is_empty()).then(|| self.keys.unended(queue)));
         keys.extend(fates.results.iter().map(|(_, id, _)| self.keys.result(id)));
         let mut call = SETTLE.keys(&keys);
         call.arg(fates.sure.len())
@@ -170,11 +202,12 @@ impl RedisStore {
         for (tag, _, json) in &fates.results {
             call.arg(tag).arg(json);
         }
+        // Before what takes the delivery out of the table.
+        for (tag, note) in &fates.notes {
+            call.arg(tag).arg("note").arg(note).arg(outbox);
+        }
         for (tag, fate, bytes, wait_s) in &fates.others {
             call.arg(tag).arg(fate).arg(bytes).arg(wait_s);
-        }
-        for (tag, commit) in &fates.commits {
-            call.arg(tag).arg("commit").arg(commit).arg(outbox);
         }
         for (tag, head, otherwise) in &fates.theirs {
             call.arg(tag).arg("failthere").arg(head).arg(otherwise);
@@ -182,6 +215,20 @@ impl RedisStore {
         for (tag, lane) in &fates.waits {
             let place = lanes.iter().take_while(|other| *other != lane).count();
             call.arg(tag).arg("wait").arg(lane.as_str()).arg(first_lane + place);
+        }
+        for (tag, ends) in &fates.ends {
+            let job = format!("{} {}", ends.at.as_millisecond(), ends.schedule);
+            call.arg(tag).arg("close").arg(job).arg(unended);
+        }
+        for (tag, lane) in &fates.limited {
+            let (group, stem) = (lane.group(), lane.limited().unwrap_or_default());
+            let group = group.as_str();
+            let keys = format!("{} {group}{}", group.len(), self.keys.group(queue, stem));
+            call.arg(tag).arg("limit").arg(lane.caps()).arg(keys);
+        }
+        for (tag, lane) in &fates.free {
+            let keys = self.keys.group(queue, lane.limited().unwrap_or_default());
+            call.arg(tag).arg("free").arg(lane.caps()).arg(keys);
         }
         let (refused, lost, why): (Vec<u64>, u64, String) = self.pool.call_with(&call, fates.bytes()).await?;
         if !fates.results.is_empty() {
@@ -211,8 +258,8 @@ impl RedisStore {
             return Err(QueueError::Lapsed { queue });
         };
         // Results are written before their jobs are acknowledged, so that an acknowledged job has its result.
-        self.keep_elsewhere(results.into_iter().filter(|(tag, ..)| ours.contains(tag)))
-            .await?;
+        let results = results.into_iter().filter(|(tag, ..)| ours.contains(tag));
+        self.keep_elsewhere(results.map(|(_, id, json)| (id, json))).await?;
         for offer in batch
             .iter_mut()
             .filter(|offer| moves(offer) && ours.contains(&offer.tag))
@@ -228,17 +275,24 @@ impl RedisStore {
                 Settlement::Fail { entry } | Settlement::FailThere { otherwise: entry, .. } => {
                     self.run::<()>(cmd("RPUSH").arg(self.keys.failed()).arg(entry)).await?;
                 }
-                Settlement::Ack { .. } | Settlement::Commit(_) | Settlement::Wait { .. } | Settlement::Requeue => {}
+                Settlement::Ack { .. }
+                | Settlement::Commit(_)
+                | Settlement::Wait { .. }
+                | Settlement::Requeue
+                | Settlement::Drop { .. } => {}
             }
             *offer.written = true;
         }
         Ok(ours)
     }
 
-    /// Keeps results, each in a slot of its own.
-    async fn keep_elsewhere(&self, results: impl Iterator<Item = Kept<'_>>) -> Result<(), QueueError> {
+    /// Keeps results, each in a slot of its own: the id of the job, and its text.
+    pub(super) async fn keep_elsewhere<'a>(
+        &self,
+        results: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(), QueueError> {
         let sets: Vec<_> = results
-            .map(|(_, id, json)| {
+            .map(|(id, json)| {
                 let mut set = cmd("SET");
                 set.arg(self.keys.result(id))
                     .arg(json)

@@ -98,12 +98,16 @@ impl RedisStore {
         let bytes = changes.iter().map(Change::bytes).sum();
         let answer: Vec<String> = self.pool.call_with(&call, bytes).await?;
         let key = || answer.get(1).cloned().unwrap_or_default();
-        Ok(match answer.first().map(String::as_str) {
-            Some("conflict") => Err(StateError::Conflict { key: key() }),
-            Some("number") => Err(StateError::NotANumber { key: key() }),
-            Some("full") => Err(StateError::Full(quota)),
-            Some("left") => Err(StateError::LeftOut(key().parse().unwrap_or(0))),
-            _ => Ok(answer.get(1..).unwrap_or_default().chunks(2).map(changed).collect()),
+        Ok(match answer.first().map_or("", String::as_str) {
+            "ok" => Ok(answer[1..].chunks(2).map(changed).collect()),
+            "done" => Ok(Vec::new()),
+            "conflict" => Err(StateError::Conflict { key: key() }),
+            "number" => Err(StateError::NotANumber { key: key() }),
+            "full" => Err(StateError::Full(quota)),
+            "left" => Err(StateError::LeftOut(key().parse().unwrap_or(0))),
+            other => Err(StateError::Unavailable(format!(
+                "redis answers {other:?} to a change of state"
+            ))),
         })
     }
 }

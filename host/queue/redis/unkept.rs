@@ -1,35 +1,46 @@
-//! Logs results that were not kept: once when that begins, once when it is over.
+//! Logs what was not kept, though no job depends on it: once when that begins, once when it is over.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-/// How long results must have been kept without a loss before the log says so.
+/// How long all must have been kept without a loss before the log says so.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Results that were not kept lately; none if all were.
-#[derive(Default)]
-pub(super) struct Unkept(Mutex<Option<Losses>>);
+/// What was not kept lately.
+pub(super) struct Unkept {
+    what: &'static str,
+    /// None if all was kept.
+    losses: Mutex<Option<Losses>>,
+}
 
 struct Losses {
-    results: u64,
+    count: u64,
     last: Instant,
 }
 
 impl Unkept {
-    /// Records how many results of a batch were not kept, and why. Logs the first loss, and the number of losses once
-    /// none has happened for [`QUIET`]: a Redis at the limit of its memory keeps some results and not others.
+    /// Of things that are called so.
+    pub(super) fn of(what: &'static str) -> Self {
+        Self {
+            what,
+            losses: Mutex::default(),
+        }
+    }
+
+    /// Records how many of a batch were not kept, and why. Logs the first loss, and the number of losses once
+    /// none has happened for [`QUIET`]: a Redis at the limit of its memory keeps some and not others.
     pub(super) fn note(&self, lost: u64, why: &str) {
-        let mut losses = self.0.lock();
+        let (what, mut losses) = (self.what, self.losses.lock());
         match &mut *losses {
             None if lost == 0 => return,
-            None => tracing::warn!(why, "results are not kept"),
+            None => tracing::warn!(why, "{what} are not kept"),
             Some(losses) if lost == 0 && losses.last.elapsed() < QUIET => return,
-            Some(losses) if lost == 0 => tracing::warn!(lost = losses.results, "results are kept again"),
+            Some(losses) if lost == 0 => tracing::warn!(lost = losses.count, "{what} are kept again"),
             Some(_) => {}
         }
-        let results = losses.take().map_or(0, |losses| losses.results) + lost;
+        let count = losses.take().map_or(0, |losses| losses.count) + lost;
         *losses = (lost > 0).then(|| Losses {
-            results,
+            count,
             last: Instant::now(),
         });
     }

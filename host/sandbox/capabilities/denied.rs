@@ -8,18 +8,41 @@ use tokio::sync::SetOnce;
 
 /// What was denied, and the lines of the manifest that would grant it; each capability has its own words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(in crate::sandbox) struct Denied(String);
+#[error("{what}")]
+pub(in crate::sandbox) struct Denied {
+    /// The capability: its key below `[grants]`.
+    pub(in crate::sandbox) capability: &'static str,
+    what: String,
+    /// Whether the plugin's manifest could grant it.
+    by_manifest: bool,
+}
 
 impl Denied {
     /// `what` ends where the name of the plugin's manifest follows: `…; add … to`, `…; see … in`.
-    pub(in crate::sandbox::capabilities) fn new(what: String) -> Self {
-        Self(what)
+    pub(in crate::sandbox::capabilities) fn new(capability: &'static str, what: String) -> Self {
+        Self {
+            capability,
+            what,
+            by_manifest: true,
+        }
+    }
+
+    /// For what no manifest can grant.
+    pub(in crate::sandbox::capabilities) fn whatever_is_granted(capability: &'static str, what: String) -> Self {
+        Self {
+            capability,
+            what,
+            by_manifest: false,
+        }
     }
 
     /// The whole message for the operator: what was denied, and in which manifest to grant it.
     pub(in crate::sandbox) fn told(&self, plugin: &str) -> String {
-        format!("{self} {plugin}.toml")
+        if self.by_manifest {
+            format!("{self} {plugin}.toml")
+        } else {
+            self.what.clone()
+        }
     }
 }
 

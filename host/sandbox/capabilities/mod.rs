@@ -2,20 +2,24 @@
 //!
 //! | capability | its part of the manifest | what it offers |
 //! |---|---|---|
-//! | `base` | | standard streams, clocks, random numbers; files and sockets without anything in them |
+//! | `base` | | standard streams, clocks, random numbers; sockets without anything in them |
+//! | `files` | | `wasi:filesystem`: a `/tmp` in memory |
 //! | `context` | | `kiln:job/context`: progress, the time left, whether the host shuts down |
 //! | `log` | | `wasi:logging`, and where progress reports go |
 //! | `config` | `[config]` | `wasi:config` |
 //! | `env` | `[grants.env]` | the environment |
-//! | `secrets` | `[grants.secrets]` | values in the environment, and in headers of requests |
+//! | `secrets` | `[grants.secrets]` | values in the environment, in headers of requests, and in their signatures |
 //! | `http` | `[[grants.http]]` | `wasi:http/outgoing-handler`, `kiln:http/client` |
+//! | `jobs` | `[grants.jobs]` | `kiln:flow/jobs` |
 //! | `state` | `[grants.state.NAME]` | `kiln:state/values`, `wasi:keyvalue` |
+//! | `tcp` | `[[grants.tcp]]` | `kiln:tcp/connections`, `wasi:sockets/tcp` |
 //!
 //! A folder holds all of its capability: what its grant looks like and what is wrong with one, the limits it enforces,
 //! the imports that it offers, what it links, its state in an attempt, and the words of its denial. It knows neither
 //! the engine's store nor the other capabilities in it: [`link`] tells it where in an attempt's data its own part is.
-//! So it can be tested alone. Two know others: `context` reports through `log`; `secrets` shares its names with `env`,
-//! and fills in the headers of `http`.
+//! So it can be tested alone. Three know others: `context` reports through `log`; `secrets` shares its names with `env`,
+//! fills in the headers of `http` and signs its requests; `tcp` waits for what `http` waits for, too. `network` is no
+//! capability: those that connect do so through it.
 //!
 //! To add one: a folder, and here its line in [`ALL`], in [`link`], and in the two structs, as far as it keeps anything for
 //! a plugin ([`Granted`]) or for an attempt ([`Capabilities`]).
@@ -26,11 +30,15 @@ mod context;
 mod denied;
 mod env;
 mod error;
+mod files;
 mod http;
+mod jobs;
 mod log;
+mod network;
 mod offer;
 mod secrets;
 mod state;
+mod tcp;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,18 +48,22 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::WasiView;
 
-use crate::config::{Grants, Limits, Manifest, SandboxSettings};
-use crate::outcome::Report;
+use crate::config::{Grants, Limit, Limits, Manifest, SandboxSettings};
+use crate::job::{TraceContext, trace_context};
+use crate::outcome::{Asked, Report};
+use crate::recording::Tape;
 use crate::sandbox::bindings::exports::kiln::job::handler::Job;
 use crate::sandbox::run::context::Listener;
 use crate::sandbox::run::deadline::Deadline;
-use crate::state::Write;
+use crate::sandbox::run::holdings::Holdings;
 pub(super) use denied::{Denied, LateDenial};
 pub use error::GrantError;
+pub(super) use files::View as FilesView;
 pub use http::{HttpGrant, HttpGrants, Origin};
 pub(super) use http::{HttpHost, View as HttpView};
 pub use offer::Offer;
 use offer::{Interfaces, Match};
+pub use state::granted_buckets;
 
 /// A capability, as far as it is known before any plugin is loaded.
 struct Capability {
@@ -66,20 +78,24 @@ struct Capability {
 /// Every capability. Where several offer one import, the first in the list says how it is met.
 const ALL: &[Capability] = &[
     always(base::OFFERS),
+    always(files::OFFERS),
     always(context::OFFERS),
     always(log::OFFERS),
     always(config::OFFERS),
     by_grant(env::KEY, env::OFFERS, env::granted),
     by_grant(secrets::KEY, secrets::OFFERS, secrets::granted),
     by_grant(http::KEY, http::OFFERS, http::granted),
+    by_grant(jobs::KEY, jobs::OFFERS, jobs::granted),
     by_grant(state::KEY, state::OFFERS, state::granted),
+    by_grant(tcp::KEY, tcp::OFFERS, tcp::granted),
 ];
 
 /// Adds the imports of every capability to a linker.
 pub(super) fn link<T: Host>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     base::link(linker)?;
+    files::link(linker, T::files_view)?;
     context::link(linker, |host| {
-        let (granted, attempt) = host.parts();
+        let Parts { granted, attempt, .. } = host.parts();
         let log = attempt.log.view(&granted.log);
         context::View {
             context: &mut attempt.context,
@@ -87,22 +103,46 @@ pub(super) fn link<T: Host>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
         }
     })?;
     log::link(linker, |host| {
-        let (granted, attempt) = host.parts();
+        let Parts { granted, attempt, .. } = host.parts();
         attempt.log.view(&granted.log)
     })?;
-    config::link(linker, |host| config::Values(&host.parts().0.config))?;
+    config::link(linker, |host| config::Values(&host.parts().granted.config))?;
+    jobs::link(linker, |host| {
+        let Parts { granted, attempt, .. } = host.parts();
+        attempt.jobs.view(&granted.jobs)
+    })?;
     state::link(
         linker,
         |host| {
-            let (granted, attempt) = host.parts();
+            let Parts { granted, attempt, .. } = host.parts();
             attempt.state.view(&granted.state)
         },
         |host| {
-            let (granted, attempt, table) = host.parts_and_table();
+            let Parts {
+                granted,
+                attempt,
+                table,
+                ..
+            } = host.parts();
             let view = attempt.state.view(&granted.state);
             state::Opened { view, table }
         },
     )?;
+    tcp::link(linker, |host| {
+        let Parts {
+            granted,
+            attempt,
+            table,
+            holdings,
+        } = host.parts();
+        tcp::View {
+            rules: &granted.tcp,
+            attempt: &mut attempt.tcp,
+            exchanges: &mut attempt.http.exchanges,
+            table,
+            holdings,
+        }
+    })?;
     http::link(linker)
 }
 
@@ -113,7 +153,9 @@ pub(super) struct Granted {
     /// Its environment: what `env` grants, and `secrets`.
     variables: Vec<(String, String)>,
     pub(super) http: Arc<http::HttpRules>,
+    jobs: jobs::JobsRules,
     state: state::StateRules,
+    tcp: Arc<tcp::TcpRules>,
 }
 
 /// Whose grants they are.
@@ -134,32 +176,57 @@ impl Granted {
     ) -> Result<Self, GrantError> {
         let (grants, limits) = (&manifest.grants, grantee.limits);
         check(grants)?;
-        let secrets = secrets::Secrets::find(grants, settings.secrets_dir.as_deref())?;
+        let offline = settings.egress.tape.as_ref().is_some_and(Tape::is_offline);
+        let secrets = secrets::Secrets::find(grants, settings.secrets_dir.as_deref(), offline)?;
         let variables = env::variables(grants).map_err(GrantError::Wrong)?;
         let variables = variables
             .into_iter()
             .chain(secrets.variables().iter().cloned())
             .collect();
         let state = state::StateRules::new(grantee.name, grants, limits, settings.state.clone());
-        let http = http::HttpRules::new(grants, limits, settings.resolver.clone(), &settings.egress)
-            .map_err(GrantError::Wrong)?;
+        let egress = &settings.egress;
+        let network = Arc::new(network::Network::new(settings.resolver.clone(), egress.proxy.clone()));
+        let http = http::HttpRules::new(grants, limits, &network, egress).map_err(GrantError::Wrong)?;
+        let tcp = tcp::TcpRules::new(grants, limits, &network, egress).map_err(GrantError::Wrong)?;
         Ok(Self {
             log: log::LogRules::new(grantee.name, grantee.digest, limits),
             config: manifest.config.clone(),
             variables,
-            http: Arc::new(http.filling(Arc::new(secrets))),
+            http: Arc::new(http.with(Arc::new(secrets))),
+            jobs: jobs::JobsRules::new(grants, limits).map_err(GrantError::Wrong)?,
             state: state.map_err(GrantError::Wrong)?,
+            tcp: Arc::new(tcp),
         })
+    }
+}
+
+impl Granted {
+    /// Connections that one attempt may have open at once.
+    pub(super) fn connections(&self, limits: &Limits) -> u64 {
+        let kinds = [
+            (self.http.grant_any(), Limit::HttpConnections),
+            (self.tcp.grant_any(), Limit::TcpConnections),
+        ];
+        kinds
+            .iter()
+            .filter(|(granted, _)| *granted)
+            .map(|(_, limit)| limits.get(*limit))
+            .sum()
     }
 }
 
 /// An attempt's part of every capability.
 pub(super) struct Capabilities {
+    /// None where the plugin is granted no connection.
+    outbound: Option<network::Outbound>,
     pub(super) base: base::Base,
     context: context::Context,
     log: log::Log,
     pub(super) http: http::Http,
+    jobs: jobs::Jobs,
     state: state::State,
+    tcp: tcp::Tcp,
+    pub(super) files: files::Files,
 }
 
 /// What an attempt begins with.
@@ -168,18 +235,41 @@ pub(super) struct Beginning<'a> {
     pub(super) deadline: Deadline,
     pub(super) draining: &'a Arc<CancellationToken>,
     pub(super) listener: Option<&'a Arc<dyn Listener>>,
+    /// The attempt's span, if one is told of; else the job's trace is its producer's.
+    pub(super) span: Option<&'a TraceContext>,
     /// Where guests' I/O is done.
     pub(super) io: &'a Handle,
 }
 
+impl Beginning<'_> {
+    fn trace(&self) -> Option<TraceContext> {
+        self.span.cloned().or_else(|| trace_context(&self.job.metadata))
+    }
+
+    fn outbound(&self, granted: &Granted) -> Option<network::Outbound> {
+        let any = granted.http.grant_any() || granted.tcp.grant_any();
+        any.then(|| network::Outbound {
+            io: self.io.clone(),
+            deadline: self.deadline,
+            late_denial: LateDenial::default(),
+            trace: granted.http.trace_any().then(|| self.trace()).flatten().map(Arc::new),
+        })
+    }
+}
+
 impl Capabilities {
     pub(super) fn begin(granted: &Granted, limits: &Limits, beginning: &Beginning<'_>) -> Self {
+        let outbound = beginning.outbound(granted);
         Self {
             base: base::Base::new(limits, &granted.variables),
             context: context::Context::new(beginning.deadline, Arc::clone(beginning.draining)),
             log: log::Log::new(beginning.job, beginning.listener.cloned()),
-            http: http::Http::new(&granted.http, beginning.io, beginning.deadline),
+            http: http::Http::new(&granted.http, outbound.as_ref()),
+            jobs: jobs::Jobs::new(&granted.jobs, beginning.job),
             state: state::State::default(),
+            tcp: tcp::Tcp::new(&granted.tcp, outbound.as_ref()),
+            outbound,
+            files: files::Files::default(),
         }
     }
 
@@ -188,18 +278,34 @@ impl Capabilities {
     pub(super) fn renew(&mut self, granted: &Granted, beginning: &Beginning<'_>) {
         self.context = context::Context::new(beginning.deadline, Arc::clone(beginning.draining));
         self.log = log::Log::new(beginning.job, beginning.listener.cloned());
-        self.http.renew(&granted.http, beginning.io, beginning.deadline);
+        self.outbound = beginning.outbound(granted);
+        self.http.renew(&granted.http, self.outbound.as_ref());
+        self.jobs = jobs::Jobs::new(&granted.jobs, beginning.job);
         self.state = state::State::default();
+        self.tcp.renew(&granted.tcp, self.outbound.as_ref());
+    }
+
+    /// Closes connections, before the instance serves another attempt.
+    pub(super) fn close_connections(&mut self) {
+        self.tcp.close_all();
+    }
+
+    /// Lets go of what belongs to one attempt alone, before the instance waits for another.
+    pub(super) fn close(&mut self) {
+        self.files.clear();
     }
 
     /// The late denials of this attempt, which end it while its guest waits. None where there can be none.
     pub(super) fn late_denial(&self) -> Option<LateDenial> {
-        self.http.late_denial()
+        self.outbound.as_ref().map(|outbound| outbound.late_denial.clone())
     }
 
-    /// What the handler has asked to write when its job is acknowledged.
-    pub(super) fn take_writes(&mut self) -> Vec<Write> {
-        self.state.take_writes()
+    /// What the handler has asked for when its job is acknowledged.
+    pub(super) fn take_asked(&mut self) -> Asked {
+        Asked {
+            writes: self.state.take_writes(),
+            follow_ups: self.jobs.take(),
+        }
     }
 
     /// Adds to a report what became of an attempt.
@@ -208,19 +314,28 @@ impl Capabilities {
         self.context.report(report);
         self.log.report(report);
         self.http.report(report);
+        self.tcp.report(report);
     }
 }
 
 /// The data of an attempt's store, as far as capabilities are concerned.
 pub(super) trait Host: WasiView + HttpHost {
-    /// The plugin's part of the capabilities, and the attempt's.
-    fn parts(&mut self) -> (&Granted, &mut Capabilities) {
-        let (granted, attempt, _) = self.parts_and_table();
-        (granted, attempt)
-    }
+    fn parts(&mut self) -> Parts<'_>;
 
-    /// The same with the table that the attempt's handles are in.
-    fn parts_and_table(&mut self) -> (&Granted, &mut Capabilities, &mut ResourceTable);
+    /// The attempt's files.
+    fn files_view(&mut self) -> FilesView<'_>;
+}
+
+/// What capabilities share the data of.
+pub(super) struct Parts<'a> {
+    /// The plugin's part of them.
+    pub(super) granted: &'a Granted,
+    /// The attempt's part of them.
+    pub(super) attempt: &'a mut Capabilities,
+    /// The attempt's handles.
+    pub(super) table: &'a mut ResourceTable,
+    /// What the attempt is charged for.
+    pub(super) holdings: &'a mut Holdings,
 }
 
 /// Refuses grants that are wrong.
@@ -293,7 +408,8 @@ mod tests {
         assert_eq!(offer("wasi:io/poll@0.2.6"), Offer::Always);
         assert_eq!(offer("wasi:http/outgoing-handler@0.2.0"), Offer::ByGrant("http"));
         assert_eq!(offer("wasi:cli/environment@0.2.0"), Offer::ByGrant("env"));
-        assert_eq!(offer("wasi:sockets/tcp@0.2.3"), Offer::Empty);
+        assert_eq!(offer("wasi:sockets/tcp@0.2.3"), Offer::ByGrant("tcp"));
+        assert_eq!(offer("wasi:sockets/udp@0.2.3"), Offer::Empty);
         for other in ["wasi:io/poll@0.3.0", "wasi:io/poll@0.2.0-rc", "wasi:io/poll"] {
             assert_eq!(offer(other), Offer::OtherVersion("0.2"), "{other}");
         }
@@ -306,7 +422,7 @@ mod tests {
     #[test]
     fn a_grant_that_no_capability_has_is_named() {
         let grants = Grants::of("[grants]\nhttps = []");
-        let why = "line 2, column 1: unknown grant `https`, expected `env`, `secrets`, `http`, `state`";
+        let why = "line 2, column 1: unknown grant `https`, expected `env`, `secrets`, `http`, `jobs`, `state`, `tcp`";
         assert_eq!(check(&grants), Err(GrantError::Wrong(why.to_owned())));
     }
 

@@ -3,6 +3,8 @@
 //! Memories, tables and stacks come from a pool that is set up once, which makes a fresh sandbox cost microseconds. The
 //! pool reserves 4 GiB of addresses for every slot; where the system does not give so many, memories are made one by one.
 //!
+//! A second engine keeps more of each memory resident, for components that touch much of it. It runs the same code.
+//!
 //! Absent on purpose: threads and shared memories (a guest's time could not be bounded), pagemap scan (on 48.0.8 it
 //! misses swapped pages: one job could see another's memory), precompiled files (native code from outside), the engine's own
 //! cache (where it finds nothing, it compiles at once, in this process and without bounds).
@@ -15,7 +17,7 @@ use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails, WasmFeatures,
 };
 
-use crate::config::{KEEP_RESIDENT_BYTES, Limit, Limits, MAX_BACKTRACE_FRAMES};
+use crate::config::{KEEP_RESIDENT_BYTES, Limit, Limits, MAX_BACKTRACE_FRAMES, SandboxSettings};
 
 /// Tables every slot of the pool brings along; a component links one or two.
 const TABLES_PER_SLOT: u32 = 4;
@@ -43,20 +45,60 @@ pub(in crate::sandbox) struct Built {
     pub(in crate::sandbox) unpooled: Option<String>,
 }
 
-/// Builds the engine with a pool of which so many slots can be in use at any time, or without one where address space is
-/// short.
-pub(in crate::sandbox) fn build(in_use: u32, threads: u32, limits: &Limits) -> wasmtime::Result<Built> {
-    // A batch that one thread is just giving back is neither in use nor free for another. A small pool has no batches.
-    let batch = if in_use > RESET_BATCH { RESET_BATCH } else { 1 };
-    let slots = in_use.saturating_add(threads.saturating_mul(batch - 1));
+/// How many slots a pool has to have.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::sandbox) struct PoolSize {
+    /// Slots that can be in use at any time.
+    pub(in crate::sandbox) in_use: u32,
+    /// Threads that give slots back in batches. None: each slot is given back by itself.
+    pub(in crate::sandbox) threads: u32,
+}
+
+impl PoolSize {
+    /// Used memories that a thread gives back at once. A small pool has no batches.
+    fn batch(self) -> u32 {
+        if self.threads > 0 && self.in_use > RESET_BATCH {
+            RESET_BATCH
+        } else {
+            1
+        }
+    }
+
+    /// A batch that one thread is just giving back is neither in use nor free for another.
+    fn slots(self) -> u32 {
+        self.in_use
+            .saturating_add(self.threads.saturating_mul(self.batch() - 1))
+    }
+}
+
+/// Bytes of each memory that the second engine keeps resident: no more in all of its slots than an eighth of what attempts
+/// may have together. None where that is no more than the first engine keeps.
+pub(in crate::sandbox) fn resident_bytes(in_use: u32, settings: &SandboxSettings) -> Option<usize> {
+    let eighth = settings.limits.size(Limit::GuestMemory) / 8;
+    let bytes = (eighth / in_use.max(1) as usize).min(settings.resident_bytes);
+    (bytes > KEEP_RESIDENT_BYTES).then_some(bytes)
+}
+
+/// Builds the second engine, which keeps so many bytes of each memory resident.
+pub(in crate::sandbox) fn build_resident(in_use: u32, limits: &Limits, bytes: usize) -> wasmtime::Result<Engine> {
     let mut config = config(limits);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, batch, limits)));
+    // Without batches: there is hardly anything to give back, and each slot that waits in one holds all its bytes.
+    let size = PoolSize { in_use, threads: 0 };
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(size, limits, bytes)));
+    Engine::new(&config)
+}
+
+/// Builds the engine with a pool, or without one where address space is short.
+pub(in crate::sandbox) fn build(size: PoolSize, limits: &Limits) -> wasmtime::Result<Built> {
+    let mut config = config(limits);
+    let pool = pool(size, limits, KEEP_RESIDENT_BYTES);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     let reason = match Engine::new(&config) {
         Ok(engine) => return Ok(Built { engine, unpooled: None }),
         Err(err) => format!("{err:#}"),
     };
     tracing::warn!(
-        slots,
+        slots = size.slots(),
         reason,
         "no pool of sandboxes, each job makes its own and costs more: address space is short (ulimit -v?)"
     );
@@ -102,7 +144,8 @@ fn config(limits: &Limits) -> Config {
     config
 }
 
-fn pool(slots: u32, batch: u32, limits: &Limits) -> PoolingAllocationConfig {
+fn pool(size: PoolSize, limits: &Limits, resident_bytes: usize) -> PoolingAllocationConfig {
+    let slots = size.slots();
     let (instances, memories, tables) = (
         limits.count(Limit::CoreInstances),
         limits.count(Limit::Memories),
@@ -123,9 +166,9 @@ fn pool(slots: u32, batch: u32, limits: &Limits) -> PoolingAllocationConfig {
         .max_tables_per_component(tables)
         .max_tables_per_module(tables)
         .table_elements(table_elements.try_into().unwrap_or(usize::MAX))
-        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .linear_memory_keep_resident(resident_bytes)
         .table_keep_resident(KEEP_RESIDENT_BYTES)
-        .decommit_batch_size(batch as usize)
+        .decommit_batch_size(size.batch() as usize)
         .pagemap_scan(Enabled::No);
     pool
 }

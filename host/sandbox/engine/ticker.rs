@@ -1,7 +1,7 @@
 //! The thread that lets running guests be interrupted.
 //!
-//! Every tick begins another epoch of the engine, upon which each running guest is asked whether it has to stop. While no
-//! guest runs the thread sleeps. It holds the engine weakly and ends with it. Nothing else ends it: a guest that outlives
+//! Every tick begins another epoch of each engine, upon which each running guest is asked whether it has to stop. While no
+//! guest runs the thread sleeps. It holds the engines weakly and ends with them. Nothing else ends it: a guest that outlives
 //! the sandbox still has to be interrupted.
 
 use std::io;
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use wasmtime::{Engine, EngineWeak};
 
 use crate::config::EPOCH_TICK;
@@ -31,10 +32,13 @@ pub(in crate::sandbox) struct Ticker {
 
 #[derive(Default)]
 struct State {
+    engines: Mutex<Vec<EngineWeak>>,
     running: AtomicUsize,
     asleep: AtomicBool,
     /// Guests that nap.
     napping: AtomicU32,
+    /// Turns of the thread, those in which no guest ran included.
+    turns: AtomicU64,
     ticks: Ticks,
 }
 
@@ -56,18 +60,28 @@ pub(in crate::sandbox) struct Running(Arc<State>);
 impl Ticker {
     pub(in crate::sandbox) fn start(engine: &Engine) -> io::Result<Self> {
         let state = Arc::new(State::default());
-        let (engine, seen) = (engine.weak(), Arc::clone(&state));
+        state.engines.lock().push(engine.weak());
+        let seen = Arc::clone(&state);
         let thread = thread::Builder::new()
             .name("kiln-epoch".into())
-            .spawn(move || tick(&engine, &seen))?;
+            .spawn(move || tick(&seen))?;
         Ok(Self {
             state,
             thread: thread.thread().clone(),
         })
     }
 
+    /// Interrupts the guests of another engine as well.
+    pub(in crate::sandbox) fn also(&self, engine: &Engine) {
+        self.state.engines.lock().push(engine.weak());
+    }
+
     pub(in crate::sandbox) fn ticks(&self) -> &Ticks {
         &self.state.ticks
+    }
+
+    pub(in crate::sandbox) fn turns(&self) -> u64 {
+        self.state.turns.load(Ordering::Relaxed)
     }
 
     /// Notes one more running attempt.
@@ -99,17 +113,22 @@ impl Drop for Running {
     }
 }
 
-fn tick(engine: &EngineWeak, state: &State) {
+fn tick(state: &State) {
     let mut idle = 0;
-    while let Some(engine) = engine.upgrade() {
+    loop {
+        state.turns.fetch_add(1, Ordering::Relaxed);
+        let engines: Vec<_> = state.engines.lock().iter().filter_map(EngineWeak::upgrade).collect();
+        if engines.is_empty() {
+            return;
+        }
         if state.running.load(Ordering::SeqCst) > 0 {
-            engine.increment_epoch();
+            engines.iter().for_each(Engine::increment_epoch);
             state.ticks.0.fetch_add(1, Ordering::Relaxed);
             idle = 0;
         } else {
             idle += 1;
         }
-        drop(engine);
+        drop(engines);
         if idle < IDLE_TICKS {
             thread::sleep(EPOCH_TICK);
         } else {

@@ -55,9 +55,9 @@ fn invalid(err: wasmtime::Error) -> LoadError {
 /// The component of this code, if it was compiled for an engine like this one.
 #[expect(
     unsafe_code,
-    reason = "the code is whole, and comes from the compiler that this program starts, or from where nobody else may write"
+    reason = "the code is whole, and comes from the compiler that this program starts, from where nobody else may write, or from a component of this process"
 )]
-fn component(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+pub(super) fn component(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: see the reason above.
     unsafe { Component::deserialize(engine, code) }
 }

@@ -1,35 +1,50 @@
 //! From the bytes of a plugin to a component that can run here, or to one line saying what is wrong with it.
 
+pub(super) mod ahead;
 pub(super) mod cache;
 pub(super) mod code;
 pub(super) mod compile;
 pub(super) mod compiler;
 pub(super) mod diff;
+pub(super) mod faults;
 pub(super) mod imports;
 pub(super) mod plugin;
+pub(super) mod pool;
 pub(super) mod refusal;
+pub(super) mod resident;
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use bytesize::ByteSize;
 use wasmtime::Engine;
-use wasmtime::component::{Component, Linker, types};
+use wasmtime::component::Component;
 
 use super::bindings::{HANDLER, JobHandlerPre};
 use super::engine;
 use super::run::state::State;
 use crate::config::{CompileLimits, Limit, Limits, MAX_INTERFACES};
+use ahead::Ahead;
 use code::Code;
 use compiler::CompileStop;
+use faults::Faults;
 use imports::Import;
-use refusal::{LoadError, causes};
+use pool::Pool;
+use refusal::LoadError;
 
 /// The name of WASI's first version as it stands in a module that imports it: its length, then its text.
 const PREVIEW1: &[u8] = b"\x16wasi_snapshot_preview1";
 
 /// A component that runs here.
 pub(in crate::sandbox) struct Loaded {
-    pub(in crate::sandbox) pre: JobHandlerPre<State>,
+    /// The component in the pool in which its next attempt runs.
+    pub(in crate::sandbox) pre: ArcSwap<JobHandlerPre<State>>,
     /// Slots of the pool that one instance of it takes.
     pub(in crate::sandbox) slots: u32,
+    /// What its first attempts took, by which it is decided in which pool the others run.
+    pub(in crate::sandbox) faults: Faults,
+    /// How long its starts take, and the instances that are ready.
+    pub(in crate::sandbox) ahead: Arc<Ahead>,
 }
 
 /// What could be learnt about a component.
@@ -68,12 +83,7 @@ pub(in crate::sandbox) fn examine(
 }
 
 /// Links a component and checks that it can run within its limits.
-pub(in crate::sandbox) fn link(
-    linker: &Linker<State>,
-    world: &types::Component,
-    found: &Examined,
-    limits: &Limits,
-) -> Result<Loaded, LoadError> {
+pub(in crate::sandbox) fn link(pool: &Pool, found: &Examined, limits: &Limits) -> Result<Loaded, LoadError> {
     // Checked before the imports: a component that is no handler should be told that, not what it imports.
     if found.component.get_export_index(None, HANDLER).is_none() {
         return Err(no_handler(&found.exports));
@@ -92,14 +102,13 @@ pub(in crate::sandbox) fn link(
         });
     }
     let slots = slots(&found.component, limits)?;
-    // The engine compares exports only when they are called, and reports the host's types in Rust. A plugin's author
-    // knows those of WIT.
-    if let Some(what) = diff::against_host(&found.component, world, linker.engine()) {
-        return Err(LoadError::Mismatch(what));
-    }
-    let pre = linker.instantiate_pre(&found.component).and_then(JobHandlerPre::new);
-    let pre = pre.map_err(|err| LoadError::Mismatch(causes(&err)))?;
-    Ok(Loaded { pre, slots })
+    let pre = ArcSwap::from(Arc::new(pool.link(&found.component)?));
+    Ok(Loaded {
+        pre,
+        slots,
+        faults: Faults::default(),
+        ahead: Arc::default(),
+    })
 }
 
 /// Says what a component is instead of a handler.

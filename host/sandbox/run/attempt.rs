@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::Store;
+use wasmtime::{Engine, Store};
 
 use super::context::AttemptContext;
 use super::deadline::{Deadline, Interrupt, TimeLimit};
@@ -14,7 +14,7 @@ use super::thread_class::ThreadClass;
 use super::verdict::{self, Facts, Returned};
 use super::warm::Warm;
 use crate::aside::aside;
-use crate::outcome::{Attempt, Outcome, Report};
+use crate::outcome::{Asked, Attempt, Outcome, Report};
 use crate::sandbox::bindings::JobHandler;
 use crate::sandbox::bindings::exports::kiln::job::handler::Job as GuestJob;
 use crate::sandbox::capabilities::LateDenial;
@@ -52,9 +52,10 @@ pub(super) struct PreparedAttempt {
 
 impl PreparedAttempt {
     /// Runs the attempt on this thread, and moves it to the threads for heavy attempts once it becomes heavy.
-    pub(super) async fn run_anywhere(self, pool_slots: PoolSlots) -> Attempt {
+    pub(super) fn run_anywhere(self, pool_slots: PoolSlots) -> impl Future<Output = Attempt> {
         let (thread_class, heavy) = (pool_slots.thread_class.clone(), self.runner.heavy.clone());
-        thread_class.run(Box::pin(self.run(pool_slots)), heavy).await
+        let attempt = Box::pin(self.run(pool_slots));
+        async move { thread_class.run(attempt, heavy).await }
     }
 
     async fn run(self, pool_slots: PoolSlots) -> Attempt {
@@ -63,14 +64,18 @@ impl PreparedAttempt {
         if context.stop.is_stopped() {
             return never_ran(&self.plugin, self.job.attempt, deadline.limit(), context);
         }
-        let (mut store, known, served) = self.store(pool_slots.thread_class, pool_slots.warm);
+        let pre = self.loaded.pre.load_full();
+        let (mut store, known, served) = self.store(pre.engine(), pool_slots.thread_class, pool_slots.warm);
         let (cpu, late_denial) = (store.data().cpu.clone(), store.data().late_denial());
+        let made_ahead = known.is_some() && served == 1;
+        let counts_faults = known.is_none() && self.loaded.faults.are_wanted();
         let call = Box::pin(async {
             let handler = if let Some(handler) = known {
                 handler
             } else {
-                let handler = self.loaded.pre.instantiate_async(&mut store).await?;
+                let handler = pre.instantiate_async(&mut store).await?;
                 store.data_mut().holdings.started();
+                self.loaded.ahead.note(deadline.elapsed(), store.data().asks.any());
                 // An instance with much memory has moved to the heavy threads, and may have waited for one.
                 if context.stop.is_stopped() {
                     return Err(Interrupt::Stopped.into());
@@ -84,20 +89,37 @@ impl PreparedAttempt {
         // A guest that computes is interrupted by the epoch, one that waits in the host by what follows.
         let called: wasmtime::Result<_> = tokio::select! {
             biased;
-            called = cpu.measure(call, self.runner.ticker.ticks()) => called,
+            called = cpu.measure(call, self.runner.ticker.ticks(), counts_faults) => called,
             denied = LateDenial::of(late_denial) => Err(denied.into()),
             () = context.stop.stopped() => Err(Interrupt::Stopped.into()),
             // A timer is set only for a guest that waits.
             () = async { tokio::time::sleep(deadline.remaining()).await } => Err(Interrupt::TimedOut.into()),
         };
-        let mut report = store.data().report();
-        let asked = store.data_mut().take_writes();
+        let mut report = Report {
+            made_ahead,
+            ..store.data().report()
+        };
+        if counts_faults && called.is_ok() {
+            let memory = store.data().holdings.memory();
+            self.runner.note_faults(&self.loaded, cpu.faults(), memory);
+        }
+        let asked = store.data_mut().take_asked();
         let returned: Returned = match called {
             Ok((answer, handler)) => {
-                self.keep((Warm { store, handler, served }, pool_slots.slots));
+                let warm = Warm {
+                    store,
+                    handler,
+                    served,
+                    _ahead: None,
+                };
+                self.keep((warm, pool_slots.slots));
+                self.runner.make_ahead(&self.loaded, &self.plugin);
                 Ok(answer)
             }
-            Err(err) => Err(err),
+            Err(err) => {
+                report.boundary = verdict::boundary(&err);
+                Err(err)
+            }
         };
         let stopped = context.stop.close();
         let facts = facts(&self.plugin, self.job.attempt, deadline.limit(), &report, stopped);
@@ -106,16 +128,17 @@ impl PreparedAttempt {
         let outcome = aside(result_bytes, || verdict::judge(returned, &facts));
         report.caused_by_job = facts.caused_by_job(&outcome, self.job.payload.len() + self.job.metadata.len());
         let completed = matches!(outcome, Outcome::Completed { .. });
-        let writes = if completed { asked } else { Vec::new() };
-        Attempt {
-            outcome,
-            writes,
-            report,
-        }
+        let asked = if completed { asked } else { Asked::default() };
+        Attempt { outcome, asked, report }
     }
 
     /// A store for this attempt; the instance in it, if there is one already; and how many attempts it will have served.
-    fn store(&self, thread_class: ThreadClass, warm: Option<Warm>) -> (Store<State>, Option<JobHandler>, u32) {
+    fn store(
+        &self,
+        engine: &Engine,
+        thread_class: ThreadClass,
+        warm: Option<Warm>,
+    ) -> (Store<State>, Option<JobHandler>, u32) {
         let (sandbox, plugin) = (&self.runner, &self.plugin);
         let (deadline, context) = (self.deadline, &self.context);
         let (mut store, handler, served) = if let Some(warm) = warm {
@@ -131,7 +154,7 @@ impl PreparedAttempt {
                 thread_class,
                 &sandbox.shared,
             );
-            (store::of(state, &sandbox.engine), None, 1)
+            (store::of(state, engine), None, 1)
         };
         store.data_mut().running = Some(sandbox.ticker.running());
         store::rearm(&mut store);
@@ -170,10 +193,6 @@ pub(super) fn facts<'a>(
 pub(super) fn never_ran(plugin: &Plugin, attempt: u32, limit: TimeLimit, context: &AttemptContext) -> Attempt {
     let report = Report::default();
     let outcome = verdict::stopped(&facts(plugin, attempt, limit, &report, context.stop.close()));
-    let writes = Vec::new();
-    Attempt {
-        outcome,
-        writes,
-        report,
-    }
+    let asked = Asked::default();
+    Attempt { outcome, asked, report }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::job::TraceContext;
 use crate::stop::StopToken;
 
 /// What one attempt is run with. The default: nobody stops it, nobody listens.
@@ -18,6 +19,8 @@ pub struct AttemptContext {
     pub stop: Arc<StopToken>,
     /// Hears what the handler says while it runs. None: it is only logged.
     pub listener: Option<Arc<dyn Listener>>,
+    /// The attempt's span, which requests carry where the manifest says so. None: they carry that of the job's producer.
+    pub span: Option<Arc<TraceContext>>,
 }
 
 /// Hears what handlers say, each line and report that is within its plugin's limits. It is called on the thread on which

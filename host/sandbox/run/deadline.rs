@@ -27,13 +27,22 @@ pub(in crate::sandbox) enum SetBy {
 impl TimeLimit {
     /// What the job names, as far as its plugin's limits allow; else what the manifest says, or the default.
     pub(in crate::sandbox) fn of(job: &Job, limits: &Limits) -> Self {
+        Self::new(job.timeout(), limits)
+    }
+
+    /// The same for a start without a job.
+    pub(in crate::sandbox) fn of_start(limits: &Limits) -> Self {
+        Self::new(None, limits)
+    }
+
+    fn new(job_asks: Option<Duration>, limits: &Limits) -> Self {
         let (most, source) = (limits.time(Limit::Timeout), limits.bound(Limit::Timeout).source);
         let (of_plugin, by_plugin) = match source {
             Source::Manifest => (most, SetBy::Manifest),
             _ if TIMEOUT_DEFAULT < most => (TIMEOUT_DEFAULT, SetBy::Default),
             _ => (most, SetBy::Host),
         };
-        let (time, set_by) = match (job.timeout(), source) {
+        let (time, set_by) = match (job_asks, source) {
             (None, _) => (of_plugin, by_plugin),
             (Some(asked), _) if asked < most => (asked, SetBy::Job),
             (Some(_), Source::Manifest) => (most, SetBy::Manifest),

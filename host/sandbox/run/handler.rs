@@ -8,12 +8,14 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::OptionFuture;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
+use wasmtime::Engine;
 
 use super::attempt::{PluginPermit, PoolSlots, PreparedAttempt, facts, never_ran};
 use super::context::AttemptContext;
@@ -21,9 +23,9 @@ use super::deadline::{Deadline, TimeLimit};
 use super::runner::Runner;
 use super::thread_class::ThreadClass;
 use super::verdict;
-use crate::config::{Limits, Manifest, RetryPolicy};
+use crate::config::{Cap, KeepLogs, Limits, Manifest, RetryPolicy};
 use crate::job::Job;
-use crate::outcome::{Attempt, Outcome, Report};
+use crate::outcome::{Asked, Attempt, Outcome, Report};
 use crate::sandbox::bindings::exports::kiln::job::handler::Job as GuestJob;
 use crate::sandbox::load::Loaded;
 use crate::sandbox::load::plugin::Plugin;
@@ -51,9 +53,8 @@ impl fmt::Debug for Handler {
 
 impl Drop for Handler {
     fn drop(&mut self) {
-        if self.plugin.reuse > NonZeroU32::MIN {
-            self.runner.kept.forget(&self.plugin);
-        }
+        self.plugin.retire();
+        self.runner.kept.forget(&self.plugin);
     }
 }
 
@@ -117,10 +118,40 @@ impl Handler {
         &self.plugin.retry
     }
 
-    /// Whether it is granted HTTP requests at all.
+    /// Whether some of its requests carry the trace of their job.
     #[must_use]
-    pub fn reaches_network(&self) -> bool {
-        self.plugin.granted.http.grant_any()
+    pub fn traces_requests(&self) -> bool {
+        self.plugin.granted.http.trace_any()
+    }
+
+    /// How long after it became available a job may still be run, unless it says so itself; none: however old it is.
+    #[must_use]
+    pub fn expire(&self) -> Option<Duration> {
+        self.plugin.expire
+    }
+
+    /// Of which of its attempts it is kept what the handler said; none: of those that its host says.
+    #[must_use]
+    pub fn logs(&self) -> Option<KeepLogs> {
+        self.plugin.logs
+    }
+
+    /// The limits on its jobs over all hosts.
+    #[must_use]
+    pub fn caps(&self) -> &Arc<[Cap]> {
+        &self.plugin.caps
+    }
+
+    /// Whether more of its memory stays resident between attempts than of others', since they touch much of it.
+    #[must_use]
+    pub fn keeps_memory_resident(&self) -> bool {
+        !Engine::same(self.loaded.pre.load().engine(), &self.runner.pool.engine)
+    }
+
+    /// Connections that one of its attempts may have open at once: HTTP's and TCP's, as far as they are granted.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.plugin.granted.connections(self.limits())
     }
 
     /// The threads on which its attempts run.
@@ -197,6 +228,7 @@ impl Handler {
         let deadline = prepared.deadline;
         // A panic of the host fails this attempt only.
         let running = AssertUnwindSafe(prepared.run_anywhere(pool_slots)).catch_unwind();
+
         running
             .await
             .unwrap_or_else(|panic| self.panicked(&*panic, job, deadline, context))
@@ -223,11 +255,10 @@ impl Handler {
         Some((prepared, pool_slots))
     }
 
-    /// Pool slots to run in: those of a kept instance, or free ones for a fresh instance. None if the host stops first.
+    /// Pool slots to run in: those of an instance that waits, or free ones for a fresh instance. None if the host stops first.
     async fn pool_slots(&self, context: &AttemptContext) -> Option<PoolSlots> {
-        if self.plugin.reuse > NonZeroU32::MIN
-            && let Some((warm, slots)) = self.runner.kept.take(&self.plugin)
-        {
+        let may_wait = self.plugin.reuse > NonZeroU32::MIN || self.loaded.ahead.pays();
+        if may_wait && let Some((warm, slots)) = self.runner.kept.take(&self.plugin) {
             let thread_class = warm.store.data().thread_class.clone();
             let warm = Some(warm);
             return Some(PoolSlots {
@@ -292,12 +323,8 @@ impl Handler {
                 "the host failed an attempt; please report it"
             );
         }
-        let writes = Vec::new();
-        Attempt {
-            outcome,
-            writes,
-            report,
-        }
+        let asked = Asked::default();
+        Attempt { outcome, asked, report }
     }
 }
 

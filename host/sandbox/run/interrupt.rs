@@ -27,14 +27,16 @@ const LONG_TURN: Duration = EPOCH_TICK.saturating_mul(2);
 
 /// Makes the engine ask the guest of a store whether it has to stop: at each tick, and after each call to the host.
 pub(super) fn watch(store: &mut Store<State>) {
-    store.epoch_deadline_callback(|store| {
+    store.epoch_deadline_callback(|mut store| {
+        store.data_mut().asks.is_tick = true;
         ask(store.data())?;
         Ok(UpdateDeadline::Yield(1))
     });
     // Called at every change between guest and host, some thirty times a job. The variant that can yield costs twice as
     // much each time.
-    store.call_hook(|store, event| {
+    store.call_hook(|mut store, event| {
         if matches!(event, CallHook::ReturningFromHost) {
+            store.data_mut().asks.count();
             after_call(store.data())?;
         }
         Ok(())

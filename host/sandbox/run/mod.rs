@@ -2,6 +2,7 @@
 //!
 //! `handler` is the line of one attempt: a permit, a place in the pool, a store with its bounds, the call, the verdict.
 
+mod ahead;
 pub(super) mod attempt;
 mod backtrace;
 pub(super) mod context;
@@ -11,6 +12,7 @@ pub(super) mod handler;
 pub(super) mod holdings;
 mod interrupt;
 mod last_words;
+pub(super) mod memory;
 pub(super) mod runner;
 pub(super) mod state;
 mod store;

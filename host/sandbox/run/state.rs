@@ -11,15 +11,15 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use super::context::AttemptContext;
 use super::cpu::CpuTime;
 use super::deadline::Deadline;
-use super::holdings::{Exceeded, Holdings, MemoryBudget};
+use super::holdings::Holdings;
+use super::memory::{Exceeded, MemoryBudget};
 use super::thread_class::ThreadClass;
 use crate::config::Limit;
-use crate::outcome::Report;
+use crate::outcome::{Asked, Report};
 use crate::sandbox::bindings::exports::kiln::job::handler::Job;
-use crate::sandbox::capabilities::{Beginning, Capabilities, Granted, Host, HttpHost, HttpView, LateDenial};
+use crate::sandbox::capabilities::{Beginning, Capabilities, FilesView, Host, HttpHost, HttpView, LateDenial, Parts};
 use crate::sandbox::engine::ticker::Running;
 use crate::sandbox::load::plugin::Plugin;
-use crate::state::Write;
 use crate::stop::StopToken;
 
 /// What the attempts of a sandbox share.
@@ -38,7 +38,9 @@ pub(in crate::sandbox) struct State {
     /// How long it took until the guest could be called; none until then.
     pub(in crate::sandbox) instantiate: Option<Duration>,
     pub(in crate::sandbox) cpu: CpuTime,
-    /// None while the instance waits for another attempt.
+    /// Whether the guest has called the host.
+    pub(in crate::sandbox) asks: Asks,
+    /// None while the instance waits for an attempt.
     pub(in crate::sandbox) running: Option<Running>,
     pub(in crate::sandbox) thread_class: ThreadClass,
     pub(in crate::sandbox) holdings: Holdings,
@@ -64,6 +66,7 @@ impl State {
             stop: Arc::clone(&context.stop),
             instantiate: None,
             cpu: CpuTime::default(),
+            asks: Asks::default(),
             running: None,
             holdings: Holdings::new(limits, Arc::clone(&host.memory_budget), thread_class.clone()),
             thread_class,
@@ -91,12 +94,15 @@ impl State {
 
     /// Ends what handles reach outside of the instance, before it serves another attempt.
     pub(in crate::sandbox) fn close_handles(&mut self) -> Result<(), Exceeded> {
+        self.capabilities.close_connections();
+        self.holdings.connect(0)?;
+        self.capabilities.close();
         self.http_view().close_handles()
     }
 
-    /// What the handler has asked to write when its job is acknowledged.
-    pub(in crate::sandbox) fn take_writes(&mut self) -> Vec<Write> {
-        self.capabilities.take_writes()
+    /// What the handler has asked for when its job is acknowledged.
+    pub(in crate::sandbox) fn take_asked(&mut self) -> Asked {
+        self.capabilities.take_asked()
     }
 
     /// What became of the attempt, once it is over.
@@ -113,12 +119,34 @@ impl State {
     }
 }
 
+/// Whether a guest has called the host. That a tick interrupts it looks like a call, but is none of its own.
+#[derive(Debug, Default)]
+pub(in crate::sandbox) struct Asks {
+    any: bool,
+    /// The call under way is the engine's, at a tick.
+    pub(super) is_tick: bool,
+}
+
+impl Asks {
+    /// Counts a call that is over.
+    pub(super) fn count(&mut self) {
+        let was_tick = std::mem::take(&mut self.is_tick);
+        self.any |= !was_tick;
+    }
+
+    /// Whether there was one.
+    pub(in crate::sandbox) fn any(&self) -> bool {
+        self.any
+    }
+}
+
 fn beginning<'a>(job: &'a Job, deadline: Deadline, context: &'a AttemptContext, host: &'a Shared) -> Beginning<'a> {
     Beginning {
         job,
         deadline,
         draining: &context.draining,
         listener: context.listener.as_ref(),
+        span: context.span.as_deref(),
         io: &host.io,
     }
 }
@@ -150,7 +178,21 @@ impl HttpHost for State {
 }
 
 impl Host for State {
-    fn parts_and_table(&mut self) -> (&Granted, &mut Capabilities, &mut ResourceTable) {
-        (&self.plugin.granted, &mut self.capabilities, &mut self.table)
+    fn parts(&mut self) -> Parts<'_> {
+        Parts {
+            granted: &self.plugin.granted,
+            attempt: &mut self.capabilities,
+            table: &mut self.table,
+            holdings: &mut self.holdings,
+        }
+    }
+
+    fn files_view(&mut self) -> FilesView<'_> {
+        FilesView {
+            files: &mut self.capabilities.files,
+            table: &mut self.table,
+            limits: &self.plugin.limits,
+            account: self.holdings.account(),
+        }
     }
 }

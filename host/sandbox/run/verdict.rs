@@ -11,10 +11,10 @@ use wasmtime_wasi::I32Exit;
 
 use super::backtrace;
 use super::deadline::{Interrupt, SetBy, TimeLimit};
-use super::holdings::Exceeded;
 use super::last_words::last_words;
+use super::memory::Exceeded;
 use crate::config::Limit;
-use crate::outcome::{Failure, FailureKind, Outcome, Output, Report, RetryHint};
+use crate::outcome::{Boundary, Failure, FailureKind, Outcome, Output, Report, RetryHint};
 use crate::sandbox::bindings::exports::kiln::job::handler::Failure as Answer;
 use crate::sandbox::capabilities::Denied;
 use crate::sandbox::load::plugin::Plugin;
@@ -199,6 +199,25 @@ fn fault(err: &wasmtime::Error, facts: &Facts<'_>) -> (FailureKind, String) {
 /// A trap in the engine's words, without its prefix.
 fn plain(trap: Trap) -> String {
     trap.to_string().trim_start_matches("wasm trap: ").to_owned()
+}
+
+/// The bound that ended a guest, if one did.
+pub(in crate::sandbox) fn boundary(err: &wasmtime::Error) -> Option<Boundary> {
+    if let Some(denied) = err.downcast_ref::<Denied>() {
+        return Some(Boundary::Grant(denied.capability));
+    }
+    let limit = match err.downcast_ref::<Interrupt>() {
+        Some(Interrupt::Stopped) => return None,
+        Some(Interrupt::TimedOut) => Limit::Timeout,
+        Some(Interrupt::OutOfCpu) => Limit::CpuTime,
+        None => match (err.downcast_ref::<Exceeded>(), err.downcast_ref::<Trap>()) {
+            (Some(Exceeded::Own { limit, .. }), _) => *limit,
+            (Some(Exceeded::Shared { .. } | Exceeded::Whole { .. }), _) => Limit::GuestMemory,
+            (None, Some(Trap::StackOverflow)) => Limit::Stack,
+            (None, _) => engine_bound(err)?.0,
+        },
+    };
+    Some(Boundary::Limit(limit.spec().name))
 }
 
 /// The bound that the engine says was exceeded, and what a guest did to exceed it. The engine keeps the types of these

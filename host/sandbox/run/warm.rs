@@ -1,8 +1,8 @@
-//! Instances that serve more than one attempt, where a plugin's manifest says `reuse`: the operator gives up isolation
-//! between those attempts, and they start at no cost.
+//! Instances that wait for an attempt: those that were made ahead of their first one, and those that serve more than one,
+//! where a plugin's manifest says `reuse`. With that the operator gives up isolation between those attempts.
 //!
-//! An instance is kept only if its handler has answered, it is small, no attempt waits for its slots, and memory is not
-//! short. One that trapped, was interrupted or has grown large is dropped.
+//! An instance is kept only while no attempt waits for its slots and memory is not short; a used one, if its handler has
+//! answered and it is small. One that trapped, was interrupted or has grown large is dropped.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,14 +13,17 @@ use wasmtime::Store;
 
 use super::state::State;
 use crate::sandbox::bindings::JobHandler;
+use crate::sandbox::load::ahead::MadeAhead;
 use crate::sandbox::load::plugin::Plugin;
 
-/// An instance between two attempts.
+/// An instance between two attempts, or before the first.
 pub(in crate::sandbox) struct Warm {
     pub(in crate::sandbox) store: Store<State>,
     pub(in crate::sandbox) handler: JobHandler,
     /// Attempts it has served.
     pub(in crate::sandbox) served: u32,
+    /// There as long as it has served none.
+    pub(super) _ahead: Option<MadeAhead>,
 }
 
 /// The instances of all plugins that wait for their next attempt, with the slots they take.

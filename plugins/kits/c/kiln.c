@@ -1,6 +1,8 @@
 /* Answers, and what lies between handle() and the host. */
 #include "kiln.h"
 
+#include "kiln_host.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,20 +52,6 @@ kiln_answer kiln_permanent(const char *format, ...) {
 
 #ifdef __wasm__
 
-#include "job_handler.h"
-
-static job_handler_string_t lend(kiln_string text) {
-    return (job_handler_string_t){(uint8_t *)text.data, text.length};
-}
-
-/* Takes a text over, and puts the NUL after it that the host does not send. */
-static kiln_string take(job_handler_string_t text) {
-    char *data = text.len == 0 ? calloc(1, 1) : realloc(text.ptr, text.len + 1);
-    if (data == NULL) abort();
-    data[text.len] = '\0';
-    return (kiln_string){data, text.len};
-}
-
 void kiln_log(kiln_level level, const char *format, ...) {
     FORMATTED(text);
     job_handler_string_t context = {0};
@@ -93,7 +81,7 @@ const char *kiln_config(const char *key) {
     job_handler_option_string_t value;
     wasi_config_store_error_t error;
     if (!wasi_config_store_get(&name, &value, &error) || !value.is_some) return NULL;
-    return take(value.val).data;
+    return take(value.val.ptr, value.val.len).data;
 }
 
 bool exports_kiln_job_handler_handle(exports_kiln_job_handler_job_t *given, job_handler_option_string_t *result,
@@ -101,11 +89,11 @@ bool exports_kiln_job_handler_handle(exports_kiln_job_handler_job_t *given, job_
     /* A trap loses what is still buffered. */
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     kiln_job job = {
-        .id = take(given->id),
-        .name = take(given->name),
-        .queue = take(given->queue),
-        .payload = take(given->payload),
-        .metadata = take(given->metadata),
+        .id = take(given->id.ptr, given->id.len),
+        .name = take(given->name.ptr, given->name.len),
+        .queue = take(given->queue.ptr, given->queue.len),
+        .payload = take(given->payload.ptr, given->payload.len),
+        .metadata = take(given->metadata.ptr, given->metadata.len),
         .attempt = given->attempt,
         .max_attempts = given->max_attempts,
         .created_at_ms = given->created_at_ms,
@@ -134,8 +122,6 @@ bool exports_kiln_job_handler_handle(exports_kiln_job_handler_job_t *given, job_
 }
 
 #else
-
-#define WEAK __attribute__((weak))
 
 /* Nothing is freed, on purpose: the address sanitizer is to look for faults that are. */
 const char *__asan_default_options(void);

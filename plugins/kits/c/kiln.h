@@ -71,8 +71,10 @@ bool kiln_is_cancelled(void);
 /* A value of the manifest's [config], or NULL. */
 const char *kiln_config(const char *key);
 
-/* HTTP requests, and values that outlast an attempt; they use what stands above. */
+/* Follow-up jobs, HTTP requests, values that outlast an attempt, and TCP connections; they use what stands above. */
+#include "kiln_flow.h"
 #include "kiln_http.h"
 #include "kiln_state.h"
+#include "kiln_tcp.h"
 
 #endif

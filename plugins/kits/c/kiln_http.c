@@ -1,17 +1,13 @@
 /* HTTP requests over the host's, and what their answers mean for an attempt. */
 #include "kiln_http.h"
 
+#include "kiln_host.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
-
-#ifdef __wasm__
-#define WEAK
-#else
-#define WEAK __attribute__((weak))
-#endif
 
 /* Bytes of a body that are asked for at once. */
 #define PIECE ((size_t)16 * 1024)
@@ -59,11 +55,12 @@ static int64_t days(int year, int month, int day) {
 
 /* A Retry-After header in milliseconds from now: seconds or a date. False if it is neither. */
 static bool after_ms(const char *text, uint64_t *ms) {
-    unsigned seconds;
-    char end, month_name[4];
+    char month_name[4];
     if (text == NULL) return false;
-    if (sscanf(text, "%9u %c", &seconds, &end) == 1) {
-        *ms = (uint64_t)seconds * 1000;
+    size_t digits = strspn(text, "0123456789");
+    if (digits > 0 && text[digits] == '\0') {
+        uint64_t seconds = strtoull(text, NULL, 10);
+        *ms = seconds < UINT64_MAX / 1000 ? seconds * 1000 : UINT64_MAX;
         return true;
     }
     int day, year, hour, minute, second;
@@ -100,24 +97,10 @@ bool kiln_check_status(const kiln_http_response *response, kiln_answer *answer) 
 
 #ifdef __wasm__
 
-#include "job_handler.h"
-
-static job_handler_string_t lend(const char *text) {
-    return (job_handler_string_t){(uint8_t *)text, strlen(text)};
-}
-
-/* Takes bytes over, and puts the NUL after them that the host does not send. */
-static const char *take(uint8_t *bytes, size_t length) {
-    char *text = length == 0 ? calloc(1, 1) : realloc(bytes, length + 1);
-    if (text == NULL) abort();
-    text[length] = '\0';
-    return text;
-}
-
 static bool failed(kiln_http_response *response, kiln_http_client_error_t *error) {
     /* The kinds are in the order of the contract's, after KILN_HTTP_OK. */
     response->exchange = 0;
-    return fail(response, (kiln_http_error)(error->kind + 1), take(error->message.ptr, error->message.len));
+    return fail(response, (kiln_http_error)(error->kind + 1), take(error->message.ptr, error->message.len).data);
 }
 
 bool kiln_http_open(const kiln_http_request *request, kiln_http_response *response) {
@@ -127,14 +110,14 @@ bool kiln_http_open(const kiln_http_request *request, kiln_http_response *respon
     if (headers == NULL) abort();
     for (size_t i = 0; i < count; i++) {
         const char *value = request->headers[i].value;
-        headers[i] = (kiln_http_client_header_t){lend(request->headers[i].name), {(uint8_t *)value, strlen(value)}};
+        headers[i] = (kiln_http_client_header_t){lend(kiln_text(request->headers[i].name)), {(uint8_t *)value, strlen(value)}};
     }
     bool has_body = request->body.data != NULL;
     const char *method = request->method != NULL ? request->method : has_body ? "POST" : "GET";
     job_handler_option_u64_t timeout = {.is_some = request->timeout_ms > 0, .val = request->timeout_ms};
     kiln_http_client_request_t sent = {
-        .method = lend(method),
-        .url = lend(request->url),
+        .method = lend(kiln_text(method)),
+        .url = lend(kiln_text(request->url)),
         .headers = {headers, count},
         .body = {.tag = KILN_HTTP_CLIENT_REQUEST_BODY_NONE},
         .connect_timeout_ms = timeout,
@@ -155,7 +138,8 @@ bool kiln_http_open(const kiln_http_request *request, kiln_http_response *respon
     if (found == NULL) abort();
     for (size_t i = 0; i < head.headers.len; i++) {
         kiln_http_client_header_t header = head.headers.ptr[i];
-        found[i] = (kiln_http_header){take(header.f0.ptr, header.f0.len), take(header.f1.ptr, header.f1.len)};
+        kiln_string name = take(header.f0.ptr, header.f0.len), value = take(header.f1.ptr, header.f1.len);
+        found[i] = (kiln_http_header){name.data, value.data};
     }
     free(head.headers.ptr);
     response->status = head.status;

@@ -78,9 +78,9 @@ void kiln_http_close(kiln_http_response *response);
 const char *kiln_http_value(const kiln_http_response *response, const char *name);
 
 /*
- * Whether an answer came, with a status below 400. Otherwise `answer` is what the attempt does best to return:
- * retry, or retry-after where the server said when, for what may work later (no answer, 408, 425, 429, 5xx), permanent for other
- * statuses and for what cannot be sent or is too large.
+ * Whether an answer came, with a status below 400. Otherwise `answer` is what the attempt does best to return: retry for
+ * what may work later (no answer, 408, 425, 429, 5xx), not before the time that the server named with 429 or 503, and
+ * permanent for other statuses and for what cannot be sent or is too large.
  */
 bool kiln_check_status(const kiln_http_response *response, kiln_answer *answer);
 

@@ -1,15 +1,11 @@
 /* Values over the host's buckets, and what is done once. */
 #include "kiln_state.h"
 
+#include "kiln_host.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-#ifdef __wasm__
-#define WEAK
-#else
-#define WEAK __attribute__((weak))
-#endif
 
 /* How many keys are asked for at once: as many as the host lists. */
 #define KEYS 1000
@@ -132,8 +128,15 @@ bool kiln_once_begin(kiln_bucket *bucket, const char *key, kiln_answer *answer) 
 }
 
 kiln_answer kiln_once_end(kiln_bucket *bucket, const char *key, kiln_answer answer) {
-    if (answer.kind != KILN_OK) return kiln_state_delete(bucket, key) ? answer : kiln_state_failure(bucket);
     kiln_string result = answer.text.data != NULL ? answer.text : kiln_text("null");
+    kiln_document document = {0};
+    if (answer.kind == KILN_OK) kiln_json_open(&document, result);
+    if (document.error) answer = kiln_permanent("state: the value of \"%s\": %s", key, document.error);
+    if (answer.kind != KILN_OK) {
+        /* A claim that cannot be deleted ends by itself. What went wrong before is what has to be told. */
+        kiln_state_delete(bucket, key);
+        return answer;
+    }
     kiln_buffer done = {0};
     kiln_put(&done, "{\"done\":");
     kiln_put_bytes(&done, result.data, result.length);
@@ -143,20 +146,6 @@ kiln_answer kiln_once_end(kiln_bucket *bucket, const char *key, kiln_answer answ
 
 #ifdef __wasm__
 
-#include "job_handler.h"
-
-static job_handler_string_t lend(const char *text) {
-    return (job_handler_string_t){(uint8_t *)text, strlen(text)};
-}
-
-/* Takes bytes over, and puts the NUL after them that the host does not send. */
-static kiln_string take(uint8_t *bytes, size_t length) {
-    char *text = length == 0 ? calloc(1, 1) : realloc(bytes, length + 1);
-    if (text == NULL) abort();
-    text[length] = '\0';
-    return (kiln_string){text, length};
-}
-
 static bool host_failed(kiln_bucket *bucket, kiln_state_values_error_t *error) {
     /* The kinds are in the order of the contract's, after KILN_STATE_OK. */
     return failed(bucket, (kiln_state_error)(error->kind + 1), take(error->message.ptr, error->message.len).data);
@@ -164,7 +153,7 @@ static bool host_failed(kiln_bucket *bucket, kiln_state_values_error_t *error) {
 
 static kiln_state_values_change_t lowered(const change *made) {
     kiln_state_values_change_t change = {
-        .key = lend(made->key),
+        .key = lend(kiln_text(made->key)),
         .action = {.tag = (uint8_t)made->action},
         .condition = {.tag = (uint8_t)made->condition, .val.version = made->version},
         .ttl_ms = {.is_some = made->ttl_ms > 0, .val = made->ttl_ms},
@@ -178,7 +167,7 @@ static kiln_state_values_change_t lowered(const change *made) {
 }
 
 static bool host_write(kiln_bucket *bucket, const change *made, changed *became) {
-    job_handler_string_t name = lend(bucket->name);
+    job_handler_string_t name = lend(kiln_text(bucket->name));
     kiln_state_values_change_t change = lowered(made);
     kiln_state_values_list_change_t changes = {&change, 1};
     kiln_state_values_list_changed_t written;
@@ -190,7 +179,7 @@ static bool host_write(kiln_bucket *bucket, const change *made, changed *became)
 }
 
 static bool host_write_on_completion(kiln_bucket *bucket, const change *made) {
-    job_handler_string_t name = lend(bucket->name);
+    job_handler_string_t name = lend(kiln_text(bucket->name));
     kiln_state_values_change_t change = lowered(made);
     kiln_state_values_list_change_t changes = {&change, 1};
     kiln_state_values_error_t error;
@@ -199,7 +188,7 @@ static bool host_write_on_completion(kiln_bucket *bucket, const change *made) {
 }
 
 bool kiln_state_get(kiln_bucket *bucket, const char *key, kiln_value *value) {
-    job_handler_string_t name = lend(bucket->name), lent = lend(key);
+    job_handler_string_t name = lend(kiln_text(bucket->name)), lent = lend(kiln_text(key));
     job_handler_list_string_t keys = {&lent, 1};
     kiln_state_values_list_option_entry_t found;
     kiln_state_values_error_t error;
@@ -214,8 +203,8 @@ bool kiln_state_get(kiln_bucket *bucket, const char *key, kiln_value *value) {
 }
 
 bool kiln_state_keys(kiln_bucket *bucket, const char *prefix, const char *after, kiln_keys *keys) {
-    job_handler_string_t name = lend(bucket->name), begin = lend(prefix), last = {0};
-    if (after != NULL) last = lend(after);
+    job_handler_string_t name = lend(kiln_text(bucket->name)), begin = lend(kiln_text(prefix)), last = {0};
+    if (after != NULL) last = lend(kiln_text(after));
     job_handler_list_string_t found;
     kiln_state_values_error_t error;
     *keys = (kiln_keys){0};

@@ -51,7 +51,7 @@ bool kiln_state_get(kiln_bucket *bucket, const char *key, kiln_value *value);
 bool kiln_state_set(kiln_bucket *bucket, const char *key, kiln_string json);
 bool kiln_state_delete(kiln_bucket *bucket, const char *key);
 
-/* The value lasts for so many milliseconds. 0: as long as the bucket keeps values, as of kiln_state_set(). */
+/* The value lasts for so many milliseconds; 0: as long as the bucket keeps values, and in no case longer. */
 bool kiln_state_set_for(kiln_bucket *bucket, const char *key, kiln_string json, uint64_t ttl_ms);
 
 /* The same for a key that has no value. KILN_STATE_CONFLICT: it has one. */
@@ -84,8 +84,8 @@ kiln_answer kiln_state_failure(const kiln_bucket *bucket);
  *     return answer;
  *
  * kiln_once_begin() returns true where it is still to be done. If not, `answer` is what to answer: the result that it came
- * to before, or to be tried again while another attempt is at it. kiln_once_end() keeps a result; after a failure it may
- * be done again.
+ * to before, or to be tried again while another attempt is at it. kiln_once_end() keeps a result; after a failure, and
+ * where the result is no JSON, it may be done again.
  *
  * Where the worker dies between the two, it is done again once the attempt's time is over. Hand the key on to whatever is
  * called, if that knows such keys.

@@ -2,7 +2,8 @@
  * Text with a length, and text that grows.
  *
  * What the kit returns is allocated and need not be freed: every attempt runs in an instance of its own, which goes as
- * a whole. One that the manifest lets serve several (`reuse`) goes once it has grown by much. Where a handler reads a lot of it, free() may be called on `data`.
+ * a whole. One that the manifest lets serve several (`reuse`) goes once it has grown by much. Where a handler reads a lot
+ * of it, free() may be called on `data`.
  */
 #ifndef KILN_TEXT_H
 #define KILN_TEXT_H

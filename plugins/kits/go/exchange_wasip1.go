@@ -3,14 +3,12 @@
 package kiln
 
 import (
-	"errors"
+	"context"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"runtime"
 	"strings"
-	"syscall"
 	"time"
 	"unsafe"
 )
@@ -23,8 +21,11 @@ func hostStart(method, url string, headers unsafe.Pointer, headerCount uint32, k
 	bodySize uint32, hasConnect uint32, connectMs uint64, hasFirst uint32, firstMs uint64, hasBetween uint32,
 	betweenMs uint64, answer *hostAnswer)
 
-//go:wasmimport kiln:http/client@0.1.0 write
-func hostWrite(exchange uint32, bytes unsafe.Pointer, size uint32, answer *hostAnswer)
+//go:wasmimport kiln:http/client@0.1.0 write-some
+func hostWriteSome(exchange uint32, bytes unsafe.Pointer, size uint32, answer *hostAnswer)
+
+//go:wasmimport kiln:http/client@0.1.0 body-number
+func hostBodyNumber(exchange uint32, answer *hostAnswer)
 
 //go:wasmimport kiln:http/client@0.1.0 finish
 func hostFinish(exchange uint32, answer *hostAnswer)
@@ -34,9 +35,6 @@ func hostResponse(exchange uint32, answer *hostAnswer)
 
 //go:wasmimport kiln:http/client@0.1.0 read
 func hostRead(exchange, maxBytes uint32, answer *hostAnswer)
-
-//go:wasmimport kiln:http/client@0.1.0 wait
-func hostWait(exchanges unsafe.Pointer, count uint32, hasTimeout uint32, timeoutMs uint64, answer *[2]uint32)
 
 //go:wasmimport kiln:http/client@0.1.0 close
 func hostClose(exchange uint32)
@@ -82,11 +80,32 @@ func lowerHeader(header http.Header) (fields [][4]uint32, text []byte) {
 	return fields, text
 }
 
-// write sends bytes of a streamed body. While the server takes none it waits, and nothing else runs.
-func (x exchange) write(piece []byte) error {
-	return asked(func(answer *hostAnswer) {
-		hostWrite(uint32(x), unsafe.Pointer(unsafe.SliceData(piece)), uint32(len(piece)), answer)
-	}, nil)
+// write sends bytes of a streamed body, until the context has ended. While the server takes none it waits, and others run.
+func (x exchange) write(ctx context.Context, piece []byte) error {
+	for {
+		taken := 0
+		err := asked(func(answer *hostAnswer) {
+			hostWriteSome(uint32(x), unsafe.Pointer(unsafe.SliceData(piece)), uint32(len(piece)), answer)
+		}, func(answer *hostAnswer) { taken = int(answer[1]) })
+		piece = piece[taken:]
+		if err != nil || len(piece) == 0 {
+			return err
+		}
+		if err := x.awaitRoom(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// awaitRoom returns once there is room for more of a streamed body, or the context has ended, with its cause.
+func (x exchange) awaitRoom(ctx context.Context) error {
+	body := event{kind: replied}
+	err := asked(func(answer *hostAnswer) { hostBodyNumber(uint32(x), answer) },
+		func(answer *hostAnswer) { body.number = answer[1] })
+	if err == nil && !body.await(ctx.Done(), nil) {
+		err = context.Cause(ctx)
+	}
+	return err
 }
 
 // finish ends a streamed body.
@@ -106,9 +125,6 @@ func (x exchange) response() (status int, header http.Header, err error) {
 	return status, header, err
 }
 
-// Bytes of an answer that are asked for at once.
-const maxPiece = 64 << 10
-
 // read is the next piece of the answer's body, [io.EOF] at its end. It waits as response does.
 func (x exchange) read(into []byte) (size int, err error) {
 	size32 := uint32(min(len(into), maxPiece))
@@ -124,15 +140,12 @@ func (x exchange) read(into []byte) (size int, err error) {
 // close ends it, whatever state it is in.
 func (x exchange) close() { hostClose(uint32(x)) }
 
-// wait waits for one of these, or for so long if there is a timeout; meanwhile nothing else runs.
-func wait(exchanges []exchange, hasTimeout bool, timeout time.Duration) (ready exchange, found bool) {
-	bounded, ms := uint32(0), uint64(0)
-	if hasTimeout {
-		bounded, ms = 1, roundedUpMs(max(timeout, 0))
+// await returns once response or read would not wait, or the context has ended, with its cause.
+func (x exchange) await(ctx context.Context) error {
+	if !(event{replied, uint32(x)}).await(ctx.Done(), nil) {
+		return context.Cause(ctx)
 	}
-	answer := new([2]uint32)
-	hostWait(unsafe.Pointer(unsafe.SliceData(exchanges)), uint32(len(exchanges)), bounded, ms, answer)
-	return exchange(answer[1]), byte(answer[0]) != 0
+	return nil
 }
 
 // asked makes a call, and has what is not an error read while it is there.
@@ -140,43 +153,12 @@ func asked(call, read func(answer *hostAnswer)) error { return resultOf(call, re
 
 // exchangeError is what the host says of a request that went wrong, as the users of net/http know it.
 func exchangeError(kind byte, message string) error {
-	const (
-		invalid = iota
-		dns
-		connect
-		tls
-		timeout
-		network
-	)
-	switch kind {
-	case dns:
-		return &net.DNSError{Err: message}
-	case connect:
-		err := errors.New(message)
-		if message == "connection refused" {
-			err = syscall.ECONNREFUSED
-		}
+	switch err := networkError(kind, message); kind {
+	case connectFailed:
 		return &net.OpError{Op: "dial", Net: "tcp", Err: err}
-	case timeout:
-		return &caused{message, os.ErrDeadlineExceeded}
-	case network:
+	case connectionBroke:
 		return &caused{message, io.ErrUnexpectedEOF}
+	default:
+		return err
 	}
-	return errors.New(message)
 }
-
-// caused is an error in the host's words that is also one of Go's.
-type caused struct {
-	message string
-	cause   error
-}
-
-func (e *caused) Error() string { return e.message }
-
-func (e *caused) Unwrap() error { return e.cause }
-
-// Timeout makes it a [net.Error].
-func (e *caused) Timeout() bool { return e.cause == os.ErrDeadlineExceeded }
-
-// Temporary makes it a [net.Error].
-func (e *caused) Temporary() bool { return e.Timeout() }

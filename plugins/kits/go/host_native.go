@@ -28,7 +28,7 @@ func Cancelled() bool { return false }
 func Config(key string) (value string, found bool) { return os.LookupEnv(key) }
 
 // serve makes one attempt with the payload that stands on the command line: `go run . '{"customer": …}'`.
-func serve(run func(context.Context, *Job) (json.RawMessage, error)) {
+func serve(run func(context.Context, *Job) (json.RawMessage, error), _ func()) {
 	job := &Job{ID: "1", Name: "native", Queue: "default", Payload: json.RawMessage("null"), Attempt: 1, MaxAttempts: 1}
 	if len(os.Args) > 1 {
 		job.Payload = json.RawMessage(os.Args[1])

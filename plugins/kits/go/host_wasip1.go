@@ -104,10 +104,18 @@ func roundedUpMs(duration time.Duration) uint64 {
 // utf8 makes a text fit to cross over: the host stops a handler that hands it anything else as a string.
 func utf8(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
-// run is the handler, once main has called Handle.
-var run func(context.Context, *Job) (json.RawMessage, error)
+// run is the handler, and rehearsal what can be done of its work without a job, once main has called Handle.
+var (
+	run       func(context.Context, *Job) (json.RawMessage, error)
+	rehearsal func()
+)
 
-func serve(handler func(context.Context, *Job) (json.RawMessage, error)) { run = handler }
+func serve(handler func(context.Context, *Job) (json.RawMessage, error), rehearse func()) {
+	run, rehearsal = handler, rehearse
+}
+
+// wake is to be called first where the memory began as it was when the handler was built.
+var wake func()
 
 // A component that exports functions is a library to Go, of which main is not called: so the first job calls it.
 //
@@ -118,6 +126,10 @@ func programMain()
 func handle(id, idSize, name, nameSize, queue, queueSize, payload, payloadSize, attempt, maxAttempts uint32,
 	createdAtMs uint64, metadata, metadataSize uint32,
 ) unsafe.Pointer {
+	if wake != nil {
+		wake()
+		wake = nil
+	}
 	if run == nil {
 		programMain()
 	}

@@ -46,7 +46,18 @@ type Handler[P, R any] func(ctx context.Context, job *Job, payload P) (R, error)
 
 // Handle makes handler the plugin's handler. Call it in main, once.
 func Handle[P, R any](handler Handler[P, R]) {
-	serve(func(ctx context.Context, job *Job) (json.RawMessage, error) { return Run(ctx, job, handler) })
+	run := func(ctx context.Context, job *Job) (json.RawMessage, error) { return Run(ctx, job, handler) }
+	serve(run, func() { rehearse[P, R]() })
+}
+
+// rehearse makes what decoding a payload and encoding a result makes once: encoding/json keeps what it knows of a type.
+func rehearse[P, R any]() {
+	var payload P
+	var result R
+	if text, err := encode(payload); err == nil && text != nil {
+		_ = decode(text, &payload)
+	}
+	_, _ = encode(result)
 }
 
 // Run makes one attempt at a job: it decodes the payload, calls the handler and encodes what that returns. For tests.

@@ -139,7 +139,8 @@ func send(ctx context.Context, cancel context.CancelCauseFunc, transport *http.T
 		go upload(ctx, cancel, begun, body)
 		return begun, nil
 	}
-	whole, err := io.ReadAll(body)
+	// One byte more than there should be, to tell a body that is longer.
+	whole, err := io.ReadAll(io.LimitReader(body, req.ContentLength+1))
 	body.Close()
 	switch {
 	case err != nil:
@@ -159,7 +160,7 @@ func upload(ctx context.Context, cancel context.CancelCauseFunc, to exchange, bo
 	for ctx.Err() == nil {
 		size, err := body.Read(piece)
 		if size > 0 {
-			if err := to.write(piece[:size]); err != nil {
+			if err := to.write(ctx, piece[:size]); err != nil {
 				return // The answer, or its absence, tells.
 			}
 		}

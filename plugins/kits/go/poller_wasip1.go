@@ -1,12 +1,11 @@
-//go:build kiln_nethttp
+//go:build kiln_net
 
 package kiln
 
 import (
-	"context"
 	"math"
 	"time"
-	_ "unsafe" // For linkname.
+	"unsafe"
 )
 
 // All goroutines share one thread: a call that waits stops them all. So none but the poller waits for the host, for all
@@ -22,26 +21,42 @@ const (
 	maxLook = time.Second
 )
 
-// awaited holds who waits for which exchange. Nothing that reads or writes it can be interrupted by another goroutine.
-var awaited = make(map[exchange]chan struct{})
+// event is something that the host can wait for.
+type event struct {
+	kind   uint32 // A case of kiln:tcp's ready.
+	number uint32 // Of a connection, of an exchange, or of the body that it sends.
+}
+
+const (
+	readable = iota
+	writable
+	replied // Of an exchange; of its body, that it has room.
+)
+
+// awaited holds who waits for what. Nothing that reads or writes it can be interrupted by another goroutine.
+var awaited = make(map[event]chan struct{})
 
 var polling bool
 
-// await returns once response or read of an exchange would not wait, or the context has ended, with its cause.
-func (x exchange) await(ctx context.Context) error {
+// await returns true once the event has come, or false once one of the channels is closed.
+func (e event) await(ended, closed <-chan struct{}) bool {
+	if _, found := wait([]event{e}, true, 0); found {
+		return true
+	}
 	ready := make(chan struct{})
-	awaited[x] = ready
+	awaited[e] = ready
 	if !polling {
 		polling = true
 		go poll()
 	}
 	select {
 	case <-ready:
-		return nil
-	case <-ctx.Done():
-		delete(awaited, x)
-		return context.Cause(ctx)
+		return true
+	case <-ended:
+	case <-closed:
 	}
+	delete(awaited, e)
+	return false
 }
 
 func poll() {
@@ -51,23 +66,48 @@ func poll() {
 		if len(awaited) == 0 {
 			break
 		}
-		exchanges := make([]exchange, 0, len(awaited))
-		for x := range awaited {
-			exchanges = append(exchanges, x)
+		events := make([]event, 0, len(awaited))
+		for e := range awaited {
+			events = append(events, e)
 		}
 		next := nanotime()
 		if isIdle {
 			next = timeSleepUntil()
 		}
-		if x, found := wait(exchanges, next != math.MaxInt64, time.Duration(next-nanotime())); found {
-			close(awaited[x])
-			delete(awaited, x)
+		if e, found := wait(events, next != math.MaxInt64, time.Duration(next-nanotime())); found {
+			close(awaited[e])
+			delete(awaited, e)
 			look = minLook
 		} else {
 			look = min(2*look, maxLook)
 		}
 	}
 	polling = false
+}
+
+//go:wasmimport kiln:tcp/connections@0.1.0 wait
+func hostWait(readable unsafe.Pointer, readableCount uint32, writable unsafe.Pointer, writableCount uint32,
+	exchanges unsafe.Pointer, exchangeCount uint32, hasTimeout uint32, timeoutMs uint64, answer *[3]uint32)
+
+// wait waits for one of these, or for so long if there is a timeout; meanwhile nothing else runs.
+func wait(events []event, hasTimeout bool, timeout time.Duration) (come event, found bool) {
+	var numbers [3][]uint32
+	for _, e := range events {
+		numbers[e.kind] = append(numbers[e.kind], e.number)
+	}
+	at := func(kind int) (unsafe.Pointer, uint32) {
+		return unsafe.Pointer(unsafe.SliceData(numbers[kind])), uint32(len(numbers[kind]))
+	}
+	readables, readableCount := at(readable)
+	writables, writableCount := at(writable)
+	exchanges, exchangeCount := at(replied)
+	bounded, ms := uint32(0), uint64(0)
+	if hasTimeout {
+		bounded, ms = 1, roundedUpMs(max(timeout, 0))
+	}
+	answer := new([3]uint32)
+	hostWait(readables, readableCount, writables, writableCount, exchanges, exchangeCount, bounded, ms, answer)
+	return event{uint32(byte(answer[1])), answer[2]}, byte(answer[0]) != 0
 }
 
 var standardInput uintptr

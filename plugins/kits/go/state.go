@@ -60,7 +60,8 @@ func GetVersioned[T any](bucket Bucket, key string) (value T, version uint64, er
 // Set makes this the value of a key, for as long as the bucket keeps values.
 func (b Bucket) Set(key string, value any) error { return b.SetFor(key, value, 0) }
 
-// SetFor is [Bucket.Set] for so long; 0 is for as long as the bucket keeps values.
+// SetFor is [Bucket.Set] for so long; 0 is for as long as the bucket keeps values, in no case longer. Less than 0 is a
+// permanent error.
 func (b Bucket) SetFor(key string, value any, ttl time.Duration) error {
 	_, err := b.set(key, value, change{ttl: ttl})
 	return err
@@ -114,6 +115,9 @@ func (b Bucket) DeleteOnCompletion(key string) error {
 }
 
 func (b Bucket) set(key string, value any, made change) (changed, error) {
+	if made.ttl < 0 {
+		return changed{}, Permanentf("state: the value of %q cannot last for %v", key, made.ttl)
+	}
 	text, err := json.Marshal(value)
 	if err != nil {
 		return changed{}, Permanent(fmt.Errorf("state: the value of %q: %w", key, err))
@@ -171,7 +175,8 @@ type done[T any] struct {
 }
 
 // Once does something once for a key, such as a job's id, and returns what it came to: what it came to then, where it was
-// done before. While another attempt is at it, the job is tried again later; where work fails, it may be done again.
+// done before. While another attempt is at it, the job is tried again later; where work fails, or returns what JSON cannot
+// hold, it may be done again.
 //
 // It cannot promise more than the world around it: where the worker dies after work and before its result is kept, it is
 // done again once the attempt's time is over. Hand the key on to whatever work calls, if that knows such keys.
@@ -185,13 +190,20 @@ func Once[T any](bucket Bucket, key string, work func() (T, error)) (result T, e
 		return doneBefore[T](bucket, key)
 	}
 	value, err := work()
-	if err != nil {
-		if err := bucket.Delete(key); err != nil {
-			return result, err
+	var text json.RawMessage
+	if err == nil {
+		// A result that is no JSON fails here, while the key can still be freed.
+		if text, err = json.Marshal(done[T]{value}); err != nil {
+			err = Permanent(fmt.Errorf("state: the value of %q: %w", key, err))
 		}
+	}
+	if err != nil {
+		// A claim that cannot be deleted ends by itself. What went wrong before is what has to be told.
+		_ = bucket.Delete(key)
 		return result, err
 	}
-	if err := bucket.Set(key, done[T]{value}); err != nil {
+	// Where this fails the key stays taken: the work is done.
+	if err := bucket.Set(key, text); err != nil {
 		return result, err
 	}
 	return value, nil

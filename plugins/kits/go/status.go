@@ -5,22 +5,19 @@ package kiln
 import (
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 )
 
-const (
-	// The longest wait a server can ask for. A mistyped date should not park a job for years.
-	maxRetryAfter = 24 * time.Hour
-	// Bytes of an answer that an error tells.
-	maxTold = 200
-)
+// Bytes of an answer that an error tells.
+const maxTold = 200
 
 // CheckStatus is nil for an answer of success, and else the error that a handler does best to return: 408, 425, 429 and
-// all from 500 on have the job tried again, 429 and 503 not before the time that Retry-After names, up to a day. The
-// rest is permanent. The error tells the beginning of the answer's body.
+// all from 500 on have the job tried again, 429 and 503 not before the time that Retry-After names. The rest is
+// permanent. The error tells the beginning of the answer's body.
 func CheckStatus(resp *http.Response) error {
 	if resp.StatusCode < 300 {
 		return nil
@@ -45,14 +42,15 @@ func CheckStatus(resp *http.Response) error {
 	return Permanent(err)
 }
 
-// retryAfterHeader is the time from now, from either form of the header: seconds, or a date.
+// retryAfterHeader is the time from now, from either form of the header: seconds, or a date. The plugin's retry policy
+// bounds it.
 func retryAfterHeader(value string, now time.Time) (wait time.Duration, said bool) {
 	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil {
-		return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second, true
+		return time.Duration(min(seconds, uint64(math.MaxInt64/time.Second))) * time.Second, true
 	}
 	date, err := http.ParseTime(value)
 	if err != nil {
 		return 0, false
 	}
-	return min(max(date.Sub(now), 0), maxRetryAfter), true
+	return max(date.Sub(now), 0), true
 }

@@ -3,6 +3,7 @@
 /// <reference path="./web/globals.d.ts" />
 /// <reference path="./web/streams.d.ts" />
 /// <reference path="./web/crypto.d.ts" />
+/// <reference path="./node/modules.d.ts" />
 
 declare var console: Record<"log" | "info" | "debug" | "warn" | "error", (...parts: unknown[]) => void>;
 declare var crypto: {

@@ -8,13 +8,14 @@ import { now } from "wasi:clocks/monotonic-clock";
 import { getRandomBytes } from "wasi:random/random";
 import { format } from "./format.js";
 import { clearTimeout, KilnPromise, queueMicrotask, setInterval, setTimeout } from "./promise.js";
+import { encode } from "./web/text.js";
 
 /** What one call writes at most. */
 const CHUNK_BYTES = 4096;
 
 /** Writes a line to captured standard output or error. */
 export function print(stream, line) {
-    const bytes = utf8(`${line}\n`);
+    const bytes = encode(`${line}\n`);
     // Not kept for the next line: what is open while the component is built is not when it runs.
     const out = stream === "stderr" ? getStderr() : getStdout();
     try {
@@ -26,12 +27,6 @@ export function print(stream, line) {
     } finally {
         out[Symbol.dispose]?.();
     }
-}
-
-function utf8(text) {
-    // Escapes each byte above 127 as %XX, and no lone surrogate comes this far.
-    const escaped = unescape(encodeURIComponent(text));
-    return Uint8Array.from(escaped, (char) => char.charCodeAt(0));
 }
 
 const to = (stream) => (...parts) => print(stream, format(parts));

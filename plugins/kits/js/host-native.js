@@ -3,7 +3,14 @@
 /** What a test may set. */
 export const settings = { config: {}, remainingMs: 30_000, isCancelled: false };
 
-export const settle = (result) => result;
+export function finish(attempt, done, thrown) {
+    try {
+        return done(attempt());
+    } catch (err) {
+        throw thrown(err);
+    }
+}
+
 export const report = () => {};
 export const crash = (err) => err;
 export const progress = () => {};

@@ -2,11 +2,20 @@
 
 import { describe } from "./format.js";
 import { print } from "./globals.js";
+import { settle } from "./promise.js";
 
 export { isCancelled, progress, remainingMs } from "kiln:job/context";
 export { get as config } from "wasi:config/store";
 export { log } from "wasi:logging/logging";
-export { settle } from "./promise.js";
+
+/** Runs an attempt to its end: the engine does not settle its own promises before. */
+export function finish(attempt, done, thrown) {
+    try {
+        return done(settle(attempt()));
+    } catch (err) {
+        throw thrown(err);
+    }
+}
 
 /** Says what nobody caught. */
 export const report = (err) => print("stderr", `Uncaught ${describe(err).toWellFormed()}`);

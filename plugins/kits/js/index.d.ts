@@ -51,7 +51,7 @@ export function handle<Payload = unknown, Result = unknown>(
     options?: { payload?: (value: unknown) => Payload },
 ): Handler<Result>;
 
-/** A result that is JSON text already, and is passed on as it is. */
+/** A result, or a value of `state.js`, that is JSON text already, and is passed on as it is. */
 export function rawJson(text: string): unknown;
 
 /** Why an attempt did not complete. */
@@ -70,7 +70,7 @@ export class Permanent extends Failure {
 
 /**
  * Returns a response whose status is below 400, and throws what a job usually comes to otherwise: `Retry` for 408, 425, 429
- * and 500 or more, with the time that the server tells by `Retry-After`, and `Permanent` for the rest.
+ * and 500 or more, with the time that the server tells by `Retry-After` of 429 or 503, and `Permanent` for the rest.
  */
 export function checkStatus<Answer extends { status: number; url: string; headers: { get(name: string): string | null } }>(
     response: Answer,

@@ -3,7 +3,9 @@
 
 import * as host from "#host";
 import { format } from "./format.js";
-import { fromJson } from "./json.js";
+import { fromJson, toJson } from "./json.js";
+
+export { rawJson } from "./json.js";
 
 export class Failure extends Error {
     get name() {
@@ -20,30 +22,21 @@ export class Retry extends Failure {
 
 export class Permanent extends Failure {}
 
-class RawJson {
-    constructor(text) {
-        this.text = text;
-    }
-}
-
-export const rawJson = (text) => new RawJson(text);
-
 export function handle(run, { payload: parse = (value) => value } = {}) {
     const attempt = (record) => run(read("payload", record.payload, parse), jobOf(record));
     return {
         attempt,
         // What the component exports.
-        handle(record) {
-            try {
-                return toJson(host.settle(attempt(record)));
-            } catch (err) {
-                if (err instanceof Failure) throw toWit(err);
-                host.report(err);
-                const failure = ofRequest(err);
-                throw failure ? toWit(failure) : host.crash(err);
-            }
-        },
+        handle: (record) => host.finish(() => attempt(record), resultText, thrown),
     };
+}
+
+/** What to throw for what a handler threw. */
+function thrown(err) {
+    if (err instanceof Failure) return toWit(err);
+    host.report(err);
+    const failure = ofRequest(err);
+    return failure ? toWit(failure) : host.crash(err);
 }
 
 /** An error and what caused it, as far as that is told. */
@@ -53,10 +46,14 @@ function causes(err) {
     return found;
 }
 
-/** Whether a request failed, or took longer than it may. */
-const isPassing = ({ name, kind }) => name === "TimeoutError" || (name === "HttpError" && kind !== "invalid");
+/** Whether a request or a connection failed, or took longer than it may. */
+const isPassing = ({ name, kind, message }) =>
+    name === "TimeoutError" ||
+    (["HttpError", "TcpError"].includes(name) && kind !== "invalid") ||
+    // As StarlingMonkey's own `fetch` has it.
+    (name === "TypeError" && message.startsWith("NetworkError "));
 
-/** What an error comes to that nobody caught and that is about a request, which is no fault of the handler's. */
+/** What an error comes to that nobody caught and that is about a request or a connection, which is no fault of the handler's. */
 function ofRequest(err) {
     const found = causes(err);
     const message = [...new Set(found.map(({ message }) => message))].join(": ");
@@ -69,23 +66,32 @@ function ofRequest(err) {
 
 /** Statuses of answers that may be others the next time. */
 const PASSING = [408, 425, 429];
+/** Those with which a server may tell when. */
+const TIMED = [429, 503];
 
 function ofStatus({ status, headers }, message) {
     if (status < 500 && !PASSING.includes(status)) return new Permanent(message);
+    if (!TIMED.includes(status)) return new Retry(message);
     return new Retry(message, { afterMs: fromNow(headers?.get?.("retry-after") ?? headers?.["retry-after"]) });
 }
 
 export function checkStatus(response) {
     const { status, url } = response;
     if (status < 400) return response;
-    // Without the query, which may hold what is not for everybody's eyes.
-    throw ofStatus(response, `${url.replace(/[?#].*/, "") || "the server"} answered ${status}`);
+    throw ofStatus(response, `${origin(url)} answered ${status}`);
+}
+
+/** `https://api.example.com` of a URL: without user, path and query, which often are the secret. */
+function origin(url) {
+    const [, scheme, server] = /^([a-z]+:\/\/)(?:[^/?#]*@)?([^/?#]+)/i.exec(url) ?? [];
+    return server ? scheme + server : "the server";
 }
 
 /** Milliseconds until the time that `Retry-After` tells, in seconds or as a date; `undefined` where it tells none. */
 function fromNow(text) {
-    if (/^\s*\d+\s*$/.test(text)) return Number(text) * 1000;
-    const ms = text ? Date.parse(text) - Date.now() : Number.NaN;
+    if (/^\d+$/.test(text)) return Number(text) * 1000;
+    // `Date.parse` takes much for a date, such as "-1"; one of HTTP begins with its weekday.
+    const ms = /^[A-Z][a-z]/.test(text) ? Date.parse(text) - Date.now() : Number.NaN;
     return Number.isNaN(ms) ? undefined : Math.max(ms, 0);
 }
 
@@ -112,25 +118,22 @@ function jobOf(record) {
     };
 }
 
-export function toJson(result) {
+/** A result's JSON; `undefined`: there is none. */
+export function resultText(result) {
     if (result === undefined || result === null) return undefined;
-    if (result instanceof RawJson) return result.text.toWellFormed();
-    let text;
     try {
-        text = JSON.stringify(result);
+        return toJson(result);
     } catch (err) {
-        // A cycle, or a BigInt: no better the next time.
+        // It is no better the next time.
         throw new Permanent(`result: ${err instanceof Error ? err.message : err}`, { cause: err });
     }
-    if (text === undefined) throw new Permanent(`result: a ${typeof result} is no JSON value`);
-    return text;
 }
 
 function toWit(failure) {
     const message = failure.message.toWellFormed();
     if (failure instanceof Permanent) return { tag: "permanent", val: message };
     if (failure.afterMs === undefined) return { tag: "retry", val: message };
-    return { tag: "retry-after", val: [message, whole(failure.afterMs, Number.MAX_SAFE_INTEGER)] };
+    return { tag: "retry-after", val: [message, whole(Math.ceil(failure.afterMs), Number.MAX_SAFE_INTEGER)] };
 }
 
 /** The nearest number that an unsigned integer of the contract holds. */

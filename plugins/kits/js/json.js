@@ -1,7 +1,23 @@
-// Reads JSON that anybody may have pushed.
+// Reads JSON that anybody may have pushed, and writes what a handler has made.
 
 /** As in the kits of all languages. The engine's parser calls itself for each level, and a stack overflow is a crash. */
 const MAX_DEPTH = 128;
+
+class RawJson {
+    constructor(text) {
+        this.text = text;
+    }
+}
+
+export const rawJson = (text) => new RawJson(text);
+
+/** Throws where JSON cannot hold the value: a function, a cycle, a BigInt. */
+export function toJson(value) {
+    if (value instanceof RawJson) return value.text.toWellFormed();
+    const text = JSON.stringify(value);
+    if (text === undefined) throw new TypeError(`a ${typeof value} is no JSON value`);
+    return text;
+}
 
 export function fromJson(text) {
     if (isDeep(text)) throw new SyntaxError(`nested more than ${MAX_DEPTH} levels deep`);

@@ -5,5 +5,5 @@ import { latin1 } from "./web/text.js";
 export * as values from "kiln:state/values";
 export { encode } from "./web/text.js";
 
-/** The text of bytes that are UTF-8. */
+/** The text of bytes that are UTF-8; throws where they are not. */
 export const decode = (bytes) => decodeURIComponent(escape(latin1(bytes)));

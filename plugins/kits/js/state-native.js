@@ -11,7 +11,7 @@ const refuse = (kind, key) => {
 };
 
 export const encode = (text) => new TextEncoder().encode(text);
-export const decode = (bytes) => new TextDecoder().decode(bytes);
+export const decode = (bytes) => new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
 
 function made(bucket, { key, action, condition }) {
     const old = kept.get(id(bucket, key));
@@ -21,8 +21,9 @@ function made(bucket, { key, action, condition }) {
     if (action.tag === "set") return { key, value: action.val, number: 0 };
     const before = old ? decode(old.value) : "0";
     if (!/^(0|-?[1-9]\d*)$/.test(before)) refuse("not-a-number", key);
-    const number = Number(before) + action.val;
-    return { key, value: encode(String(number)), number };
+    const sum = BigInt(before) + BigInt(action.val);
+    if (sum !== BigInt.asIntN(64, sum)) refuse("not-a-number", key);
+    return { key, value: encode(String(sum)), number: Number(sum) };
 }
 
 function write(bucket, changes) {

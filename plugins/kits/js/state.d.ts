@@ -11,7 +11,10 @@ export interface Bucket {
     get<Value = unknown>(key: string): Value | undefined;
     /** The same with its version, which changes with it. */
     getVersioned<Value = unknown>(key: string): { value: Value; version: number } | undefined;
-    /** Makes this the value of a key, for so long or for as long as the bucket keeps values. */
+    /**
+     * Makes this the value of a key, for so many milliseconds; without them, or with 0, for as long as the bucket keeps
+     * values, and in no case longer. What JSON cannot hold, and a time that is less than 0 or none, is `Permanent`.
+     */
     set(key: string, value: unknown, options?: { ttlMs?: number }): void;
     /** The same for a key that has none. `false`: it has one. */
     setIfAbsent(key: string, value: unknown, options?: { ttlMs?: number }): boolean;
@@ -30,11 +33,11 @@ export interface Bucket {
 }
 
 /**
- * Does something once for a key, such as a job's id, and returns what it came to: what it came to then, where it was done
- * before. While another attempt is at it, the job is tried again later; where `work` fails, it may be done again.
+ * Does something once for a key, such as a job's id, and returns what it came to, now or when it was done: what JSON makes
+ * of it, and `null` for nothing. While another attempt is at it, the job is tried again later; where `work` fails, or what it
+ * returns is no JSON, it may be done again.
  *
  * It cannot promise more than the world around it: where the worker dies after `work` and before its result is kept, it
  * is done again once the attempt's time is over. Hand the key on to whatever `work` calls, if that knows such keys.
  */
-export function once<Value>(bucket: string, key: string, work: () => Promise<Value>): Promise<Value>;
-export function once<Value>(bucket: string, key: string, work: () => Value): Value;
+export function once<Value>(bucket: string, key: string, work: () => Value | Promise<Value>): Promise<Value>;

@@ -13,3 +13,6 @@ export interface Attempt extends Partial<Job> {
  * `Permanent`, or what would be a crash.
  */
 export function attempt(handler: Handler, payload: unknown, given?: Attempt): Promise<any>;
+
+/** What handlers have enqueued since this was asked last: what `enqueue` of `kiln/flow.js` was called with. */
+export function enqueued(): { name: string; payload: any; options: Record<string, any> }[];

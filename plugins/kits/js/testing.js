@@ -1,12 +1,14 @@
 // Runs a handler outside Wasm.
 
 import { settings } from "./host-native.js";
-import { toJson } from "./index.js";
+import { resultText } from "./index.js";
+
+export { enqueued } from "./flow-native.js";
 
 export async function attempt(handler, payload, { payloadText = JSON.stringify(payload), ...given } = {}) {
     const { metadata = {}, createdAt, config = {}, remainingMs = 30_000, isCancelled = false, ...job } = given;
     Object.assign(settings, { config, remainingMs, isCancelled });
-    const json = toJson(
+    const json = resultText(
         await handler.attempt({
             id: "test",
             name: "test",

@@ -1,4 +1,4 @@
-"""Has HTTP libraries use the host: what they build upon is replaced when they are imported, which is while the component is
+"""Has libraries that use the network use the host: what they build upon is replaced when they are imported, which is while the component is
 built. Of what is not imported nothing is touched, nor loaded.
 """
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 STAND_IN = {"ssl": "tls.py", "truststore": "trust.py"}
 """Modules that are not there, or cannot be loaded, and the file of the kit that is one."""
@@ -17,6 +17,25 @@ def _sockets(module: ModuleType) -> None:
     from . import sockets
 
     sockets.stand_in(module)
+
+
+def _http_client(module: ModuleType) -> None:
+    """What Python's library and urllib3 send requests with carries HTTP, where other sockets are TCP connections."""
+    from . import sockets
+
+    sockets.carry_http(module)
+
+
+def _aiohttp(module: ModuleType) -> None:
+    from .sockets import HttpSocket
+
+    async def start_connection(addr_infos: list, **_: object) -> HttpSocket:
+        made = HttpSocket()
+        made.connect(addr_infos[0][4])
+        return made
+
+    own = {"start_connection": start_connection}
+    module.aiohappyeyeballs = SimpleNamespace(**{**vars(module.aiohappyeyeballs), **own})
 
 
 def _loop(module: ModuleType) -> None:
@@ -73,13 +92,16 @@ def _httpcore(module: ModuleType) -> None:
 
 
 REPLACED: dict[str, Callable[[ModuleType], None]] = {
+    "aiohttp.connector": _aiohttp,
     "asyncio": _loop,
     "certifi": _certifi,
+    "http.client": _http_client,
     "httpcore": _httpcore,
     "httpcore2": _httpcore,
     "requests.adapters": _requests,
     "socket": _sockets,
     "urllib3.connection": _urllib3,
+    "urllib3.util.connection": _http_client,
     "urllib3.util.wait": _urllib3_wait,
 }
 """What is done to a module once it is loaded."""

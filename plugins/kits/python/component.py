@@ -40,6 +40,9 @@ class Handler:
     def handle(self, job: types.Job) -> str | None:
         """Runs one attempt."""
         host.running = True
+        # Only of those who imported it.
+        if wire := sys.modules.get("kiln.wire"):
+            wire.forget()
         try:
             return kiln.attempt(_job(job))
         except kiln.Permanent as failure:

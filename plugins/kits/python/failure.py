@@ -1,5 +1,7 @@
 """How an attempt fails: by what a handler raises, and what HTTP libraries raise."""
 
+import math
+import re
 import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -10,13 +12,18 @@ class Retry(Exception):
 
     def __init__(self, message: str, *, after: float | timedelta | None = None) -> None:
         super().__init__(message)
-        seconds = after.total_seconds() if isinstance(after, timedelta) else after
-        # Bounded to what the contract's unsigned 64 bits hold.
-        self.after_ms = None if seconds is None else round(max(0, min(seconds * 1000, 2**63)))
+        self.after_ms = None if after is None else whole_ms(after)
 
 
 class Permanent(Exception):
     """Raised where trying again cannot help: the job goes to the failed list at once."""
+
+
+def whole_ms(span: float | timedelta) -> int:
+    """A span of seconds in milliseconds, rounded up, and within what the contract's unsigned 64 bits hold."""
+    seconds = span.total_seconds() if isinstance(span, timedelta) else span
+    # Rounded to microseconds first: 1.1 s are no more than 1100 ms.
+    return math.ceil(round(max(0, min(seconds * 1000, 2**63)), 3))
 
 
 def check_status(response: Any) -> Any:
@@ -36,10 +43,16 @@ def _of_status(response: Any) -> Exception | None:
     status = getattr(response, "status_code", None) or response.status
     if status < 400:
         return None
-    message = f"http status {status}: {getattr(response, 'url', '')}"
+    message = f"http status {status}: {_origin(str(getattr(response, 'url', '')))}"
     if status not in (408, 425, 429) and status < 500:
         return Permanent(message)
     return Retry(message, after=_after(response.headers.get("Retry-After")) if status in (429, 503) else None)
+
+
+def _origin(url: str) -> str:
+    """`https://api.example.com` of a URL: without user, path and query, which often are the secret."""
+    found = re.match(r"([A-Za-z]+://)(?:[^/?#]*@)?([^/?#]+)", url)
+    return "".join(found.groups()) if found else "the server"
 
 
 def _after(value: str | None) -> float | None:
@@ -68,9 +81,12 @@ _MAY_WORK_LATER = {
     "httpcore2.TimeoutException",
     "httpx.TransportError",
     "httpx2.TransportError",
+    "redis.exceptions.ConnectionError",
+    "redis.exceptions.TimeoutError",
     "requests.exceptions.ChunkedEncodingError",
     "requests.exceptions.ConnectionError",
     "requests.exceptions.Timeout",
+    "smtplib.SMTPServerDisconnected",
     "socket.gaierror",
     "ssl.SSLError",
     "urllib.error.URLError",
@@ -92,6 +108,8 @@ def of_exception(error: BaseException | None) -> Exception | None:
             return _of_status(response)
         kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
         if isinstance(error, (ConnectionError, TimeoutError)) or kinds & _MAY_WORK_LATER:
-            return Retry(f"{type(error).__name__}: {error}")
+            # urllib3 tells the path as well, and requests what urllib3 tells.
+            told = re.sub(r" with url: \S*", "", str(error))
+            return Retry(f"{type(error).__name__}: {told}")
         error = error.__cause__
     return None

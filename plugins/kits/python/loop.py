@@ -1,32 +1,31 @@
-"""The event loop of a component: it waits for HTTP exchanges and for time, all there is to wait for."""
+"""The event loop of a component: it waits for connections and HTTP exchanges of the host, and for time."""
 
 import asyncio
-import math
-from asyncio.base_events import BaseEventLoop
+from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import Callable
 from typing import Any
 
-from .sockets import Socket
+from .selecting import Selector
+from .sockets import HttpSocket, Socket
+from .tcp import EXCHANGES
 from .transport import Transport
-from .wire import Connection, client, turns
+from .wire import Connection, turns
 
 
-class Loop(BaseEventLoop):
-    """Runs tasks while others wait for answers."""
+class Loop(BaseSelectorEventLoop):
+    """Runs tasks while others wait."""
 
     def __init__(self) -> None:
-        super().__init__()
-        # The loop's base selects, and hands on what is ready.
-        self._selector = self
-        self._waiting: dict[int, asyncio.Future] = {}
+        super().__init__(Selector())
 
     async def is_ready(self, exchange: int) -> None:
-        """Until the next thing that can be asked of an exchange is here."""
-        self._waiting[exchange] = self.create_future()
+        """Until the next thing that can be asked of an exchange is here; by the number of its body, until that has room."""
+        ready = self.create_future()
+        self._add_reader(EXCHANGES + exchange, lambda: ready.done() or ready.set_result(None))
         try:
-            await self._waiting[exchange]
+            await ready
         finally:
-            del self._waiting[exchange]
+            self._remove_reader(EXCHANGES + exchange)
 
     async def turn(self) -> None:
         """Until some exchange has ended."""
@@ -41,34 +40,48 @@ class Loop(BaseEventLoop):
         *,
         ssl: object = None,
         sock: Socket | None = None,
-        **_: object,
-    ) -> tuple[Transport, asyncio.BaseProtocol]:
-        """The host connects, once it is sent a request: then it is that the connection may be lost."""
-        if sock is not None:
-            host, port = sock.getpeername()
-        connection = Connection(host, port, None, takes_turns=True)
+        **options: object,
+    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        if not isinstance(sock, HttpSocket):
+            return await super().create_connection(protocol_factory, host, port, ssl=ssl, sock=sock, **options)
+        # The host connects, once it is sent a request: then it is that the connection may be lost.
+        connection = Connection(*sock.getpeername(), None, takes_turns=True)
         connection.tls = bool(ssl)
         protocol = protocol_factory()
         return Transport(self, connection, protocol), protocol
 
-    async def sock_connect(self, sock: Socket, address: tuple) -> None:
-        sock.connect(address)
+    def _make_ssl_transport(
+        self,
+        rawsock: Socket,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: object,
+        waiter: asyncio.Future | None = None,
+        *,
+        server_hostname: str | None = None,
+        extra: dict | None = None,
+        **_: object,
+    ) -> asyncio.Transport:
+        """The host speaks TLS. Nothing else runs until both sides have agreed on it."""
+        rawsock.start_tls(server_hostname)
+        return self._make_socket_transport(rawsock, protocol, waiter, extra=extra)
 
-    def select(self, timeout: float | None) -> list[int]:
-        exchanges = [number for number, future in self._waiting.items() if not future.done()]
-        if not exchanges and timeout is None:
-            raise RuntimeError("every task waits, and for nothing that can happen in a component")
-        if not exchanges and timeout == 0:
-            return []
-        found = client.wait(exchanges, None if timeout is None else math.ceil(timeout * 1000))
-        return [] if found is None else [found]
+    async def start_tls(
+        self,
+        transport: asyncio.Transport,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: object,
+        *,
+        server_hostname: str | None = None,
+        **_: object,
+    ) -> asyncio.Transport:
+        transport._sock.start_tls(server_hostname)
+        transport.set_protocol(protocol)
+        return transport
 
-    def _process_events(self, events: list[int]) -> None:
-        for number in events:
-            self._waiting[number].set_result(None)
-
-    def _write_to_self(self) -> None:
+    def _make_self_pipe(self) -> None:
         """There is no other thread that could wake it."""
+
+    _close_self_pipe = _write_to_self = _make_self_pipe
 
     def run_in_executor(self, executor: object, function: Callable, *arguments: Any) -> asyncio.Future:
         """At once: there are no threads."""

@@ -8,13 +8,14 @@ Values are JSON, in every kit. What fails raises `Retry`. Outside Wasm, in tests
 """
 
 import inspect
-import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
 from . import host
-from .failure import Permanent, Retry
+from .failure import Permanent, Retry, whole_ms
+from .payload import Mismatch, dump, load
 
 try:
     from componentize_py_types import Err
@@ -43,22 +44,24 @@ class Bucket:
         (entry,) = _ask(values.get, self._name, [key])
         if entry is None:
             return None
-        try:
-            return json.loads(entry.value), entry.version
-        except ValueError as error:
-            raise Permanent(f"state: the value of {key!r} is not JSON: {error}") from error
+        with _fitting(key):
+            return load(entry.value.decode()), entry.version
 
     def set(self, key: str, value: Any, *, ttl: float | timedelta | None = None) -> None:
-        """Makes this the value of a key, for so long or for as long as the bucket keeps values."""
-        self._write(_change(key, _set(value), ttl=ttl))
+        """Makes this the value of a key: whatever a handler may return.
+
+        It lasts for `ttl`, which is seconds or a timedelta; without it, or with 0, for as long as the bucket keeps values,
+        and in no case longer. What JSON cannot have, and a time below 0, raises `Permanent`.
+        """
+        self._write(_change(key, _set(key, value), ttl=ttl))
 
     def set_if_absent(self, key: str, value: Any, *, ttl: float | timedelta | None = None) -> bool:
         """The same for a key that has none. False: it has one."""
-        return self._try(_change(key, _set(value), values.Condition_Absent(), ttl)) is not None
+        return self._try(_change(key, _set(key, value), values.Condition_Absent(), ttl)) is not None
 
     def swap(self, key: str, version: int, value: Any) -> int | None:
         """Makes this the value of a key whose value still has that version, and returns the new one."""
-        changed = self._try(_change(key, _set(value), values.Condition_Version(version)))
+        changed = self._try(_change(key, _set(key, value), values.Condition_Version(version)))
         return None if changed is None else changed.version
 
     def add(self, key: str, by: int = 1) -> int:
@@ -75,7 +78,7 @@ class Bucket:
 
     def set_on_completion(self, key: str, value: Any) -> None:
         """Has this be the value of a key once the job is acknowledged: once, though the job may run twice."""
-        self._on_completion(_change(key, _set(value)))
+        self._on_completion(_change(key, _set(key, value)))
 
     def add_on_completion(self, key: str, by: int = 1) -> None:
         """Has something added to a number once the job is acknowledged."""
@@ -108,43 +111,77 @@ bucket = Bucket
 def once(name: str, key: str, work: Callable[[], Any]) -> Any:
     """Does something once for a key, such as a job's id, and returns what it came to, now or when it was done.
 
-    `work` may be `async`: then so is this, `await state.once(…)`. While another attempt is at it, the job is tried again later; where `work` fails, it may be done again. It cannot promise
-    more than the world around it: where the worker dies after `work` and before its result is kept, it is done again once
-    the attempt's time is over. Hand the key on to whatever `work` calls, if that knows such keys.
+    That is what JSON makes of it: a dict of a dataclass. `work` may be an `async` function: then so is this, `await
+    state.once(…)`. While another attempt is at it, the job is tried again later; where `work` fails, or returns what JSON
+    cannot have, it may be done again.
+
+    It cannot promise more than the world around it: where the worker dies after `work` and before its result is kept, it is
+    done again once the attempt's time is over. Hand the key on to whatever `work` calls, if that knows such keys.
     """
     things = bucket(name)
-    # Longer than this attempt can last, so that no other begins while it is at work.
-    if not things.set_if_absent(key, "under_way", ttl=host.remaining_ms() / 1000 + 1):
-        found = things.get(key)
-        if isinstance(found, dict) and "done" in found:
-            return _known(found["done"]) if inspect.iscoroutinefunction(work) else found["done"]
-        raise Retry(f"another attempt is at {key!r}", after=_UNDER_WAY_SECONDS)
-    try:
+    if inspect.iscoroutinefunction(work):
+        return _once_async(things, key, work)
+    if not _claim(things, key):
+        return _done_before(things, key)
+    with _freed(things, key):
         value = work()
         if inspect.isawaitable(value):
-            return _once_awaited(things, key, value)
-        done = _set({"done": value})
-    except BaseException:
-        things.delete(key)
-        raise
-    # Where this fails the key stays taken: the work is done.
-    things._write(_change(key, done))
-    return value
+            # The next time there is nothing to await.
+            if inspect.iscoroutine(value):
+                value.close()
+            raise TypeError("what is done once has to be awaited: hand on the `async` function itself")
+        done = _done(key, value)
+    return _keep(things, key, done)
 
 
-async def _known(value: Any) -> Any:
-    return value
+async def _once_async(things: Bucket, key: str, work: Callable[[], Any]) -> Any:
+    if not _claim(things, key):
+        return _done_before(things, key)
+    with _freed(things, key):
+        done = _done(key, await work())
+    return _keep(things, key, done)
 
 
-async def _once_awaited(things: Bucket, key: str, work: Awaitable[Any]) -> Any:
+# What stands in a bucket of what is done once is "under_way" or {"done": result}, in every kit.
+
+
+def _claim(things: Bucket, key: str) -> bool:
+    # Longer than this attempt can last, so that no other begins while it is at work.
+    return things.set_if_absent(key, "under_way", ttl=host.remaining_ms() / 1000 + 1)
+
+
+def _done_before(things: Bucket, key: str) -> Any:
+    found = things.get(key, "under_way")
+    if found == "under_way":
+        raise Retry(f"another attempt is at {key!r}", after=_UNDER_WAY_SECONDS)
+    if not isinstance(found, dict) or "done" not in found:
+        raise Permanent(f"state: the value of {key!r}: it is not of what is done once")
+    return found["done"]
+
+
+@contextmanager
+def _freed(things: Bucket, key: str) -> Iterator[None]:
+    """Frees the key where the work fails."""
     try:
-        value = await work
-        done = _set({"done": value})
+        yield
     except BaseException:
-        things.delete(key)
+        # A claim that cannot be deleted ends by itself. What went wrong before is what has to be told.
+        with suppress(Retry):
+            things.delete(key)
         raise
-    things._write(_change(key, done))
-    return value
+
+
+def _done(key: str, value: Any) -> tuple[Any, Any]:
+    """What is kept of a result, and what it will be read as."""
+    text = _json(key, value)
+    with _fitting(key):
+        return values.Action_Set(b'{"done":%b}' % text), load(text.decode())
+
+
+def _keep(things: Bucket, key: str, done: tuple[Any, Any]) -> Any:
+    # Where this fails the key stays taken: the work is done.
+    things._write(_change(key, done[0]))
+    return done[1]
 
 
 def _ask(call: Callable[..., Any], *args: Any) -> Any:
@@ -158,14 +195,32 @@ def _ask(call: Callable[..., Any], *args: Any) -> Any:
         raise failure from None
 
 
-def _set(value: Any) -> Any:
+@contextmanager
+def _fitting(key: str) -> Iterator[None]:
+    """What JSON cannot have, or is no JSON, is no better the next time."""
     try:
-        return values.Action_Set(json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace"))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise Permanent(f"state: {error}") from error
+        yield
+    except (Mismatch, RecursionError, TypeError, ValueError) as error:
+        raise Permanent(f"state: the value of {key!r}: {error}") from error
+
+
+def _json(key: str, value: Any) -> bytes:
+    with _fitting(key):
+        text = dump(value)
+        return b"null" if text is None else text.encode(errors="backslashreplace")
+
+
+def _set(key: str, value: Any) -> Any:
+    return values.Action_Set(_json(key, value))
 
 
 def _change(key: str, action: Any, condition: Any = None, ttl: float | timedelta | None = None) -> Any:
-    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
-    ttl_ms = None if seconds is None else max(0, round(seconds * 1000))
-    return values.Change(key, action, values.Condition_Always() if condition is None else condition, ttl_ms)
+    return values.Change(key, action, values.Condition_Always() if condition is None else condition, _ttl_ms(ttl))
+
+
+def _ttl_ms(ttl: float | timedelta | None) -> int | None:
+    if not ttl:
+        return None
+    if not (ttl.total_seconds() if isinstance(ttl, timedelta) else ttl) > 0:
+        raise Permanent(f"state: a value cannot last for {ttl} seconds")
+    return max(1, whole_ms(ttl))

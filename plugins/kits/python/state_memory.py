@@ -1,5 +1,6 @@
 """Keeps values in memory, outside Wasm, where handlers are tested. No bounds, and no end of time."""
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -107,10 +108,10 @@ def _made(old: Entry | None, change: Change) -> tuple[bytes | None, int]:
         case Action_Set(value):
             return value, 0
         case Action_Add(by):
-            try:
-                number = int(old.value if old is not None else 0) + by
-            except ValueError:
-                raise _refused(ErrorKind.NOT_A_NUMBER, change.key) from None
+            value = b"0" if old is None else old.value
+            number = int(value) + by if re.fullmatch(rb"0|-?[1-9]\d*", value) else None
+            if number is None or not -(2**63) <= number < 2**63:
+                raise _refused(ErrorKind.NOT_A_NUMBER, change.key)
             return str(number).encode(), number
     raise TypeError(change.action)
 

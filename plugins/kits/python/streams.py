@@ -59,11 +59,19 @@ class Stream(_Base):
 
 class AsyncStream(_Base):
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        connection, loop = self._connection, asyncio.get_running_loop()
         self._send(buffer)
         # However long others take: what bounds that are their timeouts, and the attempt's.
-        while self._connection.waits:
-            await asyncio.get_running_loop().turn()
+        while connection.waits:
+            await loop.turn()
             self._send(b"")
+        try:
+            async with asyncio.timeout(timeout):
+                while connection.is_full:
+                    await loop.is_ready(connection.body())
+                    self._send(b"")
+        except TimeoutError as error:
+            raise self._library.WriteTimeout("timed out") from error
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         connection, loop = self._connection, asyncio.get_running_loop()

@@ -7,7 +7,7 @@ import enum
 from typing import Any, NamedTuple
 
 # By its full name: this is loaded as another module.
-from kiln.sockets import Socket
+from kiln.sockets import HttpSocket, Socket
 
 OPENSSL_VERSION = "OpenSSL 3.0.0 (the host's TLS)"
 OPENSSL_VERSION_INFO = (3, 0, 0, 0, 0)
@@ -150,8 +150,9 @@ class SSLContext:
     def cert_store_stats(self) -> dict[str, int]:
         return {"x509": 1, "crl": 0, "x509_ca": 1}
 
-    def wrap_socket(self, sock: Socket, *_: object, server_hostname: str | None = None, **__: object) -> "SSLSocket":
-        return SSLSocket(sock, self, server_hostname)
+    def wrap_socket(self, sock: Socket, *_: object, server_hostname: str | None = None, **__: object) -> Socket:
+        kind = SSLSocket if isinstance(sock, HttpSocket) else TlsSocket
+        return kind(sock, self, server_hostname)
 
     def wrap_bio(self, *_: object, **__: object) -> Any:
         raise SSLError("the host speaks TLS: there is none over anything but its connections")
@@ -169,8 +170,8 @@ class MemoryBIO:
     """Likewise."""
 
 
-class SSLSocket(Socket):
-    """A socket whose connection is made with TLS."""
+class _Tls:
+    """What sockets with TLS have and others have not."""
 
     def __init__(self, sock: Socket, context: SSLContext, server_hostname: str | None) -> None:
         super().__init__(sock.family, sock.type, sock.proto)
@@ -182,11 +183,7 @@ class SSLSocket(Socket):
         self._connection = sock._connection
         sock.detach()
         if self._connection is not None:
-            self._connection.tls = True
-
-    def connect(self, address: tuple) -> None:
-        super().connect(address)
-        self._connection.tls = True
+            self._secure()
 
     def do_handshake(self, block: bool = False) -> None:
         """The host does."""
@@ -200,6 +197,9 @@ class SSLSocket(Socket):
     def cipher(self) -> tuple[str, str, int]:
         return ("TLS_AES_256_GCM_SHA384", "TLSv1.3", 256)
 
+    def pending(self) -> int:
+        return int(self._connection is not None and self._connection.has_some())
+
     def selected_alpn_protocol(self) -> None:
         return None
 
@@ -207,6 +207,32 @@ class SSLSocket(Socket):
 
     def unwrap(self) -> Socket:
         return self
+
+
+class SSLSocket(_Tls, HttpSocket):
+    """A socket whose requests are sent with TLS."""
+
+    def connect(self, address: tuple) -> None:
+        super().connect(address)
+        self._secure()
+
+    def _secure(self) -> None:
+        self._connection.tls = True
+
+
+class TlsSocket(_Tls, Socket):
+    """A TCP connection with TLS.
+
+    It is no SSLSocket: of one, clients of databases ask the certificate, to bind their passwords to it, and the host does
+    not tell it.
+    """
+
+    def _stand(self) -> None:
+        super()._stand()
+        self._secure()
+
+    def _secure(self) -> None:
+        self.start_tls(self.server_hostname)
 
 
 def create_default_context(purpose: Purpose = Purpose.SERVER_AUTH, **_: object) -> SSLContext:

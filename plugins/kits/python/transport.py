@@ -13,6 +13,7 @@ class Transport(asyncio.Transport):
         self._connection = connection
         self._protocol = protocol
         self._closing = False
+        self._writing: asyncio.Task | None = None
         self._is_wanted = asyncio.Event()
         self._is_wanted.set()
         self._has_news = asyncio.Event()
@@ -27,6 +28,24 @@ class Transport(asyncio.Transport):
         except OSError as error:
             self._end(error)
         self._has_news.set()
+        self._await_room()
+
+    def _await_room(self) -> None:
+        if self._connection.is_full and self._writing is None:
+            self._protocol.pause_writing()
+            self._writing = self._loop.create_task(self._write())
+
+    async def _write(self) -> None:
+        """Sends what there was no room for."""
+        connection = self._connection
+        try:
+            while connection.is_full:
+                await self._loop.is_ready(connection.body())
+                connection.send(b"")
+        except OSError as error:
+            self._end(error)
+        self._writing = None
+        self._protocol.resume_writing()
 
     async def _read(self) -> None:
         connection = self._connection
@@ -37,6 +56,7 @@ class Transport(asyncio.Transport):
                 if connection.waits:
                     await self._loop.turn()
                     connection.send(b"")
+                    self._await_room()
                 elif connection.has_some():
                     self._protocol.data_received(connection.take(PIECE))
                 elif exchange is None:
@@ -55,6 +75,8 @@ class Transport(asyncio.Transport):
             self._closing = True
             self._connection.close()
             self._reading.cancel()
+            if self._writing is not None:
+                self._writing.cancel()
             self._loop.call_soon(self._protocol.connection_lost, error)
 
     def close(self) -> None:
@@ -84,7 +106,7 @@ class Transport(asyncio.Transport):
         return False
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self._connection.unsent()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """What is written is handed over at once."""
+        """What is written is handed over at once, as far as there is room; who writes waits for the rest."""

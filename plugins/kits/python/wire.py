@@ -11,6 +11,7 @@ from collections import deque
 from http import HTTPStatus
 
 from . import host
+from .faults import os_error
 
 try:
     from componentize_py_types import Err
@@ -26,7 +27,7 @@ MAX_HEAD = 1024 * 1024
 """Bytes of a request's head that are kept while the rest of it is awaited; the host's own limit is below it."""
 
 PIECE = 64 * 1024
-"""Bytes of an answer's body that are asked for at once."""
+"""Bytes of a body that are handed over, or asked for, at once."""
 
 _open: set["Connection"] = set()
 """Those with something under way."""
@@ -53,6 +54,8 @@ class Connection:
         """Whether there was no connection, so that the server has seen nothing of the request."""
         self.waits = False
         """Whether the request could not be begun while so many others are under way; `send` tries again."""
+        self.is_full = False
+        """Whether there was no room for some of the body; `send` tries again."""
         self._takes_turns = takes_turns
         self._connect_timeout_ms = None if connect_timeout is None else max(1, round(connect_timeout * 1000))
         self._sent = bytearray()
@@ -73,6 +76,7 @@ class Connection:
     def _ended(self) -> None:
         """Nothing is under way any more: another may take its turn."""
         self.exchange = None
+        self.is_full = False
         _open.discard(self)
         while turns:
             turn = turns.popleft()
@@ -83,7 +87,9 @@ class Connection:
     # What is sent.
 
     def send(self, data: bytes) -> None:
-        """Takes more of a request. Waits while the server takes none of a long body."""
+        """Takes more of a request. While the server takes none of a long body it waits; where tasks take turns, it keeps what
+        there is no room for, and `is_full`.
+        """
         self._sent += data
         if self.waits:
             self._begin()
@@ -179,11 +185,18 @@ class Connection:
         return True
 
     def _pass_on(self) -> None:
-        piece = bytes(self._sent[: self._left])
-        del self._sent[: len(piece)]
-        self._left -= len(piece)
-        if piece and self.exchange is not None:
-            self._ask(client.write, self.exchange, piece)
+        self.is_full = False
+        while not self.is_full and (piece := bytes(self._sent[: min(self._left, PIECE)])):
+            taken = len(piece) if self.exchange is None else self._write(piece)
+            del self._sent[:taken]
+            self._left -= taken
+            self.is_full = taken < len(piece)
+
+    def _write(self, piece: bytes) -> int:
+        if self._takes_turns:
+            return self._ask(client.write_some, self.exchange, piece)
+        self._ask(client.write, self.exchange, piece)
+        return len(piece)
 
     def _finish(self) -> None:
         if self.exchange is not None:
@@ -213,6 +226,14 @@ class Connection:
         else:
             self.waits = False
             _open.add(self)
+
+    def body(self) -> int:
+        """The number by which the host knows the body that is sent."""
+        return self._ask(client.body_number, self.exchange)
+
+    def unsent(self) -> int:
+        """Bytes that there was no room for yet."""
+        return len(self._sent)
 
     # What is answered.
 
@@ -287,26 +308,24 @@ class Connection:
         return self._failure
 
     def _told(self, error: object) -> OSError:
-        kinds, kind, what = client.ErrorKind, error.kind, f"{error.message}: {self.host}:{self.port}"
+        kinds, kind = client.ErrorKind, error.kind
         # Of what took too long only the words tell whether it was the connection.
-        late = kind == kinds.TIMEOUT
-        self.unconnected = kind in (kinds.DNS, kinds.CONNECT, kinds.TLS) or (late and error.message.startswith("connecting"))
-        if late:
-            return TimeoutError(errno.ETIMEDOUT, what)
-        if kind == kinds.DNS:
-            import socket
+        late = kind == kinds.TIMEOUT and error.message.startswith("connecting")
+        self.unconnected = late or kind in (kinds.DNS, kinds.CONNECT, kinds.TLS)
+        return os_error(error, f"{self.host}:{self.port}", errno.EAGAIN)
 
-            return socket.gaierror(socket.EAI_NONAME, what)
-        if kind == kinds.TLS:
-            import ssl
 
-            return ssl.SSLError(1, what)
-        known = {kinds.CONNECT: errno.ECONNREFUSED, kinds.NETWORK: errno.ECONNRESET, kinds.TOO_LARGE: errno.EMSGSIZE}
-        return OSError(known.get(kind, errno.EINVAL if kind == kinds.INVALID else errno.EAGAIN), what)
+def forget() -> None:
+    """Lets go of what an earlier attempt in the same instance left under way: the host has ended it with that attempt."""
+    for connection in _open:
+        connection.exchange = None
+        connection.is_full = False
+    _open.clear()
+    turns.clear()
 
 
 def no_http() -> OSError:
-    return OSError(errno.EPERM, "a component has no connections but those of HTTP clients, which begin with a request")
+    return OSError(errno.EPERM, "a client of HTTP has no connections but those that begin with a request")
 
 
 def _phrase(status: int) -> str:

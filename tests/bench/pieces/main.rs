@@ -14,6 +14,8 @@ mod codec;
 #[path = "../../suite/guests.rs"]
 #[allow(dead_code, reason = "shared with the suite, which needs more of it")]
 mod guests;
+mod metrics;
+mod orders;
 mod queue;
 mod reload;
 mod sandbox;
@@ -35,7 +37,7 @@ criterion_group! {
         .sample_size(30)
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
-    targets = codec::codec, sandbox::sandbox, queue::queue, reload::reload
+    targets = codec::codec, metrics::metrics, orders::orders, sandbox::sandbox, queue::queue, reload::reload
 }
 criterion_main!(pieces);
 

@@ -7,15 +7,17 @@
 mod guests;
 mod line;
 
+use std::io;
 use std::num::NonZeroU32;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use kiln::config::{Manifest, SandboxSettings};
-use kiln::job::{Job, null};
+use kiln::config::{Grants, Manifest, Resolver, SandboxSettings};
+use kiln::job::Job;
 use kiln::outcome::Outcome;
 use kiln::sandbox::{AttemptContext, Handler, Inspection, Sandbox};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+use serde_json::value::RawValue;
 use tokio::runtime::{Builder, Runtime};
 
 /// Time an attempt may take: some ticks.
@@ -26,6 +28,12 @@ const HEADER: usize = 8;
 
 /// Of a number's byte, the bit that says that more follow.
 const CONTINUES: u8 = 0x80;
+
+/// Where a plugin may connect to, which is nowhere in the end: see [`nothing_is_found`].
+const GRANTS: &str = "[[grants.tcp]]\naddress = \"a.example:7\"\n[[grants.http]]\norigin = \"http://a.example:7\"\n";
+
+/// To the guest `tcp.wat`: connect there, wait, and use the connection.
+const PAYLOAD: &str = "\"a.example 7 cpnwtsrfex\"";
 
 static HOST: LazyLock<Host> = LazyLock::new(|| Host::start().expect("a host"));
 
@@ -60,10 +68,14 @@ struct Host {
 impl Host {
     fn start() -> anyhow::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let sandbox = Sandbox::new(&SandboxSettings::new(NonZeroU32::MIN))?;
+        let sandbox = Sandbox::new(&SandboxSettings {
+            resolver: nothing_is_found(),
+            ..SandboxSettings::new(NonZeroU32::MIN)
+        })?;
         let neighbour = sandbox.load("ok", &guests::guest("ok")?, &Manifest::default())?;
         let manifest = Manifest {
             timeout: Some(TIMEOUT),
+            grants: Grants::of(GRANTS),
             ..Manifest::default()
         };
         Ok(Self {
@@ -102,8 +114,14 @@ impl Host {
     }
 
     fn run(&self, handler: &Handler) -> Outcome {
-        let (job, context) = (Job::new("plugin", "default", null()), AttemptContext::default());
+        let payload = RawValue::from_string(PAYLOAD.to_owned()).expect("JSON");
+        let (job, context) = (Job::new("plugin", "default", payload), AttemptContext::default());
         let attempt = handler.run(&job, "default", &context);
         self.runtime.block_on(attempt).outcome
     }
+}
+
+/// No input is to reach a server. So no name has an address.
+fn nothing_is_found() -> Resolver {
+    Resolver::new(|_, _| Box::pin(async { Err(io::Error::other("no such name")) }))
 }

@@ -1,4 +1,4 @@
-;; Connects to the port of 127.0.0.1 in its payload, in five digits; traps where it is denied the socket.
+;; Connects to the port of 127.0.0.1 in its payload, in five digits.
 (import "wasi:sockets/instance-network@0.2.0" "instance-network" (func $network (result i32)))
 (import "wasi:sockets/tcp-create-socket@0.2.0" "create-tcp-socket" (func $tcp (param i32 i32)))
 (import "wasi:sockets/tcp@0.2.0" "[method]tcp-socket.start-connect"

@@ -1,7 +1,11 @@
-;; Waits for none of no exchanges, and then reads from one that is not open, as much as can be.
+;; Waits for none of no exchanges, and then reads from one that is not open, as much as can be, and writes to it; also by what
+;; would be the number of its body.
 (import "kiln:http/client@0.1.0" "wait" (func $wait (param i32 i32 i32 i64 i32)))
 (import "kiln:http/client@0.1.0" "read" (func $read (param i32 i32 i32)))
 (import "kiln:http/client@0.1.0" "write" (func $write (param i32 i32 i32 i32)))
+(import "kiln:http/client@0.1.0" "write-some" (func $write_some (param i32 i32 i32 i32)))
+(import "kiln:http/client@0.1.0" "body-number" (func $body_number (param i32 i32)))
+(import "kiln:http/client@0.1.0" "close" (func $close (param i32)))
 (memory (export "memory") 64)
 (func (export "kiln:job/handler@0.1.0#handle") (type $handle)
   (call $wait (i32.const 0) (i32.const 0) (i32.const 0) (i64.const 0) (i32.const 128))
@@ -10,6 +14,11 @@
   (if (i32.eqz (i32.load8_u (i32.const 128))) (then (unreachable)))
   (call $write (i32.const 7) (i32.const 65536) (i32.const 1000000) (i32.const 128))
   (if (i32.eqz (i32.load8_u (i32.const 128))) (then (unreachable)))
+  (call $write_some (i32.const 0x80000007) (i32.const 65536) (i32.const 1000000) (i32.const 128))
+  (if (i32.eqz (i32.load8_u (i32.const 128))) (then (unreachable)))
+  (call $body_number (i32.const 0x80000007) (i32.const 128))
+  (if (i32.eqz (i32.load8_u (i32.const 128))) (then (unreachable)))
+  (call $close (i32.const 0x80000007))
   (i32.store8 (i32.const 8) (i32.const 0))
   (i32.store8 (i32.const 0) (i32.const 0))
   i32.const 0)

@@ -1,4 +1,5 @@
-;; Looks for environment variables, arguments, a directory, open directories and terminals; completes if there are none.
+;; Looks for environment variables, arguments, a directory, open directories and terminals; completes if there are none but
+;; /tmp.
 (import "wasi:cli/environment@0.2.0" "get-environment" (func $environment (param i32)))
 (import "wasi:cli/environment@0.2.0" "get-arguments" (func $arguments (param i32)))
 (import "wasi:cli/environment@0.2.0" "initial-cwd" (func $cwd (param i32)))
@@ -18,7 +19,7 @@
   ;; How many, and whether there is one.
   (if (i32.load (i32.const 68)) (then unreachable))
   (if (i32.load (i32.const 84)) (then unreachable))
-  (if (i32.load (i32.const 100)) (then unreachable))
+  (if (i32.ne (i32.load (i32.const 100)) (i32.const 1)) (then unreachable))
   (if (i32.load8_u (i32.const 112)) (then unreachable))
   (if (i32.load8_u (i32.const 128)) (then unreachable))
   (if (i32.load8_u (i32.const 144)) (then unreachable))

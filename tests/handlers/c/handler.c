@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "kiln/kiln.h"
 
 /* 1 whenever it is looked at, since no attempt sees another's memory. */
@@ -195,6 +196,27 @@ static kiln_answer work(int *calls) {
     return kiln_ok("\"done\"");
 }
 
+/* Enqueues what conformance.rs looks for. */
+static kiln_answer enqueue_all(kiln_json payload) {
+    kiln_string text = kiln_json_string(kiln_json_get(payload, "text"));
+    int64_t n = kiln_json_int64(kiln_json_get(payload, "n"));
+    kiln_buffer first = {0}, second = {0}, options = {0}, result = {0};
+    kiln_put(&first, "{\"text\": ");
+    kiln_put_json(&first, text);
+    kiln_put(&first, ", \"n\": %" PRId64 "}", n);
+    kiln_put(&second, "[%" PRId64 "]", n);
+    kiln_put(&options, "{\"queue\": \"other\", \"delay\": \"90s\", \"id\": \"mine\", \"max_attempts\": 2, \"metadata\": {\"who\": ");
+    kiln_put_json(&options, text);
+    kiln_put(&options, "}}");
+    kiln_enqueued one, other, refused;
+    if (!kiln_enqueue("after", kiln_text(first.data), NULL, &one)) return kiln_flow_failure(&one);
+    if (!kiln_enqueue("after", kiln_text(second.data), options.data, &other)) return kiln_flow_failure(&other);
+    bool is_refused = !kiln_enqueue("after", kiln_text("null"), "{\"queue\": \"a b\"}", &refused);
+    is_refused = is_refused && refused.error == KILN_FLOW_INVALID;
+    kiln_put(&result, "{\"ids\": [\"%s\", \"%s\"], \"refused\": %s}", one.id.data, other.id.data, is_refused ? "true" : "false");
+    return done(&result);
+}
+
 /* Keeps, changes and does once what conformance.rs looks for. */
 static kiln_answer remember(const char *key) {
     kiln_bucket things = {.name = "things"};
@@ -241,6 +263,42 @@ static kiln_answer remember(const char *key) {
     return done(&result);
 }
 
+/* Reads what another handler has kept, and keeps what the next one reads. */
+static kiln_answer share(kiln_json payload) {
+    kiln_bucket things = {.name = "things"};
+    kiln_string key = kiln_json_string(kiln_json_get(payload, "key"));
+    kiln_json text = kiln_json_get(payload, "text");
+    int64_t n = kiln_json_int64(kiln_json_get(payload, "n")), sum;
+    kiln_buffer number = {0}, once = {0}, own = {0}, result = {0};
+    kiln_put(&number, "%s/n", key.data);
+    kiln_put(&once, "%s/once", key.data);
+    kiln_put(&own, "{\"text\": ");
+    kiln_put_bytes(&own, text.text, text.length);
+    kiln_put(&own, ", \"n\": %" PRId64 "}", n);
+    if (payload.document->error) return kiln_permanent("payload: %s", payload.document->error);
+
+    kiln_value before;
+    if (!kiln_state_get(&things, key.data, &before)) return kiln_state_failure(&things);
+    if (!kiln_state_set(&things, key.data, (kiln_string){own.data, own.length})) return kiln_state_failure(&things);
+    if (!kiln_state_add(&things, number.data, n, &sum)) return kiln_state_failure(&things);
+    kiln_buffer first = {0};
+    kiln_put_bytes(&first, text.text, text.length);
+    kiln_answer answer;
+    if (kiln_once_begin(&things, once.data, &answer)) answer = kiln_once_end(&things, once.data, kiln_ok(first.data));
+    if (answer.kind != KILN_OK) return answer;
+    kiln_put(&result, "{");
+    put_value(&result, "before", before);
+    kiln_put(&result, "\"sum\": %" PRId64 ", \"once\": %s}", sum, answer.text.data);
+    return done(&result);
+}
+
+static kiln_answer decline(const char *key, const char *message) {
+    kiln_bucket things = {.name = "things"};
+    kiln_answer answer;
+    if (!kiln_once_begin(&things, key, &answer)) return answer;
+    return kiln_once_end(&things, key, kiln_permanent("%s", message));
+}
+
 kiln_answer handle(const kiln_job *job) {
     kiln_document document;
     kiln_json payload = kiln_json_open(&document, job->payload);
@@ -276,7 +334,11 @@ kiln_answer handle(const kiln_job *job) {
         return kiln_retry_after((uint64_t)kiln_json_int64(kiln_json_get(payload, "ms")), "%s", message);
     }
     if (strcmp(what, "http") == 0) return http(payload);
+    if (strcmp(what, "files") == 0) return files();
+    if (strcmp(what, "enqueue") == 0) return enqueue_all(payload);
     if (strcmp(what, "state") == 0) return remember(kiln_json_string(kiln_json_get(payload, "key")).data);
+    if (strcmp(what, "share") == 0) return share(payload);
+    if (strcmp(what, "decline") == 0) return decline(kiln_json_string(kiln_json_get(payload, "key")).data, message);
     if (strcmp(what, "count") == 0) {
         kiln_buffer result = {0};
         kiln_put(&result, "{\"count\": %d}", ++count);

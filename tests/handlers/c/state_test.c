@@ -60,6 +60,9 @@ static void what_was_done_once_is_not_done_again_and_what_failed_is(void) {
     assert(kiln_state_set(&charges, "4", kiln_text("[1]")));
     assert(once(&charges, "4", kiln_none(), &calls).kind == KILN_PERMANENT);
     assert(calls == 3);
+
+    assert(once(&charges, "5", kiln_ok("{\"cut"), &calls).kind == KILN_PERMANENT);
+    assert(is(once(&charges, "5", kiln_ok("5"), &calls).text, "5"));
 }
 
 int main(void) {

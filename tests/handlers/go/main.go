@@ -20,9 +20,9 @@ func main() { kiln.Handle(conform) }
 
 // order is what a payload may say beside "do".
 type order struct {
-	Message, Key, Name, URL string
-	MS                      int64
-	Size                    int
+	Message, Key, Name, URL, Text string
+	MS                            int64
+	Size, N                       int
 }
 
 var count int
@@ -76,6 +76,8 @@ func conform(ctx context.Context, job *kiln.Job, payload json.RawMessage) (any, 
 		return map[string]int64{"value": rand.Int64N(1 << 48)}, nil
 	case "clock":
 		return map[string]int64{"ms": time.Now().UnixMilli()}, nil
+	case "fresh":
+		return fresh()
 	case "count":
 		count++
 		return map[string]int{"count": count}, nil
@@ -86,14 +88,24 @@ func conform(ctx context.Context, job *kiln.Job, payload json.RawMessage) (any, 
 		return request(ctx, payload)
 	case "several":
 		return several(order.URL)
+	case "meanwhile":
+		return meanwhile(order.URL, order.Size)
 	case "cancelled":
 		return cancelled(ctx, order.URL)
 	case "spins":
 		return spins(order.URL), nil
 	case "why":
 		return why(ctx, order.URL)
+	case "files":
+		return work()
+	case "enqueue":
+		return enqueueAll(order.Text, order.N)
 	case "state":
 		return remember(order.Key)
+	case "share":
+		return share(order)
+	case "decline":
+		return kiln.Once(things, order.Key, func() (any, error) { return nil, kiln.Permanentf("%s", order.Message) })
 	case "bulk":
 		return map[string]string{"text": strings.Repeat("x", order.Size)}, nil
 	}

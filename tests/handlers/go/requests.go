@@ -135,6 +135,26 @@ func several(of string) (any, error) {
 	return answers, nil
 }
 
+// meanwhile uploads what the server takes only once something else was asked of it.
+func meanwhile(of string, size int) (any, error) {
+	text := func(resp *http.Response, err error) string {
+		if err != nil {
+			return err.Error()
+		}
+		text, _ := io.ReadAll(resp.Body)
+		return string(text)
+	}
+	uploaded := make(chan string)
+	go func() {
+		// Of a length that is not known, so that it is streamed.
+		body := io.MultiReader(strings.NewReader(strings.Repeat("x", size)))
+		uploaded <- text(http.Post(of+"/upload", "text/plain", body))
+	}()
+	time.Sleep(5 * time.Millisecond)
+	other := text(http.Get(of + "/other"))
+	return []string{<-uploaded, other}, nil
+}
+
 // cancelled requests what nobody answers, and calls it off once something else was answered.
 func cancelled(ctx context.Context, of string) (any, error) {
 	ctx, cancel := context.WithCancel(ctx)

@@ -62,3 +62,24 @@ func remember(key string) (result any, err error) {
 		"keys": keys, "gone": gone, "once": once, "calls": calls,
 	}, err
 }
+
+// share reads what another handler has kept, and keeps what the next one reads.
+func share(order order) (result any, err error) {
+	before, found, err := kiln.Get[thing](things, order.Key)
+	if err != nil {
+		return nil, err
+	}
+	if err := things.Set(order.Key, thing{order.Text, order.N}); err != nil {
+		return nil, err
+	}
+	sum, err := things.Add(order.Key+"/n", int64(order.N))
+	if err != nil {
+		return nil, err
+	}
+	once, err := kiln.Once(things, order.Key+"/once", func() (string, error) { return order.Text, nil })
+	shared := map[string]any{"before": nil, "sum": sum, "once": once}
+	if found {
+		shared["before"] = before
+	}
+	return shared, err
+}

@@ -64,6 +64,9 @@ func TestKeepsValuesInMemory(t *testing.T) {
 	if must(err); !slices.Equal(all, []string{"a", "b", "c"}) || !slices.Equal(after, []string{"c"}) {
 		t.Errorf("got %v, %v", all, after)
 	}
+	if err := bucket.SetFor("b", 1, -time.Second); !errors.As(err, &permanent) {
+		t.Errorf("got %v", err)
+	}
 	must(bucket.DeleteOnCompletion("b"))
 	if _, found, _ := kiln.Get[int](bucket, "b"); found {
 		t.Error("it is still there")
@@ -89,6 +92,12 @@ func TestDoesOnceWhatSucceeds(t *testing.T) {
 	}
 	if kept, _, _ := kiln.Get[json.RawMessage](bucket, "1"); calls != 2 || string(kept) != `{"done":"receipt"}` {
 		t.Errorf("got %d, %s", calls, kept)
+	}
+	if _, err := kiln.Once(bucket, "no JSON", func() (func(), error) { return nil, nil }); !errors.As(err, new(*kiln.PermanentError)) {
+		t.Errorf("got %v", err)
+	}
+	if _, found, _ := kiln.Get[any](bucket, "no JSON"); found {
+		t.Error("its key is not free")
 	}
 	// What another kit has kept of a job without a result.
 	if err := bucket.Set("2", json.RawMessage(`{"done":null}`)); err != nil {

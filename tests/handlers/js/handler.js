@@ -12,8 +12,10 @@ import {
     Retry,
 } from "./kiln/index.js";
 import { integer, object, string } from "./kiln/payload.js";
-import { http } from "./http.js";
-import { remember } from "./state.js";
+import { chat } from "./chat.js";
+import { http, meanwhile } from "./http.js";
+import { enqueueAll } from "./flow.js";
+import { decline, remember, share } from "./state.js";
 import { web } from "./web.js";
 
 const typed = object({ do: string, text: string, count: integer });
@@ -76,8 +78,18 @@ async function perform(payload, job) {
             return;
         case "http":
             return http(payload);
+        case "chat":
+            return chat(payload);
+        case "enqueue":
+            return enqueueAll(payload);
         case "state":
             return remember(payload.key);
+        case "share":
+            return share(payload);
+        case "decline":
+            return decline(payload);
+        case "meanwhile":
+            return meanwhile(payload);
         case "web":
             return web[payload.task](payload);
         case "bulk":

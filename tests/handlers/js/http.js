@@ -19,3 +19,15 @@ async function added(response, then) {
     }
     return { bytes, sum };
 }
+
+/** Uploads what the server takes only once something else was asked of it. */
+export async function meanwhile({ url, size }) {
+    const pieces = async function* () {
+        const piece = new Uint8Array(100_000).fill(120);
+        for (let left = size; left > 0; left -= piece.length) yield piece.subarray(0, left);
+    };
+    const upload = fetch(`${url}/upload`, { method: "POST", body: ReadableStream.from(pieces()), duplex: "half" });
+    await new Promise((wake) => setTimeout(wake, 5));
+    const other = await fetch(`${url}/other`);
+    return [await (await upload).text(), await other.text()];
+}

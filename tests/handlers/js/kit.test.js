@@ -8,7 +8,7 @@ import { transformSync } from "esbuild";
 
 import { handler } from "./handler.js";
 import { describe } from "./kiln/format.js";
-import { handle, log, Permanent, rawJson, Retry } from "./kiln/index.js";
+import { checkStatus, handle, log, Permanent, rawJson, Retry } from "./kiln/index.js";
 import { array, integer, object, optional, string } from "./kiln/payload.js";
 import { readable } from "./kiln/stack.js";
 import { attempt } from "./kiln/testing.js";
@@ -192,10 +192,27 @@ test("what nobody catches of a request is no crash, however it is wrapped", () =
     assert.throws(() => run(answered({ status: 429, headers })), { tag: "retry-after", val: ["answered", 7000] });
     const response = { status: 503, headers: new Headers(headers) };
     assert.throws(() => run(answered({ response })), { tag: "retry-after", val: ["answered", 7000] });
-    assert.throws(() => run(answered({ status: 500 })), { tag: "retry", val: "answered" });
+    for (const status of [408, 425, 500]) {
+        assert.throws(() => run(answered({ status, headers })), { tag: "retry", val: "answered" });
+    }
     assert.throws(() => run(answered({ status: 401 })), { tag: "permanent", val: "answered" });
     const other = answered({ status: 1 });
     assert.throws(() => run(other), other);
+});
+
+test("what is told of an answer names its server and no more", () => {
+    const told = (url) => {
+        try {
+            checkStatus({ status: 503, url, headers: new Headers({ "retry-after": "-1" }) });
+        } catch (err) {
+            assert.equal(err.afterMs, undefined);
+            return err.message;
+        }
+    };
+    for (const url of ["https://ada:secret@a.example:8443/secret", "https://a.example:8443?secret#secret"]) {
+        assert.equal(told(url), "https://a.example:8443 answered 503");
+    }
+    assert.equal(told(""), "the server answered 503");
 });
 
 test("a clone is what that of Node.js is", () => {

@@ -1,7 +1,8 @@
+import { Permanent } from "./kiln/index.js";
 import { bucket, once } from "./kiln/state.js";
 
 /** What the act `state` of all languages does. */
-export function remember(key) {
+export async function remember(key) {
     const things = bucket("things");
     const before = things.get(key) ?? null;
     things.set(key, { text: "tea ☕", n: 1 });
@@ -20,7 +21,23 @@ export function remember(key) {
             calls += 1;
             return "done";
         });
-    const twice = [work(), work()];
+    const twice = [await work(), await work()];
     things.addOnCompletion("jobs", 1);
     return { before, read, absent, swapped, stale, counted, keys, gone, once: twice, calls };
+}
+
+/** What the act `share` of all languages does. */
+export async function share({ key, text, n }) {
+    const things = bucket("things");
+    const before = things.get(key) ?? null;
+    things.set(key, { text, n });
+    const sum = things.add(`${key}/n`, n);
+    return { before, sum, once: await once("things", `${key}/once`, () => text) };
+}
+
+/** What the act `decline` of all languages does. */
+export function decline({ key, message }) {
+    return once("things", key, () => {
+        throw new Permanent(message);
+    });
 }

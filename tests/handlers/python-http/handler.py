@@ -11,9 +11,11 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import aiohttp
+import chat
 import httpx
 import kiln
 import requests
+from crawl import crawl
 
 PIECE = 50_000
 """Bytes of a repeated body that are written at once."""
@@ -26,6 +28,16 @@ async def handle(job: dict) -> object:
             return await gather(urls)
         case {"do": "patience"}:
             return await patience()
+        case {"do": "meanwhile"}:
+            return await meanwhile(job)
+        case {"do": "linger", "url": url, "leave": leave}:
+            return linger(url, leave)
+        case {"do": "chat", "client": "httpx.AsyncClient", "url": url, "question": question}:
+            return await chat.with_httpx(url, question)
+        case {"do": "chat", "url": url, "question": question}:
+            return chat.with_urllib(url, question)
+        case {"do": "crawl", "url": url, "most": most, "everywhere": everywhere}:
+            return await crawl(url, most, everywhere)
         case {"catch": True}:
             try:
                 await with_client(job)
@@ -34,6 +46,23 @@ async def handle(job: dict) -> object:
         case {"client": _}:
             return await with_client(job)
     raise kiln.Permanent(f"unknown: {job}")
+
+
+left: list[http.client.HTTPConnection] = []
+"""What an attempt left open for the next one in the same instance."""
+
+
+def linger(url: str, leave: bool) -> str:
+    """Begins a request, closes what was left open before, and leaves this one, too, or reads its answer."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc)
+    connection.request("GET", "/")
+    response = connection.getresponse()
+    while left:
+        left.pop().close()
+    if not leave:
+        return response.read().decode()
+    left.append(connection)
+    return "left"
 
 
 async def with_client(job: dict) -> object:
@@ -45,6 +74,15 @@ async def gather(urls: list[str]) -> list[str]:
     async with httpx.AsyncClient() as client:
         responses = await asyncio.gather(*(client.get(url) for url in urls))
     return [response.text for response in responses]
+
+
+async def meanwhile(job: dict) -> list[str]:
+    """Uploads what the server takes only once something else was asked of it."""
+    body = {"method": "POST", "url": f"{job['url']}/upload", "body": "x", "repeat": job["size"]}
+    upload = asyncio.create_task(with_client({**job, **body}))
+    await asyncio.sleep(0.005)
+    other = await with_client({**job, "url": f"{job['url']}/other"})
+    return [(await upload)["body"], other["body"]]
 
 
 async def patience() -> dict:

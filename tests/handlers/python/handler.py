@@ -9,8 +9,9 @@ import zipfile
 from dataclasses import dataclass
 from datetime import timedelta
 
+import files
 import kiln
-from kiln import state
+from kiln import flow, state
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +57,39 @@ def handle(payload: object, job: kiln.Job) -> object:
             return {"text": bytes.fromhex(hex).decode(codec)}
         case {"do": "zip", "name": name}:
             return {"names": zipped(name)}
+        case {"do": "files"}:
+            return files.work()
+        case {"do": "archive", "name": name}:
+            return files.archived(name)
+        case {"do": "workbook", "cells": cells}:
+            return files.workbook(cells)
+        case {"do": "enqueue", "text": text, "n": n}:
+            return enqueue_all(text, n)
         case {"do": "state", "key": key}:
             return remember(key)
+        case {"do": "share", "key": key, "text": text, "n": n}:
+            return share(key, text, n)
+        case {"do": "decline", "key": key, "message": message}:
+            return decline(key, message)
         case {"do": "bulk", "size": size}:
             return {"text": "x" * size}
         case {"do": act} if act != "echo":
             raise kiln.Permanent(f"unknown: {act}")
     return kiln.Raw(job.payload)
+
+
+def enqueue_all(text: str, n: int) -> dict:
+    ids = [
+        flow.enqueue("after", {"text": text, "n": n}),
+        flow.enqueue(
+            "after", [n], queue="other", delay=timedelta(seconds=90), id="mine", max_attempts=2, metadata={"who": text}
+        ),
+    ]
+    try:
+        flow.enqueue("after", queue="a b")
+    except kiln.Permanent as refused:
+        return {"ids": ids, "refused": refused.kind.name == "INVALID"}
+    return {"ids": ids}
 
 
 def describe(job: kiln.Job) -> dict:
@@ -100,6 +127,21 @@ def remember(key: str) -> dict:
     things.add_on_completion("jobs", 1)
     found = {"before": before, "read": read, "absent": absent, "swapped": swapped, "stale": stale, "counted": counted}
     return found | {"keys": keys, "gone": gone, "once": once, "calls": len(calls)}
+
+
+def share(key: str, text: str, n: int) -> dict:
+    things = state.bucket("things")
+    before = things.get(key)
+    things.set(key, {"text": text, "n": n})
+    total = things.add(f"{key}/n", n)
+    return {"before": before, "sum": total, "once": state.once("things", f"{key}/once", lambda: text)}
+
+
+def decline(key: str, message: str) -> object:
+    def work() -> None:
+        raise kiln.Permanent(message)
+
+    return state.once("things", key, work)
 
 
 def say(message: str) -> None:

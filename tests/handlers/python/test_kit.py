@@ -155,6 +155,8 @@ class Failures(unittest.TestCase):
         for after, ms in [
             (None, None),
             (1.5, 1500),
+            (1.1, 1100),
+            (0.0011, 2),
             (timedelta(minutes=1), 60_000),
             (-1, 0),
             (float("inf"), 2**63),
@@ -212,6 +214,15 @@ class Requests(unittest.TestCase):
             with self.assertRaises(kind):
                 kiln.check_status(response)
         self.assertEqual(kiln.check_status(SimpleNamespace(status=302, headers={})).status, 302)
+
+    def test_what_is_told_of_a_request_names_its_server_and_no_more(self) -> None:
+        for url in "https://ada:secret@a.example:8443/secret", "https://a.example:8443?secret#secret":
+            with self.assertRaisesRegex(kiln.Permanent, "^http status 404: https://a.example:8443$"):
+                kiln.check_status(SimpleNamespace(status=404, headers={}, url=url))
+        refused = "HTTPConnectionPool(host='a.example', port=80): Max retries exceeded with url: /?secret (Caused by …)"
+        told = self.outcome(ConnectionError(refused))
+        self.assertNotIn("secret", str(told))
+        self.assertIn("a.example", str(told))
 
 
 class OutsideWasm(unittest.TestCase):

@@ -13,8 +13,9 @@ import {
     Retry,
 } from "./kiln/index.js";
 import { integer, object, string } from "./kiln/payload.js";
+import { enqueueAll } from "./flow.js";
 import { type Asked, http } from "./http.js";
-import { remember } from "./state.js";
+import { decline, remember, share } from "./state.js";
 
 type Request =
     | { do?: undefined }
@@ -25,7 +26,10 @@ type Request =
     | { do: "env"; name: string }
     | { do: "typed"; text: string; count: number }
     | ({ do: "http" } & Asked)
+    | { do: "enqueue"; text: string; n: number }
     | { do: "state"; key: string }
+    | { do: "share"; key: string; text: string; n: number }
+    | { do: "decline"; key: string; message: string }
     | { do: "nap"; ms: number }
     | { do: "bulk"; size: number };
 
@@ -94,8 +98,14 @@ async function perform(request: Request | null, job: Job): Promise<unknown> {
             return;
         case "http":
             return http(request);
+        case "enqueue":
+            return enqueueAll(request);
         case "state":
             return remember(request.key);
+        case "share":
+            return share(request);
+        case "decline":
+            return decline(request);
         case "bulk":
             return { text: "x".repeat(request.size) };
         default:

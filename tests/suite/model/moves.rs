@@ -4,7 +4,7 @@ use super::Mistake::{self, FetchesWithoutLease};
 use super::Place::{Delayed, Done, Failed, Ready, Waiting};
 use super::Process::{Gone, Leaving, Paused, Up};
 use super::Stage::{Fetched, Running, Settling, Underway};
-use super::{Entry, Host, Job, Lease, Place, Protocol, Stage, State, Step, TAGS};
+use super::{Entry, HOSTS, Host, Job, Lease, Place, Protocol, Stage, State, Step, TAGS};
 
 /// Who does what.
 pub(super) type Event = (u8, &'static str);
@@ -22,6 +22,14 @@ pub(super) enum Kind {
 /// Everything that may happen next.
 pub(super) fn moves(protocol: &Protocol, state: &State) -> Vec<(Kind, Event, State)> {
     let mut found = Vec::with_capacity(32);
+    if protocol.pauses {
+        pauses(state, &mut found);
+    }
+    if protocol.cancels && !state.cancelled {
+        let mut next = *state;
+        next.cancelled = true;
+        found.push((Kind::Choice, (0, "sees the first job cancelled"), next));
+    }
     for (h, host) in (0..).zip(state.hosts) {
         let s = *state;
         let found = &mut found;
@@ -35,6 +43,17 @@ pub(super) fn moves(protocol: &Protocol, state: &State) -> Vec<(Kind, Event, Sta
         .all();
     }
     found
+}
+
+/// What an operator may do. Who has paused the queue resumes it some time.
+fn pauses(state: &State, found: &mut Vec<(Kind, Event, State)>) {
+    let mut next = *state;
+    next.paused = !state.paused;
+    if state.paused {
+        found.push((Kind::Step, (0, "sees the queue resumed"), next));
+    } else {
+        found.push((Kind::Choice, (0, "sees the queue paused"), next));
+    }
 }
 
 /// What one host may do, or have done to it.
@@ -72,6 +91,8 @@ impl Moves<'_> {
         }
         if host.acts() {
             self.compares();
+            self.takes_places_back();
+            self.hears_of_cancels();
             (0..TAGS).for_each(|tag| self.delivers(tag));
             self.promotes_on();
         }
@@ -147,7 +168,8 @@ impl Moves<'_> {
             return;
         }
         let tag = s.free_tag(h);
-        let underway = |s: State, job| s.hold(h, tag, Some((job, Underway)));
+        let cancelled = s.cancelled;
+        let underway = |s: State, job| s.hold(h, tag, Some((job, Underway { cancelled })));
         self.fetches("has a fetch carried out", tag, underway);
         if self.protocol.late_fetches && host.late_fetch.is_none() {
             let given_up = s.with(h, |it| (it.late_fetch, it.suspect) = (Some(tag), true));
@@ -166,14 +188,34 @@ impl Moves<'_> {
     /// Redis looks at the lease once more. That a lane holds jobs every host hears of, sooner or later.
     fn fetches(&mut self, what: &'static str, tag: u8, then: impl Fn(State, Job) -> State) {
         let (s, h) = (self.s, self.h);
+        if s.paused && !self.makes(Mistake::FetchesByWhatItHasHeard) {
+            return;
+        }
         if self.host.lease == Lease::Good || self.makes(FetchesWithoutLease) {
             let lanes = self.host.left_waiting || !self.makes(Mistake::TakesOnlyWhatItLeftWaiting);
             let takes = |(_, place): &Entry| *place == Ready || (*place == Waiting && lanes);
             for entry in s.copies().filter(takes) {
-                let fetched = s.shift(entry, Place::in_flight(h, tag));
+                let mut fetched = s.shift(entry, Place::in_flight(h, tag));
+                if self.protocol.limited && entry.1 == Waiting {
+                    // Of what waits it takes only what has the place, in the same step.
+                    if self.is_place_taken() {
+                        continue;
+                    }
+                    fetched = fetched.place(h, tag, true);
+                }
+                fetched.taken_while_paused |= s.paused;
                 self.step(what, then(fetched, entry.0));
             }
         }
+    }
+
+    fn is_place_taken(&self) -> bool {
+        let is_underway = |h: u8, tag| matches!(self.s.held(h, tag), Some((_, Underway { .. })));
+        let of_host = |(h, host): (u8, &Host)| {
+            let seen = |tag: &u8| !(self.makes(Mistake::TakesThePlaceAfterwards) && is_underway(h, *tag));
+            (0..TAGS).filter(seen).any(|tag| host.places & (1 << tag) != 0)
+        };
+        (0..).zip(&self.s.hosts).any(of_host)
     }
 
     /// What a dead host held may have started: it is to be settled as lost.
@@ -195,7 +237,10 @@ impl Moves<'_> {
     /// Gives back what it does not know. Not during a fetch: what that brings is not known yet.
     fn compares(&mut self) {
         let (mut s, h, host) = (self.s, self.h, self.host);
-        let known = |tag| s.held(h, tag).is_some_and(|(_, stage)| stage != Underway);
+        let known = |tag| {
+            s.held(h, tag)
+                .is_some_and(|(_, stage)| !matches!(stage, Underway { .. }))
+        };
         let unknown: Vec<_> = s.table(h).filter(|(tag, _)| !known(*tag)).collect();
         let now_and_then = self.protocol.late_fetches && !self.makes(Mistake::ComparesOnlyWhenSuspect);
         let due = host.suspect || (now_and_then && !unknown.is_empty());
@@ -208,22 +253,48 @@ impl Moves<'_> {
         }
     }
 
+    /// From deliveries that are in no table: of dead hosts, and of jobs that went back.
+    fn takes_places_back(&mut self) {
+        let mut swept = self.s;
+        for h in 0..u8::try_from(HOSTS).expect("a few") {
+            for tag in (0..TAGS).filter(|tag| self.s.in_table(h, *tag).is_none()) {
+                swept = swept.place(h, tag, false);
+            }
+        }
+        if swept != self.s && !self.makes(Mistake::NeverTakesPlacesBack) {
+            self.step("takes places back", swept);
+        }
+    }
+
+    /// The store tells it, some time.
+    fn hears_of_cancels(&mut self) {
+        if self.s.cancelled && !self.host.knows_of_cancel {
+            self.step("hears of the cancel", self.s.with(self.h, Host::hears_of_cancel));
+        }
+    }
+
     fn delivers(&mut self, tag: u8) {
         let (s, h, host) = (self.s, self.h, self.host);
         let Some((job, stage)) = s.held(h, tag) else { return };
         let dropped = s.with(h, |it| it.drop_delivery(tag));
         match stage {
-            Underway => {
+            Underway { cancelled } => {
                 let in_time = host.in_time || self.makes(Mistake::CountsTheLeaseFromTheReply);
-                let here = s.hold(h, tag, Some((job, Fetched)));
+                let reads = cancelled && !self.makes(Mistake::StartsBeforeItKnowsWhatIsCancelled);
+                let here = s.hold(h, tag, Some((job, Fetched { cancelled })));
+                let here = if reads {
+                    here.with(h, Host::hears_of_cancel)
+                } else {
+                    here
+                };
                 self.step("gets the reply", here.with(h, |it| it.in_time = in_time));
                 self.mishap("does not get the reply", dropped);
                 if self.makes(Mistake::FetchesUnderAUsedTag) && host.late_fetch.is_none() {
                     self.mishap("sends its fetch twice", s.with(h, |it| it.late_fetch = Some(tag)));
                 }
             }
-            Fetched if host.process == Leaving => self.step("drops what it does not start", dropped),
-            Fetched => self.starts(tag, job),
+            Fetched { .. } if host.process == Leaving => self.step("drops what it does not start", dropped),
+            Fetched { cancelled } => self.starts(tag, job, cancelled),
             Running => {
                 self.ends("completes", tag, job, Done);
                 let again = Job {
@@ -243,10 +314,15 @@ impl Moves<'_> {
     }
 
     /// Now, or it is left waiting: that is settled, so whoever takes it then may start it.
-    fn starts(&mut self, tag: u8, job: Job) {
-        if self.host.in_time {
+    fn starts(&mut self, tag: u8, job: Job, cancelled: bool) {
+        if self.host.knows_of_cancel && job.id == 0 {
+            return self.ends("finds it cancelled", tag, job, Failed);
+        }
+        let may_start = !self.protocol.limited || self.s.has_place(self.h, tag);
+        if self.host.in_time && (may_start || self.makes(Mistake::StartsWithoutAPlace)) {
             let mut running = self.s.hold(self.h, tag, Some((job, Running)));
             running.runs[usize::from(job.id)] += u8::from(self.s.mishaps == 0);
+            running.started_when_cancelled |= cancelled && job.id == 0;
             self.step("runs", running);
         }
         if !self.protocol.split {
@@ -267,7 +343,7 @@ impl Moves<'_> {
         if entry.is_none() && !self.makes(Mistake::SettlesUnchecked) {
             return self.step("is refused", s.hold(h, tag, None));
         }
-        let mut settled = s.take(entry).put(job, to);
+        let mut settled = s.take(entry).put(job, to).place(h, tag, false);
         let runs_on = to == Waiting && self.makes(Mistake::RunsWhatItLeavesWaiting);
         if to == Waiting && self.makes(Mistake::TakesOnlyWhatItLeftWaiting) {
             settled = settled.with(h, |it| it.left_waiting = true);

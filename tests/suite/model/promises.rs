@@ -18,10 +18,16 @@ pub(super) enum Property {
     NeverDoubled,
     /// No job runs twice at one time, unless on a paused host. Across slots copies may, so there without a mishap.
     NeverRunTwiceAtOnce,
+    /// With a limit across hosts, no two jobs run at one time, unless on a paused host.
+    NeverMoreThanAllowed,
     /// Without a mishap, a job runs once for each attempt.
     RunOncePerAttempt,
     /// Nothing counts as lost without a mishap.
     CountedRight,
+    /// No fetch takes anything from a paused queue.
+    NothingTakenWhilePaused,
+    /// No job starts that was cancelled before it was fetched.
+    NothingStartedOnceCancelled,
     /// Without further mishaps every job can still end, and what dead hosts left be cleared away.
     NeverStuck,
 }
@@ -40,8 +46,17 @@ impl State {
         if certain && any(&|id| self.running(id) > 1) {
             return Some(Property::NeverRunTwiceAtOnce);
         }
+        if protocol.limited && (0..protocol.jobs).map(|id| self.running(id)).sum::<usize>() > 1 {
+            return Some(Property::NeverMoreThanAllowed);
+        }
         if any(&|id| self.of(id).all(|(job, _)| self.runs[usize::from(id)] > 1 + job.retries)) {
             return Some(Property::RunOncePerAttempt);
+        }
+        if self.taken_while_paused {
+            return Some(Property::NothingTakenWhilePaused);
+        }
+        if self.started_when_cancelled {
+            return Some(Property::NothingStartedOnceCancelled);
         }
         let miscounted = self.copies().any(|(job, _)| job.lost > self.mishaps);
         miscounted.then_some(Property::CountedRight)

@@ -5,15 +5,17 @@ use crate::servers::Server;
 
 /// The keys of a queue with a host and two lanes, and what they hold.
 struct Queue {
-    keys: [String; 7],
+    keys: [String; 8],
 }
 
 impl Queue {
     async fn new(ready: &[&str], first: &[&str], second: &[&str]) -> anyhow::Result<Self> {
         let queue = Self {
-            keys: keys(["ready", "flying", "leases", "last", "lanes", "first", "second"]),
+            keys: keys([
+                "ready", "flying", "leases", "last", "orders", "lanes", "first", "second",
+            ]),
         };
-        let [list, _, leases, _, lanes, one, two] = &queue.keys;
+        let [list, _, leases, _, _, lanes, one, two] = &queue.keys;
         let _: u64 = tell(&["ZADD", leases, "1000251", "good"]).await?;
         for (list, jobs) in [(list, ready), (one, first), (two, second)] {
             if !jobs.is_empty() {
@@ -47,7 +49,7 @@ impl Queue {
 
     /// The jobs of the ready list and of both lanes, and the lanes that are said to hold some.
     async fn left(&self) -> anyhow::Result<(Vec<String>, Vec<String>, Vec<String>, Vec<String>)> {
-        let [ready, _, _, _, lanes, first, second] = &self.keys;
+        let [ready, _, _, _, _, lanes, first, second] = &self.keys;
         let mut holding: Vec<String> = tell(&["SMEMBERS", lanes]).await?;
         holding.sort();
         Ok((list(ready).await?, list(first).await?, list(second).await?, holding))
@@ -95,7 +97,7 @@ async fn a_fetch_takes_no_more_of_lanes_than_it_may_take_altogether() -> anyhow:
 #[tokio::test]
 async fn a_lane_that_was_said_to_hold_jobs_and_holds_none_is_so_no_longer() -> anyhow::Result<()> {
     let queue = Queue::new(&[], &[], &["b1"]).await?;
-    let _: u64 = tell(&["SADD", &queue.keys[4], "first"]).await?;
+    let _: u64 = tell(&["SADD", &queue.keys[5], "first"]).await?;
     assert_eq!(
         queue.fetch("1", "9", "99", ["9", "0"]).await?,
         (vec![], vec![0, 0, 0, 1])
@@ -108,11 +110,11 @@ async fn a_lane_that_was_said_to_hold_jobs_and_holds_none_is_so_no_longer() -> a
 #[tokio::test]
 async fn a_lane_that_cannot_be_read_keeps_nothing_else_from_being_fetched() -> anyhow::Result<()> {
     let queue = Queue::new(&["r1"], &[], &["b1"]).await?;
-    let _: () = tell(&["SET", &queue.keys[5], "no list"]).await?;
-    let _: u64 = tell(&["SADD", &queue.keys[4], "first"]).await?;
+    let _: () = tell(&["SET", &queue.keys[6], "no list"]).await?;
+    let _: u64 = tell(&["SADD", &queue.keys[5], "first"]).await?;
     let fetched = queue.fetch("1", "9", "99", ["9", "9"]).await?;
     assert_eq!(fetched, (texts(&["b1", "r1"]), vec![0, 1, 1, 0]));
-    let lanes: Vec<String> = tell(&["SMEMBERS", &queue.keys[4]]).await?;
+    let lanes: Vec<String> = tell(&["SMEMBERS", &queue.keys[5]]).await?;
     assert_eq!(lanes, ["first"]);
     Ok(())
 }
@@ -149,7 +151,7 @@ async fn a_fetch_that_takes_no_large_jobs_puts_them_aside_and_goes_on_behind_the
     }
     let queue = Queue::new(&["large-1", "r2"], &[], &[]).await?;
     let args = ["good", "60000", "1", "9", "1", "9000", "1", "1000", "3", "first"];
-    let fetched: (Vec<String>, Vec<u64>) = run(FETCH, &queue.keys[..6].iter().collect::<Vec<_>>(), &args).await?;
+    let fetched: (Vec<String>, Vec<u64>) = run(FETCH, &queue.keys[..7].iter().collect::<Vec<_>>(), &args).await?;
     assert_eq!(fetched, (vec![], vec![]), "the first passes whatever it takes");
     let all = (texts(&["r2"]), texts(&["large-1"]), vec![], texts(&["first"]));
     assert_eq!(queue.left().await?, all);
@@ -174,9 +176,9 @@ async fn neither_a_lane_nor_the_lanes_of_the_wrong_type_lose_what_is_to_wait() -
 async fn without_memory_jobs_still_wait_and_are_still_taken_from_their_lane() -> anyhow::Result<()> {
     let redis = Server::start(&[])?;
     let all = &keys([
-        "flying", "ready", "delayed", "failed", "lanes", "lane", "leases", "last",
+        "flying", "ready", "delayed", "failed", "lanes", "lane", "leases", "last", "orders",
     ]);
-    let [flying, ready, _, _, lanes, lane, leases, last] = all;
+    let [flying, ready, _, _, lanes, lane, leases, last, orders] = all;
     let _: u64 = redis.tell(&["HSET", flying, "1", "a"]).await?;
     let _: u64 = redis.tell(&["ZADD", leases, "1000251", "good"]).await?;
     let _: () = redis.tell(&["CONFIG", "SET", "maxmemory", "1"]).await?;
@@ -186,8 +188,13 @@ async fn without_memory_jobs_still_wait_and_are_still_taken_from_their_lane() ->
     assert!(refused.is_empty());
     assert_eq!(redis.tell::<u64>(&["LLEN", lane]).await?, 1);
     let args = ["good", "60000", "7", "9", "99", "9000", "1", "1000", "0", "slow", "9"];
-    let (jobs, _): (Vec<String>, Vec<u64>) =
-        run_at(&redis, FETCH, &[ready, flying, leases, last, lanes, lane], &args).await?;
+    let (jobs, _): (Vec<String>, Vec<u64>) = run_at(
+        &redis,
+        FETCH,
+        &[ready, flying, leases, last, orders, lanes, lane],
+        &args,
+    )
+    .await?;
     assert_eq!(jobs, ["a"]);
     assert_eq!(redis.tell::<u64>(&["EXISTS", lane, lanes]).await?, 0);
     Ok(())

@@ -33,13 +33,14 @@ async fn a_host_leaves_once_nothing_is_in_flight_under_it_and_leaves_no_key() ->
 
 #[tokio::test]
 async fn a_lease_is_over_in_the_millisecond_it_ends_in_and_who_had_it_hears_so() -> anyhow::Result<()> {
-    let [lease, flying, ready, last, dead, found] = &keys(["leases", "flying", "ready", "last", "dead", "found"]);
+    let names = ["leases", "flying", "ready", "last", "dead", "found", "orders"];
+    let [lease, flying, ready, last, dead, found, orders] = &keys(names);
     leases(lease).await?;
     assert_eq!(run::<Vec<String>>(DEAD, &[lease], &[]).await?, ["over"]);
     let _: u64 = tell(&["HSET", flying, "1", "a"]).await?;
     let _: u64 = tell(&["HSET", dead, "1", "b"]).await?;
     let _: u64 = tell(&["RPUSH", ready, "c"]).await?;
-    let fetch = [ready, flying, lease, last];
+    let fetch = [ready, flying, lease, last, orders];
     let adopt = [lease, dead, flying, last, found];
     for (host, good) in [("nobody", false), ("over", false), ("good", true)] {
         let ours: Value = run(OURS, &[flying, lease], &[host, "1"]).await?;
@@ -63,13 +64,13 @@ async fn a_lease_is_over_in_the_millisecond_it_ends_in_and_who_had_it_hears_so()
 
 #[tokio::test]
 async fn a_fetch_takes_as_many_as_are_asked_for_each_under_its_tag() -> anyhow::Result<()> {
-    let [lease, flying, ready, last] = &keys(["leases", "flying", "ready", "last"]);
+    let [lease, flying, ready, last, orders] = &keys(["leases", "flying", "ready", "last", "orders"]);
     leases(lease).await?;
     let jobs: Vec<_> = (10..50).map(|n| n.to_string()).collect();
     let words: Vec<_> = jobs.iter().map(String::as_str).collect();
     let _: u64 = tell(&[&["RPUSH", ready][..], &words[..]].concat()).await?;
     let args = ["good", "60000", "10", "21", "1000", "9000", "1", "1000", "0"];
-    let (fetched, lanes): (Vec<String>, Vec<u64>) = run(FETCH, &[ready, flying, lease, last], &args).await?;
+    let (fetched, lanes): (Vec<String>, Vec<u64>) = run(FETCH, &[ready, flying, lease, last, orders], &args).await?;
     assert_eq!((&fetched[..], lanes.len()), (&jobs[..21], 0));
     let tagged: Vec<_> = (10..31).map(|n| (n, n.to_string())).collect();
     assert_eq!(table(flying).await?, tagged);
@@ -80,14 +81,36 @@ async fn a_fetch_takes_as_many_as_are_asked_for_each_under_its_tag() -> anyhow::
 }
 
 #[tokio::test]
+async fn a_fetch_takes_nothing_of_a_paused_queue_and_tells_again_what_it_took_before() -> anyhow::Result<()> {
+    let [lease, flying, ready, last, orders] = &keys(["leases", "flying", "ready", "last", "orders"]);
+    leases(lease).await?;
+    let _: u64 = tell(&["RPUSH", ready, "a", "b"]).await?;
+    let fetch = async |tag: &str| -> anyhow::Result<Value> {
+        let args = ["good", "60000", tag, "1", "10", "9000", "1", "1000", "0"];
+        run(FETCH, &[ready, flying, lease, last, orders], &args).await
+    };
+    let took = fetch("1").await?;
+    let _: u64 = tell(&["HSET", orders, "paused", "by ana"]).await?;
+    assert_eq!(fetch("1").await?, took, "its answer was lost");
+    let nothing = || Value::Array(vec![]);
+    let paused = Value::Array(vec![nothing(), nothing(), Value::Int(1)]);
+    assert_eq!(fetch("2").await?, paused);
+    assert_eq!(list(ready).await?, ["b"]);
+    let _: u64 = tell(&["HDEL", orders, "paused"]).await?;
+    assert_ne!(fetch("2").await?, paused);
+    assert_eq!(table(flying).await?.len(), 2);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_fetch_brings_no_more_bytes_than_are_asked_for_and_tells_of_the_rest() -> anyhow::Result<()> {
-    let [lease, flying, ready, last] = &keys(["leases", "flying", "ready", "last"]);
+    let [lease, flying, ready, last, orders] = &keys(["leases", "flying", "ready", "last", "orders"]);
     leases(lease).await?;
     let large = "x".repeat(11);
     let _: u64 = tell(&["RPUSH", ready, "12345", "67890", "a", &large, "1234567890", "b"]).await?;
     let fetch = async |tag: &str| -> anyhow::Result<Vec<Value>> {
         let args = ["good", "60000", tag, "9", "10", "9000", "1", "1000", "0"];
-        let (jobs, _): (_, Value) = run(FETCH, &[ready, flying, lease, last], &args).await?;
+        let (jobs, _): (_, Value) = run(FETCH, &[ready, flying, lease, last, orders], &args).await?;
         Ok(jobs)
     };
     let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
@@ -308,8 +331,8 @@ async fn a_piece_of_a_job_is_what_was_asked_for() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ready, delayed, the hosts, the lanes.
-type Counted = (u64, u64, Vec<(String, i64, u64)>, Vec<(String, u64)>);
+/// Ready, delayed, the hosts, the lanes, who paused the queue.
+type Counted = (u64, u64, Vec<(String, i64, u64)>, Vec<(String, u64)>, String);
 
 #[tokio::test]
 async fn what_is_counted_is_in_one_place_each() -> anyhow::Result<()> {
@@ -323,8 +346,9 @@ async fn what_is_counted_is_in_one_place_each() -> anyhow::Result<()> {
         "lane:a",
         "lane:b",
         "lane:",
+        "orders",
     ];
-    let [ready, lease, delayed, over, start, lanes, a, b, lane] = &keys(names);
+    let [ready, lease, delayed, over, start, lanes, a, b, lane, orders] = &keys(names);
     leases(lease).await?;
     let _: u64 = tell(&["RPUSH", ready, "a", "b"]).await?;
     let _: u64 = tell(&["ZADD", delayed, "1", "c", "2", "d", "3", "e"]).await?;
@@ -333,12 +357,15 @@ async fn what_is_counted_is_in_one_place_each() -> anyhow::Result<()> {
     let _: u64 = tell(&["SADD", lanes, "a", "b"]).await?;
     let _: u64 = tell(&["RPUSH", a, "g"]).await?;
     let _: u64 = tell(&["RPUSH", b, "h", "i"]).await?;
-    let mut counted: Counted = run(COUNTS, &[ready, lease, lanes, delayed], &[start, lane]).await?;
+    let mut counted: Counted = run(COUNTS, &[ready, lease, lanes, orders, delayed], &[start, lane]).await?;
     counted.3.sort();
     let waiting = vec![("a".to_owned(), 1), ("b".to_owned(), 2)];
-    assert_eq!(counted, (2, 3, vec![host("over", 0, 1), host("good", 1, 0)], waiting));
-    let elsewhere: Counted = run(COUNTS, &[ready, lease, lanes], &[start, lane]).await?;
+    let hosts = vec![host("over", 0, 1), host("good", 1, 0)];
+    assert_eq!(counted, (2, 3, hosts, waiting, String::new()));
+    let _: u64 = tell(&["HSET", orders, "paused", "by ana"]).await?;
+    let elsewhere: Counted = run(COUNTS, &[ready, lease, lanes, orders], &[start, lane]).await?;
     assert_eq!(elsewhere.1, 0, "delayed is in another slot");
+    assert_eq!(elsewhere.4, "by ana");
     Ok(())
 }
 

@@ -49,6 +49,10 @@ impl HttpServer {
                 tokio::spawn(async move {
                     let mut connection = BufReader::new(connection);
                     let asked = read(&mut connection).await?;
+                    if asked.method.is_empty() {
+                        // Who connects and says nothing has asked nothing.
+                        return Ok(());
+                    }
                     told.lock().expect("no panic").push(asked.clone());
                     answer(asked, connection).await
                 });
@@ -98,6 +102,13 @@ impl Drop for HttpServer {
 }
 
 async fn read(connection: &mut BufReader<TcpStream>) -> anyhow::Result<Asked> {
+    let mut asked = head(connection).await?;
+    asked.body = body(&asked, connection).await?;
+    Ok(asked)
+}
+
+/// The next request, without its body.
+pub(crate) async fn head(connection: &mut BufReader<TcpStream>) -> anyhow::Result<Asked> {
     let first = line(connection).await?;
     let mut words = first.split(' ').map(str::to_owned);
     let mut asked = Asked {
@@ -105,38 +116,38 @@ async fn read(connection: &mut BufReader<TcpStream>) -> anyhow::Result<Asked> {
         path: words.next().unwrap_or_default(),
         ..Asked::default()
     };
-    loop {
-        let line = line(connection).await?;
-        let Some((name, value)) = line.split_once(':') else {
-            break;
-        };
+    while let Some((name, value)) = line(connection).await?.split_once(':') {
         asked.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-    }
-    if asked.header("transfer-encoding") == Some("chunked") {
-        loop {
-            let length = usize::from_str_radix(&line(connection).await?, 16)?;
-            more(connection, length, &mut asked.body).await?;
-            line(connection).await?;
-            if length == 0 {
-                break;
-            }
-        }
-    } else {
-        let length = asked.header("content-length").unwrap_or("0").parse()?;
-        more(connection, length, &mut asked.body).await?;
     }
     Ok(asked)
 }
 
-async fn line(connection: &mut BufReader<TcpStream>) -> anyhow::Result<String> {
-    let mut line = String::new();
-    connection.read_line(&mut line).await?;
-    Ok(line.trim_end().to_owned())
+/// What is left of the body of a request.
+pub(crate) async fn body(asked: &Asked, connection: &mut BufReader<TcpStream>) -> anyhow::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    if asked.header("transfer-encoding") == Some("chunked") {
+        while let Some(chunk) = chunk(connection).await? {
+            body.extend(chunk);
+        }
+    } else {
+        body.resize(asked.header("content-length").unwrap_or("0").parse()?, 0);
+        connection.read_exact(&mut body).await?;
+    }
+    Ok(body)
 }
 
-async fn more(connection: &mut BufReader<TcpStream>, length: usize, body: &mut Vec<u8>) -> anyhow::Result<()> {
-    let start = body.len();
-    body.resize(start + length, 0);
-    connection.read_exact(&mut body[start..]).await?;
-    Ok(())
+/// The next chunk of a body that is sent in such; none after the last.
+pub(crate) async fn chunk(connection: &mut BufReader<TcpStream>) -> anyhow::Result<Option<Vec<u8>>> {
+    let length = usize::from_str_radix(&line(connection).await?, 16)?;
+    let mut chunk = vec![0; length];
+    connection.read_exact(&mut chunk).await?;
+    line(connection).await?;
+    Ok((length > 0).then_some(chunk))
+}
+
+async fn line(connection: &mut BufReader<TcpStream>) -> anyhow::Result<String> {
+    let mut line = Vec::new();
+    connection.read_until(b'\n', &mut line).await?;
+    // A header may be latin1.
+    Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
 }

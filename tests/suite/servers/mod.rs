@@ -1,11 +1,17 @@
-//! Real redis-servers: one alone here, sentinels, a cluster and certificates beside.
+//! Real redis-servers: one alone here, sentinels, a cluster and certificates beside. And servers of other kinds that
+//! handlers call.
 //!
 //! A server ends with the test run, however that ends. All write what they are told to a folder of their own, so one
 //! that was killed comes back with its data.
 
 mod cluster;
-mod http;
+pub(crate) mod http;
+pub(crate) mod mail;
+mod objects;
+mod postgres;
+pub(crate) mod prometheus;
 mod sentinel;
+pub(crate) mod tcp;
 mod tls;
 
 use std::io::{BufRead, BufReader, Write};
@@ -22,7 +28,9 @@ use tempfile::TempDir;
 use crate::support::{PATIENCE, eventually};
 
 pub(crate) use cluster::Cluster;
-pub(crate) use http::HttpServer;
+pub(crate) use http::{Asked, HttpServer};
+pub(crate) use objects::ObjectStore;
+pub(crate) use postgres::Postgres;
 pub(crate) use sentinel::{Passwords, Sentinels};
 pub(crate) use tls::Tls;
 
@@ -116,11 +124,20 @@ impl Server {
         let (settings, socket) = (format!("{folder}/redis.conf"), self.socket().display().to_string());
         // Unlike the default, which can hold a write back for a second, this one survives a kill once it is answered.
         let aof = ["--appendonly", "yes", "--appendfsync", "no"];
-        let command = [&settings, "--port", "0", port_option, &port, "--bind", "127.0.0.1"];
+        let command = [
+            "redis-server",
+            &settings,
+            "--port",
+            "0",
+            port_option,
+            &port,
+            "--bind",
+            "127.0.0.1",
+        ];
         let files = ["--dir", &folder, "--unixsocket", &socket, "--save", ""];
         let own = self.arguments.iter().map(String::as_str);
         let arguments = command.into_iter().chain(files).chain(aof).chain(own);
-        self.process = Some(Process::start(&folder, arguments)?);
+        self.process = Some(Process::start(&folder, "KILL", arguments)?);
         Ok(())
     }
 
@@ -148,6 +165,14 @@ impl Server {
             .await?;
         let told = redis::cmd(words[0]).arg(&words[1..]).query_async(&mut connection).await;
         told.with_context(|| format!("{} to port {}", words.join(" "), self.port))
+    }
+
+    /// How many commands it has carried out, without those that ask.
+    pub(crate) async fn commands(&self) -> anyhow::Result<u64> {
+        let stats: String = self.tell(&["INFO", "commandstats"]).await?;
+        let calls = stats.lines().filter(|line| !line.starts_with("cmdstat_info"));
+        let calls = calls.filter_map(|line| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok());
+        Ok(calls.sum())
     }
 
     /// Sets a user up, with rules such as `on`, `>secret`, `~prefix*` and `+@all`.
@@ -186,29 +211,32 @@ impl Server {
     }
 }
 
-/// A running redis-server; it is killed when this is dropped.
+/// A running server; it is killed when this is dropped.
 struct Process {
     pid: u32,
     /// Once its input ends, which it does however the test run ends, it kills the server and removes its folder.
     shell: Child,
     /// Reads what the server says, which ends once it and all it forked are gone.
     log: Option<JoinHandle<()>>,
+    /// What ends it at once.
+    kill: &'static str,
 }
 
 impl Process {
-    /// Starts a server and waits until it accepts connections.
-    fn start<'a>(folder: &str, arguments: impl Iterator<Item = &'a str>) -> anyhow::Result<Self> {
+    /// Starts a server, by its command line, and waits until it accepts connections.
+    fn start<'a>(folder: &str, kill: &'static str, words: impl Iterator<Item = &'a str>) -> anyhow::Result<Self> {
         let script = "trap '' HUP INT TERM
-            redis-server \"$@\" 2>&1 & server=$!
+            kill=$1; shift
+            \"$@\" 2>&1 & server=$!
             exec >/dev/null 2>&1
             if read -r signal; then
                 kill -s $signal $server; wait $server
             else
-                kill -s KILL $server; wait $server; rm -r \"$0\"
+                kill -s $kill $server; wait $server; rm -r \"$0\"
             fi";
         let shell = Command::new("sh")
-            .args(["-c", script, folder])
-            .args(arguments)
+            .args(["-c", script, folder, kill])
+            .args(words)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -217,6 +245,7 @@ impl Process {
             pid: 0,
             shell,
             log: None,
+            kill,
         };
         let mut lines = BufReader::new(process.shell.stdout.take().context("stdout")?).lines();
         let mut said = Vec::new();
@@ -232,7 +261,7 @@ impl Process {
             said.push(line);
         }
         bail!(
-            "redis-server did not start; is it installed? it said: {}",
+            "the server did not start; is it installed? it said: {}",
             said.join("\n")
         )
     }
@@ -250,7 +279,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.end("KILL");
+        let _ = self.end(self.kill);
     }
 }
 

@@ -56,6 +56,14 @@ impl Tls {
         self.file("authority.crt")
     }
 
+    pub(crate) fn server_certificate(&self) -> PathBuf {
+        self.file("server.crt")
+    }
+
+    pub(crate) fn server_key(&self) -> PathBuf {
+        self.file("server.key")
+    }
+
     pub(crate) fn client_certificate(&self) -> PathBuf {
         self.file("client.crt")
     }
@@ -71,7 +79,7 @@ impl Tls {
         purpose: ExtendedKeyUsagePurpose,
     ) -> anyhow::Result<()> {
         let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+        let mut params = CertificateParams::new(["127.0.0.1", "localhost", "server.example"].map(str::to_owned))?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![purpose];

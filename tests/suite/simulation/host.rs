@@ -5,21 +5,27 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kiln::config::{Cap, Manifest};
 use kiln::events::Events;
-use kiln::outcome::{Lane, Settlement};
+use kiln::outcome::{BatchMark, Commit, Lane, NewJob, Settlement};
 use kiln::queue::{Consumer, Delivery, LaneWish, QueueError, Store, StoreSettings};
 use kiln::retry::{self, Moment};
 use kiln::state::{Action, BucketId, Change, Condition, Quota, Write};
+use kiln::stop::StopReason;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::Mistake;
 use super::line::{Held, Ledger, Line, number_in};
+use super::{JOBS, Mistake};
+use crate::sandbox::json;
 use crate::support::default_queue;
 
 /// Short, so that leases are lost all the time.
 pub(super) const LEASE: Duration = Duration::from_millis(400);
+
+/// Limited jobs at work at once, over all hosts. Every fourth job is one.
+pub(super) const PLACES: usize = 2;
 
 /// Jobs that a host takes at once.
 const FETCHED: usize = 4;
@@ -33,6 +39,8 @@ pub(super) struct Step {
     pub(super) job: usize,
     pub(super) held: Held,
     pub(super) at: Instant,
+    /// It is one of those of which only [`PLACES`] may be at work at once.
+    pub(super) limited: bool,
 }
 
 pub(super) type Steps = Arc<Mutex<Vec<Step>>>;
@@ -99,7 +107,7 @@ pub(super) fn run(world: World, luck: fastrand::Rng, life: Duration, end: End) {
             End::Leaves => {
                 parts.shutdown().await;
                 // A line that is bad at this moment is one more way to end.
-                _ = consumer.close().await;
+                _ = leave(&consumer).await;
             }
         }
     });
@@ -118,6 +126,7 @@ async fn serve(world: World, mut luck: fastrand::Rng) -> (Arc<Consumer>, JoinSet
     let mut parts = JoinSet::new();
     parts.spawn(heartbeat(Arc::clone(&consumer)));
     parts.spawn(guard(Arc::clone(&consumer)));
+    parts.spawn(look_at_orders(Arc::clone(&consumer)));
     parts.spawn(promote(store, Arc::clone(&consumer)));
     parts.spawn(reap(Arc::clone(&consumer)));
     parts.spawn(write_outboxes(Arc::clone(&consumer)));
@@ -138,6 +147,13 @@ async fn guard(consumer: Arc<Consumer>) {
     }
 }
 
+async fn look_at_orders(consumer: Arc<Consumer>) {
+    loop {
+        note(&consumer, consumer.look_at_orders().await);
+        sleep(PAUSE).await;
+    }
+}
+
 async fn promote(store: Store, consumer: Arc<Consumer>) {
     loop {
         note(&consumer, store.promote(&default_queue()).await);
@@ -148,21 +164,30 @@ async fn promote(store: Store, consumer: Arc<Consumer>) {
 async fn reap(consumer: Arc<Consumer>) {
     loop {
         let adopted = note(&consumer, consumer.adopt(&default_queue()).await);
-        for delivery in adopted.unwrap_or_default() {
+        for mut delivery in adopted.unwrap_or_default() {
+            delivery.note(&ended(number_in(delivery.bytes()), true));
             let job = delivery.decode().expect("what was pushed");
             consumer.settle(delivery, retry::settle_lost(job, now(&consumer))).await;
         }
+        note(&consumer, consumer.sweep(&default_queue(), &group(), &caps()).await);
         sleep(PAUSE).await;
     }
 }
 
 async fn write_outboxes(consumer: Arc<Consumer>) {
-    let mut left = false;
     loop {
-        consumer.outbox_filled(left).await;
-        left = note(&consumer, consumer.empty_outboxes().await).unwrap_or(true);
+        consumer.outbox_filled().await;
+        note(&consumer, consumer.empty_outboxes().await);
         sleep(PAUSE).await;
     }
+}
+
+async fn leave(consumer: &Consumer) -> Result<(), QueueError> {
+    consumer.finish().await?;
+    if !consumer.empty_outboxes().await? {
+        consumer.leave().await?;
+    }
+    Ok(())
 }
 
 async fn work(consumer: Arc<Consumer>, world: World, mut luck: fastrand::Rng) {
@@ -173,7 +198,9 @@ async fn work(consumer: Arc<Consumer>, world: World, mut luck: fastrand::Rng) {
             jobs: FETCHED,
         }];
         let fetched = consumer.fetch_from(&default_queue(), FETCHED, &lanes, None).await;
-        for delivery in note(&consumer, fetched).unwrap_or_default() {
+        let served = consumer.serve(&default_queue(), FETCHED, &group(), &caps(), None).await;
+        let fetched = note(&consumer, fetched).into_iter().flatten();
+        for delivery in fetched.chain(note(&consumer, served).into_iter().flatten()) {
             attempts.spawn(attempt(Arc::clone(&consumer), delivery, world.clone(), luck.fork()));
         }
         while attempts.len() >= FETCHED {
@@ -183,17 +210,35 @@ async fn work(consumer: Arc<Consumer>, world: World, mut luck: fastrand::Rng) {
     }
 }
 
-async fn attempt(consumer: Arc<Consumer>, delivery: Delivery, world: World, mut luck: fastrand::Rng) {
+async fn attempt(consumer: Arc<Consumer>, mut delivery: Delivery, world: World, mut luck: fastrand::Rng) {
     let World { steps, mistake, .. } = world;
     let (stop, job) = (delivery.stop(), number_in(delivery.bytes()));
+    delivery.note(&ended(job, true));
+    let ends = || Settlement::Fail {
+        entry: String::from_utf8_lossy(delivery.bytes()).into_owned(),
+    };
+    delivery.starts(&delivery.decode().expect("what was pushed"));
+    let is_cancelled = consumer.is_cancelled(&default_queue(), &job.to_string());
+    if is_cancelled && mistake != Some(Mistake::StartsWhatIsCancelled) {
+        let settlement = ends();
+        return consumer.settle(delivery, settlement).await;
+    }
+    let (limited, lane) = (job.is_multiple_of(4), Lane::of_limits("limited", "*"));
+    if limited && delivery.lane() != Some(&lane) && mistake != Some(Mistake::StartsWithoutAPlace) {
+        return consumer.settle(delivery, Settlement::Wait { lane }).await;
+    }
     for _ in 0..luck.u32(1..8) {
         let at = Instant::now();
+        if stop.reason() == Some(StopReason::Cancelled) && mistake != Some(Mistake::StartsWhatIsCancelled) {
+            let settlement = ends();
+            return consumer.settle(delivery, settlement).await;
+        }
         if stop.is_stopped() && mistake != Some(Mistake::LetsGuestsOutliveTheLease) {
             consumer.settle(delivery, Settlement::Requeue).await;
             return;
         }
         let held = (consumer.host().to_owned(), delivery.tag());
-        steps.lock().push(Step { job, held, at });
+        steps.lock().push(Step { job, held, at, limited });
         sleep(Duration::from_millis(luck.u64(..30))).await;
     }
     let decoded = delivery.decode().expect("what was pushed");
@@ -208,9 +253,49 @@ async fn attempt(consumer: Arc<Consumer>, delivery: Delivery, world: World, mut 
         },
         // Not settled at all: it goes back.
         8 => return,
-        _ => Settlement::Ack { result: None }.with_writes(vec![counts_one()]),
+        _ => Settlement::Ack { result: None }.with(Commit {
+            writes: vec![counts_one()],
+            jobs: vec![follows("after", &job.to_string())],
+            ..ended(job, false)
+        }),
     };
     consumer.settle(delivery, settlement).await;
+}
+
+/// That a job of the batch `all` has ended.
+fn ended(job: usize, failed: bool) -> Commit {
+    let mark = BatchMark {
+        id: "all".to_owned(),
+        of: JOBS as u64,
+        member: job.to_string(),
+        failed,
+        adds: Vec::new(),
+        then: None,
+        complete: Some(follows("ended", "complete")),
+        late: Some(follows("ended", "late")),
+    };
+    Commit {
+        batches: vec![mark],
+        ..Commit::default()
+    }
+}
+
+/// A job that nobody serves.
+fn follows(queue: &str, id: &str) -> NewJob {
+    NewJob {
+        queue: queue.to_owned(),
+        job: json(&format!(r#"{{"id":"{id}","name":"after"}}"#)),
+        due_ms: None,
+    }
+}
+
+fn group() -> Lane {
+    Lane::of_group("limited")
+}
+
+fn caps() -> Vec<Cap> {
+    let limit = format!("[[limit]]\nconcurrency = {PLACES}");
+    Manifest::parse(&limit).expect("a manifest").caps
 }
 
 /// Where completed jobs count themselves.

@@ -6,11 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kiln::outcome::{Lane, Settlement};
+use jiff::Timestamp;
+use kiln::config::Cap;
+use kiln::job::Reply;
+use kiln::outcome::{BatchMark, Lane, Settlement};
 use kiln::queue::backend::{
-    Answer, Arrived, Backend, Claim, Offer, Once, OutboxPage, Pick, Reach, Renewed, Taken, Wish, Written,
+    Answer, Arrived, Backend, Claim, Ended, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Pick, Reach,
+    Renewed, Served, Swept, Taken, Turn, Wish, Written,
 };
-use kiln::queue::{Counts, Found, Push, QueueError, QueueName, Search};
+use kiln::queue::{
+    BatchState, Cancels, Counts, Fired, Firing, Found, Marked, Orders, Past, Pausable, Pause, Peeked, Place,
+    ProgressReport, Push, QueueError, QueueName, Record, Search, Span, Sums,
+};
 use kiln::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 use parking_lot::Mutex;
 use tokio::time::sleep;
@@ -34,6 +41,8 @@ pub(super) type Held = (String, u64);
 pub(super) struct Ledger {
     /// Which job is held under the tag of a host.
     holders: HashMap<Held, usize>,
+    /// When what came under each tag was asked for.
+    pub(super) asked: HashMap<Held, Instant>,
     /// When a host was found to have taken over what another held.
     pub(super) taken_over: HashMap<Held, Instant>,
     /// How often each job was acknowledged or failed.
@@ -98,6 +107,9 @@ impl Line {
                 let offer = Offer {
                     tag,
                     settlement: &settlement,
+                    ends: None,
+                    note: None,
+                    lane: None,
                     sure: true,
                     written: &mut written,
                 };
@@ -108,12 +120,12 @@ impl Line {
     }
 
     /// Takes note of what came under which tags.
-    fn took(&self, claim: &Claim<'_>, tag: u64, jobs: &[Arrived]) {
+    fn took<'j>(&self, claim: &Claim<'_>, asked: Instant, tag: u64, jobs: impl IntoIterator<Item = &'j Arrived>) {
         let mut ledger = self.ledger.lock();
         for (tag, job) in (tag..).zip(jobs) {
-            ledger
-                .holders
-                .insert((claim.host.to_owned(), tag), number_in(&job.bytes));
+            let held = (claim.host.to_owned(), tag);
+            ledger.asked.entry(held.clone()).or_insert(asked);
+            ledger.holders.insert(held, number_in(&job.bytes));
         }
     }
 
@@ -137,7 +149,7 @@ impl Line {
         let ends = |offer: &&mut Offer<'_>| {
             let terminal = matches!(
                 offer.settlement,
-                Settlement::Ack { .. } | Settlement::Commit(_) | Settlement::Fail { .. }
+                Settlement::Ack { .. } | Settlement::Commit(_) | Settlement::Fail { .. } | Settlement::Drop { .. }
             );
             terminal && !refused.contains(&offer.tag)
         };
@@ -163,11 +175,25 @@ macro_rules! carried {
 impl Backend for Line {
     fn fetch<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, wish: Wish<'a>) -> Answer<'a, Option<Taken>> {
         Box::pin(self.carry(async move {
+            let asked = Instant::now();
             let taken = self.store.fetch(claim, tag, wish).await?;
-            self.took(claim, tag, taken.as_ref().map_or(&[], |taken| &taken.jobs));
+            self.took(claim, asked, tag, taken.as_ref().map_or(&[][..], |taken| &taken.jobs));
             let jobs = taken.as_ref().map_or(0, |taken| taken.jobs.len() as u64);
             self.lose(claim, tag..tag + jobs).await?;
             Ok(taken)
+        }))
+    }
+
+    fn serve<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Answer<'a, Option<Served>> {
+        Box::pin(self.carry(async move {
+            let asked = Instant::now();
+            let served = self.store.serve(claim, tag, turn).await?;
+            let jobs = served.as_ref().map_or(&[][..], |served| &served.jobs);
+            let jobs: Vec<_> = jobs.iter().map(|(job, _)| job).collect();
+            let count = jobs.len() as u64;
+            self.took(claim, asked, tag, jobs);
+            self.lose(claim, tag..tag + count).await?;
+            Ok(served)
         }))
     }
 
@@ -183,7 +209,7 @@ impl Backend for Line {
             let taken = self.store.adopt(claim, dead, tag, count, patience).await?;
             let jobs = taken.as_ref().map_or(&[][..], |taken| &taken.jobs);
             self.took_over(dead, jobs);
-            self.took(claim, tag, jobs);
+            self.took(claim, Instant::now(), tag, jobs);
             Ok(taken)
         }))
     }
@@ -195,9 +221,24 @@ impl Backend for Line {
     carried! {
         push(jobs: &'a [Push]) -> ();
         promote(queue: &'a QueueName) -> usize;
+        add_up(at: Timestamp, sums: &'a Sums) -> ();
+        sums(span: Span, first: i64, count: usize) -> Vec<Sums>;
+        fire(queue: &'a QueueName, firings: &'a [Firing]) -> (Timestamp, Vec<Fired>);
+        last_fired(queue: &'a QueueName, schedules: &'a [String]) -> Vec<Option<Timestamp>>;
         wait_ready(queues: &'a [QueueName]) -> ();
         wait_due(queues: &'a [QueueName]) -> Vec<QueueName>;
         wait_lanes(queues: &'a [QueueName], known: &'a [BTreeSet<Lane>]) -> Vec<BTreeSet<Lane>>;
+        wait_orders(queues: &'a [QueueName], known: Option<&'a Orders>) -> Orders;
+        prepare(queue: &'a QueueName) -> ();
+        pause(what: &'a Pausable, pause: Option<&'a Pause>) -> Option<Pause>;
+        paused_jobs() -> BTreeMap<String, Pause>;
+        cancel(queue: &'a QueueName, ids: &'a [String], lasts: Duration) -> Vec<bool>;
+        uncancel(queue: &'a QueueName, ids: &'a [String]) -> Vec<bool>;
+        cancelled(queue: &'a QueueName, since: u64) -> Cancels;
+        jobs(queue: &'a QueueName, part: &'a Part, from: Option<&'a str>) -> JobsPage;
+        sweep(queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap]) -> Swept;
+        lanes(queue: &'a QueueName, group: &'a Lane, from: u64) -> LanesPage;
+        wait_turns(groups: &'a [(QueueName, Lane)]) -> bool;
         piece(claim: &'a Claim<'a>, tag: u64, skip: usize, bytes: usize) -> Option<Vec<u8>>;
         give_back(claim: &'a Claim<'a>, tags: &'a [u64]) -> usize;
         held(claim: &'a Claim<'a>) -> Vec<u64>;
@@ -208,6 +249,17 @@ impl Backend for Line {
         note_queues(queues: &'a [QueueName]) -> ();
         queues(search: Search) -> Found;
         result(id: &'a str) -> Option<String>;
+        reply(replies: &'a [Reply]) -> ();
+        ended(id: &'a str) -> Ended;
+        wait_ended(id: &'a str) -> Ended;
+        record(queue: &'a QueueName, records: &'a [Record]) -> ();
+        past(queue: &'a QueueName, id: &'a str) -> Past;
+        report_progress(reports: &'a [ProgressReport]) -> ();
+        progress(id: &'a str) -> Option<String>;
+        claim_alert(alert: &'a str, lasts: Duration) -> bool;
+        hold_alert(alert: &'a str, lasts: Duration) -> ();
+        note_successes(queue: &'a QueueName, schedules: &'a [String]) -> ();
+        successes(queue: &'a QueueName, schedules: &'a [String]) -> Vec<Timestamp>;
         now() -> jiff::Timestamp;
         trouble() -> Option<String>;
         evicts() -> Option<String>;
@@ -218,12 +270,21 @@ impl Backend for Line {
         purge_failed(count: u64) -> u64;
         retain_failed(count: u64, last: &'a Arrived) -> u64;
         failed_dropped() -> u64;
-        publish(host: &'a str, report: &'a str) -> ();
+        peek(queue: &'a QueueName, place: Place, start: u64, count: usize) -> Vec<Peeked>;
+        note_deed(note: &'a str) -> ();
+        begin_request(name: &'a str, note: &'a str, time: Duration) -> Option<String>;
+        end_request(name: &'a str, note: &'a str, time: Duration) -> ();
+        deeds(count: usize) -> Vec<String>;
+        publish(host: &'a str, report: &'a str) -> Option<String>;
+        amend(host: &'a str, report: &'a str) -> bool;
         withdraw(host: &'a str) -> ();
         reports() -> Vec<(String, String)>;
         ask_release(plugin: &'a str, token: &'a str) -> ();
         release_asked(plugin: &'a str) -> Option<String>;
-        outbox(queue: &'a QueueName, cursor: u64) -> OutboxPage;
+        outbox(queue: &'a QueueName, host: Option<&'a str>, cursor: u64) -> OutboxPage;
+        mark_batch(mark: &'a BatchMark, entry: &'a [u8]) -> Marked;
+        batch(id: &'a str) -> Option<BatchState>;
+        hand_on(queue: &'a QueueName, handed: &'a HandedOn<'a>) -> bool;
         drop_from_outbox(queue: &'a QueueName, written: &'a [Written]) -> ();
         state_get(bucket: &'a BucketId, keys: &'a [String], max: usize) -> Result<Vec<Option<Entry>>, StateError>;
         state_list(bucket: &'a BucketId, prefix: &'a str, after: Option<&'a str>, limit: usize) -> Vec<String>;

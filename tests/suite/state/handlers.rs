@@ -3,10 +3,12 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use kiln::admin::AdminError;
+use kiln::admin::state::{self as admin, MAX_VALUE_BYTES};
 use kiln::config::{Limit, SandboxSettings, Source};
 use kiln::outcome::FailureKind;
 use kiln::queue::{StateStore, Store, StoreSettings};
-use kiln::state::{Action, BucketId, Keeper as _};
+use kiln::state::{Action, BucketId, Keeper as _, Quota};
 
 use super::change;
 use crate::egress::attempt;
@@ -144,8 +146,8 @@ async fn what_is_not_granted_ends_the_attempt_and_names_the_grant() -> anyhow::R
 async fn what_is_written_on_completion_waits_for_it() -> anyhow::Result<()> {
     let host = host().await?;
     let attempted = attempt(&host, "state", GRANTS, "later counts n").await?;
-    let [write] = &*attempted.writes else {
-        panic!("{:?}", attempted.writes)
+    let [write] = &*attempted.asked.writes else {
+        panic!("{:?}", attempted.asked.writes)
     };
     assert_eq!(write.changes, [change("n", Action::Add(1))]);
     assert_eq!(write.bucket, BucketId::of_plugin("state", "counts"));
@@ -155,7 +157,7 @@ async fn what_is_written_on_completion_waits_for_it() -> anyhow::Result<()> {
         "nobody has acknowledged the job"
     );
     let failed = attempt(&host, "state", GRANTS, "fail counts n").await?;
-    assert!(failed.writes.is_empty(), "an attempt that fails writes nothing");
+    assert!(failed.asked.writes.is_empty(), "an attempt that fails writes nothing");
     Ok(())
 }
 
@@ -183,5 +185,27 @@ async fn calls_are_bounded_and_a_store_that_is_away_is_told_of() -> anyhow::Resu
         ..SandboxSettings::new(NonZeroU32::MIN)
     })?;
     assert_eq!(call(&host, "get counts n").await?.0, 7);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_operator_sets_no_value_that_cannot_be_read_and_deletes_one_all_the_same() -> anyhow::Result<()> {
+    let settings = StoreSettings::new("memory:");
+    let kept = StateStore::beside(&Store::open(&settings).await?, &settings);
+    let (bucket, long) = (BucketId::shared("kept"), vec![b'x'; MAX_VALUE_BYTES + 1]);
+    let refused = admin::set(&kept, &bucket, "k", long.clone(), None).await;
+    assert!(
+        matches!(refused, Err(AdminError::Value(len)) if len == long.len()),
+        "{refused:?}"
+    );
+    let quota = Quota {
+        bytes: u64::MAX,
+        keys: u64::MAX,
+    };
+    let sets = ["k", "kk"].map(|key| change(key, Action::Set(long.clone())));
+    kept.write(&bucket, quota, &sets).await?;
+    assert!(admin::get(&kept, &bucket, "k").await.is_err(), "it is too long");
+    assert!(admin::delete(&kept, &bucket, "k").await?);
+    assert!(!admin::delete(&kept, &bucket, "k").await?, "another key begins with it");
     Ok(())
 }

@@ -1,13 +1,13 @@
--- in flight → in flight elsewhere. Takes up to `count` jobs over from a host whose lease has run out: they come into the
--- table of the host that asks, which then settles them as its own. The last one takes the dead host's lease away. Only a
--- host with a good lease takes anything over, and one that must be patient only from a host that somebody found dead so
--- long ago; if nobody did, it takes note. Asked twice for the same tags, however late, it takes nothing more and gives what
--- is still under them.
+-- in flight → in flight of another host. Takes up to `count` jobs over from a host whose lease has run out. They move into
+-- the table of the asking host, which then settles them as its own. Taking the last job also deletes the dead host's lease.
+-- Only a host with a good lease takes jobs over. With a patience, it does so only if some host noted at least that long ago
+-- that the other is dead. If no host has noted it, the script does. Asked again for the same tags, it takes no further jobs
+-- and returns those that are still under these tags.
 -- keys: leases, in-flight of the dead host, in-flight of the host, last tag of the host, when the dead host was found
--- args: dead host, host, lease in ms, first tag, count, bytes that are enough, how long the last tag and the finding are
--- remembered in ms, patience in ms, the largest job that is brought
--- returns: the jobs taken over in the order of their tags, each its bytes or, if those are more than enough, {first bytes,
---   length, SHA-1 if it is not brought}; nil if the host's lease has run out
+-- args: dead host, host, lease in ms, first tag, count, bytes that are enough, how long the last tag and the note are
+--   remembered in ms, patience in ms, bytes of the largest job that is read whole
+-- returns: the jobs in the order of their tags, each as its bytes or, if those are more than enough, as {first bytes,
+--   length, and SHA-1 if it is too large to be read whole}; nil if the asking host's lease has run out
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local own = redis.call('ZSCORE', KEYS[1], ARGV[2])

@@ -1,8 +1,9 @@
--- delayed → delayed, claimed: the first step of a promotion to another slot. Puts due jobs off for a while, so that no
--- other host promotes them meanwhile; if this one dies, they fall due again by themselves. One that is too large to be
--- brought to a host is claimed alone, and told of in part.
--- keys: delayed   args: count, bytes that are enough, for how many seconds, the largest that is brought, bytes told of others
--- returns: the score that marks them as claimed, the jobs, and if there is one, that one's {first bytes, length, SHA-1}
+-- delayed → delayed, claimed: the first step of a promotion to another slot. Puts due jobs off for a while, so that no other
+-- host promotes them meanwhile. If this host dies, they become due again by themselves. A job that is too large to be read
+-- is claimed alone, and only its beginning is returned.
+-- keys: delayed   args: count, bytes that are enough, seconds to put off, bytes of the largest job that is read whole, bytes
+--   returned of a larger one
+-- returns: the score that marks the jobs as claimed, the jobs, and for one that is too large: {first bytes, length, SHA-1}
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local function score(claimed)

@@ -1,6 +1,6 @@
--- Looks when the first delayed job is due, by Redis' own clock. Moves nothing.
--- keys: delayed
--- returns: milliseconds until then, rounded up; 0: it is due; -1: no job is delayed
+-- Tells when the first delayed job, or the first turn of a lane, is due by Redis' clock. Moves nothing.
+-- keys: delayed, or turns
+-- returns: milliseconds until then, rounded up; 0: it is due; -1: there is none
 local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 if not head[2] then
   return -1

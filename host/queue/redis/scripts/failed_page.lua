@@ -1,8 +1,8 @@
--- Reads entries of the failed list, the older part before the other: up to `count` of those from a place on, or of those
--- before it, and beyond the nearest only as many as come to `bytes` together. One that is longer than Kiln writes any is
--- told of in part. Moves nothing.
--- keys: failed, its older part   args: from or before, the place, count, bytes, the longest that is told of whole
--- returns: the place of the first, the entries in their order, each its bytes or {first bytes, length}
+-- Reads up to `count` entries of the failed list, its older part first: those from a place on, or those before a place.
+-- Beyond the nearest entry it reads only as many as come to `bytes` together. Of an entry that is longer than Kiln writes
+-- any, only the beginning is returned. Moves nothing.
+-- keys: failed, its older part   args: from or before, the place, count, bytes, bytes of the longest entry returned whole
+-- returns: the place of the first entry; the entries in their order, each as its bytes or {first bytes, length}
 local count, bytes, longest = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local older = redis.call('LLEN', KEYS[2])
 local len = older + redis.call('LLEN', KEYS[1])

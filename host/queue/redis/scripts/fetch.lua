@@ -1,20 +1,23 @@
--- ready, waiting → in flight. Moves jobs into the host's table: first from the lanes that the host has room for, as many as
--- it says of each, then from the head of the ready list; up to `count` together, and beyond the first only as many as come to
--- `bytes`. A first one that is larger is moved whole and told of in part, so that one reply stays small whatever producers
--- push. A lane that holds nothing more is taken off the list of those that do.
--- A host may say how long a job it takes at most. Of a lane it then takes no more than what stands before a longer one; a
--- longer one that is ready goes to the lane of large jobs, and keeps none behind it waiting.
--- Only a host with a good lease takes anything, and the same step puts the lease off: no job is ever in flight without
--- one, and a host whose lease ran out hears of it first. Asked twice for the same tags, however late, it takes nothing
--- more and gives what is still under them.
--- keys: ready, in-flight of the host, leases, last tag of the host; if a lane is named: those that hold jobs, then each lane
---   that is, that of large jobs first
--- args: host, lease in ms, first tag, count, bytes, how long the last tag is remembered in ms, the length of the largest
---   job that the host has lately met here, the largest that is brought, how long a job is taken at most or 0, if it is not
---   0: the name of the lane of large jobs; then for each lane: its name, how many of it at most
--- returns: the jobs, in the order of their tags, each its bytes or {first bytes, length, SHA-1 if it is not brought}; for each
---   lane how many of the jobs, one lane's after the other's, were taken from it and how many it still holds (nothing if the
---   jobs were asked for before); nil if the lease has run out
+-- ready, waiting → in flight. Moves up to `count` jobs into the host's table: first from the lanes that the host names, of
+-- each at most as many as it asks for, then from the head of the ready list. Beyond the first job it takes only as many as
+-- come to `bytes`. A first job that is larger is moved whole, but only its beginning is returned: so a reply stays small,
+-- whatever producers push. A lane that becomes empty is removed from the set of lanes that hold jobs.
+-- A host may set the length of the longest job it takes. In a lane, a longer job then stays and blocks those behind it. A
+-- longer ready job moves to the lane of large jobs, and blocks none.
+-- Of a paused queue it takes nothing.
+-- Only a host with a good lease takes jobs, and the same step renews the lease: no job is ever in flight without a lease,
+-- and a host whose lease ran out is told so first. Asked again for the same tags, it takes no further jobs and returns
+-- those that are still under these tags.
+-- keys: ready, in-flight of the host, leases, last tag of the host, orders; if the host names lanes: the lanes that hold jobs,
+--   then each named lane, that of large jobs first
+-- args: host, lease in ms, first tag, count, bytes, how long the last tag is remembered in ms, length of the largest job
+--   that the host has lately met on this queue, bytes of the largest job that is read whole, length of the longest job it
+--   takes or 0, the name of the lane of large jobs unless that is 0; then for each lane its name and how many jobs of it at
+--   most
+-- returns: the jobs in the order of their tags, each as its bytes or {first bytes, length, and SHA-1 if it is too large to
+--   be read whole}, lane after lane, then ready ones; for each lane how many jobs were taken and how many it still holds,
+--   or nothing if the tags were asked for before; 1 if the queue is paused, else nil; the version of the marks of cancelled
+--   jobs if there ever was one. nil in place of all if the lease has run out
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
@@ -31,13 +34,24 @@ local function told(job)
   end
   return {string.sub(job, 1, bytes), #job, #job > tonumber(ARGV[8]) and redis.sha1hex(job)}
 end
+local ordered = redis.call('HMGET', KEYS[5], 'paused', 'cancels')
+local cancels = ordered[2]
+local function answer(jobs, lanes)
+  if cancels then
+    return {jobs, lanes, false, cancels}
+  end
+  return {jobs, lanes}
+end
 if tonumber(ARGV[3]) <= tonumber(redis.call('GET', KEYS[4]) or 0) then
   local jobs = {}
   for i = 1, count do
     local job = redis.call('HGET', KEYS[2], tag(i))
     jobs[i] = job and told(job) or nil
   end
-  return {jobs, {}}
+  return answer(jobs, {})
+end
+if ordered[1] then
+  return {{}, {}, 1}
 end
 -- Lengths cannot be asked for, only elements. So a few are read at a time: as many as would fit were they all as large as
 -- the largest so far, no more than have been read, and no more than sixteen. To read each alone takes longer, to read many
@@ -78,9 +92,9 @@ end
 -- In a slot that is moving away, a key without a value cannot even be asked for one: what would fail there is asked before
 -- anything moves.
 local lanes, empty = {}, {}
-local first_key, first_arg = 6, 10
+local first_key, first_arg = 7, 10
 if longest > 0 then
-  first_key, first_arg = 7, 11
+  first_key, first_arg = 8, 11
 end
 for i = first_arg, #ARGV, 2 do
   local list = KEYS[first_key + (i - first_arg) / 2]
@@ -89,7 +103,7 @@ for i = first_arg, #ARGV, 2 do
   local taken = type(held) == 'number' and take(list, math.min(held, ARGV[i + 1], count - #jobs), true) or 0
   lanes[#lanes + 1] = taken
   lanes[#lanes + 1] = type(held) == 'number' and held - taken or 1
-  if lanes[#lanes] == 0 and redis.call('SISMEMBER', KEYS[5], ARGV[i]) == 1 then
+  if lanes[#lanes] == 0 and redis.call('SISMEMBER', KEYS[6], ARGV[i]) == 1 then
     empty[#empty + 1] = ARGV[i]
   end
 end
@@ -100,8 +114,8 @@ if #jobs + #large > 0 then
   -- Each of these may fail, be it that its key is of the wrong type or that its slot is moving away and it has no value
   -- yet. So what takes the jobs off their lists comes last.
   if #large > 0 then
-    redis.call('SADD', KEYS[5], ARGV[10])
-    redis.call('RPUSH', KEYS[6], unpack(large))
+    redis.call('SADD', KEYS[6], ARGV[10])
+    redis.call('RPUSH', KEYS[7], unpack(large))
   end
   if #jobs > 0 then
     redis.call('SET', KEYS[4], tag(#jobs), 'PX', ARGV[6])
@@ -118,6 +132,6 @@ if #jobs + #large > 0 then
   end
 end
 if #empty > 0 then
-  redis.call('SREM', KEYS[5], unpack(empty))
+  redis.call('SREM', KEYS[6], unpack(empty))
 end
-return {jobs, lanes}
+return answer(jobs, lanes)

@@ -1,8 +1,8 @@
--- failed → failed. Moves the border between the older part of the failed list and the other: to take entries out at the end
--- of a list costs nothing, to take them out of its middle as much as they are far from its ends. The order of the entries
--- stays. To a place that there is not, the border vanishes: all of the list is one part again.
+-- failed → failed. Moves the border between the older part of the failed list and the other part. Taking entries from the
+-- end of a list is cheap; taking them from its middle costs as much as they are far from its ends. The order of the entries
+-- stays. A border beyond the end makes the list one part again.
 -- keys: failed, its older part   args: where the border is, where it is to be, entries and bytes that are enough for now
--- returns: entries in both parts, where the border is, 1 unless it was elsewhere: then nothing has moved
+-- returns: entries in both parts, where the border is now, 1; or 0 instead of 1 if it was elsewhere, and nothing has moved
 local newer, older = redis.call('LLEN', KEYS[1]), redis.call('LLEN', KEYS[2])
 local from, to, left, bytes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local len = older + newer

@@ -1,5 +1,6 @@
--- nothing → delayed. Adds jobs, each beside an equal one if there is one (see settle.lua).
--- keys: delayed   args: for each job: its bytes, due in s; with a plus sign before it: so long from now, by Redis' own clock
+-- nothing → delayed. Adds jobs. A job that is equal to a delayed one is added beside it (see settle.lua).
+-- keys: delayed   args: for each job its bytes and when it is due: Unix seconds, or with a plus sign seconds from now, by
+--   Redis' clock
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 for i = 1, #ARGV, 2 do

@@ -1,4 +1,4 @@
--- Puts the host's lease off. A host whose lease had run out may have lost what it held.
+-- Renews the host's lease. A host whose lease had run out may have lost the jobs that it held.
 -- keys: leases   args: host, lease in ms
 -- returns: 1 if the lease was still good, else 0; Redis' time in ms
 local time = redis.call('TIME')

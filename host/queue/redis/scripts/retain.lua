@@ -1,7 +1,7 @@
--- failed → gone, by the operator's wish. Drops the oldest entries, exactly if the last of them is the one that the host
--- has looked at, and counts them.
--- keys: failed, its older part, dropped   args: count, of the last entry to drop: its first bytes, its length
--- returns: how many were dropped
+-- failed → gone, as the operator configured. Deletes the oldest entries if the last of them is the one that the host has
+-- read, else none, and counts them as dropped.
+-- keys: failed, its older part, dropped   args: count; of the last entry to delete: its first bytes, its length
+-- returns: how many were deleted
 local count, older = tonumber(ARGV[1]), redis.call('LLEN', KEYS[2])
 local in_older = count <= older
 local last = redis.call('LINDEX', KEYS[in_older and 2 or 1], in_older and count - 1 or count - older - 1)

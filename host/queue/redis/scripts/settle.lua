@@ -1,28 +1,48 @@
--- in flight → done, waiting, delayed, failed or ready again. Settles a batch of the host's deliveries, each exactly if it is
--- still in the host's table: one that another host has taken over is no longer this host's to settle, nor is its result.
--- keys: in-flight of the host, ready, delayed, failed, the lanes that hold jobs (each of these four only if something goes
---   there, else any key), the lanes that something goes to, the outbox if something goes there, and where all keys are in
---   one slot, those of results
--- args: number of deliveries that are only acknowledged, number of results, how long those are kept in ms, the tags of the
---   first, for each result: its tag and text, then for each other delivery: tag, fate, and for retry: bytes, wait in s; for
---   fail: bytes, 0; for failthere: what the entry has in place of the job's opening brace, the entry if there is none; for
---   wait: the lane's name, the number of its key; for commit: what is to be written elsewhere, the number of the outbox's key;
---   for ack and requeue: '', 0
--- returns: the tags that were refused, how many results were not kept, and why the first of them was not. What is only
---   acknowledged is removed at once: if one of those was not there, all of them count as refused
+-- in flight → done, waiting, delayed, failed or ready again. Settles a batch of deliveries, each only if it is still in the
+-- host's table. One that another host has taken over is refused, and its result is not kept.
+-- keys: in-flight of the host; ready, delayed, failed and the lanes that hold jobs (any key in place of one that nothing
+--   goes to); the lanes that jobs go to; the outbox if notes go there; the jobs of schedules that have not ended, if such
+--   jobs end; where all keys are in one slot, the results' keys
+-- args: number of deliveries that are only acknowledged, number of results, how long results are kept in ms, the tags of
+--   the first; for each result: tag, text; then four for each other delivery, its tag, its fate, and
+--     retry: bytes, wait in s
+--     fail: bytes, 0
+--     failthere: what the entry has in place of the job's opening brace, the entry to write if the job has no such brace
+--     wait: the lane's name, the number of the lane's key
+--     limit: the lane's name within its group; the length of the group's name, a space, that name, the beginning of its keys
+--     free: beside the fate of the same delivery: the lane it came from within its group, the beginning of the group's keys
+--     note: beside the fate of the same delivery and before it: what is to be written elsewhere, the number of the outbox's key
+--     close: beside the fate of the same delivery: the schedule whose job ends, with its instant in ms and a space before it,
+--       and the number of the key of such jobs
+--     ack, requeue: '', 0
+-- returns: the tags that were refused, how many results were not kept, and why the first of them was not. Deliveries that
+--   are only acknowledged are removed all at once: if one of them was not there, all count as refused
 local acks, results = tonumber(ARGV[1]), tonumber(ARGV[2])
 local others = 4 + acks + 2 * results
 -- An unknown fate and a key of the wrong type fail here, before anything has moved. A key that nothing goes to does not
 -- matter.
-local goes = {ack = false, retry = false, fail = false, failthere = false, commit = false, wait = false, requeue = false}
+local function group_of(wait)
+  local length, rest = string.match(wait, '^(%d+) (.*)$')
+  return string.sub(rest, length + 1), string.sub(rest, 1, length)
+end
+local goes = {ack = false, retry = false, fail = false, failthere = false, note = false, wait = false, requeue = false, close = false, limit = false, free = false}
 for i = others + 1, #ARGV, 4 do
   if goes[ARGV[i]] == nil then
     return redis.error_reply('ERR unknown fate: ' .. ARGV[i])
   end
-  goes[ARGV[i]] = true
+  goes[ARGV[i]] = goes[ARGV[i]] or true
   if ARGV[i] == 'wait' then
     redis.call('LLEN', KEYS[tonumber(ARGV[i + 2])])
-  elseif ARGV[i] == 'commit' then
+  elseif ARGV[i] == 'limit' then
+    local at = group_of(ARGV[i + 2])
+    redis.call('LLEN', at .. 'lane:' .. ARGV[i + 1])
+    if goes.limit ~= at then
+      redis.call('ZCARD', at .. 'turns')
+      redis.call('SCARD', at .. 'lanes')
+      redis.call('GET', at .. 'waiting')
+      goes.limit = at
+    end
+  elseif ARGV[i] == 'note' or ARGV[i] == 'close' then
     redis.call('HLEN', KEYS[tonumber(ARGV[i + 2])])
   end
 end
@@ -35,10 +55,47 @@ end
 if goes.fail or goes.failthere then
   redis.call('LLEN', KEYS[4])
 end
-if goes.wait then
+if goes.wait or goes.limit then
   redis.call('SCARD', KEYS[5])
 end
+if goes.close then
+  -- First, while it can be seen that the delivery is the host's. Nothing here takes memory.
+  for i = others, #ARGV, 4 do
+    if ARGV[i + 1] == 'close' and redis.call('HEXISTS', KEYS[1], ARGV[i]) == 1 then
+      local instant, schedule = string.match(ARGV[i + 2], '^(%S+) (.*)$')
+      if redis.call('HGET', KEYS[tonumber(ARGV[i + 3])], schedule) == instant then
+        redis.call('HDEL', KEYS[tonumber(ARGV[i + 3])], schedule)
+      end
+    end
+  end
+end
 local refused, kept, lost, why = {}, 0, 0, ''
+-- Adds a job to the end of a lane of a group. An empty lane gets its turn after all others.
+local function queue_up(lane, wait, job)
+  local at, group = group_of(wait)
+  -- As below.
+  redis.call('HDEL', KEYS[1], '')
+  redis.call('SADD', KEYS[5], group)
+  redis.call('SADD', at .. 'lanes', lane)
+  if redis.call('LLEN', at .. 'lane:' .. lane) == 0 then
+    local time = redis.call('TIME')
+    redis.call('ZADD', at .. 'turns', string.format('%.17g', time[1] + time[2] / 1000000), lane)
+  end
+  redis.call('RPUSH', at .. 'lane:' .. lane, job)
+  redis.call('INCR', at .. 'waiting')
+end
+-- Gives the places of a delivery back. Each place that was still its own gives a lane that waits for it its turn. In a slot
+-- that is moving away, each of these may fail where a key has no value: then the next sweep does it.
+local function give_back(lane, at, tag)
+  for cap in string.gmatch(lane, '[^|]+') do
+    if redis.pcall('SREM', at .. 'held:' .. cap, KEYS[1] .. ':' .. tag) == 1 then
+      local first = redis.pcall('ZRANGE', at .. 'blocked:' .. cap, 0, 0, 'WITHSCORES')
+      if first[2] and type(redis.pcall('ZADD', at .. 'turns', first[2], first[1])) == 'number' then
+        redis.call('ZREM', at .. 'blocked:' .. cap, first[1])
+      end
+    end
+  end
+end
 for i = 1, results do
   local at = 2 + acks + 2 * i
   -- Out of memory, Redis lets a script write that has written already. So the first result is written before anything is
@@ -68,7 +125,7 @@ if acks > 0 and redis.call('HDEL', KEYS[1], unpack(ARGV, 4, acks + 3)) < acks th
 end
 for i = others, #ARGV, 4 do
   local tag, fate, bytes, wait = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local job = (fate == 'requeue' or fate == 'wait' or fate == 'failthere') and redis.call('HGET', KEYS[1], tag)
+  local job = (fate == 'requeue' or fate == 'wait' or fate == 'limit' or fate == 'failthere') and redis.call('HGET', KEYS[1], tag)
   if job and fate == 'wait' then
     -- Out of memory, Redis lets a script write that has written already: this changes nothing, and always may.
     redis.call('HDEL', KEYS[1], '')
@@ -76,12 +133,19 @@ for i = others, #ARGV, 4 do
     redis.call('SADD', KEYS[5], bytes)
     redis.call('RPUSH', KEYS[tonumber(wait)], job)
   end
-  if fate == 'commit' and redis.call('HEXISTS', KEYS[1], tag) == 1 then
+  if job and fate == 'limit' then
+    queue_up(bytes, wait, job)
+  end
+  if fate == 'note' and redis.call('HEXISTS', KEYS[1], tag) == 1 then
     -- As above. No two hosts, and no two deliveries of one, ever have the same name.
     redis.call('HDEL', KEYS[1], '')
     redis.call('HSET', KEYS[tonumber(wait)], KEYS[1] .. ':' .. tag, bytes)
   end
-  if redis.call('HDEL', KEYS[1], tag) == 0 then
+  if fate == 'close' or fate == 'note' then
+    -- Done above.
+  elseif fate == 'free' then
+    give_back(bytes, wait, tag)
+  elseif redis.call('HDEL', KEYS[1], tag) == 0 then
     refused[#refused + 1] = tag
   elseif fate == 'retry' then
     -- A sorted set holds equal members once, but two equal jobs are two jobs: a trailing space tells them apart and

@@ -1,6 +1,6 @@
--- The values of some keys of a bucket.
--- keys: values, versions, expiry   args: bytes that all of them may have together, then the keys
--- returns: for each key its value and its version, or nil twice; nil if they have more bytes
+-- Reads the values of some keys of a bucket.
+-- keys: values, versions, expiry   args: most bytes that the values may have together, then the keys
+-- returns: for each key its value and its version, or nil twice; nil in place of all if the values have more bytes
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local bytes = 0

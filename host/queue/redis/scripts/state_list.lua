@@ -1,7 +1,7 @@
--- Keys of a bucket, in the order of their bytes. It looks at no more than some, so that it takes no longer however many have
--- ended and are not yet removed.
--- keys: names, expiry   args: what they begin with, after which one (or ''), how many at most, at how many it looks
--- returns: the last that it looked at, or '' if there are no more; then the keys
+-- Lists keys of a bucket in the order of their bytes. It examines a bounded number of keys, however many have expired and
+-- are not yet removed.
+-- keys: names, expiry   args: prefix of the keys, the key after which to begin or '', most keys to return, most to examine
+-- returns: the last key that was examined, or '' if there are no more; then the keys found
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local from, most, looks = '[' .. ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])

@@ -1,12 +1,23 @@
--- Changes values of a bucket: all that is asked for, or nothing. What comes out of an outbox is done once, and a change of it
--- that cannot be made is left out: nobody is there any more to be told.
--- keys: values, versions, expiry, names, totals, done   args: bytes and keys that the bucket may hold, the id of the
---   outbox's entry or '', how long that id is remembered in ms once the outbox holds it no more, then for each change: key, action, value, condition ('' for
---   none, '-' for no value, else the version), ms that it lasts or '', after a plus sign those of a
---   value that has no end so far. No key is there twice.
--- returns: 'ok', then for each change the version (0: gone) and, of one that was added to, the number, else ''; or
---   'conflict' or 'number' and the key that is not as it must be; or 'full'; or 'done'; or, for an outbox's entry of which
---   something was left out, 'left' and how many changes
+-- Changes values of a bucket: makes all changes, or none. The changes of an outbox's entry are made once, however often
+-- they are sent. Those of them that cannot be made are left out: the job has ended, so nobody can be told.
+-- keys: values, versions, expiry, names, totals, done
+-- args: most bytes and most keys that the bucket may hold, the name of the outbox's entry or '', how long the name is
+--   remembered in ms, then five for each change, no key twice:
+--     key
+--     action: set, delete or add
+--     value, of add the number
+--     condition: '' for none, '-' for no value, else the version
+--     ms that the value lasts: '' for good; after a plus sign those of a value that has no end so far
+-- returns: one of
+--     'ok', then for each change the version (0: deleted) and, of add, the number, else ''
+--     'conflict' or 'number', then the key that is not as it must be
+--     'full'
+--     for an outbox's entry: 'done' if its changes were made before; 'left' and how many changes were left out
+--
+-- `done` holds the names of the entries that were written. A name has no end while the outbox holds its entry. Once a host
+-- has removed the entry there (HDEL), it sets the time of that as the name's score (ZADD), from which on the name lasts for
+-- the given time: an hour. If the host dies in between, the name stays until `done` expires as a whole: 30 days, 720 times
+-- the given time, after the last entry was written to the bucket.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local values, versions, expiry, names, totals, done = unpack(KEYS)

@@ -1,12 +1,12 @@
--- failed → gone, or ready. Takes entries out of the failed list, each exactly if it is still there: at the place where it
--- was read, or as many places before that as entries have gone since.
--- Where the list is in one part, they are taken out where they lie: to walk to each, and to remove all of them, takes as
--- long as they are far from the nearer end of the list. Else they are the last of the older part: what lies between them
--- goes to the other part, and however long the list is, each takes the same time.
--- keys: failed, its older part, ready lists that jobs go to
--- args: take or look, how many entries the older part has, a text that is no entry, then for each entry, in the order of
+-- failed → gone, or ready. Takes entries out of the failed list, each only if it is still there: at the place where it was
+-- read, or as many places before that as entries have gone since.
+-- Where the list is one part, entries are taken out where they lie: finding and removing them takes as long as they are far
+-- from the nearer end of the list. Where it has two parts, they are the last of the older part: the entries in between move
+-- to the other part, and each takes the same time, however long the list is.
+-- keys: failed, its older part, the ready lists that jobs go to
+-- args: take or look, how many entries the older part has, a text that is no entry; then for each entry, in the order of
 --   their places: its place, its length, its first bytes, the number of the ready list that its job goes to or 0, the job
--- returns: for each 1 if it was there, else 0; with look, nothing has moved; nil if the older part has more or fewer
+-- returns: for each entry 1 if it was there, else 0 (look moves nothing); nil if the older part has more or fewer entries
 local border = redis.call('LLEN', KEYS[2])
 if border ~= tonumber(ARGV[2]) then
   return false

@@ -1,5 +1,5 @@
-//! What every handler has: standard streams, clocks and random numbers; and, because language runtimes import them, files and
-//! sockets that hold nothing.
+//! What every handler has: standard streams, clocks and random numbers; and, because language runtimes import them, sockets
+//! that reach nothing.
 
 mod output;
 
@@ -16,8 +16,10 @@ pub(super) const OFFERS: &[Interfaces] = &[
     always("wasi:clocks", &["monotonic-clock", "wall-clock"]),
     always("wasi:io", &["error", "poll", "streams"]),
     always("wasi:random", &["insecure", "insecure-seed", "random"]),
-    empty("wasi:filesystem", &["preopens", "types"]),
-    empty("wasi:sockets", SOCKETS),
+    Interfaces {
+        offer: Offer::Empty,
+        ..always("wasi:sockets", SOCKETS)
+    },
 ];
 
 const CLI: &[&str] = &[
@@ -32,15 +34,8 @@ const CLI: &[&str] = &[
     "terminal-stdout",
 ];
 
-const SOCKETS: &[&str] = &[
-    "instance-network",
-    "ip-name-lookup",
-    "network",
-    "tcp",
-    "tcp-create-socket",
-    "udp",
-    "udp-create-socket",
-];
+/// Those for TCP are another capability's.
+const SOCKETS: &[&str] = &["instance-network", "network", "udp", "udp-create-socket"];
 
 const fn always(package: &'static str, names: &'static [&'static str]) -> Interfaces {
     Interfaces {
@@ -48,13 +43,6 @@ const fn always(package: &'static str, names: &'static [&'static str]) -> Interf
         version: "0.2",
         names,
         offer: Offer::Always,
-    }
-}
-
-const fn empty(package: &'static str, names: &'static [&'static str]) -> Interfaces {
-    Interfaces {
-        offer: Offer::Empty,
-        ..always(package, names)
     }
 }
 

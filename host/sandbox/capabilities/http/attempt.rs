@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -10,8 +9,7 @@ use super::egress::Egress;
 use super::exchanges::Exchanges;
 use super::rules::HttpRules;
 use crate::outcome::Report;
-use crate::sandbox::capabilities::denied::LateDenial;
-use crate::sandbox::run::deadline::Deadline;
+use crate::sandbox::capabilities::network::Outbound;
 use crate::sandbox::run::holdings::Holdings;
 
 /// One attempt's HTTP requests.
@@ -19,29 +17,24 @@ pub(in crate::sandbox) struct Http {
     pub(super) ctx: WasiHttpCtx,
     pub(super) egress: Egress,
     /// The open exchanges of `kiln:http/client`.
-    pub(super) exchanges: Exchanges,
+    pub(in crate::sandbox::capabilities) exchanges: Exchanges,
 }
 
 impl Http {
-    /// `io` is where connections are served.
-    pub(in crate::sandbox::capabilities) fn new(rules: &Arc<HttpRules>, io: &Handle, deadline: Deadline) -> Self {
+    /// `outbound` is needed only where something is granted.
+    pub(in crate::sandbox::capabilities) fn new(rules: &Arc<HttpRules>, outbound: Option<&Outbound>) -> Self {
         let mut ctx = WasiHttpCtx::new();
         ctx.set_field_size_limit(rules.limits.header_bytes);
         Self {
             ctx,
-            egress: Egress::new(rules, io, deadline),
+            egress: Egress::new(rules, outbound),
             exchanges: Exchanges::default(),
         }
     }
 
     /// Begins another attempt in the same instance. The handles of the attempt before are closed already.
-    pub(in crate::sandbox::capabilities) fn renew(&mut self, rules: &Arc<HttpRules>, io: &Handle, deadline: Deadline) {
-        self.egress = Egress::new(rules, io, deadline);
-    }
-
-    /// The late denials of this attempt, which end it while its guest waits. None where no request can be sent.
-    pub(in crate::sandbox::capabilities) fn late_denial(&self) -> Option<LateDenial> {
-        self.egress.late_denial()
+    pub(in crate::sandbox::capabilities) fn renew(&mut self, rules: &Arc<HttpRules>, outbound: Option<&Outbound>) {
+        self.egress = Egress::new(rules, outbound);
     }
 
     pub(in crate::sandbox::capabilities) fn report(&self, report: &mut Report) {

@@ -1,6 +1,7 @@
 //! Bodies of requests and answers, each with a cap on its bytes.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::fault::fault;
-use super::patience::Patience;
+use crate::sandbox::capabilities::network::Patience;
 
 /// What a guest sends, up to a cap.
 pub(super) struct RequestBody {
@@ -24,7 +25,7 @@ pub(super) struct ResponseBody {
     cap: Cap,
     patience: Patience,
     /// The permit of the connection that the body comes by. Released at the body's end.
-    connection: Option<OwnedSemaphorePermit>,
+    connection: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// Counts a body's bytes.
@@ -87,7 +88,7 @@ impl ResponseBody {
         body: Incoming,
         max_bytes: u64,
         patience: Duration,
-        connection: OwnedSemaphorePermit,
+        connection: Arc<OwnedSemaphorePermit>,
     ) -> Result<Self, Error> {
         if body.size_hint().lower() > max_bytes {
             return Err(Error::HttpResponseBodySize(Some(max_bytes)));

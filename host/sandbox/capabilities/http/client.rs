@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,12 +13,13 @@ use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_util::sync::PollSender;
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker};
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error as Fault, RequestOptions, WasiBody, WasiHttpHooks as _};
 
 use super::attempt::{HttpHost, View};
-use super::exchanges::Exchange;
+use super::exchanges::{Exchange, Upload};
 use super::limits::{MAX_CHUNK_BYTES, MAX_METHOD_BYTES};
 use super::told::{told, wrong};
 use crate::sandbox::bindings::kiln::http::client;
@@ -70,23 +71,32 @@ impl client::Host for View<'_> {
 
     async fn write(&mut self, exchange: u32, bytes: Vec<u8>) -> Result<Answer<()>> {
         let Some(upload) = self.attempt.exchanges.upload(exchange) else {
-            return Ok(Err(wrong("it has no body that is streamed, or none any more")));
+            return Ok(Err(no_upload()));
         };
         let mut bytes = Bytes::from(bytes);
-        while !bytes.is_empty() {
-            let chunk = bytes.split_to(bytes.len().min(MAX_CHUNK_BYTES));
-            // A server may answer before it has read the whole body. The guest reads that answer; the rest of the body
-            // is dropped.
-            if upload.send(chunk).await.is_err() {
-                break;
-            }
-        }
-        Ok(Ok(()))
+        poll_fn(|cx| {
+            ready!(poll_send(upload, &mut bytes, cx));
+            Poll::Ready(Ok(Ok(())))
+        })
+        .await
+    }
+
+    async fn write_some(&mut self, exchange: u32, bytes: Vec<u8>) -> Result<Answer<u32>> {
+        let Some(upload) = self.attempt.exchanges.upload(exchange) else {
+            return Ok(Err(no_upload()));
+        };
+        let mut left = Bytes::from(bytes);
+        let all = left.len();
+        let _ = poll_send(upload, &mut left, &mut Context::from_waker(Waker::noop()));
+        Ok(Ok(u32::try_from(all - left.len()).unwrap_or(u32::MAX)))
+    }
+
+    async fn body_number(&mut self, exchange: u32) -> Result<Answer<u32>> {
+        Ok(self.attempt.exchanges.body_number(exchange).ok_or_else(no_upload))
     }
 
     async fn finish(&mut self, exchange: u32) -> Result<Answer<()>> {
-        let ended = self.attempt.exchanges.end_upload(exchange);
-        Ok(ended.ok_or_else(|| wrong("it has no body that is streamed, or none any more")))
+        Ok(self.attempt.exchanges.end_upload(exchange).ok_or_else(no_upload))
     }
 
     async fn response(&mut self, exchange: u32) -> Result<Answer<Head>> {
@@ -131,11 +141,7 @@ impl client::Host for View<'_> {
         let asked: BTreeSet<_> = exchanges.into_iter().take(MAX_WAITED).collect();
         let open = &mut self.attempt.exchanges;
         let first = poll_fn(|cx| {
-            // A number that is not open counts as ready: the next call with it fails at once.
-            let ready = asked.iter().find(|number| {
-                open.get(**number)
-                    .is_none_or(|exchange| exchange.poll_ready(cx).is_ready())
-            });
+            let ready = asked.iter().find(|number| open.poll_ready(**number, cx).is_ready());
             ready.map_or(Poll::Pending, |number| Poll::Ready(*number))
         });
         match timeout_ms {
@@ -151,6 +157,24 @@ impl client::Host for View<'_> {
     }
 }
 
+/// Sends as many of these bytes as there is room for, and leaves the others. Ready once none is left.
+fn poll_send(upload: &mut Upload, bytes: &mut Bytes, cx: &mut Context<'_>) -> Poll<()> {
+    while !bytes.is_empty() {
+        let room = ready!(upload.poll_reserve(cx));
+        let chunk = bytes.split_to(bytes.len().min(MAX_CHUNK_BYTES));
+        // A server may answer before it has read the whole body. The guest reads that answer; the rest of the body is
+        // dropped.
+        if room.and_then(|()| upload.send_item(chunk)).is_err() {
+            bytes.clear();
+        }
+    }
+    Poll::Ready(())
+}
+
+fn no_upload() -> Error {
+    wrong("it has no body that is streamed, or none any more")
+}
+
 /// The timeouts that the guest asks for.
 fn options(request: &client::Request) -> RequestOptions {
     let time = |ms: Option<u64>| ms.map(Duration::from_millis);
@@ -162,10 +186,7 @@ fn options(request: &client::Request) -> RequestOptions {
 }
 
 /// The request to send, the channel for its streamed body, and how many bytes of its body it holds.
-fn outgoing(
-    request: client::Request,
-    max_header_bytes: usize,
-) -> Answer<(Request<WasiBody>, Option<mpsc::Sender<Bytes>>, usize)> {
+fn outgoing(request: client::Request, max_header_bytes: usize) -> Answer<(Request<WasiBody>, Option<Upload>, usize)> {
     let client::Request {
         method,
         url,
@@ -197,7 +218,7 @@ fn outgoing(
     Ok((request, upload, body_bytes))
 }
 
-fn of_body(body: RequestBody) -> (WasiBody, Option<mpsc::Sender<Bytes>>, usize) {
+fn of_body(body: RequestBody) -> (WasiBody, Option<Upload>, usize) {
     match body {
         RequestBody::None => (WasiBody::new(Empty::new().map_err(|never| match never {})), None, 0),
         RequestBody::Whole(bytes) => {
@@ -209,7 +230,7 @@ fn of_body(body: RequestBody) -> (WasiBody, Option<mpsc::Sender<Bytes>>, usize) 
             let (upload, mut chunks) = mpsc::channel(1);
             let chunks = stream::poll_fn(move |cx| chunks.poll_recv(cx));
             let body = StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk))));
-            (WasiBody::new(body), Some(upload), 0)
+            (WasiBody::new(body), Some(PollSender::new(upload)), 0)
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::grant::Gap;
+use super::grant::{Gap, KEY};
 use super::origin::Origin;
 use super::steering::Steering;
 use crate::sandbox::capabilities::denied::Denied;
@@ -50,5 +50,5 @@ pub(super) fn address(origin: &Origin, ip: IpAddr, class: &str) -> Denied {
 }
 
 fn request(what: &str) -> Denied {
-    Denied::new(format!("http request {what}"))
+    Denied::new(KEY, format!("http request {what}"))
 }

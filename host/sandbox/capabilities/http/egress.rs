@@ -9,26 +9,29 @@ use std::time::Duration;
 
 use http::header::HOST;
 use http::uri::Scheme;
-use http::{HeaderValue, Request, Uri};
-use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use http::{HeaderMap, HeaderValue, Request, Uri};
+use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::connect::{Connected, NoConnection, connect};
+use super::delivery::Delivery;
 use super::denied;
-use super::exchange::{Answer, exchange, on_the_wire};
-use super::grant::Gap;
+use super::exchange::Answer;
+use super::grant::{Cover, Gap};
 use super::limits::{HttpLimits, MAX_CHUNK_BYTES};
 use super::origin::Origin;
-use super::proxy::named;
-use super::rules::{HttpRules, Unfilled};
+use super::rules::{HttpRules, Refusal};
 use super::steering::Steering;
-use crate::sandbox::capabilities::denied::{Denied, LateDenial};
-use crate::sandbox::run::deadline::Deadline;
+use super::taping::Taping;
+use crate::job::TraceContext;
+use crate::sandbox::capabilities::denied::Denied;
+use crate::sandbox::capabilities::network::Outbound;
 
 /// Methods that no request may have, in any spelling: some servers care for none, and `TRACK` is IIS's `TRACE`.
 const REFUSED_METHODS: [&str; 3] = ["CONNECT", "TRACE", "TRACK"];
+
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
 
 /// The way out for one attempt's requests.
 pub(super) struct Egress {
@@ -44,47 +47,17 @@ pub(super) struct Egress {
 /// What an attempt's requests share.
 struct Way {
     rules: Arc<HttpRules>,
-    io: Handle,
-    deadline: Deadline,
+    outbound: Outbound,
     connections: Arc<Semaphore>,
-    late_denial: LateDenial,
-}
-
-/// A request that may be sent.
-struct Admitted {
-    origin: Origin,
-    /// Whether it may go to addresses that are not public.
-    private: bool,
-    /// Its permit among the attempt's connections.
-    count: OwnedSemaphorePermit,
-    limits: HttpLimits,
-    rules: Arc<HttpRules>,
-    late_denial: LateDenial,
-    io: Handle,
-}
-
-/// Why a request is not sent.
-enum Refusal {
-    /// No grant covers it: the attempt ends.
-    Denied(Denied),
-    /// It fails for another reason, which the guest is told.
-    Told(Error),
-}
-
-impl From<Error> for Refusal {
-    fn from(err: Error) -> Self {
-        Self::Told(err)
-    }
 }
 
 impl Egress {
-    pub(super) fn new(rules: &Arc<HttpRules>, io: &Handle, deadline: Deadline) -> Self {
-        let way = rules.grant_any().then(|| Way {
+    /// `outbound` is needed only where something is granted.
+    pub(super) fn new(rules: &Arc<HttpRules>, outbound: Option<&Outbound>) -> Self {
+        let way = outbound.filter(|_| rules.grant_any()).map(|outbound| Way {
             rules: Arc::clone(rules),
-            io: io.clone(),
-            deadline,
+            outbound: outbound.clone(),
             connections: Arc::new(Semaphore::new(rules.limits.connections as usize)),
-            late_denial: LateDenial::default(),
         });
         Self {
             way,
@@ -116,13 +89,8 @@ impl Egress {
         Ok(())
     }
 
-    /// The late denials of this attempt, which end it while its guest waits. None where no request can be sent.
-    pub(super) fn late_denial(&self) -> Option<LateDenial> {
-        self.way.as_ref().map(|way| way.late_denial.clone())
-    }
-
     /// Checks a request against the grants and the counts, and fills in its headers.
-    fn admit(&mut self, request: &mut Request<WasiBody>, asked: RequestOptions) -> Result<Admitted, Refusal> {
+    fn admit(&mut self, request: &mut Request<WasiBody>, asked: RequestOptions) -> Result<Delivery, Refusal> {
         let origin = origin(request.uri())?;
         // CONNECT would tunnel to a server that no grant was checked for. TRACE shows the handler the headers that the
         // host filled in.
@@ -142,33 +110,35 @@ impl Egress {
                 .rules
                 .grants
                 .cover(&origin, path, method, steering)
-                .map(|private| (way, private)),
+                .map(|covered| (way, covered)),
             None => Err(Gap::Origin),
         };
-        let (way, private) =
+        let (way, Cover { private, trace }) =
             covered.map_err(|gap| Refusal::Denied(denied::gap(gap, &origin, path, method, steering)))?;
         let limits = way.limits(asked);
-        if let Some(fill) = &way.rules.fill {
-            fill.fill(request.headers_mut(), &origin)
-                .map_err(|unfilled| match unfilled {
-                    Unfilled::Denied(denied) => Refusal::Denied(denied),
-                    Unfilled::TooMany => Error::HttpRequestHeaderSectionSize(None).into(),
-                })?;
+        if let Some(credentials) = &way.rules.credentials {
+            credentials.fill(request.headers_mut(), &origin)?;
         }
         let count = Arc::clone(&way.connections).try_acquire_owned();
         let count = count.map_err(|_| Error::ConnectionLimitReached)?;
         if self.sent == limits.requests {
             return Err(Error::ConnectionLimitReached.into());
         }
+        let taping = way.rules.tape.as_ref();
+        let taping = taping.map(|tape| Taping::begin(tape, request, &origin, &way.rules));
+        let taping = taping.transpose().map_err(Refusal::Denied)?;
+        if let Some(of_job) = way.outbound.trace.as_deref().filter(|_| trace) {
+            add_trace(request.headers_mut(), of_job);
+        }
         self.sent += 1;
-        Ok(Admitted {
+        Ok(Delivery {
             origin,
             private,
-            count,
+            count: Arc::new(count),
             limits,
             rules: Arc::clone(&way.rules),
-            late_denial: way.late_denial.clone(),
-            io: way.io.clone(),
+            outbound: way.outbound.clone(),
+            taping,
         })
     }
 }
@@ -177,7 +147,7 @@ impl Way {
     /// Limits of one request: what the guest asks for, but no more than the plugin's limits and the attempt's time.
     fn limits(&self, asked: RequestOptions) -> HttpLimits {
         let limits = &self.rules.limits;
-        let remaining = self.deadline.remaining();
+        let remaining = self.outbound.deadline.remaining();
         let within = |asked: Option<Duration>, limit: Duration| asked.unwrap_or(limit).min(limit).min(remaining);
         HttpLimits {
             connect_timeout: within(asked.connect_timeout, limits.connect_timeout),
@@ -195,16 +165,16 @@ impl WasiHttpHooks for Egress {
         options: Option<RequestOptions>,
         _guest_body: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Answer> + Send> {
-        let admitted = match self.admit(&mut request, options.unwrap_or_default()) {
-            Ok(admitted) => admitted,
+        let delivery = match self.admit(&mut request, options.unwrap_or_default()) {
+            Ok(delivery) => delivery,
             Err(Refusal::Told(err)) => return Box::new(async { Err(err) }),
             Err(Refusal::Denied(denied)) => {
                 self.denied = Some(denied);
                 return Box::new(async { Err(Error::HttpRequestDenied) });
             }
         };
-        let io = admitted.io.clone();
-        let sending = AbortOnDropHandle::new(io.spawn(send(request, admitted)));
+        let io = delivery.outbound.io.clone();
+        let sending = AbortOnDropHandle::new(io.spawn(delivery.send(request)));
         Box::new(async { sending.await.unwrap_or_else(|_| Err(Error::ConnectionTerminated)) })
     }
 
@@ -213,31 +183,17 @@ impl WasiHttpHooks for Egress {
     }
 }
 
-/// Sends an admitted request. Runs on an I/O thread, and so does its connection until it ends.
-async fn send(request: Request<WasiBody>, admitted: Admitted) -> Answer {
-    let Admitted {
-        origin,
-        private,
-        count,
-        limits,
-        rules,
-        late_denial,
-        io,
-    } = admitted;
-    let Connected { stream, proxy } = match connect(&origin, private, &rules, limits.connect_timeout).await {
-        Ok(connected) => connected,
-        Err(NoConnection::Failed(err)) => return Err(err),
-        Err(NoConnection::NotPublic(ip, class)) => {
-            late_denial.tell(denied::address(&origin, ip, class));
-            // Never answer: the guest must not act on an answer before the denial ends it.
-            return std::future::pending().await;
+/// Adds a trace to a request, unless its guest has one of its own.
+fn add_trace(headers: &mut HeaderMap, trace: &TraceContext) {
+    let (parent, state) = (HeaderValue::try_from(trace.parent()), trace.state.as_deref());
+    if let (Ok(parent), false) = (parent, headers.contains_key(TRACEPARENT)) {
+        headers.insert(TRACEPARENT, parent);
+        headers.remove(TRACESTATE);
+        // What the producer wrote may be none that a header can hold.
+        if let Some(Ok(state)) = state.map(HeaderValue::try_from) {
+            headers.insert(TRACESTATE, state);
         }
-    };
-    let request = match proxy {
-        Some(proxy) => named(request, &proxy, &origin)?,
-        None => on_the_wire(request)?,
-    };
-    exchange(stream, request, &limits, count, &io).await
+    }
 }
 
 /// Where a request goes. User names in it are refused: they make one host look like another.
@@ -253,41 +209,62 @@ fn origin(uri: &Uri) -> Result<Origin, Error> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
     use http_body_util::{BodyExt as _, Empty};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+    use tokio::runtime::Handle;
 
     use super::*;
     use crate::config::{Grants, Limits, Resolver};
     use crate::job::{Job, null};
-    use crate::sandbox::capabilities::http::FillHeaders;
-    use crate::sandbox::run::deadline::TimeLimit;
+    use crate::sandbox::capabilities::denied::LateDenial;
+    use crate::sandbox::capabilities::http::{Credentials, Sign};
+    use crate::sandbox::capabilities::network::Network;
+    use crate::sandbox::run::deadline::{Deadline, TimeLimit};
 
     /// Adds a header that the guest does not know.
     struct Filling;
 
-    impl FillHeaders for Filling {
-        fn fill(&self, headers: &mut HeaderMap, to: &Origin) -> Result<(), Unfilled> {
+    impl Credentials for Filling {
+        fn fill(&self, headers: &mut HeaderMap, to: &Origin) -> Result<(), Refusal> {
             if headers.contains_key("elsewhere") {
-                return Err(Unfilled::Denied(Denied::new(format!("not for {to}; see"))));
+                return Err(Refusal::Denied(Denied::new("http", format!("not for {to}; see"))));
             }
             headers.insert("authorization", HeaderValue::from_static("s3cret"));
             Ok(())
+        }
+
+        fn concealed(&self, text: Vec<u8>) -> Vec<u8> {
+            text
+        }
+
+        fn signer(&self, _: &Origin) -> Option<Arc<dyn Sign>> {
+            None
+        }
+
+        fn hold_bodies(&self) -> bool {
+            false
         }
     }
 
     fn egress(manifest: &str) -> Egress {
         let limits = Limits::default();
+        let network = Arc::new(Network::new(Resolver::default(), None));
         let rules = HttpRules::new(
             &Grants::of(manifest),
             &limits,
-            Resolver::default(),
+            &network,
             &crate::config::Egress::default(),
         );
-        let rules = Arc::new(rules.expect("grants").filling(Arc::new(Filling)));
+        let rules = Arc::new(rules.expect("grants").with(Arc::new(Filling)));
         let deadline = Deadline::start(TimeLimit::of(&Job::new("a", "default", null()), &limits));
-        Egress::new(&rules, &Handle::current(), deadline)
+        let outbound = Outbound {
+            io: Handle::current(),
+            deadline,
+            late_denial: LateDenial::default(),
+            trace: None,
+        };
+        Egress::new(&rules, Some(&outbound))
     }
 
     async fn send(egress: &mut Egress, url: &str, header: &'static str) -> Answer {

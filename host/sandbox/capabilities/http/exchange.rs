@@ -1,5 +1,6 @@
 //! One request and its answer, over a connection of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, Uri};
@@ -15,14 +16,17 @@ use super::body::{RequestBody, ResponseBody};
 use super::fault::fault;
 use super::limits::HttpLimits;
 use super::stream::Stream;
+use super::target::target;
 
 /// The least that the library takes for its buffer.
 const MIN_BUFFER_BYTES: usize = 8 * 1024;
 
 /// The driver of a connection: runs until the answer's body is read.
 pub(super) type Connection = Box<dyn Future<Output = Result<(), Error>> + Send>;
-/// The head and body of an answer with the connection that delivers them, or why there is none.
-pub(super) type Answer = Result<(Response<WasiBody>, Connection), Error>;
+/// The head and body of an answer with the connection that delivers them.
+pub(super) type Answered = (Response<WasiBody>, Connection);
+/// An answer, or why there is none.
+pub(super) type Answer = Result<Answered, Error>;
 
 /// Sends a request in the form that the other end (server or proxy) takes, and waits for the head of its answer. The
 /// connection is driven on `io` until the answer is dropped. It counts as open until the answer's body is dropped.
@@ -30,7 +34,7 @@ pub(super) async fn exchange(
     stream: Stream,
     request: Request<WasiBody>,
     limits: &HttpLimits,
-    count: OwnedSemaphorePermit,
+    count: Arc<OwnedSemaphorePermit>,
     io: &Handle,
 ) -> Answer {
     let request = request.map(|body| RequestBody::new(body, limits.body_bytes));
@@ -72,13 +76,7 @@ async fn head(
 
 /// A request as a server takes it: its target is the path alone, and the host stands in its header.
 pub(super) fn on_the_wire(mut request: Request<WasiBody>) -> Result<Request<WasiBody>, Error> {
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let path = if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("/{path}")
-    };
-    let uri = Uri::builder().path_and_query(path).build();
+    let uri = Uri::builder().path_and_query(target(request.uri())).build();
     *request.uri_mut() = uri.map_err(|_| Error::HttpRequestUriInvalid)?;
     Ok(request)
 }

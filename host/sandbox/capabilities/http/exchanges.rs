@@ -8,15 +8,21 @@ use bytes::Bytes;
 use http::Response;
 use http::response::Parts;
 use hyper::body::Body as _;
-use tokio::sync::mpsc;
+use tokio_util::sync::PollSender;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::exchange::{Answer, Connection};
 
+/// Set in the number of an exchange's streamed body, and in none of an exchange.
+const BODY: u32 = 1 << 31;
+
+/// Takes the chunks of a streamed body.
+pub(super) type Upload = PollSender<Bytes>;
+
 /// Open exchanges by number, at most as many as the limit `http_connections` allows. A failed one counts until the
 /// guest has read its error.
 #[derive(Default)]
-pub(super) struct Exchanges {
+pub(in crate::sandbox::capabilities) struct Exchanges {
     last: u32,
     open: BTreeMap<u32, Exchange>,
 }
@@ -24,8 +30,7 @@ pub(super) struct Exchanges {
 /// A request and its answer.
 pub(super) struct Exchange {
     state: State,
-    /// Takes the chunks of a streamed body.
-    upload: Option<mpsc::Sender<Bytes>>,
+    upload: Option<Upload>,
     /// Bytes of the request's body that are kept for it.
     body_bytes: usize,
 }
@@ -48,8 +53,8 @@ enum State {
 impl Exchanges {
     /// Takes in an exchange that begins, and returns its number.
     pub(super) fn begin(&mut self, exchange: Exchange) -> u32 {
-        // After four thousand million requests the first numbers are free again.
-        self.last = self.last.wrapping_add(1);
+        // After two thousand million requests the first numbers are free again.
+        self.last = self.last.wrapping_add(1) & !BODY;
         self.open.insert(self.last, exchange);
         self.last
     }
@@ -62,6 +67,16 @@ impl Exchanges {
         self.open.get_mut(&number)
     }
 
+    /// Ready once the next thing that the guest can ask of an exchange is here, or, by the number of its body, once there is
+    /// room for more of that. A number that is not open counts as ready: the next call with it fails at once.
+    pub(in crate::sandbox::capabilities) fn poll_ready(&mut self, number: u32, cx: &mut Context<'_>) -> Poll<()> {
+        match self.open.get_mut(&(number & !BODY)) {
+            Some(exchange) if number & BODY != 0 => exchange.poll_room(cx),
+            Some(exchange) => exchange.poll_ready(cx),
+            None => Poll::Ready(()),
+        }
+    }
+
     pub(super) fn close(&mut self, number: u32) {
         self.open.remove(&number);
     }
@@ -70,9 +85,14 @@ impl Exchanges {
         self.open.clear();
     }
 
-    /// Takes the chunks of a streamed body.
-    pub(super) fn upload(&self, number: u32) -> Option<&mpsc::Sender<Bytes>> {
-        self.open.get(&number)?.upload.as_ref()
+    /// The streamed body of an exchange. None if there is none, or none any more.
+    pub(super) fn upload(&mut self, number: u32) -> Option<&mut Upload> {
+        self.open.get_mut(&number)?.upload.as_mut()
+    }
+
+    /// The number of a streamed body, for [`Self::poll_ready`].
+    pub(super) fn body_number(&mut self, number: u32) -> Option<u32> {
+        self.upload(number).map(|_| number | BODY)
     }
 
     /// Ends a streamed body. None if there is no such body.
@@ -89,7 +109,7 @@ impl Exchanges {
 impl Exchange {
     pub(super) fn new(
         answer: Box<dyn Future<Output = Answer> + Send>,
-        upload: Option<mpsc::Sender<Bytes>>,
+        upload: Option<Upload>,
         body_bytes: usize,
     ) -> Self {
         Self {
@@ -113,6 +133,14 @@ impl Exchange {
                 *piece = Some(ready!(next_piece(body, cx)));
                 Poll::Ready(())
             }
+        }
+    }
+
+    /// Ready once there is room for a chunk of the streamed body, or nobody takes one any more.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.upload {
+            Some(upload) => upload.poll_reserve(cx).map(|_| ()),
+            None => Poll::Ready(()),
         }
     }
 

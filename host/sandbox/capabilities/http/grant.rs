@@ -28,6 +28,18 @@ pub struct HttpGrant {
     /// Whether the origin may resolve to an address that is not public: loopback, private, link-local, …
     #[serde(default)]
     pub private: bool,
+    /// Whether the host adds the trace of a job that has one: `traceparent` and `tracestate`.
+    #[serde(default)]
+    pub trace: bool,
+}
+
+/// What holds for a request that is granted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Cover {
+    /// Whether it may go to addresses that are not public.
+    pub(super) private: bool,
+    /// Whether it carries the job's trace.
+    pub(super) trace: bool,
 }
 
 /// The beginning of a path. It covers whole segments: `/v1` covers `/v1` and `/v1/x`, not `/v10`.
@@ -85,11 +97,22 @@ impl HttpGrants {
         self.iter().any(|grant| grant.origin.covers(origin))
     }
 
-    /// Finds the grant that covers a request. Returns whether the request may go to addresses that are not public.
+    /// Whether any request carries its job's trace.
+    pub(super) fn trace_any(&self) -> bool {
+        self.iter().any(|grant| grant.trace)
+    }
+
+    /// Finds the grants that cover a request.
     ///
     /// # Errors
     /// The part of the request that no grant covers.
-    pub(super) fn cover(&self, origin: &Origin, path: &str, method: &str, steering: Steering<'_>) -> Result<bool, Gap> {
+    pub(super) fn cover(
+        &self,
+        origin: &Origin,
+        path: &str,
+        method: &str,
+        steering: Steering<'_>,
+    ) -> Result<Cover, Gap> {
         let mut grants: Vec<_> = self.iter().filter(|grant| grant.origin.covers(origin)).collect();
         let mut narrow = |gap: Gap, covers: &dyn Fn(&HttpGrant) -> bool| {
             grants.retain(|grant| covers(grant));
@@ -112,7 +135,10 @@ impl HttpGrants {
         narrow(Gap::MethodHeader, &|grant| {
             steering.method.is_none() || grant.methods.is_none()
         })?;
-        Ok(grants.iter().any(|grant| grant.private))
+        Ok(Cover {
+            private: grants.iter().any(|grant| grant.private),
+            trace: grants.iter().any(|grant| grant.trace),
+        })
     }
 }
 
@@ -179,6 +205,9 @@ impl fmt::Display for HttpGrant {
         }
         if self.private {
             f.write_str(" (private addresses too)")?;
+        }
+        if self.trace {
+            f.write_str(" (with the job's trace)")?;
         }
         Ok(())
     }
@@ -248,7 +277,7 @@ mod tests {
             ] {
                 assert_eq!(
                     grants.cover(&example(), path, "GET", Steering::default()),
-                    Ok(false),
+                    Ok(Cover::default()),
                     "{path}"
                 );
             }
@@ -307,7 +336,7 @@ mod tests {
         let everywhere = grants("http = [{ origin = \"https://a.example\" }]");
         assert_eq!(
             everywhere.cover(&example(), "/v1/../v2", "GET", Steering::default()),
-            Ok(false)
+            Ok(Cover::default())
         );
     }
 
@@ -398,10 +427,16 @@ mod tests {
                 { origin = "https://a.example", path = "/write", methods = ["POST"], private = true },
             ]"#,
         );
-        assert_eq!(grants.cover(&example(), "/read", "GET", Steering::default()), Ok(false));
+        assert_eq!(
+            grants.cover(&example(), "/read", "GET", Steering::default()),
+            Ok(Cover::default())
+        );
         assert_eq!(
             grants.cover(&example(), "/write", "POST", Steering::default()),
-            Ok(true)
+            Ok(Cover {
+                private: true,
+                ..Cover::default()
+            })
         );
         assert_eq!(
             grants.cover(&example(), "/read", "POST", Steering::default()),
@@ -418,7 +453,10 @@ mod tests {
         let steers = |path, method| {
             let steering = Steering { path, method };
             let anywhere = self::grants("http = [{ origin = \"https://a.example\" }]");
-            assert_eq!(anywhere.cover(&example(), "/read", "GET", steering), Ok(false));
+            assert_eq!(
+                anywhere.cover(&example(), "/read", "GET", steering),
+                Ok(Cover::default())
+            );
             grants.cover(&example(), "/read", "GET", steering)
         };
         assert_eq!(steers(Some("x-original-url"), None), Err(Gap::PathHeader));

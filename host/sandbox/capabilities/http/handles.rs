@@ -25,7 +25,7 @@ use wasmtime_wasi_http::{Error, FieldMap, WasiBody};
 
 use super::attempt::{HttpHost, View};
 use super::limits::MAX_CHUNK_BYTES;
-use crate::sandbox::run::holdings::Exceeded;
+use crate::sandbox::run::memory::Exceeded;
 
 /// Bytes of an empty list of header fields.
 const FIELDS_BYTES: usize = 256;

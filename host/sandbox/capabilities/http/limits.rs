@@ -10,13 +10,6 @@ pub(super) const MAX_METHOD_BYTES: usize = 64;
 /// Bytes of a request's body that are handed over at once.
 pub(super) const MAX_CHUNK_BYTES: usize = 64 * 1024;
 
-/// Look-ups of names at once, over all attempts. A look-up cannot be cancelled: it holds a thread until it ends, even
-/// when its attempt is long over.
-pub(super) const MAX_LOOKUPS: usize = 64;
-
-/// Look-ups at once of one plugin: its name server may be slow, and must not hold up the other plugins.
-pub(super) const MAX_LOOKUPS_OF_PLUGIN: usize = 8;
-
 /// Memory that a request's two heads take at most, as a multiple of the limit on one head's bytes. A list of the
 /// smallest possible fields takes eight times its text.
 const HEADS_FACTOR: usize = 16;
@@ -35,6 +28,10 @@ pub(super) struct HttpLimits {
     pub(super) header_bytes: usize,
     /// Bytes of a request's body, and of an answer's.
     pub(super) body_bytes: u64,
+    /// Bytes of a body that a signature covers.
+    pub(super) signed_body_bytes: usize,
+    /// Whether the host holds bodies whole, since signatures cover them.
+    pub(super) hold_bodies: bool,
     /// Time to resolve the name, to connect, and for the TLS handshake, together.
     pub(super) connect_timeout: Duration,
     /// Time from the connection to the answer's head.
@@ -45,11 +42,13 @@ pub(super) struct HttpLimits {
 
 impl HttpLimits {
     /// Bytes that the host keeps for one request under way at most: both heads, which take several times their text in
-    /// memory, and what of the bodies waits to be moved on.
+    /// memory, what of the bodies waits to be moved on, and a body that a signature covers.
     pub(super) fn exchange_bytes(&self) -> usize {
+        let held = if self.hold_bodies { self.signed_body_bytes } else { 0 };
         self.header_bytes
             .saturating_mul(HEADS_FACTOR)
             .saturating_add(EXCHANGE_CHUNKS * MAX_CHUNK_BYTES)
+            .saturating_add(held)
     }
 }
 
@@ -60,6 +59,8 @@ impl From<&Limits> for HttpLimits {
             connections: limits.count(Limit::HttpConnections),
             header_bytes: limits.size(Limit::HttpHeaderBytes),
             body_bytes: limits.get(Limit::HttpBodyBytes),
+            signed_body_bytes: limits.size(Limit::HttpSignedBodyBytes),
+            hold_bodies: false,
             connect_timeout: limits.time(Limit::HttpConnectTimeout),
             first_byte_timeout: limits.time(Limit::HttpFirstByteTimeout),
             between_bytes_timeout: limits.time(Limit::HttpBetweenBytesTimeout),

@@ -1,12 +1,13 @@
 //! Outgoing HTTP requests, to where the manifest grants them.
 
-mod address;
 mod attempt;
 mod body;
 mod client;
 mod connect;
+mod delivery;
 mod denied;
 mod egress;
+mod errand;
 mod exchange;
 mod exchanges;
 mod fault;
@@ -15,22 +16,26 @@ mod handles;
 mod limits;
 mod link;
 mod origin;
-mod patience;
+mod payload;
 mod proxy;
 mod rules;
 mod steering;
 mod stream;
-mod tls;
+mod taping;
+mod target;
 mod told;
 
 use super::offer::{Interfaces, Offer};
 pub(in crate::sandbox) use attempt::{Http, HttpHost, View};
+pub(super) use errand::{NoAnswer, ask};
+pub(super) use exchanges::Exchanges;
 pub use grant::{HttpGrant, HttpGrants};
 pub(super) use grant::{KEY, granted};
 pub(super) use link::link;
 pub use origin::Origin;
 pub(in crate::sandbox) use rules::HttpRules;
-pub(super) use rules::{FillHeaders, Unfilled};
+pub(super) use rules::{Credentials, Refusal, Renew, Sign, Signing};
+pub(super) use target::target;
 
 pub(super) const OFFERS: &[Interfaces] = &[
     Interfaces {

@@ -1,9 +1,10 @@
 //! Where a request goes, as it was granted or as it was made.
 
 use std::fmt;
-use std::net::Ipv6Addr;
 
 use serde::Deserialize;
+
+use crate::sandbox::capabilities::network::Host;
 
 /// Scheme, host and port of an HTTP server, or of all servers below a domain. Normalised: one server, one spelling of its
 /// name.
@@ -11,7 +12,7 @@ use serde::Deserialize;
 #[serde(try_from = "String")]
 pub struct Origin {
     https: bool,
-    host: String,
+    host: Host,
     port: u16,
 }
 
@@ -19,29 +20,28 @@ impl Origin {
     /// The origin of a request. An IPv6 address stands in brackets.
     #[must_use]
     pub fn new(https: bool, host: &str, port: Option<u16>) -> Self {
+        Self::at(https, Host::new(host), port)
+    }
+
+    fn at(https: bool, host: Host, port: Option<u16>) -> Self {
         Self {
             https,
-            host: normal(host),
+            host,
             port: port.unwrap_or(if https { 443 } else { 80 }),
         }
     }
 
-    /// The origin of a guest's request. None where its host is no name or address that a grant could hold: servers and
-    /// resolvers read other text in more than one way.
+    /// The origin of a guest's request. None where its host is no name or address that a grant could hold.
     #[must_use]
     pub fn of_request(https: bool, host: &str, port: Option<u16>) -> Option<Self> {
-        (is_host(host) && !host.starts_with('*')).then(|| Self::new(https, host, port))
+        Host::of_guest(host).map(|host| Self::at(https, host, port))
     }
 
     /// Whether a request to `origin` is covered by this grant. `*.example.com` covers every name below `example.com`,
     /// but not `example.com`.
     #[must_use]
     pub fn covers(&self, origin: &Self) -> bool {
-        let host = match self.host.strip_prefix('*') {
-            Some(domain) => origin.host.len() > domain.len() && origin.host.ends_with(domain),
-            None => origin.host == self.host,
-        };
-        host && self.https == origin.https && self.port == origin.port
+        self.host.covers(&origin.host) && self.https == origin.https && self.port == origin.port
     }
 
     /// Whether its connections use TLS.
@@ -60,7 +60,7 @@ impl Origin {
     #[must_use]
     pub fn authority(&self) -> String {
         if self.port == if self.https { 443 } else { 80 } {
-            self.host.clone()
+            self.host.to_string()
         } else {
             format!("{}:{}", self.host, self.port)
         }
@@ -69,7 +69,11 @@ impl Origin {
     /// The name or address, in lower case and without a final dot or brackets.
     #[must_use]
     pub fn name(&self) -> &str {
-        unbracketed(&self.host).unwrap_or(&self.host)
+        self.host.name()
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.host
     }
 }
 
@@ -101,37 +105,10 @@ impl TryFrom<String> for Origin {
             ),
             _ => (rest, None),
         };
-        if !is_host(host) {
-            return Err(wrong(
-                "the host must be a name or an address, with * as its first label at most",
-            ));
-        }
-        Ok(Self::new(https, host, port))
+        let host = Host::of_grant(host)
+            .ok_or_else(|| wrong("the host must be a name or an address, with * as its first label at most"))?;
+        Ok(Self::at(https, host, port))
     }
-}
-
-/// Whether it can be the host of a request. Names beyond ASCII are written in their `xn--` form there.
-fn is_host(host: &str) -> bool {
-    if let Some(address) = unbracketed(host) {
-        return address.parse::<Ipv6Addr>().is_ok();
-    }
-    let name = host.strip_prefix("*.").unwrap_or(host);
-    // One dot at the end is another spelling; two would be no name.
-    let mut labels = name.strip_suffix('.').unwrap_or(name).split('.');
-    labels.all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)))
-}
-
-/// The one spelling of a host that grants are compared by.
-fn normal(host: &str) -> String {
-    let host = host.strip_suffix('.').unwrap_or(host);
-    match unbracketed(host).map(str::parse::<Ipv6Addr>) {
-        Some(Ok(address)) => format!("[{address}]"),
-        _ => host.to_ascii_lowercase(),
-    }
-}
-
-fn unbracketed(host: &str) -> Option<&str> {
-    host.strip_prefix('[')?.strip_suffix(']')
 }
 
 #[cfg(test)]

@@ -13,6 +13,12 @@ pub(super) fn wrong(message: &str) -> Error {
 }
 
 pub(super) fn told(fault: &Fault) -> Error {
+    if let Fault::InternalError(Some(why)) = fault {
+        return Error {
+            kind: ErrorKind::Network,
+            message: why.clone(),
+        };
+    }
     let (kind, message) = match fault {
         Fault::DnsTimeout => (ErrorKind::Dns, "resolving the server's name took too long"),
         Fault::DnsError { .. } | Fault::DestinationNotFound => (ErrorKind::Dns, "the server's name is not known"),
@@ -20,7 +26,10 @@ pub(super) fn told(fault: &Fault) -> Error {
         Fault::DestinationUnavailable | Fault::DestinationIpUnroutable | Fault::DestinationIpProhibited => {
             (ErrorKind::Connect, "the server cannot be reached")
         }
-        Fault::TlsCertificateError => (ErrorKind::Tls, "the server's certificate does not prove its name"),
+        Fault::TlsCertificateError => (
+            ErrorKind::Tls,
+            "the server's certificate does not prove its name, or its authority is not known to the host (see --egress-ca)",
+        ),
         Fault::TlsProtocolError | Fault::TlsAlertReceived { .. } => (ErrorKind::Tls, "TLS failed"),
         Fault::ConnectionTimeout => (ErrorKind::Timeout, "connecting took too long"),
         Fault::ConnectionReadTimeout | Fault::HttpResponseTimeout => {
@@ -33,7 +42,7 @@ pub(super) fn told(fault: &Fault) -> Error {
         ),
         Fault::HttpRequestBodySize(_) => (
             ErrorKind::TooLarge,
-            "the request's body has more bytes than http_body_bytes",
+            "the request's body has more bytes than http_body_bytes, or than http_signed_body_bytes and the host signs it",
         ),
         Fault::HttpResponseBodySize(_) => (
             ErrorKind::TooLarge,

@@ -104,7 +104,7 @@ impl View<'_> {
         let note = &*text::line(note, rules.line_bytes);
         tracing::debug!(
             target: "guest",
-            id = job.id(), name = job.name(), queue = job.queue(), plugin = rules.plugin, digest = rules.short_digest(), percent, "{note}"
+            id = job.id(), name = job.name(), queue = job.queue(), trace_id = job.trace_id(), plugin = rules.plugin, digest = rules.short_digest(), percent, "{note}"
         );
         if let Some(listener) = &self.log.listener {
             listener.progress(&self.speaker(), percent, note);
@@ -140,7 +140,7 @@ impl logging::Host for View<'_> {
             ($level:ident) => {{
                 tracing::event!(
                     target: "guest", tracing::Level::$level,
-                    id = job.id(), name = job.name(), queue = job.queue(), plugin = rules.plugin, digest = rules.short_digest(),
+                    id = job.id(), name = job.name(), queue = job.queue(), trace_id = job.trace_id(), plugin = rules.plugin, digest = rules.short_digest(),
                     context, "{message}"
                 );
                 tracing::Level::$level

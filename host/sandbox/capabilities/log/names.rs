@@ -1,5 +1,6 @@
 //! Whose handler speaks.
 
+use crate::job;
 use crate::sandbox::bindings::exports::kiln::job::handler::Job;
 use crate::text;
 
@@ -9,6 +10,7 @@ pub(super) struct Names {
     all: String,
     /// Where the id ends, and where the name does.
     ends: [usize; 2],
+    trace_id: Option<String>,
 }
 
 impl Names {
@@ -19,7 +21,13 @@ impl Names {
         Self {
             all: parts.concat(),
             ends,
+            trace_id: job::trace_id(&job.metadata),
         }
+    }
+
+    /// The id of the trace that the job belongs to.
+    pub(super) fn trace_id(&self) -> Option<&str> {
+        self.trace_id.as_deref()
     }
 
     pub(super) fn id(&self) -> &str {

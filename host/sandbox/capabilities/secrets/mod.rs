@@ -1,27 +1,38 @@
-//! The secrets of a loaded plugin: looked up when it loads, and read by its handler, or put into the headers they are for.
+//! The secrets of a loaded plugin: looked up when it loads, and read by its handler, put into the headers they are for, or
+//! used to sign its requests.
 //!
 //! A value is in the host's memory and on the wire, in no message and no log; nothing here can be printed.
 
+mod denied;
+mod encoding;
 mod grant;
+mod hmac;
+mod oauth;
+mod sigv4;
+mod template;
 
 use std::borrow::Cow;
 use std::env;
 use std::io;
 use std::path::Path;
 use std::str;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
 use uuid::Uuid;
+use wasmtime_wasi_http::Error;
 
 use super::denied::Denied;
 use super::error::GrantError;
-use super::http::{FillHeaders, Origin, Unfilled};
+use super::http::{Credentials, Origin, Refusal, Sign};
 use super::offer::{Interfaces, Offer};
 use crate::config::Grants;
-pub(super) use grant::{KEY, granted};
+use crate::recording::Known;
+pub(super) use denied::KEY;
+pub(super) use grant::granted;
 use grant::{SecretGrant, read};
 
 /// A handler finds values, or what stands for them, in its environment.
@@ -42,12 +53,20 @@ const VARIABLE_PREFIX: &str = "KILN_SECRET_";
 /// those would tell the guest how long a secret is.
 const MAX_PLACEHOLDERS: usize = 8;
 
+/// Bytes of the shortest value that is looked for in recordings: a shorter one stands in any text by chance.
+const LEAST_CONCEALED: usize = 4;
+
+/// What a guest is told that asks for more.
+const TOO_MANY: Error = Error::HttpRequestHeaderSectionSize(None);
+
 /// The secrets granted to a plugin.
 #[derive(Default)]
 pub(super) struct Secrets {
     /// What the guest reads: name, and value or placeholder.
     variables: Vec<(String, String)>,
     headers: Vec<HeaderSecret>,
+    /// No two are for one origin.
+    signers: Vec<SigningSecret>,
 }
 
 /// A secret of which the guest holds a placeholder.
@@ -58,21 +77,45 @@ struct HeaderSecret {
     origin: Origin,
 }
 
+/// A secret that signs requests.
+struct SigningSecret {
+    name: String,
+    value: String,
+    origin: Origin,
+    signer: Arc<dyn Sign>,
+}
+
 impl Secrets {
-    /// Finds the value of every secret granted: in the environment, else in the folder.
-    pub(super) fn find(grants: &Grants, dir: Option<&Path>) -> Result<Self, GrantError> {
+    /// Finds the value of every secret granted: in the environment, else in the folder. Where no request goes out, what is
+    /// not found has a stand-in.
+    pub(super) fn find(grants: &Grants, dir: Option<&Path>, offline: bool) -> Result<Self, GrantError> {
         let mut found = Self::default();
         let granted = read(grants).map_err(GrantError::Wrong)?;
         for (name, grant) in &granted {
-            let value = value(name, grant, dir).map_err(|why| GrantError::Missing {
+            let missing = |why| GrantError::Missing {
                 why: format!("secret {name}: {why}"),
                 loads_where: place_of(granted.keys()),
-            })?;
+            };
+            let value = match value(name, grant, dir) {
+                Ok(value) => value,
+                Err(_) if offline => stand_in(name),
+                Err(why) => return Err(missing(why)),
+            };
             let seen = match grant {
                 SecretGrant::Value => value,
+                SecretGrant::Signature(..) if offline => continue,
+                SecretGrant::Signature(origin, scheme) => {
+                    found.signers.push(SigningSecret {
+                        name: name.clone(),
+                        signer: scheme.signer(name, origin, &value).map_err(missing)?,
+                        value,
+                        origin: origin.clone(),
+                    });
+                    continue;
+                }
                 SecretGrant::Header(origin) => {
                     // New with each load, so that none can be known beforehand.
-                    let placeholder = format!("kiln-secret-{name}-{}", Uuid::new_v4().simple());
+                    let placeholder = format!("{}-{}", stand_in(name), Uuid::new_v4().simple());
                     found.headers.push(HeaderSecret {
                         name: name.clone(),
                         placeholder: placeholder.clone(),
@@ -94,7 +137,7 @@ impl Secrets {
 
     /// A header's text with values in place of placeholders. None if it holds no placeholder. Each takes one off
     /// `room`.
-    fn filled(&self, text: &str, to: &Origin, room: &mut usize) -> Result<Option<String>, Unfilled> {
+    fn filled(&self, text: &str, to: &Origin, room: &mut usize) -> Result<Option<String>, Refusal> {
         let mut filled = Cow::Borrowed(text);
         for secret in &self.headers {
             let places = filled.matches(&secret.placeholder).count();
@@ -102,9 +145,9 @@ impl Secrets {
                 continue;
             }
             if !secret.origin.covers(to) {
-                return Err(Unfilled::Denied(secret.denied(to)));
+                return Err(Refusal::Denied(secret.denied(to)));
             }
-            *room = room.checked_sub(places).ok_or(Unfilled::TooMany)?;
+            *room = room.checked_sub(places).ok_or(TOO_MANY)?;
             filled = Cow::Owned(filled.replace(&secret.placeholder, &secret.value));
         }
         Ok(match filled {
@@ -118,16 +161,17 @@ impl HeaderSecret {
     /// The denial of a request that would take the secret to another origin than its own.
     fn denied(&self, to: &Origin) -> Denied {
         let (name, origin) = (&self.name, &self.origin);
-        Denied::new(format!(
+        let what = format!(
             "http request to {to}: its headers hold the secret {name}, which is for {origin} only; see \
              [grants.secrets.{name}] in"
-        ))
+        );
+        denied::denied(what)
     }
 }
 
-impl FillHeaders for Secrets {
+impl Credentials for Secrets {
     /// Puts values in place of placeholders.
-    fn fill(&self, headers: &mut HeaderMap, to: &Origin) -> Result<(), Unfilled> {
+    fn fill(&self, headers: &mut HeaderMap, to: &Origin) -> Result<(), Refusal> {
         if self.headers.is_empty() {
             return Ok(());
         }
@@ -146,11 +190,39 @@ impl FillHeaders for Secrets {
                 None => filled,
             };
             // Header and secrets hold only characters that a header may have, so the result does, too.
-            *header = HeaderValue::try_from(filled).map_err(|_| Unfilled::TooMany)?;
+            *header = HeaderValue::try_from(filled).map_err(|_| TOO_MANY)?;
             header.set_sensitive(true);
         }
         Ok(())
     }
+
+    fn concealed(&self, text: Vec<u8>) -> Vec<u8> {
+        let seen = self.variables.iter().map(|(name, seen)| (name, seen));
+        let filled_in = self.headers.iter().map(|secret| (&secret.name, &secret.value));
+        let signing = self.signers.iter().map(|secret| (&secret.name, &secret.value));
+        let mut known = Known::default();
+        for (name, value) in seen.chain(filled_in).chain(signing) {
+            if value.len() >= LEAST_CONCEALED {
+                known.add(value.as_bytes(), &stand_in(name));
+            }
+        }
+        known.concealed(text)
+    }
+
+    fn signer(&self, to: &Origin) -> Option<Arc<dyn Sign>> {
+        let secret = self.signers.iter().find(|secret| secret.origin.covers(to))?;
+        Some(Arc::clone(&secret.signer))
+    }
+
+    fn hold_bodies(&self) -> bool {
+        let held = |secret: &SigningSecret| secret.signer.may_need_body() || secret.signer.renewal().is_some();
+        self.signers.iter().any(held)
+    }
+}
+
+/// What stands for a secret in a recording, and in place of its value where there is none.
+fn stand_in(name: &str) -> String {
+    format!("kiln-secret-{name}")
 }
 
 /// User name and password in a header for basic authentication. Their Base64 would hide a placeholder.
@@ -230,7 +302,7 @@ mod tests {
         "#;
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("KEY"), format!("{value}\n")).unwrap();
-        Secrets::find(&Grants::of(grants), Some(dir.path())).unwrap_or_else(|err| panic!("{err}"))
+        Secrets::find(&Grants::of(grants), Some(dir.path()), false).unwrap_or_else(|err| panic!("{err}"))
     }
 
     fn filled(secrets: &Secrets, name: &'static str, value: &str) -> Result<String, String> {
@@ -239,8 +311,8 @@ mod tests {
         let to = Origin::new(true, "a.example", None);
         match secrets.fill(&mut headers, &to) {
             Ok(()) => Ok(headers[name].to_str().unwrap().to_owned()),
-            Err(Unfilled::TooMany) => Err("too many".to_owned()),
-            Err(Unfilled::Denied(denied)) => Err(denied.told("a")),
+            Err(Refusal::Told(_)) => Err("too many".to_owned()),
+            Err(Refusal::Denied(denied)) => Err(denied.told("a")),
         }
     }
 
@@ -315,7 +387,7 @@ mod tests {
         let secrets = secrets();
         let mut headers = HeaderMap::new();
         headers.insert("x", HeaderValue::from_str(&secrets.variables[0].1).unwrap());
-        let Err(Unfilled::Denied(denied)) = secrets.fill(&mut headers, &Origin::new(true, "b.example", None)) else {
+        let Err(Refusal::Denied(denied)) = secrets.fill(&mut headers, &Origin::new(true, "b.example", None)) else {
             panic!("it is for https://a.example");
         };
         assert_eq!(
@@ -326,9 +398,49 @@ mod tests {
     }
 
     #[test]
+    fn what_signs_is_not_needed_where_no_request_goes_out_and_is_left_out_of_what_is_recorded() {
+        let grants = "[grants]\nhttp = [{ origin = \"https://a.example\" }]\n[grants.secrets.KEY]\nexpose = \"hmac-sha256\"\n\
+                      origin = \"https://a.example\"\nheader = \"x-signature\"";
+        let grants = Grants::of(grants);
+        let offline = Secrets::find(&grants, None, true);
+        assert!(offline.is_ok_and(|secrets| secrets.variables.is_empty() && secrets.signers.is_empty()));
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("KEY"), "s3cret").unwrap();
+        let secrets = Secrets::find(&grants, Some(dir.path()), false).unwrap_or_else(|err| panic!("{err}"));
+        assert!(secrets.variables.is_empty(), "the guest holds nothing");
+        let at = |host| secrets.signer(&Origin::new(true, host, None)).is_some();
+        assert_eq!((at("a.example"), at("b.example")), (true, false));
+        assert_eq!(secrets.concealed(b"<s3cret>".to_vec()), b"<kiln-secret-KEY>");
+    }
+
+    #[test]
+    fn bodies_are_held_only_for_who_needs_them() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("KEY"), "s3cret").unwrap();
+        for (terms, held) in [
+            ("expose = \"header\"", false),
+            ("expose = \"hmac-sha256\"\nheader = \"a\"", true),
+            ("expose = \"hmac-sha256\"\nheader = \"a\"\nsigned = \"{path}\"", false),
+            ("expose = \"sigv4\"\nregion = \"a\"\naccess_key_id = \"b\"", true),
+            // They are sent again with another token.
+            (
+                "expose = \"oauth2\"\nclient_id = \"a\"\ntoken_url = \"https://b.example\"",
+                true,
+            ),
+        ] {
+            let grants = Grants::of(&format!(
+                "[grants]\nhttp = [{{ origin = \"https://a.example\" }}]\n[grants.secrets.KEY]\n\
+                 origin = \"https://a.example\"\n{terms}"
+            ));
+            let secrets = Secrets::find(&grants, Some(dir.path()), false).unwrap_or_else(|err| panic!("{err}"));
+            assert_eq!(secrets.hold_bodies(), held, "{terms}");
+        }
+    }
+
+    #[test]
     fn a_plugin_without_its_secrets_says_where_it_loads() {
         let grants = Grants::of("[grants]\nsecrets.NONE_1.expose = \"value\"\nsecrets.NONE_2.expose = \"value\"");
-        let Err(GrantError::Missing { why, loads_where }) = Secrets::find(&grants, None) else {
+        let Err(GrantError::Missing { why, loads_where }) = Secrets::find(&grants, None, false) else {
             panic!("they are nowhere");
         };
         assert!(why.starts_with("secret NONE_1: not in the environment"), "{why}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wasmtime::Result;
 
-use super::grant;
+use super::grant::{self, KEY};
 use super::staged::Staged;
 use crate::config::{Grants, Limit, Limits};
 use crate::sandbox::bindings::kiln::state::values;
@@ -66,14 +66,14 @@ impl StateRules {
     pub(super) fn bucket(&self, name: &str) -> std::result::Result<&Bucket, Denied> {
         let shown = text::name(name);
         let denied = || format!("state bucket \"{shown}\": not granted; add [grants.state.{shown}] to");
-        self.buckets.get(name).ok_or_else(|| Denied::new(denied()))
+        self.buckets.get(name).ok_or_else(|| Denied::new(KEY, denied()))
     }
 
     fn to_change(&self, name: &str) -> std::result::Result<&Bucket, Denied> {
         let bucket = self.bucket(name)?;
         if bucket.read_only {
             let what = format!("change of state bucket {name:?}: it is read-only; see [grants.state.{name}] in");
-            return Err(Denied::new(what));
+            return Err(Denied::new(KEY, what));
         }
         Ok(bucket)
     }

@@ -97,6 +97,18 @@ pub(super) fn buckets(grants: &Grants) -> Result<BTreeMap<String, BucketGrant>, 
     Ok(buckets)
 }
 
+/// The buckets that a plugin's manifest grants it, by the names that it knows them by.
+///
+/// # Errors
+/// Where the grants are wrong, what is.
+pub fn granted_buckets(plugin: &str, grants: &Grants) -> Result<BTreeMap<String, BucketId>, String> {
+    let id = |(name, grant): (String, BucketGrant)| {
+        let id = grant.id(plugin, &name);
+        (name, id)
+    };
+    Ok(buckets(grants)?.into_iter().map(id).collect())
+}
+
 /// What is granted, for people.
 pub(in crate::sandbox::capabilities) fn granted(grants: &Grants) -> Result<Vec<String>, String> {
     let told = |(name, grant): (String, BucketGrant)| {
@@ -133,6 +145,11 @@ mod tests {
             ),
             ("a.ttl = \"0s\"", "state.a: ttl goes from 1s to ten years"),
             ("a.own = true", "unknown field `own`"),
+            (
+                "a.max_keys = \"5\"",
+                "invalid type: string \"5\", expected a whole number of 0 or more",
+            ),
+            ("a = 5", "invalid type: integer `5`, expected a table"),
         ] {
             let found = granted(&Grants::of(&format!("[grants.state]\n{wrong}"))).unwrap_err();
             assert!(found.starts_with("line ") && found.contains(why), "{found}");

@@ -13,6 +13,7 @@ use crate::sandbox::bindings::kiln::state::values;
 pub(in crate::sandbox) use calls::State;
 pub(super) use calls::{StateRules, View};
 pub(super) use grant::granted;
+pub use grant::granted_buckets;
 pub(super) use keyvalue::Opened;
 
 /// This capability's key below `[grants]`.

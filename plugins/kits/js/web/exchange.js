@@ -1,7 +1,7 @@
 // Requests under way: what the host's functions tell, as promises of this kit.
 
 import * as client from "kiln:http/client";
-import { waitWith } from "../promise.js";
+import { ask as waitAs, event, EXCHANGE, forget, numbers, source } from "../waiting.js";
 
 /** What one call reads, or writes, at most. */
 export const PIECE_BYTES = 65_536;
@@ -33,34 +33,23 @@ function ask(origin, call, ...args) {
 }
 
 const open = new Set();
-/** Those that somebody waits for, by their numbers. */
-const waiting = new Map();
 /** Those whose answers nobody reads on. */
 const idle = new Set();
 /** Requests that wait for others to end, because no more may be open. */
 const queue = [];
-/** The one that had its turn last. */
-let last;
 
-waitWith({
-    isWaiting: () => waiting.size > 0 || queue.length > 0,
-    wait(ms) {
-        if (waiting.size === 0) return queue.shift().resolve({ isStuck: true });
-        const numbers = [...waiting.keys()];
-        // The host looks for the lowest number. One that always has something must not keep the others from their turn.
-        const others = numbers.filter((number) => number !== last);
-        const isFair = others.length > 0 && others.length < numbers.length;
-        const first = (isFair ? client.wait(others, 0) : null) ?? client.wait(numbers, ms);
-        if (first === null || first === undefined) return;
-        last = first;
-        const { resolve } = waiting.get(first);
-        waiting.delete(first);
-        resolve();
+waitAs(
+    (events, ms) => {
+        const val = client.wait(numbers(events, EXCHANGE), ms) ?? undefined;
+        return val === undefined ? undefined : { tag: EXCHANGE, val };
     },
-    // The host closes what an attempt leaves open.
+    { isForAll: false },
+);
+source({
+    isStuck: () => queue.length > 0,
+    release: () => queue.shift().resolve({ isStuck: true }),
     clear() {
         open.clear();
-        waiting.clear();
         idle.clear();
         queue.length = 0;
     },
@@ -68,6 +57,8 @@ waitWith({
 
 export class Exchange {
     #number;
+    /** By which the host knows the body that is sent. */
+    #body;
     #origin;
     #signal;
     #isClosed = false;
@@ -123,11 +114,19 @@ export class Exchange {
         return undefined;
     }
 
-    /** Sends bytes of the body. */
-    write(bytes) {
-        for (let at = 0; at < bytes.length && !this.#isClosed; at += PIECE_BYTES) {
-            this.#ask(client.write, bytes.subarray(at, at + PIECE_BYTES));
+    /** Sends bytes of the body. Resolves once the host has all of them, or nobody takes them any more. */
+    async write(bytes) {
+        while (bytes.length > 0 && !this.#isClosed) {
+            const taken = this.#ask(client.writeSome, bytes.subarray(0, PIECE_BYTES));
+            bytes = bytes.subarray(taken);
+            if (taken === 0) await this.#room();
         }
+    }
+
+    /** Waits until there is room for more of the body. */
+    #room() {
+        this.#body ??= this.#ask(client.bodyNumber);
+        return event(EXCHANGE, this.#body);
     }
 
     /** Ends the body that is sent. */
@@ -142,6 +141,7 @@ export class Exchange {
         if (failure.length > 0) this.#failure = { err: failure[0] };
         this.#signal?.removeEventListener("abort", this.#onAbort);
         client.close(this.#number);
+        forget(EXCHANGE, this.#body)?.resolve();
         open.delete(this);
         idle.delete(this);
         queue.shift()?.resolve({ isStuck: false });
@@ -149,7 +149,7 @@ export class Exchange {
 
     async #next(call, ...args) {
         idle.delete(this);
-        await new Promise((resolve, reject) => waiting.set(this.#number, { resolve, reject }));
+        await event(EXCHANGE, this.#number);
         const answer = this.#ask(call, ...args);
         idle.add(this);
         return answer;
@@ -175,8 +175,7 @@ export class Exchange {
     }
 
     #abort() {
-        const waiter = waiting.get(this.#number);
-        waiting.delete(this.#number);
+        const waiter = forget(EXCHANGE, this.#number);
         this.close(this.#signal.reason);
         waiter?.reject(this.#signal.reason);
     }

@@ -297,7 +297,7 @@ function pump(stream, exchange) {
             for await (const chunk of stream) {
                 // Nobody listens any more: leaving the loop cancels the stream.
                 if (exchange.isClosed) return;
-                exchange.write(bytesOfChunk(chunk));
+                await exchange.write(bytesOfChunk(chunk));
             }
             exchange.finish();
         };

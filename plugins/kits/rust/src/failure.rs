@@ -114,13 +114,16 @@ fn with_causes(err: &dyn Error) -> String {
     text
 }
 
+/// A time in whole milliseconds, and never less than it is.
+pub(crate) fn whole_ms(time: Duration) -> u64 {
+    time.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(u64::MAX)
+}
+
 impl From<Failure> for types::Failure {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Retry(message) => Self::Retry(message),
-            Failure::RetryAfter(message, wait) => {
-                Self::RetryAfter((message, wait.as_millis().try_into().unwrap_or(u64::MAX)))
-            }
+            Failure::RetryAfter(message, wait) => Self::RetryAfter((message, whole_ms(wait))),
             Failure::Permanent(message) => Self::Permanent(message),
         }
     }

@@ -31,12 +31,14 @@
 
 mod answer;
 mod failure;
+pub mod flow;
 mod host;
 pub mod http;
 mod job;
 mod json;
 mod logger;
 pub mod state;
+pub mod tcp;
 
 pub use failure::{Failure, OrFail};
 pub use host::{config, is_cancelled, progress, remaining};

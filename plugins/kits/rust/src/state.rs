@@ -23,6 +23,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::failure::whole_ms;
 use crate::raw::kiln::state::values::{self, Action, Change, Condition};
 use crate::{Failure, remaining};
 
@@ -107,7 +108,7 @@ impl Bucket<'_> {
         self.write(change(key, set(value)?)).map(|_| ())
     }
 
-    /// The same, for so long.
+    /// The same, for so long; zero is for as long as the bucket keeps values, in no case longer.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -220,7 +221,8 @@ enum Once<T> {
 }
 
 /// Does something once for a key, such as a job's id, and returns what it came to: what it came to then, where it was done
-/// before. While another attempt is at it, the job is tried again later; where `work` fails, it may be done again.
+/// before. While another attempt is at it, the job is tried again later; where `work` fails, or returns what JSON cannot
+/// hold, it may be done again.
 ///
 /// It cannot promise more than the world around it: where the worker dies after `work` and before its result is kept, it is
 /// done again once the attempt's time is over. Hand the key on to whatever `work` calls, if that knows such keys.
@@ -244,17 +246,17 @@ pub fn once<T: Serialize + DeserializeOwned>(
             )),
         };
     }
-    match work() {
-        Ok(value) => {
-            let done = Once::Done(value);
-            bucket.set(key, &done)?;
-            match done {
-                Once::Done(value) => Ok(value),
-                Once::UnderWay => unreachable!("it is done"),
-            }
+    // A result that is no JSON fails here, while the key can still be freed.
+    let worked = work().and_then(|value| Ok((set(&Once::Done(&value))?, value)));
+    match worked {
+        Ok((done, value)) => {
+            // Where this fails the key stays taken: the work is done.
+            bucket.write(change(key, done))?;
+            Ok(value)
         }
         Err(failure) => {
-            bucket.delete(key)?;
+            // A claim that cannot be deleted ends by itself. What went wrong before is what has to be told.
+            let _ = bucket.delete(key);
             Err(failure)
         }
     }
@@ -275,7 +277,7 @@ fn change(key: &str, action: Action) -> Change {
 }
 
 fn lasting(change: Change, ttl: Duration) -> Change {
-    let ttl_ms = Some(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+    let ttl_ms = Some(whole_ms(ttl)).filter(|ms| *ms > 0);
     Change { ttl_ms, ..change }
 }
 
@@ -301,6 +303,36 @@ mod tests {
         seen.set("word", &"tea").unwrap();
         assert!(matches!(seen.get::<u32>("word"), Err(Failure::Permanent(_))));
         assert!(matches!(seen.add("word", 1), Err(Failure::Retry(_))));
+    }
+
+    #[test]
+    fn no_version_comes_twice() {
+        let seen = bucket("versions");
+        let version_of = |value: &str| {
+            seen.set("a", &value).unwrap();
+            seen.get_versioned::<String>("a").unwrap().unwrap().version
+        };
+        let before = version_of("tea");
+        seen.delete("a").unwrap();
+        assert!(version_of("milk") > before);
+        assert_eq!(seen.swap("a", before, &"water").unwrap(), None);
+    }
+
+    #[test]
+    fn a_time_is_rounded_up_and_zero_is_none() {
+        let ttl_ms = |ttl| lasting(change("a", Action::Delete), ttl).ttl_ms;
+        assert_eq!(ttl_ms(Duration::from_micros(1)), Some(1));
+        assert_eq!(ttl_ms(Duration::from_micros(2_001)), Some(3));
+        assert_eq!(ttl_ms(Duration::MAX), Some(u64::MAX));
+        assert_eq!(ttl_ms(Duration::ZERO), None);
+    }
+
+    #[test]
+    fn a_result_that_is_no_json_fails_for_good_and_frees_the_key() {
+        let no_key_of_json = std::collections::BTreeMap::from([((1, 2), 3)]);
+        let failed = once("charges", "job 3", || Ok(no_key_of_json));
+        assert!(matches!(failed, Err(Failure::Permanent(_))), "{failed:?}");
+        assert_eq!(once("charges", "job 3", || Ok(5)), Ok(5));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Does what its payload says, as the conformance handlers of all languages do: `{"do": "echo"}`.
 
+mod files;
+
 use std::io::{Cursor, Read};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kiln_handler::{Failure, Job, OrFail, config, handler, http, is_cancelled, log, progress, remaining, state};
+use kiln_handler::{Failure, Job, OrFail, config, handler, http, is_cancelled, flow, log, progress, remaining, state};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
@@ -53,7 +55,11 @@ fn handle(job: Job<Box<RawValue>>) -> Result<Option<Box<RawValue>>, Failure> {
         }
         "http" => request(job.payload_as()?)?,
         "at_once" => at_once(with.urls)?,
+        "files" => files::work()?,
+        "enqueue" => enqueue_all(&with)?,
         "state" => remember(&with.key)?,
+        "share" => share(&with)?,
+        "decline" => state::once("things", &with.key, || Err(Failure::permanent(with.message)))?,
         "bulk" => json!({ "text": "x".repeat(with.size) }),
         unknown => return Err(Failure::permanent(format!("unknown: {unknown}"))),
     };
@@ -74,6 +80,8 @@ struct With {
     ms: u64,
     key: String,
     name: String,
+    text: String,
+    n: i64,
     size: usize,
     urls: Vec<String>,
 }
@@ -89,6 +97,26 @@ fn describe(job: &Job<Box<RawValue>>) -> Result<Value, Failure> {
         "created_at_ms": job.created_at.map(ms).transpose()?.unwrap_or(0),
         "metadata": metadata,
     }))
+}
+
+fn enqueue_all(with: &With) -> Result<Value, Failure> {
+    let first = flow::enqueue("after", &json!({"text": with.text, "n": with.n}))?;
+    let options = json!({
+        "queue": "other", "delay": "90s", "id": "mine", "max_attempts": 2, "metadata": {"who": with.text},
+    });
+    let second = flow::enqueue_with("after", &[with.n], &options)?;
+    let refused = flow::try_enqueue("after", &(), Some(&json!({"queue": "a b"})));
+    let refused = refused.is_err_and(|err| err.kind() == flow::ErrorKind::Invalid);
+    Ok(json!({ "ids": [first, second], "refused": refused }))
+}
+
+fn share(with: &With) -> Result<Value, Failure> {
+    let (things, key) = (state::bucket("things"), &with.key);
+    let before: Option<Value> = things.get(key)?;
+    things.set(key, &json!({"text": with.text, "n": with.n}))?;
+    let sum = things.add(&format!("{key}/n"), with.n)?;
+    let once = state::once("things", &format!("{key}/once"), || Ok(with.text.clone()))?;
+    Ok(json!({ "before": before, "sum": sum, "once": once }))
 }
 
 fn remember(key: &str) -> Result<Value, Failure> {

@@ -27,11 +27,12 @@ pub(super) fn trim(headers: &mut Vec<(String, Vec<u8>)>, from: &str, to: &str, k
     });
 }
 
-/// `https://api.example.com:8443` of a URL: without a path or a query, which often are the secret.
-pub(super) fn origin(url: &str) -> &str {
-    let start = url.find("://").map_or(0, |at| at + 3);
-    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
-    &url[..end]
+/// `https://api.example.com:8443` of a URL: without user, path and query, which often are the secret.
+pub(super) fn origin(url: &str) -> String {
+    let (scheme, rest) = url.split_at(url.find("://").map_or(0, |at| at + 3));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}{host}")
 }
 
 /// The absolute URL that `location` means in an answer from `base`; none where it means none of HTTP's.
@@ -103,6 +104,17 @@ mod tests {
         }
         assert_eq!(target(base, "mailto:ada@example.com"), None);
         assert_eq!(target(base, "file:///etc/passwd"), None);
+    }
+
+    #[test]
+    fn an_origin_tells_no_secret() {
+        for url in [
+            "https://ada:secret@a.example:8443/secret",
+            "https://a.example:8443?secret",
+        ] {
+            assert_eq!(origin(url), "https://a.example:8443");
+        }
+        assert_eq!(origin("no URL"), "no URL");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use ::http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::exchange::{Exchange, PIECE_BYTES};
+use super::redirect::origin;
 use super::status::{failure, one_line};
 use super::{Error, ErrorKind};
 use crate::Failure;
@@ -81,8 +82,8 @@ impl Response {
     }
 
     /// Goes on with an answer of success, and ends the attempt with any other: 408, 425, 429 and all from 500 on have
-    /// the job tried again, 429 and 503 not before the time that a `retry-after` names, up to a day. The rest is for
-    /// good: redirects that were not followed, and what else the server holds against the request.
+    /// the job tried again, 429 and 503 not before the time that a `retry-after` names. The rest is for good: redirects
+    /// that were not followed, and what else the server holds against the request.
     ///
     /// # Errors
     /// The [`Failure`], with the beginning of the answer's body.
@@ -93,7 +94,9 @@ impl Response {
         let mut message = format!("{} answered {}", self.about, self.status);
         // By now the status is known, and that counts: a body that breaks off only says less.
         let told = match self.header(LOCATION.as_str()).filter(|_| self.status.is_redirection()) {
-            Some(location) => format!("to {}", cut(location.as_bytes())),
+            // Where it leads on the same server may be a secret, as is the path of the request.
+            Some(location) if location.contains("://") => format!("to {}", cut(origin(location).as_bytes())),
+            Some(_) => String::new(),
             None => cut(&self.up_to(TOLD_BYTES).unwrap_or_default()),
         };
         if !told.is_empty() {

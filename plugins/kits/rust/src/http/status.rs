@@ -6,9 +6,6 @@ use ::http::StatusCode;
 
 use crate::Failure;
 
-/// The longest wait a server can ask for: a day. A mistyped date should not park a job for years.
-const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// What becomes of the job that was answered so: `message` tells of the answer, `retry_after` is the header.
 pub(super) fn failure(status: StatusCode, message: String, retry_after: Option<&str>, now: SystemTime) -> Failure {
     match status.as_u16() {
@@ -23,17 +20,16 @@ pub(super) fn failure(status: StatusCode, message: String, retry_after: Option<&
     }
 }
 
-/// The time from now, from either form of the header: seconds, or a date.
+/// The time from now, from either form of the header: seconds, or a date. The plugin's retry policy bounds it.
 fn wait(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
-    let wait = match value.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(value)
-            .ok()?
-            .duration_since(now)
-            .unwrap_or_default(),
-    };
-    Some(wait.min(RETRY_AFTER_LIMIT))
+    match value.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => {
+            let date = httpdate::parse_http_date(value).ok()?;
+            Some(date.duration_since(now).unwrap_or_default())
+        }
+    }
 }
 
 /// A server's text as it may stand in a log line.
@@ -77,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date_and_at_most_a_day() {
+    fn retry_after_is_seconds_or_a_date() {
         let wait = |value| match failure_of(429, Some(value)) {
             Failure::RetryAfter(_, wait) => wait,
             other => panic!("{value}: {other:?}"),
@@ -85,7 +81,7 @@ mod tests {
         assert_eq!(wait("7"), Duration::from_secs(7));
         assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Duration::from_secs(10));
         assert_eq!(wait("Sun, 06 Nov 1994 08:49:00 GMT"), Duration::ZERO);
-        assert_eq!(wait("18446744073709551615"), RETRY_AFTER_LIMIT);
+        assert_eq!(wait("18446744073709551615"), Duration::from_secs(u64::MAX));
     }
 
     #[test]

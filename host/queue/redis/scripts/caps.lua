@@ -1,0 +1,83 @@
+-- What `serve.lua` and `sweep.lua` begin with: the limits of a group of lanes, and which lanes they let run.
+--
+-- Each lane of a group that holds jobs is in one of two sorted sets, by the time of its turn in Unix seconds: `turns`, or
+-- `blocked:{cap}` while that cap lets no more jobs start. A lane's name is that of all its caps, so one look tells what a job
+-- of it needs. A lane is touched when it is served and when it is blocked, and never looked at in between: a place that
+-- becomes free brings back one lane, and where time has to pass, a *gate* stands in `turns` in place of all lanes that wait
+-- for it, by the time when it opens.
+
+-- How many lanes are brought back at once at most.
+local MOST_OPENED = 1000
+
+local at, limits, known = '', {}, {}
+
+-- The arguments from this one on: of each limit its id, the places it has or 0, the seconds between two starts or 0, and how
+-- many may start at once.
+local function read_limits(first)
+  for i = first, #ARGV, 4 do
+    limits[ARGV[i]] = {places = tonumber(ARGV[i + 1]), every = tonumber(ARGV[i + 2]), burst = tonumber(ARGV[i + 3])}
+  end
+end
+
+-- What is known of a cap by its name. One of a limit that is no more lets everything start.
+local function cap_of(name)
+  local cap = known[name]
+  if not cap then
+    local limit = limits[string.match(name, '^[^=]*')] or {places = 0, every = 0, burst = 1}
+    cap = {name = name, places = limit.places, every = limit.every, burst = limit.burst, opened = 0, held = 0, next = 0}
+    cap.blocked = redis.call('ZCARD', at .. 'blocked:' .. name)
+    if cap.places > 0 then
+      cap.held = redis.call('SCARD', at .. 'held:' .. name)
+    end
+    if cap.every > 0 then
+      cap.next = tonumber(redis.call('GET', at .. 'rate:' .. name) or 0)
+    end
+    known[name] = cap
+  end
+  return cap
+end
+
+local function caps_of(lane)
+  local caps = {}
+  for name in string.gmatch(lane, '[^|]+') do
+    caps[#caps + 1] = cap_of(name)
+  end
+  return caps
+end
+
+-- How many jobs may start under a cap. A microsecond is what Redis' clock and the numbers are good for.
+local function free(cap, clock)
+  local most = math.huge
+  if cap.places > 0 then
+    most = cap.places - cap.held
+  end
+  if cap.every > 0 then
+    local ahead = math.max(cap.next - clock - 0.000001, 0)
+    most = math.min(most, math.floor(cap.burst - ahead / cap.every))
+  end
+  return most
+end
+
+-- Gives as many of the lanes that a cap blocks their turns as may start a job, the one that waited longest first. If only
+-- time lets more start, a gate takes their place.
+local function open(cap, clock)
+  if cap.blocked > 0 then
+    local most = math.min(cap.blocked, free(cap, clock) - cap.opened, MOST_OPENED)
+    if most > 0 then
+      local lanes = redis.call('ZRANGE', at .. 'blocked:' .. cap.name, 0, most - 1, 'WITHSCORES')
+      for i = 1, #lanes, 2 do
+        redis.call('ZADD', at .. 'turns', lanes[i + 1], lanes[i])
+      end
+      redis.call('ZREMRANGEBYRANK', at .. 'blocked:' .. cap.name, 0, most - 1)
+      cap.opened, cap.blocked = cap.opened + most, cap.blocked - most
+    end
+  end
+  if cap.blocked == 0 then
+    redis.call('ZREM', at .. 'full', cap.name)
+  elseif cap.every > 0 or cap.places == 0 then
+    local opens = cap.every > 0 and math.max(cap.next, clock) + (cap.opened - cap.burst + 1) * cap.every or clock
+    if opens > clock or cap.places == 0 then
+      redis.call('ZADD', at .. 'turns', string.format('%.17g', opens), '@' .. cap.name)
+    end
+  end
+end

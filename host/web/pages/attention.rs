@@ -1,0 +1,180 @@
+//! What an operator should look at, the worst first, each with the page that says more.
+
+use std::time::Duration;
+
+use crate::admin::index::Group;
+use crate::queue::Counts;
+use crate::text;
+use crate::web::live::Sample;
+use crate::web::words;
+
+/// A job that has been due for longer needs attention.
+const LATE: Duration = Duration::from_mins(1);
+
+/// A version needs attention if more than one attempt in so many failed, of at least [`LEAST_ATTEMPTS`].
+const FAILING: u64 = 5;
+const LEAST_ATTEMPTS: u64 = 20;
+
+/// Most that is shown of one sort; the pages show all.
+const MAX_OF_A_SORT: usize = 5;
+
+/// Something that needs attention.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(in crate::web) struct Concern {
+    /// `bad`: jobs do not run, or fail; `warn`: somebody should know.
+    pub(in crate::web) level: &'static str,
+    /// What it is about, in a word or two.
+    pub(in crate::web) subject: String,
+    /// What is the matter.
+    pub(in crate::web) text: String,
+    /// The page that says more.
+    pub(in crate::web) href: String,
+}
+
+fn concern(level: &'static str, subject: &str, text: String, href: String) -> Concern {
+    Concern {
+        level,
+        subject: text::name(subject).into_owned(),
+        text,
+        href,
+    }
+}
+
+/// Everything that needs attention.
+pub(in crate::web) fn concerns(sample: &Sample, groups: &[Group]) -> Vec<Concern> {
+    let mut found = Vec::new();
+    if let Some(trouble) = &sample.figures.trouble {
+        let text = format!("It takes no jobs: {}", text::line(trouble, text::MAX_LINE_BYTES));
+        found.push(concern("bad", "store", text, "/".to_owned()));
+    }
+    found.extend(
+        sample
+            .queues()
+            .filter_map(|(name, counts)| of_queue(sample, name, counts))
+            .take(4 * MAX_OF_A_SORT),
+    );
+    for (name, figure) in &sample.figures.queues {
+        if let crate::admin::queues::Figure::Fault { error } = figure {
+            let text = format!("It cannot be counted: {}", text::line(error, text::MAX_LINE_BYTES));
+            found.push(concern("bad", name, text, "/queues".to_owned()));
+        }
+    }
+    of_plugins(sample, &mut found);
+    for (name, pause) in sample.figures.paused_jobs.iter().take(MAX_OF_A_SORT) {
+        found.push(concern(
+            "warn",
+            name,
+            format!("Jobs of this name are paused {pause}"),
+            "/queues".to_owned(),
+        ));
+    }
+    if let Some(group) = groups.first().filter(|group| group.parts.iter().sum::<u32>() >= 20) {
+        let text = format!(
+            "{} failed in the last hour for one cause: {}",
+            words::of(group.parts.iter().map(|part| u64::from(*part)).sum(), "job", "jobs"),
+            group.newest.message
+        );
+        let href = format!("/failed{}", words::query(&[("cause", &group.id)]));
+        found.push(concern("warn", &group.cause.plugin, text, href));
+    }
+    found.sort_by_key(|concern| concern.level != "bad");
+    found
+}
+
+fn of_queue(sample: &Sample, name: &str, counts: &Counts) -> Option<Concern> {
+    let href = format!("/queues/{}", words::part(name));
+    let backlog = counts.ready + counts.waiting;
+    let alive = counts.hosts.values().any(|host| host.lease_left_ms > 0);
+    if let Some(pause) = &counts.paused {
+        let text = format!(
+            "Paused {pause}. {} there",
+            words::of(backlog + counts.delayed, "job waits", "jobs wait")
+        );
+        return Some(concern("warn", name, text, href));
+    }
+    if backlog + counts.delayed > 0 && !alive {
+        let waits = words::of(backlog + counts.delayed, "job waits", "jobs wait");
+        let text = format!("{waits}, and no host serves this queue");
+        return Some(concern("bad", name, text, href));
+    }
+    let dead: u64 = counts
+        .hosts
+        .values()
+        .filter(|host| host.lease_left_ms <= 0)
+        .map(|host| host.in_flight)
+        .sum();
+    if dead > 0 {
+        let text = format!(
+            "{} a host that is gone held will be taken over within seconds",
+            words::of(dead, "job that", "jobs that")
+        );
+        return Some(concern("warn", name, text, href));
+    }
+    let oldest = sample.oldest(name).filter(|age| *age > LATE)?;
+    let text = format!(
+        "The next job has been due for {}; {} ready",
+        words::time(oldest),
+        words::of(counts.ready, "is", "are")
+    );
+    Some(concern("warn", name, text, href))
+}
+
+fn of_plugins(sample: &Sample, found: &mut Vec<Concern>) {
+    let all = sample
+        .hosts
+        .iter()
+        .flat_map(|(host, report)| report.plugins.iter().map(move |plugin| (host, plugin)));
+    let mut told = std::collections::BTreeSet::new();
+    for (host, plugin) in all {
+        let mut tell = |level, text| {
+            if told.len() < 4 * MAX_OF_A_SORT && told.insert(plugin.name.clone()) {
+                found.push(concern(
+                    level,
+                    &plugin.name,
+                    text,
+                    format!("/plugins#{}", words::part(&plugin.name)),
+                ));
+            }
+        };
+        if let Some(fault) = &plugin.fault {
+            let fault = text::line(fault, text::MAX_LINE_BYTES);
+            let serving = if plugin.serving.is_some() {
+                "the version before serves on"
+            } else {
+                "its jobs fail or wait"
+            };
+            tell(
+                "bad",
+                format!("The file on {} does not load, {serving}: {fault}", text::name(host)),
+            );
+        }
+        let Some(version) = &plugin.serving else { continue };
+        let digest = &version.digest[..version.digest.floor_char_boundary(7)];
+        if let Some(why) = &version.aside {
+            let instead = match &version.instead {
+                Some(other) => format!("{} serves instead", &other[..other.floor_char_boundary(7)]),
+                None => "its jobs wait".to_owned(),
+            };
+            tell(
+                "bad",
+                format!(
+                    "Version {digest} is set aside, {instead}: {}",
+                    text::line(why, text::MAX_LINE_BYTES)
+                ),
+            );
+            continue;
+        }
+        let failed: u64 = version.failures.values().sum();
+        if version.attempts >= LEAST_ATTEMPTS && failed * FAILING > version.attempts {
+            let since = words::parse_ms(&version.since).map_or_else(String::new, |since| {
+                format!(", loaded {}", words::ago(since, sample.time))
+            });
+            let share = words::share(failed, version.attempts);
+            let level = if failed * 2 > version.attempts { "bad" } else { "warn" };
+            tell(
+                level,
+                format!("{share} of the attempts with version {digest} fail{since}"),
+            );
+        }
+    }
+}

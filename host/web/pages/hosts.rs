@@ -1,0 +1,175 @@
+//! The hosts that serve: their leases, what they hold, and with which plugins.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::layout::{Tab, badge, empty, when};
+use super::{View, live, to};
+use crate::plugins::HostReport;
+use crate::text;
+use crate::web::guard::{Caller, Role};
+use crate::web::live::Sample;
+use crate::web::problem::Problem;
+use crate::web::room::Shared;
+use crate::web::words;
+
+/// What all queues say of a host.
+#[derive(Default)]
+struct Host<'a> {
+    queues: Vec<&'a str>,
+    holds: u64,
+    /// The shortest of its leases.
+    lease_ms: Option<i64>,
+    report: Option<&'a HostReport>,
+}
+
+fn gathered(sample: &Sample) -> BTreeMap<&str, Host<'_>> {
+    let mut all = BTreeMap::<&str, Host<'_>>::new();
+    for (queue, counts) in sample.queues() {
+        for (name, state) in &counts.hosts {
+            let host = all.entry(name).or_default();
+            host.queues.push(queue);
+            host.holds += state.in_flight;
+            host.lease_ms = host.lease_ms.into_iter().chain([state.lease_left_ms]).min();
+        }
+    }
+    for (name, report) in &sample.hosts {
+        all.entry(name).or_default().report = Some(report);
+    }
+    all
+}
+
+/// The versions with which most hosts serve, so that a host with others can be told.
+fn usual(sample: &Sample) -> BTreeMap<&str, &str> {
+    let mut counts = BTreeMap::<&str, BTreeMap<&str, u32>>::new();
+    for plugin in sample.hosts.values().flat_map(|report| &report.plugins) {
+        if let Some(version) = &plugin.serving {
+            *counts
+                .entry(&plugin.name)
+                .or_default()
+                .entry(&version.digest)
+                .or_default() += 1;
+        }
+    }
+    let most = counts.into_iter().filter_map(|(name, versions)| {
+        let (digest, _) = versions.into_iter().max_by_key(|(_, count)| *count)?;
+        Some((name, digest))
+    });
+    most.collect()
+}
+
+pub(super) async fn show(State(_room): State<Shared>, view: View) -> Response {
+    let Some(sample) = view.sample.clone() else {
+        return live(&view, Tab::Hosts, "Hosts", &html! { h1 { "Hosts" } });
+    };
+    let (all, usual) = (gathered(&sample), usual(&sample));
+    let content = html! {
+        h1 { "Hosts" }
+        @if all.is_empty() {
+            (empty("No host serves a queue", &html! { "Start a worker: " code { "kiln worker --plugins FOLDER" } "." }))
+        } @else {
+            div.scroll tabindex="0" role="region" aria-label="Table: hosts" {
+                table {
+                    thead {
+                        tr {
+                            th scope="col" { "Host" } th scope="col" { "State" } th.number scope="col" { "Running" }
+                            th.number scope="col" { "Lease left" } th scope="col" { "Up since" } th scope="col" { "Queues" } th scope="col" { "Plugins" } th scope="col" { span.hidden { "Actions" } }
+                        }
+                    }
+                    tbody {
+                        @for (name, host) in &all {
+                            tr id={ "host-" (words::part(name)) } {
+                                th scope="row" { (text::name(name)) }
+                                td { @match host.lease_ms { Some(..=0) => { (badge("gone", "bad")) } Some(_) => { (badge("alive", "good")) } None => { (badge("starting or leaving", "warn")) } } }
+                                td.number { (words::count(host.holds)) }
+                                td.number.nowrap { @match host.lease_ms { Some(left @ 1..) => { (words::roughly(Duration::from_millis(left.unsigned_abs()))) } _ => { "–" } } }
+                                td.nowrap { (when(host.report.and_then(|report| words::parse_ms(&report.since)))) }
+                                td { (some(&host.queues)) }
+                                td { (plugins(host, &usual)) }
+                                td.nowrap { (drain_form(&view, name, host)) }
+                            }
+                        }
+                    }
+                }
+            }
+            p.soft { "A host that is gone keeps what it held until another takes that over, a few seconds after its lease has ended." }
+        }
+    };
+    live(&view, Tab::Hosts, "Hosts", &content)
+}
+
+/// Asking a host to drain. One that is not known by a report, as that of a store in memory, is not reached from here.
+fn drain_form(view: &View, name: &str, host: &Host<'_>) -> Markup {
+    let Some(report) = host.report.filter(|_| view.may(Role::Admin)) else {
+        return html! {};
+    };
+    html! {
+        @if report.drain.is_some() { span.soft { "asked to drain" } } @else {
+            details.pop {
+                summary.button { "Drain…" }
+                form.card method="post" action={ "/hosts/" (words::part(name)) "/drain" } {
+                    p { "It takes nothing new, finishes what runs within its grace period, and ends, as after SIGTERM. Whatever started it may start it again." }
+                    button.danger type="submit" { "Drain " (text::name(name)) }
+                }
+            }
+        }
+    }
+}
+
+pub(super) async fn drain(
+    State(room): State<Shared>,
+    Path(host): Path<String>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
+    room.drain(&caller, &host).await?;
+    Ok(to("/hosts", "draining"))
+}
+
+fn some(queues: &[&str]) -> String {
+    let shown: Vec<_> = queues
+        .iter()
+        .take(4)
+        .map(|queue| text::name(queue).into_owned())
+        .collect();
+    match queues.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// How many plugins a host has, and what is the matter with them.
+fn plugins(host: &Host<'_>, usual: &BTreeMap<&str, &str>) -> String {
+    let Some(report) = host.report else {
+        return "not reported".to_owned();
+    };
+    let serving = report.plugins.iter().filter(|plugin| plugin.serving.is_some()).count() as u64;
+    let mut said = words::of(serving, "plugin", "plugins");
+    let names = |holds: &dyn Fn(&crate::plugins::PluginReport) -> bool| -> Vec<String> {
+        let found: BTreeSet<_> = report
+            .plugins
+            .iter()
+            .filter(|plugin| holds(plugin))
+            .map(|plugin| text::name(&plugin.name))
+            .collect();
+        found.into_iter().take(3).map(std::borrow::Cow::into_owned).collect()
+    };
+    let other = names(&|plugin| {
+        let serving = plugin.serving.as_ref().map(|version| version.digest.as_str());
+        serving.is_some() && usual.get(plugin.name.as_str()).copied() != serving
+    });
+    for (what, found) in [
+        ("does not load", names(&|plugin| plugin.fault.is_some())),
+        ("set aside", names(&crate::plugins::PluginReport::is_aside)),
+        ("another version than on most hosts", other),
+    ] {
+        if !found.is_empty() {
+            said = format!("{said}; {what}: {}", found.join(", "));
+        }
+    }
+    said
+}
