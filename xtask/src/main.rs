@@ -10,6 +10,7 @@ mod fuzz;
 mod handlers;
 mod plugins;
 mod shell;
+mod suite;
 mod toolchains;
 
 use std::path::{Path, PathBuf};
@@ -113,8 +114,18 @@ fn test(args: &[String]) -> Result<()> {
         .fold(Shell::in_dir(root()), |sh, rustc| sh.env("KILN_TEST_RUSTC", rustc));
     say("testing the host");
     // Every target but the benches, which would run for minutes.
-    let targets = ["test", "--workspace", "--lib", "--bins", "--tests", "--examples"];
-    sh.run("cargo", targets.into_iter().chain(args.iter().map(String::as_str)))?;
+    let all = ["test", "--workspace", "--lib", "--bins", "--examples"];
+    if args.is_empty() {
+        sh.run("cargo", all.into_iter().chain(["--test", "chaos"]))?;
+        suite::run(&sh)?;
+    } else {
+        sh.run(
+            "cargo",
+            all.into_iter()
+                .chain(["--tests"])
+                .chain(args.iter().map(String::as_str)),
+        )?;
+    }
     browser::test(root(), &env)?;
     say("testing the examples in the documentation");
     sh.run("cargo", ["test", "--workspace", "--doc"])?;

@@ -50,7 +50,7 @@ impl<'a> Shell<'a> {
         Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
     }
 
-    fn command<A: AsRef<OsStr>>(&self, program: &str, args: impl IntoIterator<Item = A>) -> Command {
+    pub(crate) fn command<A: AsRef<OsStr>>(&self, program: &str, args: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(self.dir)
