@@ -174,9 +174,6 @@ fn bundle(project: &Project) -> Result<PathBuf, ProjectError> {
         let why = format!("exports no `{EXPORT}`; the contract asks for `export const {EXPORT} = …`");
         return Err(ProjectError::description(&project.dir.join(main), &why));
     }
-    if has_globals {
-        return Ok(bundle);
-    }
     // With the source map the kit tells where in the author's own files an error was thrown.
     let map = serde_json::Value::String(read(&bundle.with_extension("js.map"))?);
     let text = format!("{}\nglobalThis.kilnSourceMap = {map};\n", read(&bundle)?);

@@ -59,6 +59,12 @@ const ALL: &[Clients] = &[
         follow: |_| true,
     },
     Clients {
+        language: "starlingmonkey",
+        handler: "starlingmonkey",
+        names: &["fetch"],
+        follow: |_| false,
+    },
+    Clients {
         language: "go",
         handler: "go",
         names: &["http.DefaultClient", "http.Transport"],
@@ -96,6 +102,7 @@ macro_rules! in_every_language {
     ($($test:ident)*) => {
         in_every_language! { @ c [$($test)*] }
         in_every_language! { @ js [$($test)*] }
+        in_every_language! { @ starlingmonkey [$($test)*] }
         in_every_language! { @ go [$($test)*] }
         in_every_language! { @ rust [$($test)*] }
         in_every_language! { @ python [$($test)*] }

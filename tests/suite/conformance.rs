@@ -7,7 +7,7 @@
 //!
 //! | reach | languages | table |
 //! |---|---|---|
-//! | HTTP, and its denial | all six | `clients.rs` |
+//! | HTTP, and its denial | all six, and StarlingMonkey | `clients.rs` |
 //! | requests that the host signs | all six | `objects.rs`; the other ways to sign, which no handler can tell apart: `signing.rs` |
 //! | TCP, and its denial | Python, Go, Rust, C | `connections.rs` |
 //! | state | all six | here, and `state/` |
@@ -37,6 +37,7 @@ macro_rules! in_every_language {
     ($($test:ident)*) => {
         in_every_language! { @ rust [$($test)*] }
         in_every_language! { @ js [$($test)*] }
+        in_every_language! { @ starlingmonkey [$($test)*] }
         in_every_language! { @ ts [$($test)*] }
         in_every_language! { @ python [$($test)*] }
         in_every_language! { @ go [$($test)*] }
@@ -71,7 +72,7 @@ in_every_language! {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn values_outlast_attempts_and_are_written_on_completion_in_every_language() -> anyhow::Result<()> {
-    for language in ["rust", "js", "ts", "python", "go", "c"] {
+    for language in ["rust", "js", "starlingmonkey", "ts", "python", "go", "c"] {
         let guest = guest(language);
         let attempt = guest.run(r#"{"do":"state","key":"k"}"#).await?;
         let writes = serde_json::to_value(&attempt.asked.writes)?;
@@ -458,7 +459,7 @@ async fn a_crash_is_a_trap_in_the_words_of_its_language(guest: &Guest) -> anyhow
     // The line that crashed, where the language knows it.
     let source = match guest.language {
         "rust" => "src/lib.rs:",
-        "js" => "handler.js:",
+        "js" | "starlingmonkey" => "handler.js:",
         "ts" => "handler.ts:",
         "python" => "handler.py\", line ",
         "go" => "main.go:",

@@ -17,12 +17,11 @@ pub(in crate::sandbox) fn last_words(stderr: &str) -> Option<String> {
         })
 }
 
-/// `Uncaught Error: message`, its stack, then the panic of the engine that it ended.
+/// `Uncaught Error: message`, its stack, then how the engine ended: `QuickJS` panics, `StarlingMonkey` aborts.
 fn script(stderr: &str) -> Option<String> {
-    let (thrown, engine) = stderr.rsplit_once("panicked at ")?;
-    if !engine.contains("Failed to call 'handle'") {
-        return None;
-    }
+    let panicked = stderr.rsplit_once("panicked at ");
+    let panicked = panicked.filter(|(_, engine)| engine.contains("Failed to call 'handle'"));
+    let (thrown, _) = panicked.or_else(|| stderr.rsplit_once("Redirecting call to abort() to mozalloc_abort"))?;
     let start = thrown.rfind("Uncaught ")? + "Uncaught ".len();
     let is_message = |line: &&str| !line.is_empty() && !line.starts_with("    at ");
     let message = joined(thrown[start..].lines().take_while(is_message));
@@ -83,8 +82,11 @@ mod tests {
         let script = "Uncaught TypeError: no\ntea\n    at deep (handler.ts:3:27)\n    at <anonymous> \
                       (handler.ts:5:23)\n\nthread '<unnamed>' (1) panicked at crates/runtime/src/interpreter.rs:51:31:\n\
                       Failed to call 'handle': Value(Exception(\n)\n";
+        let web = "Uncaught Error: no tea\n    at perform (handler.js:3:27)\n\ninvalid variant tag value `undefined`\nStack:\n  \
+                   handle@/sources/initializer.js:3040:17\n\nRedirecting call to abort() to mozalloc_abort\n\n";
         for (stderr, message) in [
             (script, "TypeError: no tea at deep (handler.ts:3:27)"),
+            (web, "Error: no tea at perform (handler.js:3:27)"),
             (rust, "panicked at src/lib.rs:7:9: no such user"),
             (go, "panic: first [recovered] panic: again: first"),
             (python, "ValueError: tea is cold"),

@@ -51,7 +51,7 @@ const isPassing = ({ name, kind, message }) =>
     name === "TimeoutError" ||
     (["HttpError", "TcpError"].includes(name) && kind !== "invalid") ||
     // As StarlingMonkey's own `fetch` has it.
-    (name === "TypeError" && message.startsWith("NetworkError "));
+    (name === "TypeError" && /^(NetworkError|IO error) /.test(message));
 
 /** What an error comes to that nobody caught and that is about a request or a connection, which is no fault of the handler's. */
 function ofRequest(err) {

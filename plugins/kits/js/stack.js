@@ -7,7 +7,7 @@ const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/
 export function readable(stack) {
     if (!globalThis.kilnSourceMap) return stack;
     const { mappings, sources } = JSON.parse(globalThis.kilnSourceMap);
-    const lines = stack.split("\n").map((text) => {
+    const lines = alike(stack).split("\n").map((text) => {
         const [, place, line, column] = text.match(/^ {4}at .*?([^\s(]+:(\d+):(\d+))\)?$/) ?? [];
         return { text, place, line: line - 1, column: column - 1 };
     });
@@ -18,6 +18,12 @@ export function readable(stack) {
         const isOwn = file && !file.startsWith("kiln/");
         return isOwn ? text.replace(place, `${file}:${found.line + 1}:${found.column + 1}`) : [];
     }).join("\n");
+}
+
+/** A stack as most engines write it. In SpiderMonkey a frame is `name@place`; those of its own code around the bundle go. */
+function alike(stack) {
+    const frame = (_, name, place) => (place.includes("bundle.js") ? `    at ${name ? `${name} (${place})` : place}` : "");
+    return stack.replace(/^([^@\n]*)@(\S+:\d+:\d+)$/gm, frame).replace(/\n{2,}/g, "\n");
 }
 
 /**

@@ -9,7 +9,7 @@ use crate::conformance::{guest, result};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_enqueues_jobs_in_every_language() -> anyhow::Result<()> {
-    for language in ["rust", "js", "ts", "python", "go", "c"] {
+    for language in ["rust", "js", "starlingmonkey", "ts", "python", "go", "c"] {
         let guest = guest(language);
         let attempt = guest.run(r#"{"do":"enqueue","text":"tea ☕","n":7}"#).await?;
         let now = "2026-01-01T00:00:00Z".parse()?;

@@ -14,7 +14,7 @@ use crate::conformance::built;
 use crate::sandbox::{failed, job_of, result};
 use crate::support::compiled;
 
-const LANGUAGES: [&str; 6] = ["rust", "js", "ts", "python", "go", "c"];
+const LANGUAGES: [&str; 7] = ["rust", "js", "starlingmonkey", "ts", "python", "go", "c"];
 
 /// A sandbox with a store of its own, in memory, whose attempts may call it so often.
 async fn sandbox(calls: u64) -> anyhow::Result<Sandbox> {
