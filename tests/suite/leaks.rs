@@ -9,7 +9,7 @@ use kiln::outcome::{FailureKind, Outcome};
 use kiln::sandbox::{AttemptContext, Handler};
 
 use crate::guests::{hostile_component, hostile_text};
-use crate::sandbox::{TestHost, job_of, json, result, settings_with};
+use crate::sandbox::{TestHost, assert_completes, job_of, json, result, settings_with};
 
 /// Bytes of a page of linear memory.
 const PAGE: usize = 64 * 1024;
@@ -157,6 +157,32 @@ async fn an_attempt_that_ends_badly_leaves_nothing_either() -> anyhow::Result<()
         for told in [Told::Trap, Told::Grow, Told::Complete] {
             prowlers.attempt(LARGE, told).await;
         }
+    }
+    Ok(())
+}
+
+/// A component that goes has the memories that hold its image cleared, and attempts of others start meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_starts_while_a_component_goes() -> anyhow::Result<()> {
+    let settings = SandboxSettings {
+        concurrency: NonZeroU32::MIN,
+        spare_slots: 0,
+        ..settings_with(Duration::from_mins(1))
+    };
+    let host = TestHost::with(&settings)?;
+    let (memory, text) = (r#"(memory (export "memory") 2)"#, hostile_text("prowler")?);
+    let job = job_of("prowler", json("2"));
+    for round in 0..200 {
+        let image = format!(r#"{memory} (data (i32.const 5000) "{round}")"#);
+        let bytes = hostile_component(&text.replace(memory, &image))?;
+        let goes = host.sandbox.load("goes", &bytes, &Manifest::default())?;
+        assert_completes(&goes.run(&job, "default", &AttemptContext::default()).await);
+        let going = std::thread::spawn(move || drop(goes));
+        for _ in 0..20 {
+            let attempt = host.neighbour.run(&job, "default", &AttemptContext::default()).await;
+            assert_completes(&attempt);
+        }
+        going.join().expect("no panic");
     }
     Ok(())
 }

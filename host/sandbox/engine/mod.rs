@@ -25,6 +25,11 @@ const TABLES_PER_SLOT: u32 = 4;
 /// Used memories that a thread collects before it gives them back to the system, which costs less together.
 const RESET_BATCH: u32 = 16;
 
+/// Memories beyond those of the slots. When the last of a component goes, each memory that holds its image is taken for a moment
+/// to be cleared of it, by the thread that drops the component: without more memories, an attempt that starts then would find
+/// its slot without one. As many threads as this may drop components at once.
+const CLEARING: u32 = 8;
+
 /// Bytes of the host's own records of one component's instances. Python's libraries link thousands of globals.
 const MAX_INSTANCE_BYTES: usize = 10 * 1024 * 1024;
 
@@ -155,7 +160,7 @@ fn pool(size: PoolSize, limits: &Limits, resident_bytes: usize) -> PoolingAlloca
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         .total_stacks(slots)
-        .total_memories(slots)
+        .total_memories(slots.saturating_add(CLEARING))
         .total_tables(slots.saturating_mul(TABLES_PER_SLOT))
         .total_core_instances(slots.saturating_mul(instances))
         .max_core_instance_size(MAX_INSTANCE_BYTES)
