@@ -14,12 +14,19 @@ use crate::servers::Server;
 use crate::service::{folder_of, memory, push, serve, settings};
 use crate::support::{default_queue, eventually, redis_settings, settings_at};
 
+/// A store that has time for what is large, however busy the machine.
+fn patient(mut settings: StoreSettings) -> StoreSettings {
+    settings.connection.read_timeout = Duration::from_mins(1);
+    settings.connection.write_timeout = Duration::from_mins(1);
+    settings
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_takes_no_more_large_jobs_than_its_memory_for_jobs_holds_and_small_ones_pass_them_by()
 -> anyhow::Result<()> {
     const MIB: usize = 1024 * 1024;
     let folder = folder_of(&[("patient", ""), ("echo", "")])?;
-    let store = Store::open(&redis_settings()).await?;
+    let store = Store::open(&patient(redis_settings())).await?;
     let large = format!(r#"{{"name":"patient","x":"{}"}}"#, "x".repeat(11 * MIB));
     push(&store, &[&large, &large, &large, &large]).await?;
     let settings = ServiceSettings {
@@ -50,7 +57,10 @@ async fn a_host_takes_no_more_large_jobs_than_its_memory_for_jobs_holds_and_smal
 #[tokio::test(flavor = "multi_thread")]
 async fn large_jobs_wait_for_room_in_their_order_and_none_is_left_over() -> anyhow::Result<()> {
     let folder = folder_of(&[("ok", "concurrency = 1"), ("echo", "")])?;
-    for store in [Store::open(&memory()).await?, Store::open(&redis_settings()).await?] {
+    for store in [
+        Store::open(&memory()).await?,
+        Store::open(&patient(redis_settings())).await?,
+    ] {
         for n in 0..12 {
             let (name, x) = if n % 3 == 0 {
                 ("echo", String::new())
@@ -80,7 +90,7 @@ async fn large_jobs_wait_for_room_in_their_order_and_none_is_left_over() -> anyh
 #[tokio::test(flavor = "multi_thread")]
 async fn large_jobs_that_take_long_keep_no_other_queue_waiting() -> anyhow::Result<()> {
     let folder = folder_of(&[("patient", ""), ("echo", "")])?;
-    let store = Store::open(&redis_settings()).await?;
+    let store = Store::open(&patient(redis_settings())).await?;
     let large = format!(r#"{{"name":"patient","x":"{}"}}"#, "x".repeat(11 * 1024 * 1024));
     push(&store, &[&large, &large, &large]).await?;
     let other = QueueName::new("other").unwrap();
@@ -138,7 +148,6 @@ async fn keeps_its_lease(direct: &StoreSettings, through: &str, proxy: &Proxy) -
         ..direct.clone()
     };
     slow.connection.pool_size = 1;
-    slow.connection.read_timeout = Duration::from_mins(1);
     let outside = Store::open(direct).await?;
     let consumer = join(&Store::open(&slow).await?, Duration::from_secs(8)).await?;
     outside.push(&[ready(&format!("{:?}", "x".repeat(30_000_000)))]).await?;
@@ -158,7 +167,7 @@ async fn keeps_its_lease(direct: &StoreSettings, through: &str, proxy: &Proxy) -
 async fn a_lease_is_kept_while_the_other_connections_are_busy_with_what_is_large() -> anyhow::Result<()> {
     let redis = Server::start(&[])?;
     let proxy = Proxy::start(redis.port())?;
-    keeps_its_lease(&settings_at(&redis.url()), &proxy.url(), &proxy).await
+    keeps_its_lease(&patient(settings_at(&redis.url())), &proxy.url(), &proxy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +179,7 @@ async fn a_lease_is_kept_in_a_cluster_as_well() -> anyhow::Result<()> {
     node.tell::<()>(&["CONFIG", "SET", "cluster-announce-port", &port])
         .await?;
     node.tell::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await?;
-    let direct = settings_at(&proxy.url().replace("redis:", "redis+cluster:"));
+    let direct = patient(settings_at(&proxy.url().replace("redis:", "redis+cluster:")));
     eventually("a cluster", async || {
         let info: String = node.tell(&["CLUSTER", "INFO"]).await?;
         Ok(info.contains("cluster_state:ok").then_some(()))
