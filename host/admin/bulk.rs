@@ -58,7 +58,8 @@ struct Now {
 pub struct State {
     /// Names it.
     pub id: String,
-    /// What is done.
+    /// What is done: `act`, and of a move `to`.
+    #[serde(flatten)]
     pub act: Act,
     /// To which entries.
     pub filter: Filter,
@@ -101,7 +102,7 @@ impl Bulk {
             .map_or_else(|| self.began.elapsed(), |(took, _)| *took);
         State {
             id: self.id.clone(),
-            act: self.act,
+            act: self.act.clone(),
             filter: self.filter.clone(),
             by: self.by.clone(),
             at: self.at.clone(),
@@ -221,7 +222,7 @@ async fn work(store: Store, index: Arc<FailedIndex>, bulk: Arc<Bulk>) {
         }
         bulk.told(progress)
     };
-    let worked = failed::work_gently(&store, &choice, bulk.act, progress).await;
+    let worked = failed::work_gently(&store, &choice, &bulk.act, progress).await;
     index.forget(&gone);
     bulk.end(worked);
 }

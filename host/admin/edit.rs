@@ -30,7 +30,7 @@ pub async fn retry_edited(store: &Store, entry: FailedEntry, payload: Box<RawVal
     let (id, push) = edited(&entry, payload, now)?;
     let queue = push.queue.clone();
     store.push(&[push]).await?;
-    let original = work_on(store, entry, Act::Delete).await?;
+    let original = work_on(store, entry, &Act::Delete).await?;
     Ok(Edited { id, queue, original })
 }
 

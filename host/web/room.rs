@@ -83,29 +83,27 @@ impl Room {
 
     /// Begins to do something to every failed entry that a filter holds for.
     pub(super) async fn begin_bulk(&self, caller: &Caller, act: Act, filter: Filter) -> Result<Arc<Bulk>, Problem> {
-        let (role, verb) = match act {
-            Act::Retry => (Role::Operator, "retry"),
-            Act::Delete => (Role::Admin, "delete"),
-        };
-        caller.needs(role)?;
+        caller.needs(needed(&act))?;
         let chosen = match filter_in_words(&filter) {
             all if all.is_empty() => "every failed job".to_owned(),
             some => format!("every failed job with {some}"),
         };
+        let (verb, what) = (act.name(), chosen + &goal(&act));
         let claim = self.bulks.claim(act, filter, &caller.name)?;
-        self.record(&caller.name, verb, &chosen).await?;
+        self.record(&caller.name, verb, &what).await?;
         Ok(claim.begin(self.store.clone(), Arc::clone(&self.index)))
     }
 
-    /// Puts a failed entry back, or deletes it. The API and the pages tell what came of it in their own ways.
-    pub(super) async fn work_on_one(&self, caller: &Caller, which: &Which, act: Act) -> Result<Fate, Problem> {
+    /// Puts a failed entry back, moves or deletes it. The API and the pages tell what came of it in their own ways.
+    pub(super) async fn work_on_one(&self, caller: &Caller, which: &Which, act: &Act) -> Result<Fate, Problem> {
+        caller.needs(needed(act))?;
         let entry = self.entry(which).await?;
-        if act == Act::Retry && entry.job().is_err() {
+        if *act != Act::Delete && entry.job().is_err() {
             return Ok(Fate::Stays);
         }
-        let (mark, verb) = (entry.mark(), if act == Act::Retry { "retry" } else { "delete" });
-        let id = entry.job().map_or("", |job| job.id.as_str());
-        self.record(&caller.name, verb, &format!("failed job {id}")).await?;
+        let (mark, id) = (entry.mark(), entry.job().map_or("", |job| job.id.as_str()));
+        let what = format!("failed job {id}{}", goal(act));
+        self.record(&caller.name, act.name(), &what).await?;
         let fate = work_on(&self.store, entry, act).await?;
         if fate == Fate::Taken {
             self.index.forget(&[mark].into());
@@ -192,4 +190,17 @@ impl Room {
     pub(super) async fn record(&self, by: &str, act: &str, what: &str) -> Result<(), AdminError> {
         audit::record(&self.store, &Deed::now(by, act, what)).await
     }
+}
+
+/// Who may do this to failed jobs.
+pub(super) fn needed(act: &Act) -> Role {
+    match act {
+        Act::Retry | Act::Move(_) => Role::Operator,
+        Act::Delete => Role::Admin,
+    }
+}
+
+/// Where jobs go that are moved, as the record of deeds tells it.
+fn goal(act: &Act) -> String {
+    act.to().map(|to| format!(", to queue {to}")).unwrap_or_default()
 }

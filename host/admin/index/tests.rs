@@ -27,7 +27,7 @@ async fn an_index_of_an_empty_list_is_complete() {
     let coverage = index.coverage();
     assert_eq!((coverage.len, coverage.indexed, coverage.building), (0, 0, false));
     let choice = Choice::Matching(Filter::default());
-    let worked = failed::work_gently(&index.store, &choice, Act::Delete, |_, _| {
+    let worked = failed::work_gently(&index.store, &choice, &Act::Delete, |_, _| {
         std::ops::ControlFlow::Continue(())
     })
     .await;

@@ -24,7 +24,7 @@ use crate::web::problem::Problem;
 use crate::web::room::{Room, Shared, Which};
 use crate::web::trials::{Asked as TrialAsked, MAX_UPLOAD_BYTES};
 
-/// Bytes of a request to do something to all that matches.
+/// Bytes of a request to do something to all that matches, or to move one job.
 const MAX_ASKED_BYTES: usize = 16 * 1024;
 
 /// Bytes of a request to retry a job with another payload.
@@ -106,7 +106,7 @@ pub(super) async fn entry(State(room): State<Shared>, Path(name): Path<String>) 
     super::jobs::failed(&room, &Which::Entry(name)).await
 }
 
-async fn work(room: &Room, caller: &Caller, which: Which, act: Act) -> Result<Response, Problem> {
+async fn work(room: &Room, caller: &Caller, which: Which, act: &Act) -> Result<Response, Problem> {
     match room.work_on_one(caller, &which, act).await? {
         Fate::Taken => Ok(match which {
             Which::Job(id) => answer(&json!({"id": id, "done": true})),
@@ -125,7 +125,7 @@ pub(super) async fn retry(
     Path(id): Path<String>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
-    work(&room, &caller, Which::Job(id), Act::Retry).await
+    work(&room, &caller, Which::Job(id), &Act::Retry).await
 }
 
 pub(super) async fn retry_entry(
@@ -133,7 +133,7 @@ pub(super) async fn retry_entry(
     Path(name): Path<String>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
-    work(&room, &caller, Which::Entry(name), Act::Retry).await
+    work(&room, &caller, Which::Entry(name), &Act::Retry).await
 }
 
 pub(super) async fn delete(
@@ -141,8 +141,7 @@ pub(super) async fn delete(
     Path(id): Path<String>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
-    caller.needs(Role::Admin)?;
-    work(&room, &caller, Which::Job(id), Act::Delete).await
+    work(&room, &caller, Which::Job(id), &Act::Delete).await
 }
 
 pub(super) async fn delete_entry(
@@ -150,8 +149,39 @@ pub(super) async fn delete_entry(
     Path(name): Path<String>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
-    caller.needs(Role::Admin)?;
-    work(&room, &caller, Which::Entry(name), Act::Delete).await
+    work(&room, &caller, Which::Entry(name), &Act::Delete).await
+}
+
+/// Where a job is to be moved.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Goal {
+    to: String,
+}
+
+async fn move_which(room: &Room, caller: &Caller, which: Which, body: Body) -> Result<Response, Problem> {
+    let body = read(body, MAX_ASKED_BYTES).await?;
+    let goal: Goal = serde_json::from_slice(&body).map_err(|err| Problem::bad(err.to_string()))?;
+    let act = Act::named("move", Some(&goal.to)).map_err(Problem::bad)?;
+    work(room, caller, which, &act).await
+}
+
+pub(super) async fn move_one(
+    State(room): State<Shared>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Response, Problem> {
+    move_which(&room, &caller, Which::Job(id), body).await
+}
+
+pub(super) async fn move_entry(
+    State(room): State<Shared>,
+    Path(name): Path<String>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Response, Problem> {
+    move_which(&room, &caller, Which::Entry(name), body).await
 }
 
 #[derive(Deserialize)]
@@ -246,7 +276,9 @@ pub(super) async fn tried(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
-    act: Act,
+    act: String,
+    /// The queue, for a move.
+    to: Option<String>,
     /// Has to be there: nobody shall work on everything for having forgotten it.
     filter: Filter,
     /// Only say how many match.
@@ -261,6 +293,7 @@ pub(super) async fn begin(
 ) -> Result<Response, Problem> {
     let body = read(body, MAX_ASKED_BYTES).await?;
     let asked: Asked = serde_json::from_slice(&body).map_err(|err| Problem::bad(err.to_string()))?;
+    let act = Act::named(&asked.act, asked.to.as_deref()).map_err(Problem::bad)?;
     if asked.dry_run {
         if asked.filter.names_others() {
             return Err(AdminError::NotApart.into());
@@ -272,7 +305,7 @@ pub(super) async fn begin(
         let matching = counted.await.unwrap_or_default();
         return Ok(answer(&json!({"matching": matching, "index": room.index.coverage()})));
     }
-    let bulk = room.begin_bulk(&caller, asked.act, asked.filter).await?;
+    let bulk = room.begin_bulk(&caller, act, asked.filter).await?;
     Ok(answer_with(StatusCode::ACCEPTED, &bulk.state()))
 }
 

@@ -55,6 +55,8 @@ pub(super) fn router() -> Router<Shared> {
         .route("/failed/groups", get(failed::groups))
         .route("/failed/{id}", get(failed::one).delete(failed::delete))
         .route("/failed/{id}/retry", post(failed::retry))
+        .route("/failed/{id}/move", post(failed::move_one))
+        .route("/entries/{entry}/move", post(failed::move_entry))
         .route("/entries/{entry}", get(failed::entry).delete(failed::delete_entry))
         .route("/failed/{id}/edit", post(failed::edit))
         .route("/entries/{entry}/edit", post(failed::edit_entry))

@@ -36,12 +36,16 @@ pub(super) async fn begin(
     Ok((StatusCode::SEE_OTHER, [(LOCATION, format!("/bulk/{id}"))]).into_response())
 }
 
-/// What is done, in words: `Retry of kind trap`.
+/// What is done, in words: `Retry of failed jobs with kind trap`.
 fn title(doing: &Doing) -> String {
-    let verb = if doing.act == Act::Retry { "Retry" } else { "Deletion" };
-    match in_words(&doing.filter, None) {
-        all if all.is_empty() => format!("{verb} of all failed jobs"),
-        some => format!("{verb} of failed jobs with {some}"),
+    let what = match in_words(&doing.filter, None) {
+        all if all.is_empty() => "all failed jobs".to_owned(),
+        some => format!("failed jobs with {some}"),
+    };
+    match &doing.act {
+        Act::Retry => format!("Retry of {what}"),
+        Act::Delete => format!("Deletion of {what}"),
+        Act::Move(to) => format!("Move to queue {to} of {what}"),
     }
 }
 
@@ -61,10 +65,10 @@ pub(super) async fn show(State(room): State<Shared>, Path(id): Path<String>, vie
         .ok_or_else(|| Problem::missing("that work is not known here; this process may have been restarted"))?;
     let doing = bulk.state();
     let (progress, running) = (doing.progress, doing.is_running());
-    let did = if doing.act == Act::Retry {
-        "put back into their queues"
-    } else {
-        "deleted"
+    let did = match &doing.act {
+        Act::Retry => "put back into their queues".to_owned(),
+        Act::Delete => "deleted".to_owned(),
+        Act::Move(to) => format!("moved to queue {to}"),
     };
     let content = html! {
         nav.crumbs aria-label="Where you are" { a href="/failed" { "Failed jobs" } " / " a href="/bulk" { "Work" } " / " }

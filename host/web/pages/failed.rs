@@ -9,8 +9,9 @@ use super::overview::HOUR;
 use super::{View, chart, live, still};
 use crate::admin::AdminError;
 use crate::admin::facts::Cause;
-use crate::admin::failed::{Act, Filter};
+use crate::admin::failed::{Act, Filter, NO_ACT};
 use crate::admin::index::{Choices, Coverage, FailedIndex, Found, Group, Indexed};
+use crate::queue::QueueName;
 use crate::text;
 use crate::web::body::Pairs;
 use crate::web::guard::Role;
@@ -23,6 +24,9 @@ const PAGE: usize = 25;
 
 /// Groups that are shown; a filter shows others.
 const GROUPS: usize = 20;
+
+/// Queues that are offered to move jobs to; others can be typed.
+const QUEUES: usize = 200;
 
 /// The filter of a query or a form.
 ///
@@ -226,7 +230,7 @@ fn bar(view: &View, filter: &Filter, matching: u64) -> Markup {
             div.actions {
                 @if filter.names_others() {
                     span.soft { "These causes are not kept apart: filter by plugin, kind or text to work on some." }
-                } @else if view.may(Role::Operator) { a.button.primary href={ "/failed/bulk" (query_of(filter, &[("act", "retry")])) } { "Retry " @if matching == 1 { "it" } @else { "all " (words::count(matching)) } "…" } }
+                } @else if view.may(Role::Operator) { a.button.primary href={ "/failed/bulk" (query_of(filter, &[("act", "retry")])) } { "Retry " @if matching == 1 { "it" } @else { "all " (words::count(matching)) } "…" } a.button href={ "/failed/bulk" (query_of(filter, &[("act", "move")])) } { "Move to queue…" } }
                 @if view.may(Role::Admin) && !filter.names_others() { a.button.danger href={ "/failed/bulk" (query_of(filter, &[("act", "delete")])) } { "Delete…" } }
             }
         }
@@ -299,9 +303,65 @@ fn page_of(entry: &Indexed) -> String {
     which.path()
 }
 
+/// How a page asks whether something is to be done to everything that matches.
+struct Question {
+    act: &'static str,
+    verb: &'static str,
+    /// Who may do it.
+    role: Role,
+    /// What then becomes of the jobs.
+    then: &'static str,
+    /// What the button looks like.
+    class: &'static str,
+}
+
+const QUESTIONS: [Question; 3] = [
+    Question {
+        act: "retry",
+        verb: "Retry",
+        role: Role::Operator,
+        then: "Their jobs go back into their queues, each with all its attempts. They fail again for the same reason unless that has been mended.",
+        class: "primary",
+    },
+    Question {
+        act: "move",
+        verb: "Move",
+        role: Role::Operator,
+        then: "Their jobs go into the queue that you name, each with all its attempts, and are that queue's from then on.",
+        class: "primary",
+    },
+    Question {
+        act: "delete",
+        verb: "Delete",
+        role: Role::Admin,
+        then: "Their jobs are gone for good, with their payloads.",
+        class: "danger",
+    },
+];
+
+/// The field for the queue that jobs are moved to. It offers the queues that there are.
+fn goal(view: &View) -> Markup {
+    let known = view.sample.iter().flat_map(|sample| sample.figures.queues.keys());
+    html! {
+        div.field {
+            label for="to" { "To queue" }
+            input #to type="text" name="to" required maxlength=(QueueName::MAX_BYTES) list="queues" autocomplete="off";
+            datalist #queues { @for queue in known.take(QUEUES) { option value=(queue) {} } }
+        }
+    }
+}
+
 /// Asks once more, before something is done to everything that matches.
 pub(super) async fn confirm(State(room): State<Shared>, view: View) -> Result<Response, Problem> {
-    let act = act_of(&view.query)?;
+    let act = view.query.get("act");
+    let question = QUESTIONS.iter().find(|question| act == Some(question.act));
+    let Question {
+        act,
+        verb,
+        role,
+        then,
+        class,
+    } = question.ok_or_else(|| Problem::bad(NO_ACT))?;
     let filter = filter_of(&view.query)?;
     if filter.names_others() {
         return Err(AdminError::NotApart.into());
@@ -310,29 +370,23 @@ pub(super) async fn confirm(State(room): State<Shared>, view: View) -> Result<Re
     let (found, groups, _, coverage) = looked_up(&room, &filter, None).await;
     let all = *filter_words(&filter, &groups) == *"";
     let jobs = words::of(found.matching, "job", "jobs");
-    let verb = if act == Act::Retry { "Retry" } else { "Delete" };
-    let role = if act == Act::Retry { Role::Operator } else { Role::Admin };
     let content = html! {
         nav.crumbs aria-label="Where you are" { a href={ "/failed" (query_of(&filter, &[])) } { "Failed jobs" } " / " }
         h1 { (verb) " " (jobs) "?" }
         div.card.confirm {
             p { @if all { "Every entry of the failed list." } @else { "Every entry with " (filter_words(&filter, &groups)) "." } }
-            p {
-                @match act {
-                    Act::Retry => "Their jobs go back into their queues, each with all its attempts. They fail again for the same reason unless that has been mended.",
-                    Act::Delete => "Their jobs are gone for good, with their payloads.",
-                }
-            }
+            p { (then) }
             @if coverage.building || coverage.indexed < coverage.len {
                 p.notice.warn { "Not the whole list has been read yet: " (words::count(coverage.indexed)) " of " (words::count(coverage.len)) ". What matches in the rest is worked on too." }
             }
             p.soft { "This process does it in small steps, also after you have left. What fails from now on is left alone. You can watch it, and break it off." }
-            @if view.may(role) {
+            @if view.may(*role) {
                 form method="post" action="/bulk" {
-                    input type="hidden" name="act" value=(if act == Act::Retry { "retry" } else { "delete" });
+                    input type="hidden" name="act" value=(act);
                     @for (key, value) in pairs_of(&filter) { input type="hidden" name=(key) value=(value); }
+                    @if *act == "move" { (goal(&view)) }
                     div.actions {
-                        button class=(if act == Act::Retry { "primary" } else { "danger" }) type="submit" disabled[found.matching == 0 && !coverage.building] { (verb) " " (jobs) }
+                        button class=(class) type="submit" disabled[found.matching == 0 && !coverage.building] { (verb) " " (jobs) }
                         a.button href={ "/failed" (query_of(&filter, &[])) } { "Do nothing" }
                     }
                 }
@@ -353,11 +407,7 @@ fn filter_words(filter: &Filter, groups: &[Group]) -> String {
 /// What is to be done.
 ///
 /// # Errors
-/// When it is something else.
-pub(in crate::web) fn act_of(pairs: &Pairs) -> Result<Act, Problem> {
-    match pairs.get("act") {
-        Some("retry") => Ok(Act::Retry),
-        Some("delete") => Ok(Act::Delete),
-        _ => Err(Problem::bad("what is to be done is retry or delete")),
-    }
+/// When there is no such act, or the queue of a move is missing or no name for one.
+pub(super) fn act_of(pairs: &Pairs) -> Result<Act, Problem> {
+    Act::named(pairs.get("act").unwrap_or_default(), pairs.get("to")).map_err(Problem::bad)
 }

@@ -179,9 +179,9 @@ fn life(job: &Job, facts: &Facts) -> Markup {
     }
 }
 
-async fn done(room: &Room, caller: &Caller, which: Which, act: Act) -> Result<Response, Problem> {
+async fn done(room: &Room, caller: &Caller, which: Which, act: &Act) -> Result<Response, Problem> {
     Ok(match room.work_on_one(caller, &which, act).await? {
-        Fate::Taken => to("/failed", if act == Act::Retry { "retried" } else { "deleted" }),
+        Fate::Taken => to("/failed", if *act == Act::Retry { "retried" } else { "deleted" }),
         Fate::Gone => to("/failed", "gone"),
         Fate::Stays => to(&which.path(), "stays"),
     })
@@ -192,7 +192,7 @@ pub(super) async fn retry(
     Path(id): Path<String>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
-    done(&room, &caller, Which::Job(id), Act::Retry).await
+    done(&room, &caller, Which::Job(id), &Act::Retry).await
 }
 
 pub(super) async fn retry_entry(
@@ -200,7 +200,7 @@ pub(super) async fn retry_entry(
     Path(name): Path<String>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
-    done(&room, &caller, Which::Entry(name), Act::Retry).await
+    done(&room, &caller, Which::Entry(name), &Act::Retry).await
 }
 
 pub(super) async fn delete(
@@ -209,7 +209,7 @@ pub(super) async fn delete(
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
     caller.needs(Role::Admin)?;
-    done(&room, &caller, Which::Job(id), Act::Delete).await
+    done(&room, &caller, Which::Job(id), &Act::Delete).await
 }
 
 pub(super) async fn delete_entry(
@@ -218,7 +218,7 @@ pub(super) async fn delete_entry(
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
     caller.needs(Role::Admin)?;
-    done(&room, &caller, Which::Entry(name), Act::Delete).await
+    done(&room, &caller, Which::Entry(name), &Act::Delete).await
 }
 
 async fn edited(room: &Room, caller: &Caller, which: Which, body: Body) -> Result<Response, Problem> {

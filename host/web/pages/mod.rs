@@ -69,7 +69,7 @@ const DONE: [(&str, &str); 14] = [
     ("deleted", "The failed entry is deleted."),
     (
         "gone",
-        "That entry is no longer in the failed list: somebody else has retried or deleted it.",
+        "That entry is no longer in the failed list: somebody else has retried, moved or deleted it.",
     ),
     (
         "stays",

@@ -1,7 +1,7 @@
 //! The failed list: groups, filters, one job, and work on everything that matches.
 
 use anyhow::Context as _;
-use kiln::queue::Store;
+use kiln::queue::{QueueName, Store};
 use serde_json::{Value, json};
 
 use super::{Dashboard, fail, is_ready, trap};
@@ -74,6 +74,71 @@ async fn failures_are_grouped_by_cause_and_all_of_one_cause_are_put_back() -> an
         .until("/failed/groups", |answer| total(answer, "resize") == [100])
         .await?;
     assert_eq!(total(&left, "mail"), [200]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_matches_is_moved_to_the_queue_that_is_named_and_so_is_one_job() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let mut entries: Vec<_> = (0..150).map(|n| trap(&format!("t{n}"), "resize", "crop")).collect();
+    entries.push(r#"{"id":"go1","name":"mail","queue":"bulk","error":"refused"}"#.to_owned());
+    entries.push("no job".to_owned());
+    fail(&settings, &entries).await?;
+    let dashboard = Dashboard::start(&settings, &[])?;
+    dashboard.until("/failed", |answer| answer["matching"] == 152).await?;
+    let page = dashboard.get("/failed?kind=trap")?.body;
+    assert!(page.contains("/failed/bulk?kind=trap&amp;act=move"), "{page}");
+    let confirm = dashboard.get("/failed/bulk?kind=trap&act=move")?.body;
+    assert!(
+        confirm.contains("<h1>Move 150 jobs?</h1>") && confirm.contains("name=\"to\""),
+        "{confirm}"
+    );
+    let of_traps = |to: Value, dry_run: bool| {
+        let asked = json!({"act": "move", "to": to, "filter": {"kind": "trap"}, "dry_run": dry_run});
+        dashboard.api("POST", "/bulk", &asked)
+    };
+    assert_eq!(of_traps(json!("repair"), true)?.json()["matching"], 150);
+    for wrong in [json!(null), json!(""), json!("a:b c")] {
+        assert_eq!(of_traps(wrong.clone(), true)?.status, 400, "{wrong}");
+    }
+    let stray = json!({"act": "retry", "to": "repair", "filter": {}});
+    assert_eq!(dashboard.api("POST", "/bulk", &stray)?.status, 400);
+    assert_eq!(dashboard.submit("/bulk", "act=move&kind=trap")?.status, 400);
+    assert_eq!(store.failed_len().await?, 152, "nothing of that does anything");
+
+    let begun = dashboard.submit("/bulk", "act=move&to=repair&kind=trap")?;
+    let path = begun.header("location").context("a page to watch it")?.to_owned();
+    let done = dashboard.until(&path, |bulk| bulk["state"] != "running").await?;
+    let told = (&done["act"], &done["to"], &done["progress"]["done"]);
+    assert_eq!(told, (&json!("move"), &json!("repair"), &json!(150)), "{done}");
+    let page = dashboard.get(&path)?.body;
+    assert!(page.contains("150</strong> moved to queue repair"), "{page}");
+    assert_eq!(
+        store.counts(&QueueName::new("repair").expect("a name")).await?.ready,
+        150
+    );
+
+    let to = json!({"to": "other"});
+    let moved = dashboard.api("POST", "/failed/go1/move", &to)?;
+    assert_eq!((moved.status, &moved.json()["done"]), (200, &json!(true)));
+    assert_eq!(dashboard.api("POST", "/failed/go1/move", &to)?.status, 404);
+    let left = dashboard.get("/api/v1/failed")?.json();
+    let entry = left["items"][0]["entry"].as_str().context("a name")?.to_owned();
+    let refused = dashboard.api("POST", &format!("/entries/{entry}/move"), &to)?;
+    assert_eq!((refused.status, store.failed_len().await?), (409, 1));
+    let other = QueueName::new("other").expect("a name");
+    assert_eq!(store.counts(&other).await?.ready, 1);
+    let audit = dashboard.get("/api/v1/audit")?.json();
+    let deeds: Vec<_> = audit["items"].as_array().context("a list")?.iter().collect();
+    assert_eq!(
+        [&deeds[0]["what"], &deeds[1]["what"], &deeds[1]["act"]],
+        [
+            "failed job go1, to queue other",
+            "every failed job with kind trap, to queue repair",
+            "move"
+        ]
+    );
     Ok(())
 }
 

@@ -81,6 +81,7 @@ async fn nothing_that_a_producer_or_a_handler_writes_is_taken_for_markup() -> an
         "/queues/default",
         "/failed",
         "/failed/bulk?act=retry",
+        "/failed/bulk?act=move",
         "/plugins",
         "/hosts",
         "/audit",
