@@ -22,6 +22,7 @@ mod plugin;
 mod plugins;
 mod push;
 mod queues;
+mod receivers;
 mod result;
 mod run;
 mod schedules;
@@ -31,7 +32,7 @@ mod state;
 mod stats;
 mod store;
 mod systemd;
-mod traces;
+mod telling;
 mod ui;
 mod worker;
 

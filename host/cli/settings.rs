@@ -210,7 +210,11 @@ fn check(arg: &Arg, name: &str, values: &[String]) -> Result<(), String> {
 
 fn is_secret(arg: &Arg) -> bool {
     let id = arg.get_id().as_str();
-    id.ends_with("password") || matches!(id, "trace_headers" | "alert_webhook" | "alert_heartbeat")
+    id.ends_with("password")
+        || matches!(
+            id,
+            "trace_headers" | "metric_headers" | "alert_webhook" | "alert_heartbeat"
+        )
 }
 
 /// Every setting in force for the command whose matches these are, in the order of its help.

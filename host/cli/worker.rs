@@ -11,28 +11,28 @@ use anyhow::Context as _;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::alerts::AlertArgs;
 use super::history::HistoryArgs;
 use super::plugin::HostArgs;
 use super::push::{BatchFile, JobFile};
+use super::receivers::{MetricArgs, TraceArgs};
 use super::store::{StoreArgs, duration, positive_duration};
-use super::traces::TraceArgs;
+use super::telling::Telling;
 use super::ui::UiArgs;
 use super::{EXIT_SIGNAL, EXIT_STORE, Usage, log, machine, systemd};
 use crate::config::{
     CountRange, Expired, HOLD_DEFAULT, Limit, PluginSettings, QUARANTINE_LEAST_ATTEMPTS, Quarantine, TimeRange, Unknown,
 };
 use crate::events::Events;
-use crate::observe::{Log, Metrics, Vitals};
+use crate::observe::{Log, Vitals};
 use crate::plugins::{PluginError, Plugins, Watching};
 use crate::queue::{
     LEASE_DEFAULT, QUEUE_DEFAULT, QueueName, RESULT_TTL_DEFAULT, Retention, StateStore, Store, StoreSettings,
 };
 use crate::service::{self, Drained, GRACE_DEFAULT, ServiceSettings};
-use crate::web::{self, Listener, Local, TrialSettings};
+use crate::web::{Local, TrialSettings};
 
 /// Further signals within this time of the first count as the same signal.
 const ONE_WISH: Duration = Duration::from_millis(500);
@@ -108,6 +108,8 @@ pub(super) struct WorkerArgs {
     #[command(flatten)]
     traces: TraceArgs,
     #[command(flatten)]
+    metrics: MetricArgs,
+    #[command(flatten)]
     alerts: AlertArgs,
     #[command(flatten)]
     pub(super) store: StoreArgs,
@@ -166,6 +168,7 @@ impl WorkerArgs {
             ui: None,
             dashboard: UiArgs::default(),
             traces: TraceArgs::default(),
+            metrics: MetricArgs::default(),
             alerts: AlertArgs::default(),
             store,
             events,
@@ -219,11 +222,8 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     }
     let batch = args.jobs.as_ref().map(JobFile::open).transpose()?;
     let (vitals, stop) = (Arc::<Vitals>::default(), args.stop);
-    let traces = args.traces.start(&args.events)?;
-    let web = match args.listen {
-        Some(address) => Some(Web::start(address, &queues, &vitals, &args.events).await?),
-        None => None,
-    };
+    let receivers = (&args.traces, &args.metrics);
+    let telling = Telling::start(args.listen, receivers, &queues, &vitals, &args.events).await?;
     machine::raise_open_files();
     machine::give_back_large_blocks();
     tokio::spawn(machine::give_back_small_blocks());
@@ -233,7 +233,7 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         ..args.store.settings()
     };
     let mut store = Store::open(&settings).await?;
-    if web.is_some() {
+    if telling.counts {
         store = store.watched(args.events.clone());
     }
     let (name, local) = (args.store.shown(), Local::new(Arc::clone(&vitals)));
@@ -283,15 +283,10 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     }
     // A task of its own: this thread would be one more that is woken for each batch of jobs.
     let drained = tokio::spawn(service::run(settings, store, plugins, stop)).await?;
-    if let Some(web) = web {
-        web.end().await;
-    }
     if let Some(ui) = ui {
         ui.end().await;
     }
-    if let Some(traces) = traces {
-        tokio::task::spawn_blocking(move || traces.end()).await?;
-    }
+    telling.end().await?;
     Ok(told(drained?))
 }
 
@@ -314,39 +309,6 @@ fn told(drained: Drained) -> ExitCode {
                 "worker stopped; attempts were interrupted and their jobs given back"
             );
             ExitCode::from(6)
-        }
-    }
-}
-
-/// What answers over HTTP, as long as the worker runs.
-struct Web {
-    end: CancellationToken,
-    serving: JoinHandle<()>,
-}
-
-impl Web {
-    /// Takes the port, and begins to count.
-    async fn start(
-        address: SocketAddr,
-        queues: &[(QueueName, NonZeroU32)],
-        vitals: &Arc<Vitals>,
-        events: &Events,
-    ) -> anyhow::Result<Self> {
-        let listener = Listener::bind(address).await;
-        let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
-        tracing::info!(address = %listener.address()?, "listening");
-        let (end, queues) = (CancellationToken::new(), queues.iter().map(|(queue, _)| queue));
-        let metrics = Arc::new(Metrics::new(queues, Arc::clone(vitals)));
-        events.subscribe(&metrics);
-        let router = web::worker(Arc::clone(vitals), metrics);
-        let serving = tokio::spawn(listener.serve(router, end.clone()));
-        Ok(Self { end, serving })
-    }
-
-    async fn end(self) {
-        self.end.cancel();
-        if let Err(err) = self.serving.await {
-            tracing::error!(%err, "the listener ended early");
         }
     }
 }

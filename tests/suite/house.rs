@@ -119,7 +119,6 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("axum", &["web"]),
     ("hyper_util", &["web"]),
     ("maud", &["web"]),
-    ("prometheus_client", &["observe"]),
     ("ureq", &["observe"]),
     ("clap", &["cli"]),
     ("sd_notify", &["cli"]),

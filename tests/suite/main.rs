@@ -76,6 +76,7 @@ mod proxy;
 mod python_clients;
 mod query;
 mod queue;
+mod receivers;
 mod redis;
 mod refusals;
 mod reload;

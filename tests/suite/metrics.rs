@@ -18,10 +18,10 @@ use crate::support::{default_queue, eventually, redis_settings, settings_at};
 
 /// A scrape: each series, its name and labels as they stand, with its value.
 #[derive(Debug)]
-struct Scrape(BTreeMap<String, f64>);
+pub(crate) struct Scrape(pub(crate) BTreeMap<String, f64>);
 
 impl Scrape {
-    fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         assert!(text.ends_with("# EOF\n"), "{text}");
         let series = text.lines().filter(|line| !line.starts_with('#'));
         let series = series.map(|line| {
@@ -35,7 +35,7 @@ impl Scrape {
     }
 
     /// The sum of all series of this name whose labels hold all of these.
-    fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+    pub(crate) fn sum(&self, name: &str, labels: &[&str]) -> f64 {
         let found = self.0.iter().filter(|(series, _)| {
             let (found, rest) = series.split_once('{').unwrap_or((series, ""));
             found == name && labels.iter().all(|label| rest.contains(label))

@@ -50,7 +50,8 @@ fn the_resources_for_kubernetes_are_what_it_takes() -> anyhow::Result<()> {
 }
 
 #[test]
-fn the_workflow_of_a_release_and_the_scaling_of_workers_are_what_their_readers_take() -> anyhow::Result<()> {
+fn the_workflow_of_a_release_the_scaling_of_workers_and_the_composed_services_are_what_their_readers_take()
+-> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let check = || {
         let mut check = Command::new(root.join("target/servers/bin/check-jsonschema"));
@@ -59,8 +60,15 @@ fn the_workflow_of_a_release_and_the_scaling_of_workers_are_what_their_readers_t
     };
     let workflow = ".github/workflows/release.yml";
     said(check().args(["--builtin-schema", "vendor.github-workflows", workflow]))?;
+    // What no schema says: expressions that mean nothing, actions whose runtime is gone.
+    said(Command::new(root.join("target/servers/bin/actionlint")).arg(root.join(workflow)))?;
     let keda = ["examples/keda/scaledobject.yaml", "examples/keda/authentication.yaml"];
     said(check().args(["--schemafile", "tests/data/keda.json"]).args(keda))?;
+    said(check().args([
+        "--builtin-schema",
+        "vendor.compose-spec",
+        "examples/container/compose.yml",
+    ]))?;
     Ok(())
 }
 

@@ -1,7 +1,5 @@
 //! Traces: what a receiver of OTLP is told of attempts, over the wire.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,11 +9,10 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::process::Worker;
+use crate::receivers::{OK, as_the_protocol_has_it};
 use crate::servers::HttpServer;
 use crate::service::{folder_of, push};
 use crate::support::{eventually, redis_settings};
-
-const OK: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
 
 /// A job's metadata that names its producer's span.
 const PRODUCER: &str =
@@ -71,7 +68,7 @@ async fn a_span_links_to_its_producers_or_is_its_child_by_choice() -> anyhow::Re
             && asked.header("content-type") == Some("application/json")
             && asked.header("authorization") == Some("Bearer tea, milk")));
         for asked in &asked {
-            as_the_protocol_has_it(&asked.body)?;
+            as_the_protocol_has_it("trace", &asked.body)?;
         }
         let spans = spans(&receiver)?;
         let [(_, linked), (_, failed)] = &spans[..] else {
@@ -158,22 +155,6 @@ async fn requests_carry_the_attempts_span_where_the_manifest_says_so() -> anyhow
         let (told, state, span) = called(grant, &[], metadata).await?;
         assert_eq!((told, state, span), (None, None, Value::Null), "{grant} {metadata}");
     }
-    Ok(())
-}
-
-/// The messages of OTLP, as their authors publish them, take this.
-fn as_the_protocol_has_it(body: &[u8]) -> anyhow::Result<()> {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers/bin/python3");
-    let script = "import sys
-from google.protobuf import json_format
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-json_format.Parse(sys.stdin.read(), ExportTraceServiceRequest())";
-    let mut parse = Command::new(python)
-        .args(["-c", script])
-        .stdin(Stdio::piped())
-        .spawn()?;
-    std::io::Write::write_all(&mut parse.stdin.take().context("stdin")?, body)?;
-    ensure!(parse.wait()?.success(), "{}", String::from_utf8_lossy(body));
     Ok(())
 }
 

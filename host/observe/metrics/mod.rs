@@ -1,15 +1,18 @@
-//! Counts what happens in a host, for Prometheus.
+//! Counts what happens in a host, for Prometheus and for receivers of OTLP.
 //!
 //! A job's name is never a label: producers make those up, in any number. Queues are those that the host serves; plugins
 //! and versions are bounded ([`MAX_PLUGINS`], [`MAX_VERSIONS`]). Nothing here asks the store: what the store holds in all
 //! is no host's to tell, or many hosts would tell it many times.
 
+mod families;
 mod histogram;
+mod openmetrics;
+mod reporter;
+mod request;
 mod series;
 mod settling;
 pub(super) mod sharded;
 mod versions;
-mod written;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,6 +29,7 @@ use crate::events::{Event, Run, Subscriber};
 use crate::outcome::{Attempt, Fate};
 use crate::queue::{OPERATIONS, QueueName};
 
+pub use reporter::Reporter;
 pub use versions::{KEPT_AFTER, MAX_PLUGINS, MAX_VERSIONS};
 
 /// What is counted.

@@ -4,8 +4,8 @@
 //! always kept, whatever share of the others is, and an attempt that is not kept costs a random number. Absent on
 //! purpose: spans that are open while a job runs, which would have to be carried through every step.
 
-mod otlp;
 mod receiver;
+mod request;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

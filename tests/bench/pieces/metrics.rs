@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput};
 use kiln::events::{Event, Events, LoadedPlugin, PluginVersion, Run};
 use kiln::job::{Job, null};
-use kiln::observe::{Keep, Metrics, Receiver, Traces, Vitals};
+use kiln::observe::{Endpoint, Keep, Metrics, Receiver, Traces, Vitals};
 use kiln::outcome::{Attempt, Fate, Outcome, Report};
 use kiln::queue::MAX_BATCH;
 
@@ -45,7 +45,12 @@ pub(crate) fn metrics(c: &mut Criterion) {
         group.bench_function(name, |b| b.iter(|| a_batch(black_box(&events))));
     }
     // Nobody listens there, and with a share of none nothing is sent.
-    let receiver = Receiver::start("http://127.0.0.1:1", Vec::new(), String::new()).unwrap();
+    let nobody = Endpoint {
+        url: "http://127.0.0.1:1".to_owned(),
+        headers: Vec::new(),
+        instance: String::new(),
+    };
+    let receiver = Receiver::start(nobody).unwrap();
     for (name, share) in [
         ("no attempt becomes a span", 0.0),
         ("every attempt becomes a span", 1.0),

@@ -1,12 +1,13 @@
-//! Spans as OTLP writes them, in JSON: <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>.
+//! Spans as OTLP writes them.
 //!
 //! Names of attributes are those of the semantic conventions for messaging, 1.44, and Kiln's own where those have none.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
 
 use super::Span;
+use crate::observe::otlp::{nanos, resource, scope, seconds, text, whole};
 
 /// `SPAN_KIND_CONSUMER`.
 const CONSUMER: u8 = 5;
@@ -15,16 +16,11 @@ const CONSUMER: u8 = 5;
 const ERROR: u8 = 2;
 
 /// The body of a request that brings these spans.
-pub(super) fn request(host: &str, spans: &[Span]) -> Vec<u8> {
+pub(super) fn body(instance: &str, spans: &[Span]) -> Vec<u8> {
     let spans: Vec<_> = spans.iter().map(span).collect();
-    let resource = [
-        text("service.name", "kiln"),
-        text("service.version", env!("CARGO_PKG_VERSION")),
-        text("service.instance.id", host),
-    ];
     let request = json!({"resourceSpans": [{
-        "resource": {"attributes": resource},
-        "scopeSpans": [{"scope": {"name": "kiln", "version": env!("CARGO_PKG_VERSION")}, "spans": spans}],
+        "resource": resource(instance),
+        "scopeSpans": [{"scope": scope(), "spans": spans}],
     }]});
     request.to_string().into_bytes()
 }
@@ -79,24 +75,4 @@ fn span(span: &Span) -> Value {
         }
     }
     written
-}
-
-fn text(key: &str, value: &str) -> Value {
-    json!({"key": key, "value": {"stringValue": value}})
-}
-
-/// 64-bit numbers are strings in this encoding.
-fn whole(key: &str, value: u64) -> Value {
-    json!({"key": key, "value": {"intValue": value.to_string()}})
-}
-
-fn seconds(key: &str, value: Duration) -> Value {
-    json!({"key": key, "value": {"doubleValue": value.as_secs_f64()}})
-}
-
-fn nanos(time: SystemTime) -> String {
-    time.duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos()
-        .to_string()
 }

@@ -1,4 +1,4 @@
-//! The flags of `kiln worker` about traces.
+//! The flags of `kiln worker` about receivers of OTLP: of traces, and of metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +7,9 @@ use clap::Args;
 
 use super::Usage;
 use super::store::duration;
+use crate::config::TimeRange;
 use crate::events::Events;
-use crate::observe::{Keep, Receiver, Traces};
+use crate::observe::{Endpoint, Keep, Metrics, Receiver, Reporter, Traces};
 use crate::worker::Spans;
 
 /// Where traces go, and which attempts they tell of.
@@ -33,6 +34,21 @@ pub(super) struct TraceArgs {
     child: bool,
 }
 
+/// Where metrics go, beside whoever asks for them.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Metrics")]
+pub(super) struct MetricArgs {
+    /// Send what /metrics tells to this receiver of OTLP over HTTP, such as `http://127.0.0.1:4318` [default: none]
+    #[arg(id = "metrics_url", long = "metrics", env = "KILN_METRICS", value_name = "URL")]
+    url: Option<String>,
+    /// A header for the receiver, such as authorization=Bearer …; repeat for more. The variable has one on each line
+    #[arg(id = "metric_headers", long = "metric-header", env = "KILN_METRIC_HEADERS", value_delimiter = '\n', value_parser = header, value_name = "NAME=VALUE")]
+    headers: Vec<(String, String)>,
+    /// How long it is from one request to the next
+    #[arg(id = "metric_interval", long = "metric-interval", env = "KILN_METRIC_INTERVAL", default_value = "1m", value_parser = interval, value_name = "DURATION")]
+    every: Duration,
+}
+
 impl TraceArgs {
     /// How spans belong to those of producers, if a receiver is named.
     pub(super) fn spans(&self) -> Option<Spans> {
@@ -42,9 +58,7 @@ impl TraceArgs {
     /// Begins to send traces, if a receiver is named.
     pub(super) fn start(&self, events: &Events) -> anyhow::Result<Option<Arc<Receiver>>> {
         let Some(url) = &self.url else { return Ok(None) };
-        let host = gethostname::gethostname().to_string_lossy().into_owned();
-        let instance = format!("{host}-{}", std::process::id());
-        let receiver = Receiver::start(url, self.headers.clone(), instance);
+        let receiver = Receiver::start(endpoint(url, &self.headers));
         let receiver = receiver.map_err(|why| Usage(format!("--traces: {why}")))?;
         let keep = Keep {
             share: self.share,
@@ -56,9 +70,44 @@ impl TraceArgs {
     }
 }
 
+impl MetricArgs {
+    /// Whether a receiver is named.
+    pub(super) fn are_sent(&self) -> bool {
+        self.url.is_some()
+    }
+
+    /// Begins to send metrics, if a receiver is named.
+    pub(super) fn start(&self, metrics: Option<&Arc<Metrics>>) -> anyhow::Result<Option<Reporter>> {
+        let (Some(url), Some(metrics)) = (&self.url, metrics) else {
+            return Ok(None);
+        };
+        let reporter = Reporter::start(endpoint(url, &self.headers), self.every, Arc::clone(metrics));
+        Ok(Some(reporter.map_err(|why| Usage(format!("--metrics: {why}")))?))
+    }
+}
+
+fn endpoint(url: &str, headers: &[(String, String)]) -> Endpoint {
+    let host = gethostname::gethostname().to_string_lossy().into_owned();
+    Endpoint {
+        url: url.to_owned(),
+        headers: headers.to_vec(),
+        instance: format!("{host}-{}", std::process::id()),
+    }
+}
+
 fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it like NAME=VALUE")?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+const INTERVAL: TimeRange = TimeRange {
+    least: Duration::from_secs(1),
+    most: Duration::from_hours(1),
+    why: "each request brings every series; what is older says little of how a worker does",
+};
+
+fn interval(text: &str) -> Result<Duration, String> {
+    INTERVAL.parse(text)
 }
 
 fn share(text: &str) -> Result<f64, String> {
