@@ -69,6 +69,9 @@
 //! | delete, purge, retain: failed → gone | `take_failed`, `purge`, `retain` | refused; a purge drops more | the same |
 //! | move the border: failed → failed, from one part to the other | `move_border` | nothing more happens: the border is elsewhere | the same |
 //!
+//! *Record*, *report*, *claim*, *hold* and *succeed* have no step in the model: no other move reads what they write, so no order
+//! of them and the others can break a promise about jobs. What they promise themselves is bounds, and tested where they are.
+//!
 //! A *retry* also puts a job back that became ready before its own time, because its producer rounded the score down.
 //!
 //! A job *waits* if it may not start now: its plugin is at its `concurrency`, is being loaded or is set aside, its name

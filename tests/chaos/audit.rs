@@ -23,6 +23,8 @@ const HEARD_OF_S: f64 = 2.0;
 pub(crate) struct Findings {
     pushed: usize,
     maybe: usize,
+    /// Jobs of which a cancel was acknowledged, wherever they were by then.
+    cancelled: usize,
     /// Jobs with a result.
     completed: usize,
     /// Those among them that were to count themselves, and what they came to.
@@ -158,6 +160,7 @@ impl Findings {
         let id = id(number);
         self.pushed += usize::from(pushed);
         self.maybe += usize::from(!pushed);
+        self.cancelled += usize::from(cancelled.is_some_and(f64::is_finite));
         self.completed += usize::from(result.is_some());
         self.counted.0 += usize::from(result.is_some() && handler == Handler::Count);
         if pushed && result.is_none() && kinds.is_empty() {
@@ -203,6 +206,7 @@ impl fmt::Display for Findings {
         let mut line = |what: &str, number: usize| writeln!(f, "  {what:<26}{number:>9}");
         line("jobs pushed", self.pushed)?;
         line("jobs pushed, unanswered", self.maybe)?;
+        line("cancels acknowledged", self.cancelled)?;
         line("jobs completed", self.completed)?;
         line("jobs that counted", self.counted.1)?;
         line("jobs that came after", self.chained)?;

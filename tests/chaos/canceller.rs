@@ -15,8 +15,8 @@ use crate::support::kiln;
 /// Time between two calls of `kiln cancel`.
 const INTERVAL: Duration = Duration::from_millis(700);
 
-/// Jobs cancelled at once, and among how many of the latest they are chosen.
-const AT_ONCE: usize = 8;
+/// Jobs cancelled at once by default, and among how many of the latest they are chosen.
+pub(crate) const AT_ONCE: usize = 8;
 const LATEST: usize = 400;
 
 /// Cancels through the command line, and notes what it acknowledged.
@@ -26,6 +26,8 @@ pub(crate) struct Canceller {
     pub(crate) keys: Keys,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) rng: Rng,
+    /// How many jobs each call is about; the same one may be chosen twice.
+    pub(crate) at_once: usize,
 }
 
 impl Canceller {
@@ -36,7 +38,7 @@ impl Canceller {
         while !stop.is_cancelled() {
             ticks.tick().await;
             let jobs = self.ledger.entries().len();
-            let numbers = (0..AT_ONCE.min(jobs)).map(|_| jobs - 1 - self.rng.usize(..LATEST.min(jobs)));
+            let numbers = (0..self.at_once.min(jobs)).map(|_| jobs - 1 - self.rng.usize(..LATEST.min(jobs)));
             let numbers: Vec<usize> = numbers.collect();
             if numbers.is_empty() {
                 continue;

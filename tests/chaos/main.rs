@@ -4,8 +4,8 @@
 //! What was pushed is known from Redis' answers, what came of it from Redis and from the workers' logs; no code of
 //! Kiln's is asked.
 //!
-//! `KILN_CHAOS_SECONDS` is how long it goes on (120), `KILN_CHAOS_SEED` repeats the plan of a run, as far as a real
-//! system lets it: `KILN_CHAOS_SECONDS=3600 cargo test --test chaos`.
+//! `KILN_CHAOS_SECONDS` is how long it goes on (120), `KILN_CHAOS_CANCELS` how many jobs each call of `kiln cancel` is about
+//! (8), `KILN_CHAOS_SEED` repeats the plan of a run, as far as a real system lets it: `KILN_CHAOS_SECONDS=3600 cargo test --test chaos`.
 
 #![allow(
     clippy::unwrap_used,
@@ -55,7 +55,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Findings, audit};
-use crate::canceller::Canceller;
+use crate::canceller::{AT_ONCE, Canceller};
 use crate::producer::Producer;
 use crate::tally::Tally;
 use crate::world::World;
@@ -95,6 +95,7 @@ async fn run(folder: &Path, seed: u64, lasting: Duration) -> anyhow::Result<()> 
         keys: world.keys.clone(),
         ledger: Arc::clone(&world.ledger),
         rng: rng.fork(),
+        at_once: number_from("KILN_CHAOS_CANCELS")?.map_or(Ok(AT_ONCE), usize::try_from)?,
     };
     producers.spawn(canceller.run(stop.clone()));
     let raged = storm::rage(&world, rng, Instant::now() + lasting).await;

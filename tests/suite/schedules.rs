@@ -316,7 +316,7 @@ async fn workers_that_start_after_an_outage_make_up_for_it_once_in_all(store: St
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_workers_that_are_killed_and_started_again_fire_each_instant_once() -> anyhow::Result<()> {
-    let names = ["one", "two", "three", "four"];
+    let names = ["one", "two", "three", "four", "five"];
     let manifest = names.map(|name| TICK.replace("tick", name)).concat();
     let folder = folder_of(&[("echo", &manifest)])?;
     let (settings, queue) = (redis_settings(), default_queue());
@@ -339,7 +339,7 @@ async fn ten_workers_that_are_killed_and_started_again_fire_each_instant_once() 
     drop(workers);
     resume(&store, &Pausable::Queue(queue)).await?;
     let ids = take_ids(&store).await?;
-    assert!(ids.len() >= 400, "{}", ids.len());
+    assert!(ids.len() >= 500, "{}", ids.len());
     for (name, begin) in names.iter().zip(begin) {
         let of_this = ids.iter().filter(|id| id.starts_with(&format!("cron:echo/{name}:")));
         let of_this: Vec<_> = of_this.cloned().collect();
