@@ -55,8 +55,12 @@ impl TraceArgs {
         self.url.as_ref().map(|_| Spans { as_child: self.child })
     }
 
-    /// Begins to send traces, if a receiver is named.
-    pub(super) fn start(&self, events: &Events) -> anyhow::Result<Option<Arc<Receiver>>> {
+    /// Begins to send traces, if a receiver is named, and tells the metrics of them.
+    pub(super) fn start(
+        &self,
+        events: &Events,
+        metrics: Option<Arc<Metrics>>,
+    ) -> anyhow::Result<Option<Arc<Receiver>>> {
         let Some(url) = &self.url else { return Ok(None) };
         let receiver = Receiver::start(endpoint(url, &self.headers));
         let receiver = receiver.map_err(|why| Usage(format!("--traces: {why}")))?;
@@ -65,7 +69,7 @@ impl TraceArgs {
             slow: self.slow,
             as_child: self.child,
         };
-        events.subscribe(&Arc::new(Traces::new(keep, Arc::clone(&receiver))));
+        events.subscribe(&Arc::new(Traces::new(keep, Arc::clone(&receiver), metrics)));
         Ok(Some(receiver))
     }
 }

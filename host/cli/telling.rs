@@ -39,7 +39,7 @@ impl Telling {
             counted
         });
         let receivers = Receivers {
-            traces: traces.start(events)?,
+            traces: traces.start(events, counted.clone())?,
             metrics: metrics.start(counted.as_ref())?,
         };
         let web = match (listen, &counted) {

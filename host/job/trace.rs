@@ -25,23 +25,29 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
+    /// The first span of a trace of its own, with these flags.
+    #[must_use]
+    pub fn first(flags: u8) -> Self {
+        Self {
+            trace_id: format!("{:032x}", fastrand::u128(1..)),
+            span_id: format!("{:016x}", fastrand::u64(1..)),
+            flags,
+            state: None,
+        }
+    }
+
     /// The span of an attempt at a job of this producer's: a child of the producer's span, or the first of a trace of its own.
     /// It is kept where the producer's is.
     #[must_use]
     pub fn of_attempt(&self, as_child: bool) -> Self {
-        let span_id = format!("{:016x}", fastrand::u64(1..));
+        let first = Self::first(self.flags);
         if as_child {
             return Self {
-                span_id,
+                span_id: first.span_id,
                 ..self.clone()
             };
         }
-        Self {
-            trace_id: format!("{:032x}", fastrand::u128(1..)),
-            span_id,
-            flags: self.flags,
-            state: None,
-        }
+        first
     }
 
     /// Whether whoever made it keeps the trace.

@@ -25,6 +25,8 @@ impl Scrape {
         assert!(text.ends_with("# EOF\n"), "{text}");
         let series = text.lines().filter(|line| !line.starts_with('#'));
         let series = series.map(|line| {
+            // An exemplar, where there is one, comes after the value.
+            let line = line.split(" # {").next().unwrap_or(line);
             let (name, value) = line.rsplit_once(' ').expect("a value");
             (name.to_owned(), value.parse().expect("a number"))
         });

@@ -29,7 +29,7 @@ async fn run(settings: &StoreSettings, jobs: &[&str], flags: &[&str]) -> anyhow:
 }
 
 /// All spans that a receiver has got, by the id of their job.
-fn spans(receiver: &HttpServer) -> anyhow::Result<Vec<(String, Value)>> {
+pub(crate) fn spans(receiver: &HttpServer) -> anyhow::Result<Vec<(String, Value)>> {
     let mut all = Vec::new();
     for asked in receiver.asked() {
         let request: Value = serde_json::from_slice(&asked.body)?;

@@ -15,15 +15,9 @@ pub(crate) fn ensure(brings: &str, package: &str) -> Result<()> {
     }
     say(&format!("installing {package}"));
     let by_hand = || format!("{brings} is needed; install it, on Debian with: apt-get install {package}");
-    let sh = Shell::in_dir(Path::new("/"));
-    let sudo: &[&str] = match sh.read("id", ["-u"]).as_deref() {
-        Ok("0") => &[],
-        _ => &["sudo", "-n"],
-    };
     let apt = |args: &[&str]| {
         let quiet = ["env", "RUNLEVEL=1", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"];
-        let line = [sudo, quiet.as_slice(), args].concat();
-        sh.run(line[0], &line[1..])
+        as_root(&[quiet.as_slice(), args].concat())
     };
     let install = ["install", "--yes", "--no-install-recommends", package];
     // A fresh container has no package lists at all, and old lists name files that are gone.
@@ -34,6 +28,17 @@ pub(crate) fn ensure(brings: &str, package: &str) -> Result<()> {
         bail!(by_hand());
     }
     Ok(())
+}
+
+/// Runs a command as root, without asking.
+pub(crate) fn as_root(line: &[&str]) -> Result<()> {
+    let sh = Shell::in_dir(Path::new("/"));
+    let sudo: &[&str] = match sh.read("id", ["-u"]).as_deref() {
+        Ok("0") => &[],
+        _ => &["sudo", "-n"],
+    };
+    let line = [sudo, line].concat();
+    sh.run(line[0], &line[1..])
 }
 
 fn is_there(brings: &str) -> bool {

@@ -198,7 +198,7 @@ fn all(root: &Path) -> Result<Vec<Handler>> {
 }
 
 /// The command, built as the tests build it, so that the Wasm engine is compiled once.
-fn kiln(root: &Path) -> Result<PathBuf> {
+pub(crate) fn kiln(root: &Path) -> Result<PathBuf> {
     say("building kiln");
     // With an example, because that is what turns on the features of what only tests need.
     Shell::in_dir(root).run("cargo", ["build", "--quiet", "--bin", "kiln", "--example", "demo"])?;

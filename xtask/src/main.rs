@@ -8,6 +8,7 @@ mod browser;
 mod count;
 mod fuzz;
 mod handlers;
+mod package;
 mod plugins;
 mod shell;
 mod suite;
@@ -30,6 +31,7 @@ usage: cargo xtask COMMAND
   fuzz [TARGET [INPUT]] [--seconds N]
                   fuzz the job decoder, manifests and plugins, or one of them: job, manifest, plugin; 60 seconds each.
                   With INPUT, run that alone
+  package         make the package for Debian, of the program of the tests, and install it below target/package; test does so, too
   screenshots     draw the pictures of the dashboard in docs/ anew
   docs            make the book of docs/, into target/book
   count [STORE]   count the instructions that a job takes, with callgrind; on a store in memory, or on redis://…";
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
             None => return usage(),
         },
         ("browser", []) => handlers::environment(root()).and_then(|env| browser::test(root(), &env)),
+        ("package", []) => package::package(root()),
         ("screenshots", []) => handlers::environment(root()).and_then(|env| browser::draw(root(), &env)),
         ("docs", []) => handlers::environment(root()).and_then(|env| book(&env)),
         ("count", []) => count("memory:"),
@@ -126,6 +129,7 @@ fn test(args: &[String]) -> Result<()> {
                 .chain(args.iter().map(String::as_str)),
         )?;
     }
+    package::package(root())?;
     browser::test(root(), &env)?;
     say("testing the examples in the documentation");
     sh.run("cargo", ["test", "--workspace", "--doc"])?;

@@ -201,7 +201,11 @@ fn of_plugins(plugins: &[Arc<PluginSeries>]) -> [Family; 5] {
     };
     let lane = plugins().map(|(labels, plugin)| (labels, plugin.lane.written()));
     let start = plugins().map(|(labels, plugin)| (labels, plugin.start.written()));
-    let attempt = plugins().map(|(labels, plugin)| (labels, plugin.attempt.written()));
+    let attempt = plugins().map(|(labels, plugin)| {
+        let exemplars = plugin.exemplars.all();
+        let written = plugin.attempt.written();
+        (labels, Written { exemplars, ..written })
+    });
     let memory = plugins().map(|(labels, plugin)| (labels, plugin.peak_memory.written()));
     let loads = plugins().flat_map(|(_, plugin)| {
         let named = ["loaded", "refused"].into_iter().zip(plugin.loads.totals());

@@ -1,7 +1,9 @@
 //! Histograms of times and of bytes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::exemplars::Exemplar;
 use super::sharded::Sharded;
 
 /// What is counted beside the buckets: values above the last bound, and the sum of all.
@@ -70,6 +72,8 @@ pub(super) struct Written {
     pub(super) count: u64,
     /// Upper bound and number of values, not cumulated; the last bound is infinite.
     pub(super) buckets: Vec<(f64, u64)>,
+    /// By the places of their buckets.
+    pub(super) exemplars: BTreeMap<usize, Exemplar>,
 }
 
 impl Default for Times {
@@ -86,7 +90,12 @@ impl Default for Sizes {
 
 impl Times {
     pub(super) fn time(&self, took: Duration) {
-        self.count(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.count(nanos(took));
+    }
+
+    /// The place of the bucket that a time falls into.
+    pub(super) fn bucket(took: Duration) -> usize {
+        bucket(&TIMES, nanos(took))
     }
 
     /// In seconds.
@@ -112,8 +121,7 @@ impl<const N: usize> Histogram<N> {
     }
 
     fn count(&self, value: u64) {
-        let bucket = self.bounds.partition_point(|bound| *bound < value);
-        self.numbers.add(bucket, 1);
+        self.numbers.add(bucket(self.bounds, value), 1);
         self.numbers.add(N - 1, value);
     }
 
@@ -129,8 +137,17 @@ impl<const N: usize> Histogram<N> {
             sum: sum as f64 / unit,
             count: counts.iter().sum(),
             buckets: bounds.chain([f64::INFINITY]).zip(counts.iter().copied()).collect(),
+            exemplars: BTreeMap::new(),
         }
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn bucket(bounds: &[u64], value: u64) -> usize {
+    bounds.partition_point(|bound| *bound < value)
 }
 
 #[cfg(test)]

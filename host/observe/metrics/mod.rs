@@ -4,6 +4,7 @@
 //! and versions are bounded ([`MAX_PLUGINS`], [`MAX_VERSIONS`]). Nothing here asks the store: what the store holds in all
 //! is no host's to tell, or many hosts would tell it many times.
 
+mod exemplars;
 mod families;
 mod histogram;
 mod openmetrics;
@@ -25,7 +26,8 @@ use self::series::{ADOPTED, FETCHED, PROMOTED, QueueSeries, StoreSeries};
 use self::settling::Settling;
 use self::versions::Versions;
 use super::Vitals;
-use crate::events::{Event, Run, Subscriber};
+use crate::events::{Event, PluginVersion, Run, Subscriber};
+use crate::job::TraceContext;
 use crate::outcome::{Attempt, Fate};
 use crate::queue::{OPERATIONS, QueueName};
 
@@ -57,6 +59,12 @@ impl Metrics {
             settling: Settling::default(),
             vitals,
         }
+    }
+
+    /// An attempt of this version became a span: it stands for all that took as long.
+    pub(super) fn became_a_span(&self, plugin: PluginVersion<'_>, took: Duration, span: &TraceContext) {
+        self.versions
+            .of(plugin, |version| version.plugin.exemplars.put(took, span));
     }
 
     fn queue(&self, name: &str, count: impl FnOnce(&QueueSeries)) {

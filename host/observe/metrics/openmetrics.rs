@@ -3,8 +3,10 @@
 //! Own code, since the libraries that write this format write exemplars only of histograms that they keep themselves.
 
 use std::fmt::{self, Display, Formatter, Write};
+use std::time::UNIX_EPOCH;
 
 use super::Metrics;
+use super::exemplars::Exemplar;
 use super::families::{Family, Labels, Number, Values};
 use super::histogram::Written;
 
@@ -58,9 +60,13 @@ fn write_histogram(name: &str, labels: &Labels, written: &Written, text: &mut St
     writeln!(text, "{name}_sum{set} {:?}", written.sum)?;
     writeln!(text, "{name}_count{set} {}", written.count)?;
     let mut below = 0;
-    for (bound, count) in &written.buckets {
+    for (place, (bound, count)) in written.buckets.iter().enumerate() {
         below += count;
-        writeln!(text, "{name}_bucket{} {below}", Set(labels, Some(*bound)))?;
+        write!(text, "{name}_bucket{} {below}", Set(labels, Some(*bound)))?;
+        if let Some(exemplar) = written.exemplars.get(&place) {
+            write!(text, " # {exemplar}")?;
+        }
+        text.write_char('\n')?;
     }
     Ok(())
 }
@@ -72,6 +78,15 @@ impl Display for Number {
             // With a point, as every number is written that need not be whole.
             Self::Real(number) => write!(f, "{number:?}"),
         }
+    }
+}
+
+impl Display for Exemplar {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (took, at) = (self.took.as_secs_f64(), self.at.duration_since(UNIX_EPOCH));
+        let at = at.unwrap_or_default().as_secs_f64();
+        let Self { trace_id, span_id, .. } = self;
+        write!(f, "{{trace_id=\"{trace_id}\",span_id=\"{span_id}\"}} {took:?} {at:.3}")
     }
 }
 

@@ -80,10 +80,19 @@ fn histogram(written: &Written) -> Value {
     let bounds = written.buckets.iter().map(|(bound, _)| *bound);
     // That the last bucket has no bound goes without saying.
     let bounds: Vec<_> = bounds.filter(|bound| bound.is_finite()).collect();
+    let exemplars = written.exemplars.values().map(|exemplar| {
+        json!({
+            "timeUnixNano": nanos(exemplar.at),
+            "asDouble": exemplar.took.as_secs_f64(),
+            "traceId": exemplar.trace_id,
+            "spanId": exemplar.span_id,
+        })
+    });
     json!({
         "count": written.count.to_string(),
         "sum": written.sum,
         "bucketCounts": counts,
         "explicitBounds": bounds,
+        "exemplars": exemplars.collect::<Vec<_>>(),
     })
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::exemplars::Exemplars;
 use super::histogram::{Sizes, Times};
 use super::sharded::Sharded;
 use crate::outcome::{Attempt, Boundary, FailureKind, Fate, Outcome};
@@ -67,6 +68,7 @@ pub(super) struct PluginSeries {
     /// From fetch to the beginning of the attempt.
     pub(super) start: Times,
     pub(super) attempt: Times,
+    pub(super) exemplars: Exemplars,
     pub(super) peak_memory: Sizes,
     /// Loads, and contents that do not load.
     pub(super) loads: Sharded<2>,

@@ -10,6 +10,7 @@ mod request;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::Metrics;
 use crate::events::{Event, Run, Subscriber};
 use crate::job::TraceContext;
 use crate::outcome::{Attempt, Outcome};
@@ -47,9 +48,8 @@ struct Span {
     waited: Duration,
     cpu: Duration,
     peak_memory_bytes: u64,
+    own: TraceContext,
     producer: Option<TraceContext>,
-    /// What the handler's requests carried of it, if they did.
-    told: Option<TraceContext>,
     is_child: bool,
 }
 
@@ -58,13 +58,18 @@ struct Span {
 pub struct Traces {
     keep: Keep,
     receiver: Arc<Receiver>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Traces {
-    /// Makes spans of the attempts to keep.
+    /// Makes spans of the attempts to keep, and tells the metrics, if there are any, which they are.
     #[must_use]
-    pub fn new(keep: Keep, receiver: Arc<Receiver>) -> Self {
-        Self { keep, receiver }
+    pub fn new(keep: Keep, receiver: Arc<Receiver>, metrics: Option<Arc<Metrics>>) -> Self {
+        Self {
+            keep,
+            receiver,
+            metrics,
+        }
     }
 
     fn keeps(&self, run: &Run<'_>, attempt: &Attempt) -> bool {
@@ -84,6 +89,13 @@ impl Traces {
             ),
             Outcome::Stopped => ("stopped", None),
         };
+        let producer = run.job.trace_context();
+        let is_child = self.keep.as_child && run.attempt == 1;
+        // What the handler's requests carried, if they did.
+        let own = run.span.cloned().unwrap_or_else(|| match &producer {
+            Some(producer) => producer.of_attempt(is_child),
+            None => TraceContext::first(0),
+        });
         let (report, name) = (&attempt.report, |name: &str| text::name(name).into_owned());
         Span {
             queue: name(run.queue),
@@ -99,9 +111,9 @@ impl Traces {
             waited: run.fetched.elapsed().saturating_sub(report.duration),
             cpu: report.cpu,
             peak_memory_bytes: report.peak_memory_bytes,
-            producer: run.job.trace_context(),
-            told: run.span.cloned(),
-            is_child: self.keep.as_child && run.attempt == 1,
+            own,
+            producer,
+            is_child,
         }
     }
 }
@@ -111,7 +123,11 @@ impl Subscriber for Traces {
         if let Event::Ended { run, attempt } = event
             && self.keeps(run, attempt)
         {
-            self.receiver.take(self.span(run, attempt));
+            let span = self.span(run, attempt);
+            if let Some(metrics) = &self.metrics {
+                metrics.became_a_span(run.plugin, span.took, &span.own);
+            }
+            self.receiver.take(span);
         }
     }
 }

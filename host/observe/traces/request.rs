@@ -43,7 +43,8 @@ fn span(span: &Span) -> Value {
         seconds("kiln.wait_seconds", span.waited),
     ];
     let mut written = json!({
-        "spanId": span.told.as_ref().map_or_else(|| format!("{:016x}", fastrand::u64(1..)), |told| told.span_id.clone()),
+        "traceId": span.own.trace_id,
+        "spanId": span.own.span_id,
         "name": format!("process {}", span.queue),
         "kind": CONSUMER,
         "startTimeUnixNano": nanos(began),
@@ -56,13 +57,10 @@ fn span(span: &Span) -> Value {
     written["attributes"] = attributes.into();
     match &span.producer {
         Some(producer) if span.is_child => {
-            written["traceId"] = (&*producer.trace_id).into();
             written["parentSpanId"] = (&*producer.span_id).into();
             written["traceState"] = producer.state.as_deref().unwrap_or_default().into();
         }
         producer => {
-            let told = span.told.as_ref().map(|told| told.trace_id.clone());
-            written["traceId"] = told.unwrap_or_else(|| format!("{:032x}", fastrand::u128(1..))).into();
             let links = producer.iter().map(|producer| {
                 json!({
                     "traceId": producer.trace_id,

@@ -51,9 +51,10 @@ pub(crate) fn metrics(c: &mut Criterion) {
         instance: String::new(),
     };
     let receiver = Receiver::start(nobody).unwrap();
-    for (name, share) in [
-        ("no attempt becomes a span", 0.0),
-        ("every attempt becomes a span", 1.0),
+    for (name, share, exemplars) in [
+        ("no attempt becomes a span", 0.0, true),
+        ("every attempt becomes a span", 1.0, false),
+        ("every attempt becomes a span and an exemplar", 1.0, true),
     ] {
         let (events, slow) = (Events::default(), Duration::from_secs(1));
         let keep = Keep {
@@ -61,7 +62,9 @@ pub(crate) fn metrics(c: &mut Criterion) {
             slow,
             as_child: false,
         };
-        events.subscribe(&Arc::new(Traces::new(keep, Arc::clone(&receiver))));
+        let metrics = Arc::new(Metrics::new([&default_queue()], Arc::<Vitals>::default()));
+        let exemplars = exemplars.then_some(metrics);
+        events.subscribe(&Arc::new(Traces::new(keep, Arc::clone(&receiver), exemplars)));
         group.bench_function(name, |b| b.iter(|| a_batch(black_box(&events))));
     }
     group.finish();

@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
 use super::free_port;
+use crate::probes::get;
 use crate::support::eventually;
 
 /// A server that scrapes one worker, and itself. It ends with the test run, however that ends.
@@ -35,6 +36,7 @@ impl Prometheus {
         let mut command = Command::new("sh");
         command.args(["-c", script]).arg(&folder);
         command.args(["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data"]);
+        command.arg("--enable-feature=exemplar-storage");
         command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
         let shell = command.stdin(Stdio::piped()).spawn().context("sh")?;
         let started = Self { port, _shell: shell };
@@ -43,6 +45,14 @@ impl Prometheus {
         })
         .await?;
         Ok(started)
+    }
+
+    /// The exemplars of a metric, as JSON.
+    pub(crate) fn exemplars(&self, metric: &str) -> anyhow::Result<String> {
+        let path = format!("/api/v1/query_exemplars?query={metric}&start=0&end=9999999999");
+        let (status, found) = get(([127, 0, 0, 1], self.port).into(), &path)?;
+        ensure!(status == 200, "{status}: {found}");
+        Ok(found)
     }
 
     /// The series that an expression selects now, one a line, with labels and value.
