@@ -195,6 +195,7 @@ pub use limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_LIMITED_JOBS, MAX_LIMITED_LANES
 pub use metered::OPERATIONS;
 pub use moves::{
     Ended, Found, JobsPage, LaneSeen, LaneWish, LanesPage, MAX_PEEKED, PEEK_BYTES, Part, Peeked, Place, Search, Seen,
+    Sweep,
 };
 pub use orders::{MAX_PAUSED_JOBS, MAX_PAUSED_NAME_BYTES, MAX_REASON_BYTES, Orders, Pausable, Pause};
 pub use push::Push;

@@ -66,6 +66,15 @@ pub struct Served {
     pub cancels: Option<u64>,
 }
 
+/// When the places of a group of lanes are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweep {
+    /// Unless some host has looked just before: every host does so now and then.
+    InTurn,
+    /// Now, since places have just become free.
+    AtOnce,
+}
+
 /// What a look at a group of lanes found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -267,6 +276,15 @@ pub struct LaneTaken {
     pub taken: usize,
     /// Jobs still in the lane.
     pub left: usize,
+}
+
+/// What a look at the leases on a queue found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dead {
+    /// The hosts whose leases have run out.
+    pub hosts: Vec<String>,
+    /// How long until the next lease runs out, unless it is renewed; none: there is no other.
+    pub next: Option<Duration>,
 }
 
 /// What the store answers when a lease is renewed.
