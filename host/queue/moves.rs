@@ -309,6 +309,8 @@ pub struct Offer<'a> {
     pub note: Option<&'a str>,
     /// The lane of a group that the job came from: its places are given back.
     pub lane: Option<&'a Lane>,
+    /// For how long no job of that lane starts.
+    pub shuts: Option<Duration>,
     /// Whether the host is sure to hold the delivery: by its own clock the lease has been good ever since, and this was
     /// not offered before. If the store finds otherwise, it may refuse all deliveries that are acknowledged together
     /// with this one.

@@ -1,5 +1,6 @@
 //! Limits across hosts: how many jobs of a key run at once, and how often one starts, whichever hosts run them.
 
+mod shut;
 mod workers;
 
 use std::collections::BTreeMap;

@@ -169,6 +169,7 @@ impl MemoryStore {
             ends,
             note,
             lane,
+            shuts,
             ..
         } in batch
         {
@@ -180,6 +181,9 @@ impl MemoryStore {
                 && let Some(group) = state.queue(claim.queue).groups.get_mut(stem)
             {
                 group.give_back(caps, claim.host, *tag);
+                if let Some(wait) = shuts {
+                    group.shut(caps, *wait);
+                }
             }
             if let Some(ends) = ends {
                 let unended = &mut state.queue(claim.queue).unended;

@@ -110,6 +110,7 @@ impl Line {
                     ends: None,
                     note: None,
                     lane: None,
+                    shuts: None,
                     sure: true,
                     written: &mut written,
                 };
