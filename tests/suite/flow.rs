@@ -2,6 +2,7 @@
 
 mod batches;
 mod chains;
+mod edges;
 mod handlers;
 mod languages;
 mod model;
