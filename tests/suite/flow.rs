@@ -6,6 +6,7 @@ mod edges;
 mod handlers;
 mod languages;
 mod model;
+mod speed;
 mod topologies;
 
 use std::collections::BTreeMap;
