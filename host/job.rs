@@ -7,6 +7,7 @@
 mod batch;
 mod codec;
 mod expiry;
+mod nesting;
 mod options;
 mod pointer;
 mod queue_name;
@@ -25,6 +26,7 @@ use serde_json::value::{RawValue, to_raw_value};
 pub(crate) use batch::called_back;
 pub use batch::{MAX_BATCH_ID_BYTES, MAX_BATCHES, MAX_MEMBERS, Membership, Sizes, check_batch_id, late_job};
 pub(crate) use codec::Label;
+pub use nesting::MAX_NESTED_JOBS;
 pub(crate) use options::fraction;
 pub use options::{Backoff, Expires, MAX_FLOW_BYTES, MAX_LINKS, Options, Plans, RetryWish, parse_duration};
 pub use queue_name::{MAX_QUEUE_NAME_BYTES, QUEUE_DEFAULT, check_queue_name};

@@ -18,11 +18,11 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::aside::aside;
-use crate::config::{Expired, HistorySettings, RetryPolicy, Unknown};
+use crate::config::{Cap, Expired, HistorySettings, RetryPolicy, Unknown};
 use crate::events::{Event, Events, Run};
 use crate::job::{DecodeError, Job, Options, TraceContext, asks_for_reply, failed_head, wrap_partial};
 use crate::outcome::{Asked, Commit, Failure, FailureKind, Lane, Outcome, RetryHint, Settlement};
-use crate::plugins::Plugins;
+use crate::plugins::{Plugin, Plugins};
 use crate::queue::{Arrival, Consumer, Delivery, QueueError};
 use crate::retry::{self, Moment};
 use crate::sandbox::{AttemptContext, Listener};
@@ -317,6 +317,7 @@ impl Worker {
         let (outcome, next) = after.chain(attempt.outcome);
         attempt.outcome = outcome;
         self.events.tell(Event::Ended { run, attempt: &attempt });
+        shut_lane(&plugin, delivery, &attempt.outcome);
         let now = || self.consumer.now();
         let kept = self
             .history
@@ -433,6 +434,16 @@ impl Worker {
             now: self.consumer.now(),
             luck: fastrand::f64(),
         }
+    }
+}
+
+/// Shuts the lane of a job whose handler says that it is too early: what it reaches would refuse the others of the lane.
+fn shut_lane(plugin: &Plugin, delivery: &mut Delivery, outcome: &Outcome) {
+    if let Outcome::Failed { retry, .. } = outcome
+        && let RetryHint::NotBefore(wait) = *retry
+        && plugin.handler.caps().iter().any(Cap::is_limit)
+    {
+        delivery.shut_lane(wait.min(plugin.handler.retry().max));
     }
 }
 

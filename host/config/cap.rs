@@ -139,6 +139,12 @@ impl Cap {
         self.pointer.as_deref()
     }
 
+    /// Whether it ever keeps a job waiting: one that only lets keys take turns does not.
+    #[must_use]
+    pub fn is_limit(&self) -> bool {
+        self.places.is_some() || self.rate.is_some()
+    }
+
     /// What a job counts against: the id, and the key if there is one. Jobs without a key, or with one that is neither
     /// text, number nor boolean, count together.
     fn name(&self, job: &Job, wish: Option<&str>) -> String {

@@ -1,18 +1,19 @@
 //! Batches: which ones a job belongs to, and what is to be pushed once all their jobs have ended.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::nesting::Nesting;
 use super::options::{duration, read, read_borrowed};
 use super::spec::Follower;
 use super::{Job, JobSpec, Parent, raw};
 use crate::outcome::{BatchMark, FollowUp, NewJob};
-use crate::text::is_hidden;
+use crate::text::{self, is_hidden};
 
 /// Most batches that one job belongs to.
 pub const MAX_BATCHES: usize = 16;
@@ -65,7 +66,7 @@ pub fn check_batch_id(id: &str) -> Result<(), String> {
 }
 
 /// Reads `metadata.kiln.batch`: an object, or a list of them.
-pub(super) fn memberships(value: &RawValue) -> Result<Memberships, String> {
+pub(super) fn memberships(value: &RawValue, level: Nesting) -> Result<Memberships, String> {
     let all: Vec<&RawValue> = if value.get().starts_with('[') {
         read_borrowed(value)?
     } else {
@@ -75,13 +76,21 @@ pub(super) fn memberships(value: &RawValue) -> Result<Memberships, String> {
         return Err(format!("a job belongs to {MAX_BATCHES} batches at most"));
     }
     let mut followers = Vec::new();
-    let read = all.into_iter().map(|value| Membership::read(value, &mut followers));
-    let batches = read.collect::<Result<_, _>>()?;
+    let level = level.deeper()?;
+    let read = all
+        .into_iter()
+        .map(|value| Membership::read(value, &mut followers, level));
+    let batches = read.collect::<Result<Vec<_>, _>>()?;
+    let mut ids = HashSet::new();
+    if let Some(batch) = batches.iter().find(|batch| !ids.insert(&*batch.id)) {
+        // Whoever tells the first of the two that the job has ended would call back for the other as well.
+        return Err(format!("it names the batch {} twice", text::name(&batch.id)));
+    }
     Ok((batches, followers))
 }
 
 impl Membership {
-    fn read(value: &RawValue, followers: &mut Vec<Follower>) -> Result<Self, String> {
+    fn read(value: &RawValue, followers: &mut Vec<Follower>, level: Nesting) -> Result<Self, String> {
         let mut membership = Self {
             id: String::new(),
             of: 0,
@@ -93,7 +102,7 @@ impl Membership {
         let keys: BTreeMap<Cow<'_, str>, &RawValue> = read_borrowed(value)?;
         for (key, value) in keys {
             let mut callback = || {
-                followers.extend(JobSpec::read(value)?.into_pushed());
+                followers.extend(JobSpec::read(value, level)?.into_pushed());
                 Ok(Some(value.to_owned()))
             };
             let filled = match &*key {
@@ -121,7 +130,9 @@ impl Membership {
     #[must_use]
     pub fn mark(&self, parent: &Parent, failed: bool, follow_ups: &[FollowUp], now: Timestamp) -> BatchMark {
         let callback = |which: &str, spec: &Option<Box<RawValue>>| {
-            let follow_up = JobSpec::read(spec.as_deref()?).ok()?.callback(parent, &self.id, which);
+            let follow_up = JobSpec::read(spec.as_deref()?, Nesting::default())
+                .ok()?
+                .callback(parent, &self.id, which);
             Some(Job::follow_up(follow_up, now))
         };
         let late = callback("late", &self.late).map(|mut late| {
@@ -154,7 +165,7 @@ impl Membership {
 /// # Errors
 /// When `spec`, the JSON that describes it, is wrong.
 pub fn late_job(batch: &str, queue: &str, spec: &RawValue, within: Duration, now: Timestamp) -> Result<NewJob, String> {
-    let spec = JobSpec::read(spec)?;
+    let spec = JobSpec::read(spec, Nesting::default())?;
     let mut late = Job::follow_up(spec.callback(&Parent::new("", queue, "{}"), batch, "late"), now);
     late.due_ms = Some(now.saturating_add(within).unwrap_or(Timestamp::MAX).as_millisecond());
     Ok(late)

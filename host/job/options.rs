@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::batch::memberships;
+use super::nesting::Nesting;
 use super::spec::Follower;
 use super::{JobSpec, Membership};
 
@@ -109,6 +110,11 @@ impl Options {
     /// first such key is reported.
     #[must_use]
     pub fn read(metadata: Option<&RawValue>) -> (Self, Option<String>) {
+        Self::read_within(metadata, Nesting::default())
+    }
+
+    /// The same, of a job at this level.
+    pub(super) fn read_within(metadata: Option<&RawValue>, level: Nesting) -> (Self, Option<String>) {
         #[derive(Deserialize)]
         struct Metadata<'a> {
             #[serde(borrow, default)]
@@ -119,7 +125,7 @@ impl Options {
         match metadata.transpose() {
             Ok(metadata) => {
                 if let Some(kiln) = metadata.and_then(|metadata| metadata.kiln) {
-                    options.fill(kiln, &mut wrong);
+                    options.fill(kiln, &mut wrong, level);
                 }
             }
             Err(err) => wrong.note("metadata", &err.to_string()),
@@ -127,7 +133,7 @@ impl Options {
         (options, wrong.0)
     }
 
-    fn fill(&mut self, kiln: &RawValue, wrong: &mut Wrong) {
+    fn fill(&mut self, kiln: &RawValue, wrong: &mut Wrong, level: Nesting) {
         let len = kiln.get().len();
         if len > MAX_FLOW_BYTES {
             self.plans_mut().refused = Some(format!(
@@ -157,7 +163,7 @@ impl Options {
                     Ok(key) => self.key = Some(key),
                     Err(why) => wrong.note("metadata.kiln.key", &why),
                 },
-                "then" => match links(value) {
+                "then" => match links(value, level) {
                     Ok((then, followers)) => {
                         let plans = self.plans_mut();
                         plans.then = then;
@@ -165,7 +171,7 @@ impl Options {
                     }
                     Err(why) => self.plans_mut().refused = Some(format!("metadata.kiln.then: {why}")),
                 },
-                "batch" => match memberships(value) {
+                "batch" => match memberships(value, level) {
                     Ok((batches, followers)) => {
                         let plans = self.plans_mut();
                         plans.batches = batches;
@@ -192,14 +198,14 @@ impl Options {
 const FLOW: [&str; 3] = ["then", "batch", "result"];
 
 /// The jobs of a chain, each of which is in order.
-fn links(value: &RawValue) -> Result<(Vec<Box<RawValue>>, Vec<Follower>), String> {
+fn links(value: &RawValue, level: Nesting) -> Result<(Vec<Box<RawValue>>, Vec<Follower>), String> {
     let links: Vec<Box<RawValue>> = read(value)?;
     if links.len() > MAX_LINKS {
         return Err(format!("it has {} jobs, at most {MAX_LINKS} are taken", links.len()));
     }
-    let mut followers = Vec::new();
+    let (mut followers, level) = (Vec::new(), level.deeper()?);
     for (at, link) in links.iter().enumerate() {
-        let spec = JobSpec::read(link).map_err(|why| format!("job {} of it: {why}", at + 1))?;
+        let spec = JobSpec::read(link, level).map_err(|why| format!("job {} of it: {why}", at + 1))?;
         followers.extend(spec.into_pushed());
     }
     Ok((links, followers))

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::batch::memberships;
+use super::nesting::Nesting;
 use super::options::{duration, read, read_borrowed};
 use super::{Job, MAX_TEXT_BYTES, Options, Plans, check_queue_name, null, raw, saturating_ns};
 use crate::outcome::{Due, FollowUp, NewJob};
@@ -104,7 +105,7 @@ impl JobSpec {
         if let Some(options) = options {
             let options: BTreeMap<Cow<'_, str>, &RawValue> =
                 serde_json::from_str(options).map_err(|err| format!("the options are no JSON object: {err}"))?;
-            spec.fill(options)?;
+            spec.fill(options, Nesting::default())?;
         }
         Ok(spec)
     }
@@ -113,13 +114,13 @@ impl JobSpec {
     ///
     /// # Errors
     /// What is wrong with it, in one line.
-    pub(super) fn read(value: &RawValue) -> Result<Self, String> {
+    pub(super) fn read(value: &RawValue, level: Nesting) -> Result<Self, String> {
         let mut keys: BTreeMap<Cow<'_, str>, &RawValue> = read_borrowed(value)?;
         let name: String = keys.remove("name").map_or_else(|| Ok(String::new()), read)?;
         let payload = keys.remove("payload").map(ToOwned::to_owned);
         let mut spec = Self::new(&name, "null".to_owned(), None)?;
         spec.payload = payload;
-        spec.fill(keys)?;
+        spec.fill(keys, level)?;
         if spec.kiln.contains_key(THEN) {
             return Err("a job of a chain has no `then` of its own: all stand in one list".to_owned());
         }
@@ -140,7 +141,7 @@ impl JobSpec {
         std::iter::once((self.name, self.queue)).chain(self.followers)
     }
 
-    fn fill(&mut self, options: BTreeMap<Cow<'_, str>, &RawValue>) -> Result<(), String> {
+    fn fill(&mut self, options: BTreeMap<Cow<'_, str>, &RawValue>, level: Nesting) -> Result<(), String> {
         for (key, value) in options {
             let wrong = |why: String| format!("{key}: {why}");
             match &*key {
@@ -173,11 +174,11 @@ impl JobSpec {
                 }
             }
         }
-        self.take_wishes_from_metadata()
+        self.take_wishes_from_metadata(level)
     }
 
     /// Has what it asks of Kiln in one place, and refuses what a worker would ignore.
-    fn take_wishes_from_metadata(&mut self) -> Result<(), String> {
+    fn take_wishes_from_metadata(&mut self, level: Nesting) -> Result<(), String> {
         if let Some(kiln) = self.metadata.remove("kiln") {
             let kiln: Object = read(&kiln).map_err(|why| format!("metadata.kiln: {why}"))?;
             self.kiln.extend(kiln);
@@ -188,7 +189,7 @@ impl JobSpec {
             .filter(|(key, value)| *key != BATCH || value.get() != SAME)
             .collect();
         let metadata = raw(&BTreeMap::from([("kiln", &kiln)]));
-        let (options, ignored) = Options::read(Some(&metadata));
+        let (options, ignored) = Options::read_within(Some(&metadata), level);
         let Plans {
             batches,
             followers,
@@ -210,7 +211,11 @@ impl JobSpec {
     pub fn enqueued_by(mut self, parent: &Parent, number: u32) -> Result<FollowUp, String> {
         if self.kiln.get(BATCH).is_some_and(|batch| batch.get() == SAME) {
             let own = parent.batch.clone().ok_or("batch: this job belongs to none")?;
-            self.joins = memberships(&own)?.0.into_iter().map(|batch| batch.id).collect();
+            self.joins = memberships(&own, Nesting::default())?
+                .0
+                .into_iter()
+                .map(|batch| batch.id)
+                .collect();
             self.kiln.insert(BATCH.to_owned(), own);
         }
         let depth = parent.depth.saturating_add(1);
@@ -276,7 +281,9 @@ pub fn next_in_chain(parent: &Parent, then: &[Box<RawValue>], result: &str) -> R
     let Some((next, rest)) = then.split_first() else {
         return Ok(None);
     };
-    JobSpec::read(next)?.next_in_chain(parent, result, rest).map(Some)
+    JobSpec::read(next, Nesting::default())?
+        .next_in_chain(parent, result, rest)
+        .map(Some)
 }
 
 impl Parent {

@@ -20,8 +20,9 @@ use super::error::QueueError;
 use super::firing::{Fired, Firing};
 use super::history::{Past, ProgressReport, Record};
 pub use super::moves::{
-    Arrived, Claim, Ended, Found, HandedOn, JobsPage, LaneSeen, LaneTaken, LaneWish, LanesPage, Offer, Once,
-    OutboxPage, Part, Peeked, Pick, Place, Reach, Renewed, Search, Seen, Served, Swept, Taken, Turn, Wish, Written,
+    Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LaneSeen, LaneTaken, LaneWish, LanesPage, Offer, Once,
+    OutboxPage, Part, Peeked, Pick, Place, Reach, Renewed, Search, Seen, Served, Sweep, Swept, Taken, Turn, Wish,
+    Written,
 };
 pub use super::orders::Orders;
 use super::orders::{Pausable, Pause};
@@ -103,7 +104,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     fn serve<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Answer<'a, Option<Served>>;
 
     /// Takes back the places of limits that no delivery occupies any more: of hosts that died, and of jobs that went back.
-    fn sweep<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap]) -> Answer<'a, Swept>;
+    fn sweep<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep) -> Answer<'a, Swept>;
 
     /// Lanes of a group, from where a page before ended, or 0.
     fn lanes<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, from: u64) -> Answer<'a, LanesPage>;
@@ -126,8 +127,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// The tags of all deliveries that the host holds, as the store sees it.
     fn held<'a>(&'a self, claim: &'a Claim<'a>) -> Answer<'a, Vec<u64>>;
 
-    /// The hosts whose lease on a queue has run out.
-    fn dead<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Vec<String>>;
+    /// The hosts whose lease on a queue has run out, and when the next lease will.
+    fn dead<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Dead>;
 
     /// Takes up to `count` jobs over from a host whose lease has run out, if any host noticed that at least `patience`
     /// ago. None: the lease of the asking host has run out itself.

@@ -14,8 +14,8 @@ use super::counts::Counts;
 use super::firing::{Fired, Firing};
 use super::history::{Past, ProgressReport, Record};
 use super::moves::{
-    Arrived, Claim, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick, Place,
-    Reach, Renewed, Search, Served, Swept, Taken, Turn, Wish, Written,
+    Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick,
+    Place, Reach, Renewed, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
 };
 use super::orders::{Orders, Pausable, Pause};
 use super::push::Push;
@@ -111,13 +111,13 @@ operations! {
     timed jobs(queue: &'a QueueName, part: &'a Part, from: Option<&'a str>) -> JobsPage;
     timed fetch(claim: &'a Claim<'a>, tag: u64, wish: Wish<'a>) -> Option<Taken>;
     timed serve(claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Option<Served>;
-    timed sweep(queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap]) -> Swept;
+    timed sweep(queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep) -> Swept;
     timed lanes(queue: &'a QueueName, group: &'a Lane, from: u64) -> LanesPage;
     waiting wait_turns(groups: &'a [(QueueName, Lane)]) -> bool;
     timed piece(claim: &'a Claim<'a>, tag: u64, skip: usize, bytes: usize) -> Option<Vec<u8>>;
     timed give_back(claim: &'a Claim<'a>, tags: &'a [u64]) -> usize;
     timed held(claim: &'a Claim<'a>) -> Vec<u64>;
-    timed dead(queue: &'a QueueName) -> Vec<String>;
+    timed dead(queue: &'a QueueName) -> Dead;
     timed adopt(
         claim: &'a Claim<'a>, dead: &'a str, tag: u64, count: usize, patience: Duration
     ) -> Option<Taken>;

@@ -55,7 +55,8 @@
 //! | fail there: in flight → failed, of bytes that never came | `settle` | refused | as for fail, of what came |
 //! | promote: delayed → ready | `promote` | moves what else is due | `claim_due` puts the job off by ten seconds, `RPUSH`, `drop_claimed`. A crash before the push delays it by those, one after it runs it twice. One too large for any host: `claim_due`, `RPUSH` to failed, `ZREMRANGEBYSCORE` |
 //! | give back places | `settle`, beside whatever becomes of the delivery | nothing more happens: a place has the name of its delivery, which none has again | the same, with the step that removes the delivery |
-//! | sweep: takes back places of deliveries that are in no table | `sweep` | nothing more happens | the same |
+//! | shut: no job of a lane of limits starts for a while; no job moves | `settle`, beside whatever becomes of a delivery from it | nothing more happens | the same, with the step that removes the delivery |
+//! | sweep: takes back places of deliveries that are in no table | `sweep`, right after an adoption, and now and then | nothing more happens | the same |
 //! | adopt: in flight → in flight of another host | `adopt`, once the lease has run out and the others had time to come back | as for fetch | the same |
 //! | give back: in flight → the front of ready | `settle` | refused | the same |
 //! | pause, resume | `HSET`, `HDEL` of `orders`; no job moves | nothing more happens | the same |
@@ -198,6 +199,7 @@ pub use limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_LIMITED_JOBS, MAX_LIMITED_LANES
 pub use metered::OPERATIONS;
 pub use moves::{
     Ended, Found, JobsPage, LaneSeen, LaneWish, LanesPage, MAX_PEEKED, PEEK_BYTES, Part, Peeked, Place, Search, Seen,
+    Sweep,
 };
 pub use orders::{MAX_PAUSED_JOBS, MAX_PAUSED_NAME_BYTES, MAX_REASON_BYTES, Orders, Pausable, Pause};
 pub use push::Push;

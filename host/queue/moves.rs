@@ -66,6 +66,15 @@ pub struct Served {
     pub cancels: Option<u64>,
 }
 
+/// When the places of a group of lanes are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweep {
+    /// Unless some host has looked just before: every host does so now and then.
+    InTurn,
+    /// Now, since places have just become free.
+    AtOnce,
+}
+
 /// What a look at a group of lanes found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -269,6 +278,15 @@ pub struct LaneTaken {
     pub left: usize,
 }
 
+/// What a look at the leases on a queue found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dead {
+    /// The hosts whose leases have run out.
+    pub hosts: Vec<String>,
+    /// How long until the next lease runs out, unless it is renewed; none: there is no other.
+    pub next: Option<Duration>,
+}
+
 /// What the store answers when a lease is renewed.
 #[derive(Debug, Clone, Copy)]
 pub struct Renewed {
@@ -291,6 +309,8 @@ pub struct Offer<'a> {
     pub note: Option<&'a str>,
     /// The lane of a group that the job came from: its places are given back.
     pub lane: Option<&'a Lane>,
+    /// For how long no job of that lane starts.
+    pub shuts: Option<Duration>,
     /// Whether the host is sure to hold the delivery: by its own clock the lease has been good ever since, and this was
     /// not offered before. If the store finds otherwise, it may refuse all deliveries that are acknowledged together
     /// with this one.

@@ -43,9 +43,6 @@ pub(super) async fn look_at_lanes(consumer: Arc<Consumer>, stop: CancellationTok
     stop.run_until_cancelled(look).await;
 }
 
-/// Time between two looks at the places of limits, while jobs wait for some.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
 /// Wait after a fault of the store before turns are waited for again.
 const FAULT_WAIT: Duration = Duration::from_millis(500);
 
@@ -235,24 +232,6 @@ async fn turn(consumer: &Consumer, groups: &[(QueueName, Lane)]) {
             Ok(false) => {}
             // The fetches meet the same fault, and tell of it.
             Err(_) => consumer.wait_out(FAULT_WAIT).await,
-        }
-    }
-}
-
-/// Has places looked at that dead hosts held, for as long as jobs wait for them.
-pub(super) async fn sweep(consumer: Arc<Consumer>, plugins: Arc<Plugins>, stop: CancellationToken) {
-    let mut faults = Faults::new(&consumer, "sweep");
-    while stop.run_until_cancelled(sleep(SWEEP_INTERVAL)).await.is_some() {
-        for (queue, group) in consumer.groups() {
-            let caps = match group.limited().map(|stem| plugins.in_service(stem)) {
-                Some(InService::Plugin(plugin)) => Arc::clone(plugin.handler.caps()),
-                Some(InService::NotNow) => continue,
-                Some(InService::Nothing) | None => Arc::default(),
-            };
-            match consumer.sweep(&queue, &group, &caps).await {
-                Ok(()) => faults.over(),
-                Err(err) => faults.tell(&err),
-            }
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::faults::{Faults, Resting};
+use super::sweep::sweep_at_once;
 use crate::events::{Event, Events};
 use crate::observe::Pulse;
 use crate::outcome::Lane;
@@ -29,8 +30,11 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// An attempt that has run for less is not told of by name: most end before anybody reads of them.
 const LONG_RUN: Duration = Duration::from_secs(1);
 
-/// Time between two looks for hosts that died.
+/// Longest time between two looks for hosts that died. A look tells when the next lease ends: the look after it is then.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Hosts that look as soon as a lease has ended are spread over so many milliseconds.
+const REAP_SPREAD_MS: u64 = 50;
 
 /// Time between two looks at how long the failed list and its entries are.
 const RETAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -168,9 +172,15 @@ pub(super) async fn retain(store: Store, consumer: Arc<Consumer>, retention: Ret
     }
 }
 
-/// Takes over the jobs of dead hosts. Stops only between two rounds: a job that was taken over but not settled would go
-/// back as if it had never started.
-pub(super) async fn reap(consumer: Arc<Consumer>, worker: Arc<Worker>, queue: QueueName, stop: CancellationToken) {
+/// Takes over the jobs of dead hosts, and has the places looked at that they held. Stops only between two rounds: a job that
+/// was taken over but not settled would go back as if it had never started.
+pub(super) async fn reap(
+    consumer: Arc<Consumer>,
+    worker: Arc<Worker>,
+    plugins: Arc<Plugins>,
+    queue: QueueName,
+    stop: CancellationToken,
+) {
     let mut faults = Faults::new(&consumer, "reap");
     let mut resting = Resting::new(&consumer, "reap");
     while !stop.is_cancelled() {
@@ -178,12 +188,19 @@ pub(super) async fn reap(consumer: Arc<Consumer>, worker: Arc<Worker>, queue: Qu
             Ok(deliveries) => {
                 faults.over();
                 let deliveries = deliveries.unwrap_or_default();
-                let none = deliveries.is_empty();
+                if deliveries.is_empty() {
+                    let next = consumer.next_lease_end(&queue).unwrap_or(REAP_INTERVAL);
+                    let spread = Duration::from_millis(fastrand::u64(1..=REAP_SPREAD_MS));
+                    let wait = sleep(REAP_INTERVAL.min(next + spread));
+                    stop.run_until_cancelled(wait).await;
+                    continue;
+                }
+                // First, since others wait for these places.
+                if let Err(err) = sweep_at_once(&consumer, &plugins, &queue).await {
+                    faults.tell(&err);
+                }
                 for delivery in deliveries {
                     worker.recover(delivery).await;
-                }
-                if none {
-                    stop.run_until_cancelled(sleep(REAP_INTERVAL)).await;
                 }
             }
             Err(err) => _ = stop.run_until_cancelled(faults.wait(&err)).await,

@@ -13,6 +13,7 @@ mod schedules;
 mod sort;
 mod stats;
 mod successes;
+mod sweep;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use crate::plugins::{Plugins, Watching, watch};
 use crate::queue::{Consumer, LEASE_DEFAULT, QueueError, QueueName, Retention, Store};
 use crate::text;
 use crate::worker::{Spans, Worker};
-use lanes::{Lanes, look_at_lanes, sweep};
+use lanes::{Lanes, look_at_lanes};
 use loops::{
     guard, hear_orders, heartbeat, look_at_orders, promote, reap, report, retain, stop_when_idle, write_outboxes,
 };
@@ -160,8 +161,9 @@ pub async fn run(
         loops.spawn(vitals.watch("retain", until(stop.clone(), retaining)));
     }
     for queue in consumer.queues() {
-        let (consumer, worker) = (Arc::clone(&consumer), Arc::clone(&worker));
-        loops.spawn(vitals.watch("reap", reap(consumer, worker, queue.clone(), stop.clone())));
+        let (consumer, worker, plugins) = (Arc::clone(&consumer), Arc::clone(&worker), Arc::clone(&plugins));
+        let reaping = reap(consumer, worker, plugins, queue.clone(), stop.clone());
+        loops.spawn(vitals.watch("reap", reaping));
     }
     let watching = watch(Arc::clone(&plugins), settings.watching.clone(), stop.clone());
     loops.spawn(vitals.watch("watch", watching));
@@ -179,7 +181,7 @@ pub async fn run(
     loops.spawn(vitals.watch("lanes", looking));
     let sorting = sort::sort(Arc::clone(&consumer), Arc::clone(&worker), stop.clone());
     loops.spawn(vitals.watch("sort", sorting));
-    let sweeping = sweep(Arc::clone(&consumer), Arc::clone(&plugins), stop.clone());
+    let sweeping = sweep::sweep(Arc::clone(&consumer), Arc::clone(&plugins), stop.clone());
     loops.spawn(vitals.watch("sweep", sweeping));
     let attempts = TaskTracker::new();
     vitals.serves(Serving {

@@ -135,8 +135,8 @@ async fn look(world: &World) -> anyhow::Result<Queued> {
     let found: Vec<(String, u64)> = eval.query_async(&mut observer).await?;
     queued.jobs = found
         .into_iter()
-        // What is remembered of a host's last tag, and of attempts, expires by itself. What operators ordered, and when a
-        // schedule fired last, is there for good.
+        // What is remembered of a host's last tag, of attempts and of places, expires by itself. What operators ordered, and
+        // when a schedule fired last, is there for good.
         .filter(|(key, _)| {
             let no_jobs = [
                 ":lasttag:",
@@ -145,6 +145,8 @@ async fn look(world: &World) -> anyhow::Result<Queued> {
                 ":cancel-",
                 ":histor",
                 ":schedules",
+                ":held:",
+                ":swept",
             ];
             !queued.hosts.contains_key(key) && !no_jobs.iter().any(|part| key.contains(part))
         })

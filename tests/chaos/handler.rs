@@ -6,6 +6,7 @@ use anyhow::Context;
 use fastrand::Rng;
 
 use crate::guests::component_of;
+use crate::places;
 use crate::ticks;
 
 /// What a job asks for. Those that complete return their payload, so that each leaves a proof of its own.
@@ -16,27 +17,37 @@ pub(crate) enum Handler {
     Compute,
     /// Counts itself on completion.
     Count,
+    /// Waits, and so many at once: over all workers, by its payload and in all.
+    Limited,
     Retry,
     Permanent,
     Trap,
 }
 
 impl Handler {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Echo,
         Self::Nap,
         Self::Compute,
         Self::Count,
+        Self::Limited,
         Self::Retry,
         Self::Permanent,
         Self::Trap,
     ];
 
-    /// The guest of that name, and so the plugin and the job.
+    /// The plugin, and so the job.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Limited => places::NAME,
+            _ => self.guest(),
+        }
+    }
+
+    fn guest(self) -> &'static str {
+        match self {
             Self::Echo => "echo",
-            Self::Nap => "nap",
+            Self::Nap | Self::Limited => "nap",
             Self::Compute => "compute",
             Self::Count => "state",
             Self::Retry => "retry",
@@ -48,7 +59,8 @@ impl Handler {
     /// Most do next to nothing, some wait; few compute, since all the workers share this machine.
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         match rng.u8(..100) {
-            0..42 => Self::Echo,
+            0..36 => Self::Echo,
+            36..42 => Self::Limited,
             42..62 => Self::Count,
             62..82 => Self::Nap,
             82..85 => Self::Compute,
@@ -63,6 +75,7 @@ impl Handler {
             // Between 50 and 500 ms.
             Self::Nap => (50 + number * 37 % 451).to_string(),
             Self::Count => r#""later counts done""#.to_owned(),
+            Self::Limited => places::payload(number),
             _ => format!(r#"{{"n": {number}.0}}"#),
         }
     }
@@ -83,7 +96,7 @@ impl Handler {
     /// What its jobs fail as, if that is what they do.
     pub(crate) fn failure(self) -> Option<&'static str> {
         match self {
-            Self::Echo | Self::Nap | Self::Compute | Self::Count => None,
+            Self::Echo | Self::Nap | Self::Compute | Self::Count | Self::Limited => None,
             Self::Retry => Some("error"),
             Self::Permanent => Some("rejected"),
             Self::Trap => Some("trap"),
@@ -94,7 +107,7 @@ impl Handler {
     pub(crate) fn deploy(self, folder: &Path, version: u64) -> anyhow::Result<()> {
         let guest = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/guests")
-            .join(self.name());
+            .join(self.guest());
         let text = std::fs::read_to_string(guest.with_extension("wat"))?;
         let open = text
             .trim_end()
@@ -118,5 +131,6 @@ pub(crate) fn deploy_all(folder: &Path) -> anyhow::Result<()> {
         std::fs::write(folder.join(handler.name()).with_extension("toml"), manifest)?;
         handler.deploy(folder, 0)?;
     }
+    places::limit(folder)?;
     ticks::deploy(folder)
 }

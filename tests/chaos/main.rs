@@ -24,6 +24,7 @@ mod handler;
 mod keys;
 mod ledger;
 mod network;
+mod places;
 mod process;
 mod producer;
 #[path = "../suite/proxy.rs"]
@@ -118,6 +119,11 @@ async fn run(folder: &Path, seed: u64, lasting: Duration) -> anyhow::Result<()> 
         instants as u64 >= lasting.as_secs() / 2,
         "the schedule fired {instants} instants only"
     );
+    let (attempts, most, exceeded) = world.places.audit();
+    say(&format!(
+        "chaos: {attempts} attempts at limited jobs, up to {most} at once"
+    ));
+    ensure!(exceeded.is_empty(), "limits were exceeded: {exceeded:#?}");
     judge(&findings, &world.tally)
 }
 

@@ -14,7 +14,8 @@ use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use crate::keys::{Keys, QUEUES};
-use crate::ledger::{Ledger, number_before};
+use crate::ledger::{Ledger, now, number_before};
+use crate::places::{NAME, Places};
 use crate::process::Process;
 use crate::support::{PATIENCE, kiln};
 use crate::ticks::instant;
@@ -35,6 +36,7 @@ pub(crate) struct Starter {
     /// Where `plugins` and `logs` are.
     pub(crate) folder: PathBuf,
     ledger: Arc<Ledger>,
+    places: Arc<Places>,
     readers: Mutex<Vec<JoinHandle<anyhow::Result<()>>>>,
 }
 
@@ -44,16 +46,19 @@ pub(crate) struct Worker {
     pub(crate) host: String,
     /// The jobs that it said it completed.
     pub(crate) completed: Arc<AtomicUsize>,
+    places: Arc<Places>,
     process: Process,
 }
 
 impl Starter {
-    pub(crate) fn new(store: String, keys: Keys, folder: PathBuf, ledger: Arc<Ledger>) -> Self {
+    pub(crate) fn new(store: String, keys: Keys, folder: PathBuf, books: (Arc<Ledger>, Arc<Places>)) -> Self {
+        let (ledger, places) = books;
         Self {
             store,
             keys,
             folder,
             ledger,
+            places,
             readers: Mutex::default(),
         }
     }
@@ -76,7 +81,12 @@ impl Starter {
         command
             .args(["worker", "--store", &self.store, "--prefix", &self.keys.prefix])
             .args(["--lease", "2s", "--grace", "5s", "--result-ttl", "24h"])
-            .args(["--log", "debug", "--log-format", "json"])
+            .args([
+                "--log",
+                "debug,kiln::observe::log=trace,redis=off",
+                "--log-format",
+                "json",
+            ])
             .args(["--concurrency", &CONCURRENCY.to_string()])
             .args(QUEUES.map(|(queue, weight)| format!("--queue={queue}={weight}")))
             .arg("--plugins")
@@ -91,6 +101,7 @@ impl Starter {
             return Ok(Some(Worker {
                 host,
                 completed,
+                places: Arc::clone(&self.places),
                 process,
             }));
         }
@@ -105,16 +116,28 @@ impl Starter {
         let log = self.folder.join("logs").join(format!("{}.ndjson", readers.len()));
         let mut log = File::create(log)?;
         let (started, host) = oneshot::channel();
-        let ledger = Arc::clone(&self.ledger);
+        let (ledger, places) = (Arc::clone(&self.ledger), Arc::clone(&self.places));
         readers.push(std::thread::spawn(move || {
-            let mut started = Some(started);
+            let (mut started, mut own) = (Some(started), String::new());
             for line in BufReader::new(stderr).lines() {
                 let line = line?;
                 writeln!(log, "{line}")?;
                 match serde_json::from_str(&line).unwrap_or(Said::Else) {
-                    Said::Started { host } => drop(started.take().map(|started| started.send(host))),
+                    Said::Started { host } => {
+                        own.clone_from(&host);
+                        drop(started.take().map(|started| started.send(host)));
+                    }
+                    Said::Starts {
+                        id,
+                        name,
+                        queue,
+                        timestamp,
+                    } if name == NAME => {
+                        places.began(&own, &id, &queue, unix_s(&timestamp).context("a time")?);
+                    }
                     Said::Completed { id, ran } => {
                         completed.fetch_add(1, Ordering::Relaxed);
+                        places.ended(&own, &id, ran.ended().context("a time")?);
                         if let Some(instant) = instant(&id) {
                             ledger.ticked(instant);
                             continue;
@@ -124,9 +147,13 @@ impl Starter {
                             ledger.completed(&id).with_context(|| format!("nobody pushed {id}"))?;
                         }
                     }
-                    Said::Failed { id, ran } => ledger.started(&id, ran.began().context("a time")?),
+                    Said::Failed { id, ran } => {
+                        places.ended(&own, &id, ran.ended().context("a time")?);
+                        ledger.started(&id, ran.began().context("a time")?);
+                    }
+                    Said::Stopped { id, ran } => places.ended(&own, &id, ran.ended().context("a time")?),
                     Said::Moved { jobs } => _ = ledger.moved.fetch_add(jobs, Ordering::Relaxed),
-                    Said::Else => {}
+                    Said::Starts { .. } | Said::Else => {}
                 }
             }
             Ok(())
@@ -145,7 +172,16 @@ impl Starter {
 
 impl Worker {
     pub(crate) fn signal(&mut self, signal: &str) -> anyhow::Result<()> {
-        self.process.signal(signal).with_context(|| self.host.clone())
+        // Once more when it has been sent: what began meanwhile is unknown as well.
+        let gone = || {
+            if signal != "-CONT" {
+                self.places.gone(&self.host, now());
+            }
+        };
+        gone();
+        let sent = self.process.signal(signal).with_context(|| self.host.clone());
+        gone();
+        sent
     }
 
     /// Kills it, at whatever instruction it is.
@@ -182,10 +218,18 @@ struct Ran {
 impl Ran {
     /// In Unix seconds.
     fn began(&self) -> Option<f64> {
-        let ended: jiff::Timestamp = self.timestamp.parse().ok()?;
-        let ended = Duration::try_from(ended.duration_since(jiff::Timestamp::UNIX_EPOCH)).ok()?;
-        Some(ended.as_secs_f64() - self.duration_ms / 1e3)
+        Some(self.ended()? - self.duration_ms / 1e3)
     }
+
+    fn ended(&self) -> Option<f64> {
+        unix_s(&self.timestamp)
+    }
+}
+
+fn unix_s(timestamp: &str) -> Option<f64> {
+    let at: jiff::Timestamp = timestamp.parse().ok()?;
+    let at = Duration::try_from(at.duration_since(jiff::Timestamp::UNIX_EPOCH)).ok()?;
+    Some(at.as_secs_f64())
 }
 
 /// A line of a worker's log, as far as it is read.
@@ -194,6 +238,19 @@ impl Ran {
 enum Said {
     #[serde(rename = "worker started")]
     Started { host: String },
+    #[serde(rename = "attempt starts")]
+    Starts {
+        id: String,
+        name: String,
+        queue: String,
+        timestamp: String,
+    },
+    #[serde(rename = "attempt stopped; the job goes back, unless another host has it")]
+    Stopped {
+        id: String,
+        #[serde(flatten)]
+        ran: Ran,
+    },
     #[serde(rename = "job completed")]
     Completed {
         id: String,

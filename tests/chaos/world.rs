@@ -11,6 +11,7 @@ use crate::handler::deploy_all;
 use crate::keys::Keys;
 use crate::ledger::Ledger;
 use crate::network::Network;
+use crate::places::Places;
 use crate::server::connect;
 use crate::servers::Server;
 use crate::tally::Tally;
@@ -26,6 +27,7 @@ pub(crate) struct World {
     pub(crate) starter: Starter,
     pub(crate) keys: Keys,
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) places: Arc<Places>,
     pub(crate) tally: Tally,
     /// Straight to Redis.
     pub(crate) client: Client,
@@ -45,7 +47,9 @@ impl World {
             prefix: format!("chaos-{:016x}", fastrand::u64(..)),
         };
         let ledger = Arc::<Ledger>::default();
-        let starter = Starter::new(network.url(), keys.clone(), folder.to_owned(), Arc::clone(&ledger));
+        let places = Arc::<Places>::default();
+        let books = (Arc::clone(&ledger), Arc::clone(&places));
+        let starter = Starter::new(network.url(), keys.clone(), folder.to_owned(), books);
         let mut workers = Vec::new();
         for _ in 0..WORKERS {
             workers.push(Mutex::new(starter.start().await?));
@@ -57,6 +61,7 @@ impl World {
             starter,
             keys,
             ledger,
+            places,
             tally: Tally::default(),
             client,
         })

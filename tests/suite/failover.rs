@@ -13,7 +13,7 @@ use crate::service::{folder_of, push, serve, settings};
 use crate::support::{default_queue, eventually, settings_at};
 
 /// Waits until every replica has what this master has now.
-async fn until_replicated(master: &Server) -> anyhow::Result<()> {
+pub(crate) async fn until_replicated(master: &Server) -> anyhow::Result<()> {
     let offsets = async |key: &str| {
         let info: String = master.tell(&["INFO", "replication"]).await?;
         let numbers = info

@@ -2,9 +2,12 @@
 
 mod batches;
 mod chains;
+mod edges;
 mod handlers;
 mod languages;
 mod model;
+mod speed;
+mod topologies;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

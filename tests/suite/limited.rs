@@ -1,5 +1,9 @@
 //! Limits across hosts: how many jobs of a key run at once, and how often one starts, whichever hosts run them.
 
+mod clock;
+mod edges;
+mod fair;
+mod shut;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -7,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use kiln::config::{Cap, Manifest};
 use kiln::outcome::{Lane, Settlement};
-use kiln::queue::{Consumer, Delivery, Store};
+use kiln::queue::{Consumer, Delivery, Store, Sweep};
 
 use crate::leases::adopt;
 use crate::queue::{ACK, LONG, fetch, join, push_numbered, texts, until_counts};
@@ -19,6 +23,7 @@ on_every_store! {
     a_job_starts_only_if_all_of_its_limits_let_it
     whatever_becomes_of_a_job_it_gives_its_place_back
     the_places_of_a_dead_host_come_back_with_its_jobs
+    whoever_takes_jobs_over_frees_their_places_however_lately_others_looked
     a_rate_spaces_starts_and_lets_a_burst_come_first
     whoever_waits_for_a_turn_is_woken_by_it
     what_no_limit_concerns_any_more_is_not_held_up
@@ -180,7 +185,7 @@ async fn whatever_becomes_of_a_job_it_gives_its_place_back(store: Store) -> anyh
     drop(serve(&host, 9, &caps).await?);
     host.tidy().await?;
     let last = eventually("the place is taken back", async || {
-        host.sweep(&default_queue(), &group(), &caps).await?;
+        host.sweep(&default_queue(), &group(), &caps, Sweep::InTurn).await?;
         Ok(serve(&host, 9, &caps).await?.pop())
     });
     assert_eq!(last.await?.lane(), Some(&lane("/key=a")));
@@ -199,7 +204,7 @@ async fn the_places_of_a_dead_host_come_back_with_its_jobs(store: Store) -> anyh
     held.extend(serve(&dead, 9, &caps).await?);
     assert_eq!(held.len(), 2);
     assert_eq!(serve(&heir, 9, &caps).await?.len(), 0);
-    heir.sweep(&default_queue(), &group(), &caps).await?;
+    heir.sweep(&default_queue(), &group(), &caps, Sweep::InTurn).await?;
     assert_eq!(
         serve(&heir, 9, &caps).await?.len(),
         0,
@@ -213,12 +218,46 @@ async fn the_places_of_a_dead_host_come_back_with_its_jobs(store: Store) -> anyh
     .await?;
     let mut again = Vec::new();
     eventually("both places", async || {
-        heir.sweep(&default_queue(), &group(), &caps).await?;
+        heir.sweep(&default_queue(), &group(), &caps, Sweep::InTurn).await?;
         again.extend(serve(&heir, 9, &caps).await?);
         Ok((again.len() == 2).then_some(()))
     })
     .await?;
     assert_eq!(serve(&heir, 9, &caps).await?.len(), 0);
+    drop(held);
+    Ok(())
+}
+
+async fn whoever_takes_jobs_over_frees_their_places_however_lately_others_looked(store: Store) -> anyhow::Result<()> {
+    let (dead, heir, caps) = (
+        join(&store, Duration::from_secs(1)).await?,
+        join(&store, LONG).await?,
+        places(2),
+    );
+    queue_up(&store, &heir, &["/key=a"; 4]).await?;
+    let held = eventually("its lease lasts so long", async || {
+        let held = serve(&dead, 9, &caps).await?;
+        Ok((held.len() == 2).then_some(held))
+    })
+    .await?;
+    assert!(serve(&heir, 9, &caps).await?.is_empty());
+    let mut adopted = Vec::new();
+    eventually("the end of the other's lease is told", async || {
+        dead.heartbeat().await?;
+        adopted.extend(adopt(&heir).await?);
+        let next = heir.next_lease_end(&default_queue());
+        Ok(next.filter(|next| *next <= Duration::from_secs(1)))
+    })
+    .await?;
+    assert_eq!(heir.next_lease_end(&default_queue()), None, "it is told once");
+    eventually("its jobs are taken over", async || {
+        heir.sweep(&default_queue(), &group(), &caps, Sweep::InTurn).await?;
+        adopted.extend(adopt(&heir).await?);
+        Ok((adopted.len() == 2).then_some(()))
+    })
+    .await?;
+    heir.sweep(&default_queue(), &group(), &caps, Sweep::AtOnce).await?;
+    assert_eq!(serve(&heir, 9, &caps).await?.len(), 2);
     drop(held);
     Ok(())
 }
@@ -274,7 +313,7 @@ async fn what_no_limit_concerns_any_more_is_not_held_up(store: Store) -> anyhow:
     let held = serve(&host, 9, &places(1)).await?;
     assert_eq!((held.len(), serve(&host, 9, &places(1)).await?.len()), (1, 0));
     let rest = eventually("the others", async || {
-        host.sweep(&default_queue(), &group(), &[]).await?;
+        host.sweep(&default_queue(), &group(), &[], Sweep::InTurn).await?;
         let rest = serve(&host, 9, &[]).await?;
         Ok((rest.len() == 2).then_some(rest))
     });
@@ -298,7 +337,7 @@ async fn a_raised_limit_lets_in_who_waited_for_the_lower_one(store: Store) -> an
     let mut held = serve(&host, 9, &total(1)).await?;
     assert_eq!((held.len(), serve(&host, 9, &total(1)).await?.len()), (1, 0));
     eventually("four at once", async || {
-        host.sweep(&default_queue(), &group(), &total(4)).await?;
+        host.sweep(&default_queue(), &group(), &total(4), Sweep::InTurn).await?;
         held.extend(serve(&host, 9, &total(4)).await?);
         Ok((held.len() == 4).then_some(()))
     })

@@ -79,3 +79,11 @@ pub(crate) fn kiln() -> Command {
     }
     command
 }
+
+/// A number from the environment, by which a test is made as large as one wants it once.
+pub(crate) fn number_from(name: &str, otherwise: usize) -> anyhow::Result<usize> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name}={text}")),
+        Err(_) => Ok(otherwise),
+    }
+}

@@ -1,7 +1,7 @@
 //! A job in the hands of this host.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::held::HeldTags;
 use crate::job::{DecodeError, Job};
@@ -27,6 +27,8 @@ pub struct Delivery {
     pub(super) record: Option<Box<Record>>,
     /// What is noted in the outbox if it ends without having completed.
     pub(super) note: Option<Box<str>>,
+    /// For how long no job of its lane starts once it is settled.
+    pub(super) shuts: Option<Duration>,
     fetched: Instant,
     held: Arc<HeldTags>,
     pub(super) end: End,
@@ -64,6 +66,7 @@ impl Delivery {
             reply_to: None,
             record: None,
             note: None,
+            shuts: None,
             fetched,
             held: Arc::clone(held),
             end: End::Held,
@@ -138,6 +141,11 @@ impl Delivery {
     /// Has this stand in the outbox once the job has ended without having completed.
     pub fn note(&mut self, commit: &Commit) {
         self.note = Some(commit.to_text().into());
+    }
+
+    /// Has no job of its lane start for a while, if it came from one of limits across hosts. Begins with its settlement.
+    pub fn shut_lane(&mut self, wait: Duration) {
+        self.shuts = Some(wait);
     }
 
     /// Frees the bytes once the job is decoded. The store has its own copy, should the job go back.

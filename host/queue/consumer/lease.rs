@@ -28,6 +28,8 @@ pub(super) struct Lease {
     /// Stops the attempts under all leases of this host.
     every: CancellationToken,
     state: Mutex<State>,
+    /// When the next lease on the queue ends, whoever has it.
+    next: Mutex<Option<Moment>>,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,19 @@ impl Lease {
             length,
             every,
             state: Mutex::new(state),
+            next: Mutex::default(),
         }
+    }
+
+    /// Takes note of when the next lease on the queue ends.
+    pub(super) fn next_ends_in(&self, wait: Option<Duration>) {
+        *self.next.lock() = wait.map(|wait| Moment(Moment::now().0 + wait));
+    }
+
+    /// How long until then. Tells it once: after that somebody has to look again.
+    pub(super) fn next_end(&self) -> Option<Duration> {
+        let next = self.next.lock().take()?;
+        Some(next.0.saturating_sub(Moment::now().0))
     }
 
     /// The stop for what is fetched now.

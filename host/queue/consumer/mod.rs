@@ -287,11 +287,17 @@ impl Consumer {
         let Some((_, table)) = self.table(queue).filter(|(_, table)| !table.is_behind()) else {
             return Ok(Vec::new());
         };
-        let dead = self.shared.backend().dead(queue).await?;
-        for dead in dead.iter().filter(|host| **host != self.shared.host) {
+        let found = self.shared.backend().dead(queue).await?;
+        let patience = table.lease.patience();
+        // Whoever waits out the patience looks more often meanwhile.
+        let waits = !found.hosts.is_empty() && !patience.is_zero();
+        table
+            .lease
+            .next_ends_in(if waits { Some(patience / 10) } else { found.next });
+        for dead in found.hosts.iter().filter(|host| **host != self.shared.host) {
             let taking = self.shared.take(table).await?;
             let tag = self.next_tag.fetch_add(MAX_BATCH as u64, Ordering::Relaxed);
-            let (stop, claim, patience) = (table.lease.running(), self.shared.claim(queue), table.lease.patience());
+            let (stop, claim) = (table.lease.running(), self.shared.claim(queue));
             let Some(taken) = self
                 .shared
                 .backend()
@@ -314,6 +320,13 @@ impl Consumer {
             }
         }
         Ok(Vec::new())
+    }
+
+    /// How long until the next lease on a queue runs out, unless it is renewed, as the last [`Self::adopt`] found it. None: that
+    /// one did not look, or it was told already.
+    #[must_use]
+    pub fn next_lease_end(&self, queue: &QueueName) -> Option<Duration> {
+        self.table(queue)?.1.lease.next_end()
     }
 
     /// Returns once one of the queues may have a ready job, at the latest after a few seconds. Cancel safe: waiting

@@ -8,7 +8,7 @@ use crate::config::Cap;
 use crate::outcome::Lane;
 use crate::queue::error::QueueError;
 use crate::queue::limits::MAX_BATCH;
-use crate::queue::moves::Turn;
+use crate::queue::moves::{Sweep, Turn};
 use crate::queue::queue_name::QueueName;
 use crate::stop::Moment;
 
@@ -95,8 +95,8 @@ impl Consumer {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn sweep(&self, queue: &QueueName, group: &Lane, caps: &[Cap]) -> Result<(), QueueError> {
-        let swept = self.shared.backend().sweep(queue, group, caps).await?;
+    pub async fn sweep(&self, queue: &QueueName, group: &Lane, caps: &[Cap], when: Sweep) -> Result<(), QueueError> {
+        let swept = self.shared.backend().sweep(queue, group, caps, when).await?;
         self.shared.lanes.set_full(queue, group, swept.is_full());
         Ok(())
     }

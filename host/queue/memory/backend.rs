@@ -16,8 +16,8 @@ use crate::queue::counts::Counts;
 use crate::queue::firing::{Fired, Firing};
 use crate::queue::history::{Past, ProgressReport, Record};
 use crate::queue::moves::{
-    Arrived, Claim, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick, Place,
-    Reach, Renewed, Search, Served, Swept, Taken, Turn, Wish, Written,
+    Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick,
+    Place, Reach, Renewed, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
 };
 use crate::queue::orders::{Orders, Pausable, Pause};
 use crate::queue::push::Push;
@@ -105,7 +105,7 @@ impl Backend for MemoryStore {
         Box::pin(async move { Ok(self.serve(claim, tag, turn)) })
     }
 
-    fn sweep<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, _caps: &'a [Cap]) -> Answer<'a, Swept> {
+    fn sweep<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, _: &'a [Cap], _: Sweep) -> Answer<'a, Swept> {
         Box::pin(async move { Ok(self.sweep(queue, group)) })
     }
 
@@ -133,7 +133,7 @@ impl Backend for MemoryStore {
         Box::pin(async move { Ok(self.held(claim)) })
     }
 
-    fn dead<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Vec<String>> {
+    fn dead<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Dead> {
         Box::pin(async move { Ok(self.dead(queue)) })
     }
 

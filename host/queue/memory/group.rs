@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::config::{Cap, Rate};
+use crate::queue::limits::MAX_LIMITED_LANES;
 use crate::queue::moves::{LaneSeen, Turn};
 
 /// The lanes of the limits of one plugin.
@@ -18,6 +19,8 @@ pub(super) struct Group {
     held: HashMap<String, BTreeSet<(String, u64)>>,
     /// When the next job may start by the rate of each cap, in Unix microseconds.
     next_us: HashMap<String, i64>,
+    /// Lanes of which no job starts before a time, in Unix microseconds.
+    shut: HashMap<String, i64>,
     /// How many turns there were.
     turns: u64,
     /// The limits as whoever asked last has them.
@@ -91,6 +94,17 @@ impl Group {
         self.held.retain(|_, held| !held.is_empty());
     }
 
+    /// Lets no job of a lane start for a while.
+    pub(super) fn shut(&mut self, caps: &str, wait: Duration) {
+        let now_us = Timestamp::now().as_microsecond();
+        self.shut.retain(|_, opens| *opens > now_us);
+        if self.shut.len() < MAX_LIMITED_LANES {
+            let opens = now_us.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX));
+            let known = self.shut.entry(caps.to_owned()).or_default();
+            *known = opens.max(*known);
+        }
+    }
+
     /// Takes jobs lane by lane, as many as may start and are asked for.
     pub(super) fn serve(&mut self, host: &str, tag: u64, turn: &Turn<'_>, tables: &Tables) -> Vec<(Vec<u8>, String)> {
         let (mut served, mut size, mut before) = (Vec::new(), 0, None);
@@ -148,7 +162,7 @@ impl Group {
 
     /// When a lane's next job may start; none: once a place is free.
     fn opens_us(&self, caps: &str, now_us: i64) -> Option<i64> {
-        let mut opens = now_us;
+        let mut opens = self.shut.get(caps).map_or(now_us, |opens| now_us.max(*opens));
         for (name, cap) in limits(&self.caps, caps) {
             let held = self.held.get(name).map_or(0, BTreeSet::len);
             if cap.places.is_some_and(|places| held >= places.get() as usize) {

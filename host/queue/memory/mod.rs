@@ -33,7 +33,7 @@ use state::{State, told};
 use super::backend::SILENCE;
 use super::counts::{Counts, HostState};
 use super::limits::MAX_BATCH;
-use super::moves::{Arrived, Claim, Found, Offer, Pick, Renewed, Taken, Wish};
+use super::moves::{Arrived, Claim, Dead, Found, Offer, Pick, Renewed, Taken, Wish};
 use super::push::Push;
 use super::queue_name::QueueName;
 use super::settings::StoreSettings;
@@ -169,6 +169,7 @@ impl MemoryStore {
             ends,
             note,
             lane,
+            shuts,
             ..
         } in batch
         {
@@ -180,6 +181,9 @@ impl MemoryStore {
                 && let Some(group) = state.queue(claim.queue).groups.get_mut(stem)
             {
                 group.give_back(caps, claim.host, *tag);
+                if let Some(wait) = shuts {
+                    group.shut(caps, *wait);
+                }
             }
             if let Some(ends) = ends {
                 let unended = &mut state.queue(claim.queue).unended;
@@ -314,13 +318,14 @@ impl MemoryStore {
         held.map_or_else(Vec::new, |held| held.keys().copied().collect())
     }
 
-    fn dead(&self, queue: &QueueName) -> Vec<String> {
+    fn dead(&self, queue: &QueueName) -> Dead {
         let (now, mut state) = (Instant::now(), self.state());
-        let leases = state.queue(queue).leases.iter();
-        leases
-            .filter(|(_, ends)| **ends < now)
-            .map(|(host, _)| host.clone())
-            .collect()
+        let leases = &state.queue(queue).leases;
+        let (over, good): (Vec<_>, Vec<_>) = leases.iter().partition(|(_, ends)| **ends < now);
+        Dead {
+            hosts: over.into_iter().map(|(host, _)| host.clone()).collect(),
+            next: good.into_iter().map(|(_, ends)| *ends - now).min(),
+        }
     }
 
     fn counts(&self, queue: &QueueName) -> Counts {

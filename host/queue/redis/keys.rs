@@ -131,6 +131,7 @@ impl Keys {
     /// - ZSET `blocked:{cap}`: lanes for which a cap is full, by the time of their turn
     /// - STRING `rate:{cap}`: when the next job may start by its rate, in Unix seconds; gone once that is over
     /// - ZSET `full`: caps that block lanes, by the Unix milliseconds when their places were last looked at
+    /// - ZSET `shut`: lanes of which no job starts, by the Unix seconds until then; gone once that is over
     /// - STRING `waiting`: how many jobs all of its lanes hold
     /// - STRING `swept`: there for a moment after places were looked at
     pub(super) fn group(&self, queue: &str, stem: &str) -> String {

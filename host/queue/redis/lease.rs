@@ -9,7 +9,7 @@ use super::scripts::{ADOPT, DEAD, LEAVE, RENEW};
 use super::{LAST_TAG_MS, RedisStore};
 use crate::queue::error::QueueError;
 use crate::queue::limits::{MAX_BATCH_BYTES, MAX_TAKEN_BYTES};
-use crate::queue::moves::{Arrived, Claim, Renewed, Taken, millis};
+use crate::queue::moves::{Arrived, Claim, Dead, Renewed, Taken, millis};
 use crate::queue::queue_name::QueueName;
 
 impl RedisStore {
@@ -27,8 +27,11 @@ impl RedisStore {
         self.pool.call(call.arg(claim.host)).await
     }
 
-    pub(super) async fn dead(&self, queue: &QueueName) -> Result<Vec<String>, QueueError> {
-        self.pool.call(&DEAD.keys(&[self.keys.leases(queue.as_str())])).await
+    pub(super) async fn dead(&self, queue: &QueueName) -> Result<Dead, QueueError> {
+        let leases = self.keys.leases(queue.as_str());
+        let (hosts, next_ms): (_, i64) = self.pool.call(&DEAD.keys(&[leases])).await?;
+        let next = u64::try_from(next_ms).ok().map(Duration::from_millis);
+        Ok(Dead { hosts, next })
     }
 
     pub(super) async fn adopt(

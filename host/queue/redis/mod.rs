@@ -60,8 +60,8 @@ use super::error::QueueError;
 use super::firing::{Fired, Firing};
 use super::history::{Past, ProgressReport, Record};
 use super::moves::{
-    Arrived, Claim, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick, Place,
-    Reach, Renewed, Search, Served, Swept, Taken, Turn, Wish, Written,
+    Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick,
+    Place, Reach, Renewed, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
 };
 use super::orders::{Orders, Pausable, Pause};
 use super::push::Push;
@@ -210,8 +210,8 @@ impl Backend for RedisStore {
         Box::pin(self.serve(claim, tag, turn))
     }
 
-    fn sweep<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap]) -> Answer<'a, Swept> {
-        Box::pin(self.sweep(queue, group, caps))
+    fn sweep<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep) -> Answer<'a, Swept> {
+        Box::pin(self.sweep(queue, group, caps, when))
     }
 
     fn lanes<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, from: u64) -> Answer<'a, LanesPage> {
@@ -238,7 +238,7 @@ impl Backend for RedisStore {
         Box::pin(self.held(claim))
     }
 
-    fn dead<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Vec<String>> {
+    fn dead<'a>(&'a self, queue: &'a QueueName) -> Answer<'a, Dead> {
         Box::pin(self.dead(queue))
     }
 

@@ -5,6 +5,7 @@
 //! never in neither.
 
 use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
 
 use ::redis::{ErrorKind, RedisError, ServerErrorKind, cmd};
 
@@ -14,6 +15,7 @@ use super::scripts::{OURS, PUSH_DELAYED, SETTLE};
 use crate::outcome::{Lane, Settlement};
 use crate::queue::error::QueueError;
 use crate::queue::firing::Occurrence;
+use crate::queue::limits::MAX_LIMITED_LANES;
 use crate::queue::moves::{Claim, Offer, millis};
 
 /// A result: the tag of its delivery, the id of its job, its text.
@@ -40,6 +42,8 @@ struct Fates<'a> {
     limited: Vec<(u64, &'a Lane)>,
     /// Places of limits that are given back: tag and the lane it came from.
     free: Vec<(u64, &'a Lane)>,
+    /// Lanes that are shut for a while: tag of the delivery that came from there, lane, how long.
+    shut: Vec<(u64, &'a Lane, Duration)>,
 }
 
 impl<'a> Fates<'a> {
@@ -63,8 +67,10 @@ impl<'a> Fates<'a> {
                 self.notes.push((tag, commit));
                 self.remove(tag);
             }
-            // What is sure is removed first, and a note is made only of what is still there.
-            Settlement::Ack { .. } | Settlement::Drop { .. } if offer.sure && offer.note.is_none() => {
+            // What is sure is removed first. A note is made, and a lane is shut, only of what is still there.
+            Settlement::Ack { .. } | Settlement::Drop { .. }
+                if offer.sure && offer.note.is_none() && offer.shuts.is_none() =>
+            {
                 self.sure.push(tag);
             }
             Settlement::Ack { .. } | Settlement::Drop { .. } => self.remove(tag),
@@ -77,9 +83,11 @@ impl<'a> Fates<'a> {
         }
     }
 
-    /// Notes that a job of a schedule ends, if one does, and that places become free.
+    /// Notes that a job of a schedule ends, if one does, that places become free, and that a lane is shut.
     fn end(&mut self, offer: &'a Offer<'_>) {
         self.free.extend(offer.lane.map(|lane| (offer.tag, lane)));
+        let shut = offer.lane.zip(offer.shuts).map(|(lane, wait)| (offer.tag, lane, wait));
+        self.shut.extend(shut);
         self.ends.extend(offer.ends.map(|ends| (offer.tag, ends)));
     }
 
@@ -205,6 +213,11 @@ impl RedisStore {
         // Before what takes the delivery out of the table.
         for (tag, note) in &fates.notes {
             call.arg(tag).arg("note").arg(note).arg(outbox);
+        }
+        for (tag, lane, wait) in &fates.shut {
+            let group = self.keys.group(queue, lane.limited().unwrap_or_default());
+            let shut = format!("{} {MAX_LIMITED_LANES} {group}", wait.as_secs_f64());
+            call.arg(tag).arg("shut").arg(lane.caps()).arg(shut);
         }
         for (tag, fate, bytes, wait_s) in &fates.others {
             call.arg(tag).arg(fate).arg(bytes).arg(wait_s);

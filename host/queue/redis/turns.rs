@@ -12,7 +12,7 @@ use crate::config::Cap;
 use crate::outcome::Lane;
 use crate::queue::error::QueueError;
 use crate::queue::limits::{LOOKED_AT, MAX_SWEPT, MAX_TAKEN_BYTES};
-use crate::queue::moves::{Arrived, Claim, LaneSeen, LanesPage, Served, Swept, Turn, millis};
+use crate::queue::moves::{Arrived, Claim, LaneSeen, LanesPage, Served, Sweep, Swept, Turn, millis};
 use crate::queue::queue_name::QueueName;
 
 /// How long Redis remembers a place that nobody gives back: of a host that died, under a key that never comes again. Far
@@ -56,7 +56,13 @@ impl RedisStore {
         Ok(served.map(|served| served.of(stem)))
     }
 
-    pub(super) async fn sweep(&self, queue: &QueueName, group: &Lane, caps: &[Cap]) -> Result<Swept, QueueError> {
+    pub(super) async fn sweep(
+        &self,
+        queue: &QueueName,
+        group: &Lane,
+        caps: &[Cap],
+        when: Sweep,
+    ) -> Result<Swept, QueueError> {
         let Some(stem) = group.limited() else {
             return Ok(Swept::default());
         };
@@ -64,6 +70,7 @@ impl RedisStore {
         call.arg(self.keys.group(queue.as_str(), stem))
             .arg(group.as_str())
             .arg(millis(SWEEP_INTERVAL))
+            .arg(u8::from(when == Sweep::AtOnce))
             .arg(MAX_SWEPT);
         add_limits(&mut call, caps);
         let (places, jobs, lanes) = self.pool.call(&call).await?;

@@ -36,7 +36,8 @@ async fn a_lease_is_over_in_the_millisecond_it_ends_in_and_who_had_it_hears_so()
     let names = ["leases", "flying", "ready", "last", "dead", "found", "orders"];
     let [lease, flying, ready, last, dead, found, orders] = &keys(names);
     leases(lease).await?;
-    assert_eq!(run::<Vec<String>>(DEAD, &[lease], &[]).await?, ["over"]);
+    let over: (Vec<String>, i64) = run(DEAD, &[lease], &[]).await?;
+    assert_eq!(over, (vec!["over".to_owned()], 1));
     let _: u64 = tell(&["HSET", flying, "1", "a"]).await?;
     let _: u64 = tell(&["HSET", dead, "1", "b"]).await?;
     let _: u64 = tell(&["RPUSH", ready, "c"]).await?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kiln::config::{Cap, Manifest};
 use kiln::events::Events;
 use kiln::outcome::{BatchMark, Commit, Lane, NewJob, Settlement};
-use kiln::queue::{Consumer, Delivery, LaneWish, QueueError, Store, StoreSettings};
+use kiln::queue::{Consumer, Delivery, LaneWish, QueueError, Store, StoreSettings, Sweep};
 use kiln::retry::{self, Moment};
 use kiln::state::{Action, BucketId, Change, Condition, Quota, Write};
 use kiln::stop::StopReason;
@@ -169,7 +169,10 @@ async fn reap(consumer: Arc<Consumer>) {
             let job = delivery.decode().expect("what was pushed");
             consumer.settle(delivery, retry::settle_lost(job, now(&consumer))).await;
         }
-        note(&consumer, consumer.sweep(&default_queue(), &group(), &caps()).await);
+        note(
+            &consumer,
+            consumer.sweep(&default_queue(), &group(), &caps(), Sweep::InTurn).await,
+        );
         sleep(PAUSE).await;
     }
 }

@@ -11,12 +11,12 @@ use kiln::config::Cap;
 use kiln::job::Reply;
 use kiln::outcome::{BatchMark, Lane, Settlement};
 use kiln::queue::backend::{
-    Answer, Arrived, Backend, Claim, Ended, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Pick, Reach,
-    Renewed, Served, Swept, Taken, Turn, Wish, Written,
+    Answer, Arrived, Backend, Claim, Dead, Ended, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Pick,
+    Reach, Renewed, Served, Swept, Taken, Turn, Wish, Written,
 };
 use kiln::queue::{
     BatchState, Cancels, Counts, Fired, Firing, Found, Marked, Orders, Past, Pausable, Pause, Peeked, Place,
-    ProgressReport, Push, QueueError, QueueName, Record, Search, Span, Sums,
+    ProgressReport, Push, QueueError, QueueName, Record, Search, Span, Sums, Sweep,
 };
 use kiln::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 use parking_lot::Mutex;
@@ -110,6 +110,7 @@ impl Line {
                     ends: None,
                     note: None,
                     lane: None,
+                    shuts: None,
                     sure: true,
                     written: &mut written,
                 };
@@ -236,7 +237,7 @@ impl Backend for Line {
         uncancel(queue: &'a QueueName, ids: &'a [String]) -> Vec<bool>;
         cancelled(queue: &'a QueueName, since: u64) -> Cancels;
         jobs(queue: &'a QueueName, part: &'a Part, from: Option<&'a str>) -> JobsPage;
-        sweep(queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap]) -> Swept;
+        sweep(queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep) -> Swept;
         lanes(queue: &'a QueueName, group: &'a Lane, from: u64) -> LanesPage;
         wait_turns(groups: &'a [(QueueName, Lane)]) -> bool;
         piece(claim: &'a Claim<'a>, tag: u64, skip: usize, bytes: usize) -> Option<Vec<u8>>;
@@ -244,7 +245,7 @@ impl Backend for Line {
         held(claim: &'a Claim<'a>) -> Vec<u64>;
         renew(claim: &'a Claim<'a>) -> Renewed;
         leave(claim: &'a Claim<'a>) -> ();
-        dead(queue: &'a QueueName) -> Vec<String>;
+        dead(queue: &'a QueueName) -> Dead;
         counts(queue: &'a QueueName) -> Counts;
         note_queues(queues: &'a [QueueName]) -> ();
         queues(search: Search) -> Found;

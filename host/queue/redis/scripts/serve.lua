@@ -46,6 +46,7 @@ for _, set in ipairs({'turns', 'full'}) do
   redis.call('ZCARD', at .. set)
 end
 redis.call('SCARD', at .. 'lanes')
+local any_shut = redis.call('ZCARD', at .. 'shut') > 0
 -- Out of memory, Redis lets a script write that has written already: this changes nothing, and always may.
 redis.call('ZREM', KEYS[2], '')
 local jobs, lanes, size, skipped = {}, {}, 0, 0
@@ -96,9 +97,13 @@ for _ = 1, 2 * count + 200 do
       cap.opened = math.max(cap.opened - 1, 0)
       blocks = blocks or (free(cap, clock) < 1 and cap) or nil
     end
-    local job = not blocks and redis.call('LINDEX', at .. 'lane:' .. lane, 0)
+    local until_then = any_shut and tonumber(redis.call('ZSCORE', at .. 'shut', lane) or 0)
+    local is_shut = until_then and until_then > clock
+    local job = not blocks and not is_shut and redis.call('LINDEX', at .. 'lane:' .. lane, 0)
     local opens = true
-    if blocks then
+    if is_shut then
+      redis.call('ZADD', at .. 'turns', string.format('%.17g', until_then), lane)
+    elseif blocks then
       redis.call('ZADD', at .. 'blocked:' .. blocks.name, turn, lane)
       redis.call('ZADD', at .. 'full', 'NX', string.format('%.0f', now_ms), blocks.name)
       redis.call('ZREM', at .. 'turns', lane)

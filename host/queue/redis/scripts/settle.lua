@@ -11,6 +11,8 @@
 --     wait: the lane's name, the number of the lane's key
 --     limit: the lane's name within its group; the length of the group's name, a space, that name, the beginning of its keys
 --     free: beside the fate of the same delivery: the lane it came from within its group, the beginning of the group's keys
+--     shut: beside the fate of the same delivery and before it: the lane it came from within its group; for how many seconds
+--       no job of that lane starts, a space, how many lanes may be shut at once, a space, the beginning of the group's keys
 --     note: beside the fate of the same delivery and before it: what is to be written elsewhere, the number of the outbox's key
 --     close: beside the fate of the same delivery: the schedule whose job ends, with its instant in ms and a space before it,
 --       and the number of the key of such jobs
@@ -25,7 +27,7 @@ local function group_of(wait)
   local length, rest = string.match(wait, '^(%d+) (.*)$')
   return string.sub(rest, length + 1), string.sub(rest, 1, length)
 end
-local goes = {ack = false, retry = false, fail = false, failthere = false, note = false, wait = false, requeue = false, close = false, limit = false, free = false}
+local goes = {ack = false, retry = false, fail = false, failthere = false, note = false, wait = false, requeue = false, close = false, limit = false, free = false, shut = false}
 for i = others + 1, #ARGV, 4 do
   if goes[ARGV[i]] == nil then
     return redis.error_reply('ERR unknown fate: ' .. ARGV[i])
@@ -96,6 +98,23 @@ local function give_back(lane, at, tag)
     end
   end
 end
+-- Shuts a lane for a while. Whoever meets it at its turn puts it off until then (`serve.lua`). As above, what fails in a slot
+-- that is moving away is left out: the next job that is refused shuts the lane.
+local function shut(lane, wait)
+  local seconds, most, at = string.match(wait, '^(%S+) (%S+) (.*)$')
+  local time = redis.call('TIME')
+  local now = time[1] + time[2] / 1000000
+  local lanes = at .. 'shut'
+  redis.pcall('ZREMRANGEBYSCORE', lanes, '-inf', string.format('%.17g', now))
+  local others = redis.pcall('ZCARD', lanes)
+  if type(others) == 'number' and others < tonumber(most)
+    and type(redis.pcall('ZADD', lanes, 'GT', string.format('%.17g', now + seconds), lane)) == 'number' then
+    local ms = math.ceil(seconds * 1000)
+    if redis.call('PTTL', lanes) < ms then
+      redis.call('PEXPIRE', lanes, string.format('%.0f', ms))
+    end
+  end
+end
 for i = 1, results do
   local at = 2 + acks + 2 * i
   -- Out of memory, Redis lets a script write that has written already. So the first result is written before anything is
@@ -141,7 +160,12 @@ for i = others, #ARGV, 4 do
     redis.call('HDEL', KEYS[1], '')
     redis.call('HSET', KEYS[tonumber(wait)], KEYS[1] .. ':' .. tag, bytes)
   end
-  if fate == 'close' or fate == 'note' then
+  if fate == 'shut' and redis.call('HEXISTS', KEYS[1], tag) == 1 then
+    -- As above.
+    redis.call('HDEL', KEYS[1], '')
+    shut(bytes, wait)
+  end
+  if fate == 'close' or fate == 'note' or fate == 'shut' then
     -- Done above.
   elseif fate == 'free' then
     give_back(bytes, wait, tag)

@@ -1,20 +1,20 @@
 -- Takes back the places of caps that are full from deliveries that no host's table has any more: of hosts that died, and of
 -- jobs that went back to their queue. Then as many lanes as there are places free get their turns.
 -- keys: lanes that hold jobs   args: the beginning of the group's keys, the group's name, least ms between two such sweeps,
---   how many places are looked at; then the limits, as `read_limits` has them
+--   1 for one that is made all the same, how many places are looked at; then the limits, as `read_limits` has them
 -- returns: how many places were taken back; how many jobs the group holds, and in how many lanes
 at = ARGV[1]
-read_limits(5)
+read_limits(6)
 if redis.call('SISMEMBER', KEYS[1], ARGV[2]) == 0 then
   return {0, 0, 0}
 end
 local jobs, lanes = tonumber(redis.call('GET', at .. 'waiting') or 0), redis.call('SCARD', at .. 'lanes')
-if not redis.call('SET', at .. 'swept', 1, 'NX', 'PX', ARGV[3]) then
+if not redis.call('SET', at .. 'swept', 1, 'NX', 'PX', ARGV[3]) and ARGV[4] ~= '1' then
   return {0, jobs, lanes}
 end
 local time = redis.call('TIME')
 local now_ms, clock = time[1] * 1000 + math.floor(time[2] / 1000), time[1] + time[2] / 1000000
-local left, taken = tonumber(ARGV[4]), 0
+local left, taken = tonumber(ARGV[5]), 0
 -- Those first that were looked at longest ago.
 for _, name in ipairs(redis.call('ZRANGE', at .. 'full', 0, left - 1)) do
   if left <= 0 then
