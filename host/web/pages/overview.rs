@@ -114,9 +114,9 @@ pub(super) fn wait_tile(waits: &Waits) -> Markup {
     let shown = waits.percentile(0.5).zip(waits.percentile(0.95));
     let (half, most) = shown.map_or_else(
         || ("–".to_owned(), "none began".to_owned()),
-        |(half, most)| (words::time(half), format!("p95 {}", words::time(most))),
+        |(half, most)| (words::time(half), format!("p95 {}, last 5 min", words::time(most))),
     );
-    tile("Wait, p50 of 5 min", &half, Some(&most), None, "")
+    tile("Wait p50", &half, Some(&most), None, "")
 }
 
 /// Every n-th point, so that a chart has as many as can be seen, and how long ago the first was.
