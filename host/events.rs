@@ -194,6 +194,17 @@ pub struct Run<'a> {
     pub span: Option<&'a TraceContext>,
 }
 
+impl Run<'_> {
+    /// From when the job was due until it was fetched, which was `since` ago. None for a job that does not say when it was due.
+    /// Clocks differ: a job that was fetched before its time did not wait.
+    #[must_use]
+    pub fn waited(&self, since: Duration) -> Option<Duration> {
+        let due = self.job.available_at()?;
+        let now = Timestamp::now().duration_since(due);
+        Some(Duration::try_from(now).unwrap_or_default().saturating_sub(since))
+    }
+}
+
 /// A version of a plugin.
 #[derive(Debug, Clone, Copy)]
 pub struct PluginVersion<'a> {

@@ -28,6 +28,30 @@ pub struct Batch {
     pub ended: bool,
 }
 
+/// Why nothing is known of a batch.
+#[must_use]
+pub fn unknown(id: &str) -> String {
+    format!("nothing is known of a batch {id}: none of its jobs has ended, or all did long ago")
+}
+
+impl Batch {
+    /// How far it is, in words.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match (self.completed, self.ended) {
+            (true, _) => "all have completed",
+            (false, true) => "all have ended, some of them failed",
+            (false, false) => "not all have ended",
+        }
+    }
+
+    /// How many of its jobs were added to those that it was announced with.
+    #[must_use]
+    pub fn added(&self) -> u64 {
+        self.sizes.total.saturating_sub(self.announced)
+    }
+}
+
 fn as_text<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(time)
 }

@@ -27,6 +27,7 @@ pub mod schedules;
 pub mod state;
 pub mod stats;
 pub mod trial;
+pub mod waits;
 
 use crate::plugins::PluginError;
 use crate::queue::QueueError;

@@ -102,6 +102,8 @@ impl Stats {
                 .entry(sum.name)
                 .or_default()
                 .add(sum.what, more, step, steps),
+            // These are told on their own.
+            Of::Wait => {}
         }
     }
 }

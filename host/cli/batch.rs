@@ -35,27 +35,19 @@ pub(super) fn id(text: &str) -> Result<String, String> {
 pub(super) async fn batch(args: BatchArgs) -> anyhow::Result<ExitCode> {
     let store = args.store.open().await?;
     let Some(batch) = batches::batch(&store, &args.id).await? else {
-        let id = text::name(&args.id);
-        let why = format!("nothing is known of a batch {id}: none of its jobs has ended, or all did long ago");
-        return Err(Missing(why).into());
+        return Err(Missing(batches::unknown(&text::name(&args.id))).into());
     };
     let mut out = out();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&batch)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let state = match (batch.completed, batch.ended) {
-        (true, _) => "all have completed",
-        (false, true) => "all have ended, some of them failed",
-        (false, false) => "not all have ended",
-    };
-    let (sizes, announced) = (batch.sizes, batch.announced);
-    let added = sizes.total - announced;
+    let (sizes, announced, added) = (batch.sizes, batch.announced, batch.added());
     writeln!(out, "jobs       {} ({announced} announced, {added} added)", sizes.total)?;
     writeln!(out, "completed  {}", sizes.done)?;
     writeln!(out, "failed     {}", sizes.failed)?;
     writeln!(out, "open       {}", batch.open)?;
     writeln!(out, "began      {}", batch.began)?;
-    writeln!(out, "state      {state}")?;
+    writeln!(out, "state      {}", batch.state())?;
     Ok(ExitCode::SUCCESS)
 }

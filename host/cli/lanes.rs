@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::out;
 use super::store::{StoreArgs, queue_name};
-use crate::admin::lanes::{LaneFigure, lanes};
+use crate::admin::lanes::{LaneFigure, MAX_LANES_READ, lanes};
 use crate::queue::QueueName;
 use crate::text;
 
@@ -39,7 +39,7 @@ pub(super) struct LanesArgs {
 
 pub(super) async fn show(args: LanesArgs) -> anyhow::Result<ExitCode> {
     let store = args.store.open().await?;
-    let found = lanes(&store, &args.queues, args.plugin.as_deref()).await?;
+    let found = lanes(&store, &args.queues, args.plugin.as_deref(), MAX_LANES_READ).await?;
     let mut out = out();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&found)?)?;

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::store::StoreArgs;
 use super::{EXIT_STORE, out};
+use crate::admin::lanes::waits_for;
 use crate::admin::queues::{Figure, Figures, figures};
 use crate::queue::{Counts, Search};
 use crate::text::{self, MAX_LINE_BYTES};
@@ -27,6 +28,9 @@ pub(super) struct QueuesArgs {
     #[command(flatten)]
     store: StoreArgs,
 }
+
+/// Lanes named of a queue.
+const MOST_LANES: usize = 5;
 
 pub(super) async fn queues(args: QueuesArgs) -> anyhow::Result<ExitCode> {
     let search = if args.scan { Search::Whole } else { Search::Brief };
@@ -66,6 +70,9 @@ fn print(figures: &Figures) -> anyhow::Result<()> {
                     out,
                     "{queue:<24} {ready:>10} {waiting:>10} {delayed:>10} {in_flight:>10}  {hosts}"
                 )?;
+                if let Some(waiting) = waiting_for(counts) {
+                    writeln!(out, "  waiting for {waiting}")?;
+                }
                 if let Some(pause) = &counts.paused {
                     writeln!(out, "  paused {pause}")?;
                 }
@@ -100,6 +107,21 @@ fn print(figures: &Figures) -> anyhow::Result<()> {
         writeln!(out, "the store cannot be used: {trouble}")?;
     }
     Ok(())
+}
+
+/// What the jobs in lanes wait for, those first for which most do.
+fn waiting_for(counts: &Counts) -> Option<String> {
+    let mut lanes: Vec<_> = counts.lanes.iter().filter(|(_, jobs)| **jobs > 0).collect();
+    lanes.sort_by_key(|(_, jobs)| std::cmp::Reverse(**jobs));
+    let named = lanes.iter().take(MOST_LANES);
+    let mut named: Vec<_> = named
+        .map(|(lane, jobs)| format!("{} ({jobs})", text::name(&waits_for(lane))))
+        .collect();
+    let more: u64 = lanes.iter().skip(MOST_LANES).map(|(_, jobs)| **jobs).sum();
+    if more > 0 {
+        named.push(format!("others ({more})"));
+    }
+    (!named.is_empty()).then(|| named.join(", "))
 }
 
 fn hosts(counts: &Counts) -> String {

@@ -14,7 +14,9 @@ use super::pause::whoami;
 use super::{Usage, shown};
 use crate::file;
 use crate::queue::Store;
-use crate::web::{Dashboard, DashboardSettings, Listener, Local, Network, Proxies, Role, Tokens, TrialSettings};
+use crate::web::{
+    Dashboard, DashboardSettings, Listener, Local, Network, Proxies, Role, Tokens, TrialSettings, check_trace_link,
+};
 
 /// Bytes of a file of tokens: some thousand people.
 const MAX_TOKENS_BYTES: u64 = 256 * 1024;
@@ -53,6 +55,10 @@ pub(super) struct UiArgs {
     /// Do not show the values at this path of a job, as in payload.card.number; repeat for more
     #[arg(long, env = "KILN_REDACT", value_parser = path, value_delimiter = ',', value_name = "PATH")]
     redact: Vec<String>,
+    /// Where a trace can be looked at, such as `https://jaeger.example.com/trace/{trace_id}`: the page of a job that names its trace
+    /// leads there [default: none]
+    #[arg(long = "trace-link", env = "KILN_TRACE_LINK", value_parser = trace_link, value_name = "URL")]
+    trace_link: Option<String>,
 }
 
 impl Default for UiArgs {
@@ -64,6 +70,7 @@ impl Default for UiArgs {
             allow_hosts: Vec::new(),
             read_only: false,
             redact: Vec::new(),
+            trace_link: None,
         }
     }
 }
@@ -102,6 +109,7 @@ impl UiArgs {
             ("--allow-host", !self.allow_hosts.is_empty()),
             ("--read-only", self.read_only),
             ("--redact", !self.redact.is_empty()),
+            ("--trace-link", self.trace_link.is_some()),
         ];
         let given: Vec<_> = flags
             .iter()
@@ -126,6 +134,7 @@ impl UiArgs {
             hosts: self.allow_hosts,
             read_only: self.read_only,
             redact: self.redact,
+            trace_link: self.trace_link,
             trials: Some(trials),
             store_name,
             local_name: whoami(),
@@ -170,6 +179,10 @@ fn tokens(path: &Path) -> Result<Tokens, Usage> {
     }
     let text = String::from_utf8(bytes).map_err(|_| wrong("it is no text".to_owned()))?;
     Tokens::parse(&text).map_err(wrong)
+}
+
+fn trace_link(text: &str) -> Result<String, &'static str> {
+    check_trace_link(text).map(|()| text.to_owned())
 }
 
 fn path(text: &str) -> Result<String, String> {

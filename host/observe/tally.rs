@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::metrics::sharded::Sharded;
 use crate::events::{Event, PluginVersion, Run, Subscriber};
 use crate::outcome::{Attempt, FailureKind, Fate, Outcome};
-use crate::queue::{OTHER, Of, QueueName, Sum, Sums};
+use crate::queue::{OTHER, Of, QueueName, Sum, Sums, WAIT_SUMS, sum_names, sums_of};
 
 /// What is counted of a queue's jobs.
 const FATES: [&str; 4] = ["done", "failed", "retried", "dropped"];
@@ -33,12 +33,18 @@ const MAX_PLUGINS: usize = 1_000;
 /// What one host counts.
 #[derive(Debug)]
 pub struct Tally {
-    queues: HashMap<String, Sharded<{ FATES.len() }>>,
+    queues: HashMap<String, OfQueue>,
     /// By the versions' numbers, which are sorted: what each attempt is found by.
     versions: ArcSwap<Vec<(u64, Arc<OfPlugin>)>>,
     plugins: Mutex<BTreeMap<String, Arc<OfPlugin>>>,
     /// How much of each was taken.
     taken: Mutex<Sums>,
+}
+
+#[derive(Debug, Default)]
+struct OfQueue {
+    fates: Sharded<{ FATES.len() }>,
+    waits: Sharded<WAIT_SUMS>,
 }
 
 #[derive(Debug)]
@@ -51,7 +57,7 @@ impl Tally {
     /// Counts for a host that serves these queues.
     #[must_use]
     pub fn new<'a>(queues: impl IntoIterator<Item = &'a QueueName>) -> Self {
-        let queues = queues.into_iter().map(|queue| (queue.to_string(), Sharded::default()));
+        let queues = queues.into_iter().map(|queue| (queue.to_string(), OfQueue::default()));
         Self {
             queues: queues.collect(),
             versions: ArcSwap::default(),
@@ -79,7 +85,11 @@ impl Tally {
     fn totals(&self) -> Sums {
         let mut totals = Sums::new();
         for (name, numbers) in &self.queues {
-            add(&mut totals, Of::Queue, name, FATES.into_iter().zip(numbers.totals()));
+            let fates = numbers.fates.totals();
+            add(&mut totals, Of::Queue, name, FATES.into_iter().zip(fates));
+            let names = sum_names();
+            let waits = names.iter().map(String::as_str).zip(numbers.waits.totals());
+            add(&mut totals, Of::Wait, name, waits);
         }
         for plugin in self.plugins.lock().values() {
             let kinds = FailureKind::ALL.iter().map(|kind| kind.as_str());
@@ -121,7 +131,20 @@ impl Tally {
             }
         }
         for (place, count) in fates.into_iter().enumerate().filter(|(_, count)| *count > 0) {
-            numbers.add(place, count);
+            numbers.fates.add(place, count);
+        }
+    }
+
+    /// Counts how long a job waited. One that does not say when it was due is not counted.
+    fn started(&self, run: &Run<'_>) {
+        let Some(numbers) = self.queues.get(run.queue) else {
+            return;
+        };
+        let started = run.fetched.elapsed();
+        if let Some(waited) = run.waited(started) {
+            for (place, more) in sums_of(waited, run.from_lane, started) {
+                numbers.waits.add(place, more);
+            }
         }
     }
 
@@ -169,6 +192,7 @@ fn micros(time: Duration) -> u64 {
 impl Subscriber for Tally {
     fn on(&self, event: &Event<'_>) {
         match *event {
+            Event::Started(run) => self.started(&run),
             Event::Ended { run, attempt } => self.ended(&run, attempt),
             Event::Settled { queue, settled, .. } => self.settled(queue, settled),
             _ => {}

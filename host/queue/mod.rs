@@ -179,6 +179,7 @@ mod settings;
 mod state;
 mod store;
 mod sums;
+mod waits;
 
 pub use crate::config::QUEUE_DEFAULT;
 pub use audit::MAX_NOTES;
@@ -213,3 +214,5 @@ pub use settings::{
 pub use state::StateStore;
 pub use store::Store;
 pub use sums::{MAX_SUMS, OTHER, Of, Span, Sum, Sums};
+pub use waits::Waits;
+pub(crate) use waits::{WAIT_SUMS, sum_names, sums_of};

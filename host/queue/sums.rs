@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Most sums of one span. Those of further queues and plugins are added to one sum of each kind, `_other`.
+/// Most sums of one span, and most of those of [waits](Of::Wait). Those of further queues and plugins are added to one sum of each kind, `_other`.
 pub const MAX_SUMS: usize = 4_000;
 
 /// The name under which what has no sums of its own is added up.
@@ -43,6 +43,8 @@ pub enum Of {
     Queue,
     /// A plugin's.
     Plugin,
+    /// How long a queue's jobs waited. These have room of their own, so that they never take that of the others.
+    Wait,
 }
 
 impl Span {
@@ -87,11 +89,12 @@ impl Span {
 }
 
 impl Sum {
-    /// Its name in the store: `q:NAME:what` or `p:NAME:what`.
+    /// Its name in the store: `q:NAME:what`, `p:NAME:what` or `w:NAME:what`.
     pub(super) fn field(&self) -> String {
         let of = match self.of {
             Of::Queue => 'q',
             Of::Plugin => 'p',
+            Of::Wait => 'w',
         };
         format!("{of}:{}:{}", self.name, self.what)
     }
@@ -111,6 +114,7 @@ impl Sum {
         let of = match of {
             "q" => Of::Queue,
             "p" => Of::Plugin,
+            "w" => Of::Wait,
             _ => return None,
         };
         Some(Self {

@@ -33,6 +33,8 @@ pub struct DashboardSettings {
     pub read_only: bool,
     /// Paths in a job whose values are not shown, like `payload.card.number`.
     pub redact: Vec<String>,
+    /// Where a trace can be looked at: [`check_trace_link`](super::check_trace_link) takes it.
+    pub trace_link: Option<String>,
     /// What failed jobs are tried in on request. None: they are not.
     pub trials: Option<TrialSettings>,
     /// The store's address as it may be shown.
@@ -68,6 +70,7 @@ impl Dashboard {
             trials: Trials::new(settings.trials),
             guard: Arc::clone(&guard),
             redaction: Redaction::new(&settings.redact),
+            trace_link: settings.trace_link,
             local,
         });
         Self { room, guard }

@@ -36,6 +36,7 @@ pub use listener::{
     MAX_DASHBOARD_CONNECTIONS, MAX_HEADER_BYTES, STRANGER_TIME,
 };
 pub use live::{KEPT_AWAKE, Local, SAMPLE_INTERVAL};
+pub use pages::check_trace_link;
 pub use stall::STALL_TIME;
 pub use trials::{MAX_TRIALS, MAX_UPLOAD_BYTES, TrialSettings};
 pub use worker::worker;

@@ -35,6 +35,12 @@ impl Redaction {
         hides_all.then(|| format!("(redacted: {} bytes that may hold a whole job)", payload.len()))
     }
 
+    /// Whether nothing at this path is hidden, and nothing that it is a part of.
+    pub(super) fn shows(&self, path: &str) -> bool {
+        let is_in = |whole: &[String]| path.split('.').zip(whole).all(|(key, hidden)| key == hidden);
+        !self.0.iter().any(|hidden| is_in(hidden))
+    }
+
     fn hides(&self, path: &[String]) -> bool {
         self.0.iter().any(|hidden| hidden.as_slice() == path)
     }

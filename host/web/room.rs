@@ -40,6 +40,8 @@ pub(super) struct Room {
     pub(super) trials: Trials,
     pub(super) guard: Arc<Guard>,
     pub(super) redaction: Redaction,
+    /// Where a trace can be looked at, with `{trace_id}` in it.
+    pub(super) trace_link: Option<String>,
     /// The worker in this process, if there is one.
     pub(super) local: Option<Local>,
 }

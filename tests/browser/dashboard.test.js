@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { Room, openBrowser, plugins, trapped, until } from "./room.js";
 
 const axe = readFileSync(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
-const PAGES = ["/", "/queues", "/queues/default", "/failed", "/failed?kind=trap", "/jobs/trap-1", "/failed/bulk?act=retry", "/bulk", "/plugins", "/hosts", "/schedules", "/stats", "/stats?since=1h", "/audit", "/jobs/nobody", "/login", "/api/v1"];
+const PAGES = ["/", "/queues", "/queues/default", "/queues/limited", "/queues/limited/lanes", "/batches", "/batches/import-7", "/failed", "/failed?kind=trap", "/jobs/trap-1", "/failed/bulk?act=retry", "/bulk", "/plugins", "/plugins?text=hello", "/hosts", "/hosts?text=nobody", "/schedules", "/stats", "/stats?since=1h", "/audit", "/jobs/nobody", "/login", "/api/v1"];
 
 let room, browser;
 
@@ -18,6 +18,12 @@ before(async () => {
   const some = Array.from({ length: 60 }, (_, n) => trapped(`trap-${n}`, "resize", n % 3 ? "resize::crop" : "resize::rotate", n));
   await room.fail(...some);
   await room.push("stuck", { id: "s1", name: "nobody-serves-this" });
+  const member = (id) => ({ id, name: "hello", payload: { to: "you" }, metadata: { kiln: { batch: { id: "import-7", of: 3 } } } });
+  await room.push("default", member("m1"), member("m2"));
+  await room.push("limited", { ...member("m3"), name: "nobody-serves-this" });
+  await room.wait("limited", "mails", "/customer=acme|*", [{ id: "l1", name: "mails" }, { id: "l2", name: "mails" }], false);
+  await room.wait("limited", "mails", "/customer=zed|*", [{ id: "l3", name: "mails" }]);
+  await until("the batch is known", async () => (await room.api("/batches/import-7")).done === 2);
   await until("the failed list is known", async () => (await room.api("/failed")).matching >= 60);
 });
 
@@ -189,6 +195,25 @@ test("a failed job is tried on a candidate, beside what had failed, and stays wh
   await tab.evaluate(axe);
   const found = await tab.evaluate(() => axe.run({ resultTypes: ["violations"] }));
   assert.deepEqual(found.violations.map((one) => one.id), []);
+  assert.deepEqual(tab.complaints, []);
+  await tab.context().close();
+});
+
+test("what waits for a limit is found from the queues, and a batch from its job", async () => {
+  const tab = await page();
+  await open(tab, "/queues");
+  await tab.getByRole("link", { name: "limited", exact: true }).click();
+  await tab.getByRole("link", { name: "limits of mails" }).click();
+  await tab.getByRole("link", { name: /At a limit 1/ }).click();
+  await tab.getByRole("rowheader", { name: "/customer=acme|*" }).waitFor();
+  assert.equal(await tab.getByRole("rowheader").count(), 1);
+  await open(tab, "/jobs/m3");
+  await tab.getByRole("link", { name: "import-7" }).click();
+  assert.match(await tab.locator("#progress").innerText(), /^2 of 3 jobs have ended, 67%/);
+  await open(tab, "/batches");
+  await tab.getByLabel("A batch's id").fill("import-7");
+  await tab.keyboard.press("Enter");
+  await tab.waitForURL(/\/batches\/import-7$/);
   assert.deepEqual(tab.complaints, []);
   await tab.context().close();
 });

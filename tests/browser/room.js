@@ -105,6 +105,16 @@ export class Room {
     }
   }
 
+  // Has jobs wait in a lane of a plugin's limits. Without a turn, a limit is met.
+  async wait(queue, plugin, lane, jobs, turn = true) {
+    const beside = `{queue:queues:${queue}}`;
+    const group = `${beside}:limits:${plugin}`;
+    const commands = jobs.map((job) => ["RPUSH", `${group}:lane:${lane}`, JSON.stringify(job)]);
+    commands.push(["SADD", `${group}:lanes`, lane], ["INCRBY", `${group}:waiting`, jobs.length], ["SADD", `${beside}:lanes`, `limits:${plugin}`]);
+    if (turn) commands.push(["ZADD", `${group}:turns`, Date.now() / 1000 + 20, lane]);
+    await this.redis.send(...commands);
+  }
+
   async api(path) {
     const answer = await fetch(new URL(`/api/v1${path}`, this.address));
     return answer.json();

@@ -1,6 +1,7 @@
 // Measures the dashboard over a store of the size that hurts: many queues, and a long failed list.
 //
-//   node scale.js [ENTRIES] [QUEUES]     by default 300,000 entries of 2 KiB, 200 queues
+//   node scale.js [ENTRIES] [QUEUES] [HOSTS] [PLUGINS]     by default 300,000 entries of 2 KiB, 200 queues, 100 hosts, each of which
+//                                                           reports 1,000 plugins
 //
 // Prints how long the first page takes in a browser, how long the index takes to be made, what the process holds, the slowest
 // command of Redis meanwhile, and how long a filter and a bulk retry of a third take.
@@ -11,6 +12,8 @@ import { Room, openBrowser, trapped, until } from "./room.js";
 
 const entries = Number(process.argv[2] ?? 300_000);
 const queues = Number(process.argv[3] ?? 200);
+const hosts = Number(process.argv[4] ?? 100);
+const plugins = Number(process.argv[5] ?? 1_000);
 const BYTES = 2_048;
 
 const room = await Room.open([], false);
@@ -29,6 +32,20 @@ const commands = () => Number(/total_commands_processed:(\d+)/.exec(redis("INFO"
 const rss = () => Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${room.dashboard.pid}/status`, "utf8"))[1]) / 1024);
 const show = (what, value) => console.log(what.padEnd(46), value);
 
+// Reports as hosts make them, but for that they last.
+async function report() {
+  const now = new Date().toISOString();
+  const version = (n) => ({
+    digest: n.toString(16).padStart(12, "0"), version: "1.4.2", jobs: [`plugin-${n}`], grants: ["http https://api.example.com GET"], bytes: 180_000, load_ms: 210,
+    since: now, in_flight: n % 3, attempts: 1_000 + n, failures: { trap: n % 5 }, last_error: null, peak_memory_bytes: 9_000_000, max_memory_bytes: 67_108_864,
+    longest_ms: 120, timeout_ms: 30_000, aside: null, instead: null,
+  });
+  const all = Array.from({ length: plugins }, (_, n) => ({ name: `plugin-${n}`, fault: null, faults: 0, serving: version(n) }));
+  const text = JSON.stringify({ since: now, at: now, plugins: all });
+  for (let n = 0; n < hosts; n++) await room.redis.send(["SET", `queue:hosts:host-${n}`, text], ["ZADD", "queue:hosts", Date.now() / 1000, `host-${n}`]);
+  return text.length;
+}
+
 try {
   for (let at = 0; at < entries; at += 5_000) {
     const some = [];
@@ -40,6 +57,7 @@ try {
     await room.redis.send(["RPUSH", "queue:failed", ...some]);
   }
   for (let n = 0; n < queues; n++) await room.push(`queue-${n}`, { id: `q${n}`, name: "nobody" });
+  show(`report of one of ${hosts} hosts on ${plugins} plugins`, `${Math.round((await report()) / 1024)} KiB`);
   redis("CONFIG", "SET", "slowlog-log-slower-than", "500");
   redis("CONFIG", "SET", "slowlog-max-len", "1000");
   await room.serve();
@@ -57,7 +75,7 @@ try {
   show("slowest command of Redis meanwhile", slowest());
   redis("SLOWLOG", "RESET");
   show("memory of kiln serve", `${rss()} MiB`);
-  for (const path of ["/", "/queues", "/failed", "/failed?text=index+out", `/jobs/job-${Math.floor(entries / 2)}`]) show(`first paint of ${path}`, await opened(path));
+  for (const path of ["/", "/queues", "/plugins", "/plugins?text=plugin-999", "/hosts", "/failed", "/failed?text=index+out", `/jobs/job-${Math.floor(entries / 2)}`]) show(`first paint of ${path}`, await opened(path));
   const calls = commands();
   await new Promise((resolve) => setTimeout(resolve, 10_000));
   show("commands a second while one tab looks", ((commands() - calls) / 10).toFixed(0));

@@ -18,6 +18,9 @@ const PAGES = [
   ["overview", "/"],
   ["queues", "/queues"],
   ["queue", "/queues/default"],
+  ["lanes", "/queues/emails/lanes"],
+  ["batch", "/batches/import-7"],
+  ["batches", "/batches"],
   ["failed", "/failed"],
   ["job", "/jobs/thumb-3"],
   ["confirm", "/failed/bulk?act=retry&plugin=thumbnail"],
@@ -87,6 +90,12 @@ async function fill() {
     const job = JSON.stringify({ id: `d${minute}`, name: "report", payload: { month: minute } });
     await room.redis.send(["ZADD", "queue:queues:reports:delayed", Date.now() / 1000 + minute * 700, job]);
   }
+  for (let n = 0; n < 12; n++) {
+    const jobs = Array.from({ length: 1 + Math.floor(40 * random()) }, (_, m) => job(`lane-${n}-${m}`, "send-email", { to: n }));
+    await room.wait("emails", "send-email", `/customer=${["acme", "bolt", "cliff"][n % 3]}-${n}|*`, jobs, n % 4 > 0);
+  }
+  const member = (n) => job(`member-${n}`, n % 7 ? "hello" : "mischief", n % 7 ? { to: "you" } : { do: "panic" }, { max_attempts: 1, metadata: { kiln: { batch: { id: "import-7", of: 60 } } } });
+  await room.push("default", ...Array.from({ length: 40 }, (_, n) => member(n)));
   await room.push("default", ...Array.from({ length: 30 }, (_, n) => job(`p${n}`, "mischief", { do: "panic", message: "no such order" }, { max_attempts: 1 })));
   await until("the failed list is known", async () => (await room.api("/failed")).index?.building === false);
   // Some samples, for the charts.

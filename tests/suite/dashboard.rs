@@ -3,6 +3,7 @@
 mod access;
 mod bounds;
 mod failed;
+mod flow;
 mod hostile;
 mod life;
 mod outage;
@@ -459,7 +460,7 @@ fn the_description_of_the_api_names_every_path_and_each_is_answered() -> anyhow:
             .replace("{id}", "none")
             .replace("{entry}", "none");
         let answer = dashboard.get(&format!("/api/v1{asked}"))?;
-        let is_list = !path.contains('{') || ["/jobs", "/load"].iter().any(|end| path.ends_with(end));
+        let is_list = !path.contains('{') || ["/jobs", "/lanes", "/load"].iter().any(|end| path.ends_with(end));
         assert_eq!(answer.status, if is_list { 200 } else { 404 }, "{path}: {answer:?}");
         let kind = if is_list {
             "application/json"

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::{MAX_FOUND, MAX_SEARCHED, Searched, State};
 use crate::job::{Job, Label};
@@ -9,7 +10,7 @@ use crate::outcome::Lane;
 use crate::queue::{JobsPage, Part as Lies, QueueError, QueueName, Seen, Store};
 
 /// A job, where it lies. Its texts are the producer's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Found {
     /// The queue.
     pub queue: String,
@@ -30,6 +31,9 @@ pub struct Found {
     pub bytes: u64,
     /// Why its last attempt failed.
     pub error: Option<String>,
+    /// Its metadata, if all of it was read.
+    #[serde(skip)]
+    pub metadata: Option<Box<RawValue>>,
 }
 
 /// Where in a queue a job lies.
@@ -151,6 +155,7 @@ impl Found {
             created_at: label.created_at,
             due_ms: seen.due_ms.or(own.map(Timestamp::as_millisecond)),
             bytes: seen.job.len as u64,
+            metadata: job.as_ref().and_then(|job| job.metadata.clone()),
             error: job.and_then(|job| job.error),
         }
     }

@@ -20,8 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use self::series::{ADOPTED, FETCHED, PROMOTED, QueueSeries, StoreSeries};
 use self::settling::Settling;
 use self::versions::Versions;
@@ -75,7 +73,7 @@ impl Metrics {
 
     fn started(&self, run: &Run<'_>) {
         let started = run.fetched.elapsed();
-        let waited = waited(run, started);
+        let waited = run.waited(started);
         self.versions.of(run.plugin, |version| {
             version.plugin.start.time(started);
             if let Some(waited) = waited.filter(|_| run.from_lane) {
@@ -118,14 +116,6 @@ impl Metrics {
             store.errors.add(0, 1);
         }
     }
-}
-
-/// From when a job was due until it was fetched, which was `since` ago. None for a job that does not say when it was due.
-/// Clocks differ: a job that was fetched before its time did not wait.
-fn waited(run: &Run<'_>, since: Duration) -> Option<Duration> {
-    let due = run.job.available_at()?;
-    let now = Timestamp::now().duration_since(due);
-    Some(Duration::try_from(now).unwrap_or_default().saturating_sub(since))
 }
 
 impl Subscriber for Metrics {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::MemoryStore;
-use crate::queue::sums::{MAX_SUMS, Span, Sums};
+use crate::queue::sums::{MAX_SUMS, Of, Span, Sums};
 
 impl MemoryStore {
     pub(super) fn add_up(&self, at: Timestamp, more: &Sums) {
@@ -11,7 +11,10 @@ impl MemoryStore {
         for span in Span::ALL {
             let sums = state.sums.entry((span, span.number(at))).or_default();
             for (sum, more) in more {
-                let is_full = sums.len() >= MAX_SUMS && !sums.contains_key(sum);
+                let is_wait = sum.of == Of::Wait;
+                let has_place = sums.contains_key(sum);
+                let of_its_kind = || sums.keys().filter(|known| (known.of == Of::Wait) == is_wait).count();
+                let is_full = !has_place && of_its_kind() >= MAX_SUMS;
                 let sum = if is_full { sum.other() } else { sum.clone() };
                 *sums.entry(sum).or_default() += more;
             }

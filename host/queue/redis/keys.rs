@@ -219,6 +219,11 @@ impl Keys {
         format!("{}:stats:{span}:{number}", self.prefix)
     }
 
+    /// HASH of those of them that tell how long jobs waited.
+    pub(super) fn waits(&self, span: Span, number: i64) -> String {
+        format!("{}:waits", self.sums(span, number))
+    }
+
     /// STRING: what a completed job returned.
     pub(super) fn result(&self, id: &str) -> String {
         format!("{}:results:{id}", self.prefix)
@@ -407,6 +412,7 @@ mod tests {
                 keys.alert("failed"),
                 keys.hosts(),
                 keys.sums(Span::Hour, 7),
+                keys.waits(Span::Hour, 7),
                 keys.queue_names(),
                 keys.paused_jobs(),
                 keys.audit(),

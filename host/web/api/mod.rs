@@ -4,6 +4,7 @@
 //! `application/problem+json`. `openapi.json` beside this describes all of it, and a test holds the two together.
 
 mod failed;
+mod flow;
 mod jobs;
 mod queues;
 mod request;
@@ -27,6 +28,7 @@ use super::problem::Problem;
 use super::room::{Room, Shared};
 use crate::admin::audit;
 use crate::admin::failed::Filter;
+use crate::admin::waits::WaitFigures;
 
 /// Items of a list where the caller does not say how many, and at most.
 const ITEMS_DEFAULT: usize = 50;
@@ -49,6 +51,8 @@ pub(super) fn router() -> Router<Shared> {
         .route("/queues/{queue}/jobs", get(queues::jobs))
         .route("/queues/{queue}/pause", post(queues::pause))
         .route("/queues/{queue}/resume", post(queues::resume))
+        .route("/queues/{queue}/lanes", get(flow::lanes))
+        .route("/batches/{id}", get(flow::batch))
         .route("/jobs", post(jobs::push))
         .route("/jobs/{id}", get(jobs::one))
         .route("/failed", get(failed::list))
@@ -116,6 +120,17 @@ fn place<T: std::str::FromStr>(query: &super::body::Pairs) -> Result<Option<T>, 
         .ok_or_else(|| Problem::bad("that cursor is not from a list of this API"))
 }
 
+/// So many items of a list, each after its place in it, and where the list goes on.
+fn some<T, P: std::fmt::Display>(mut all: impl Iterator<Item = (P, T)>, count: usize) -> (Vec<T>, Option<String>) {
+    let (mut some, mut last) = (Vec::new(), None);
+    for (place, item) in all.by_ref().take(count) {
+        some.push(item);
+        last = Some(place);
+    }
+    let next = all.next().and(last).map(cursor);
+    (some, next)
+}
+
 /// How many items are asked for.
 fn count(query: &super::body::Pairs) -> Result<usize, Problem> {
     let Some(given) = query.get("limit") else {
@@ -153,6 +168,7 @@ async fn overview(State(room): State<Shared>) -> Result<Response, Problem> {
         "failed": sample.figures.failed,
         "faults": sample.faults,
         "oldest_ms": sample.oldest_of_all().map(|(_, age)| age.as_millis()),
+        "wait": WaitFigures::of(&sample.waits.all),
         "rate": sample.rate,
         "concerns": concerns(&sample, &groups),
         "history": *sample.history,

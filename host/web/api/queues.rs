@@ -1,6 +1,8 @@
 //! Queues, plugins and hosts.
 
+use std::fmt;
 use std::ops::Bound;
+use std::str::FromStr;
 
 use axum::Extension;
 use axum::body::Body;
@@ -10,11 +12,12 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{answer, count, cursor, items, place, sample};
+use super::{answer, count, cursor, items, place, sample, some};
 use crate::admin::AdminError;
 use crate::admin::jobs as seen;
 use crate::admin::pause as pausing;
 use crate::admin::queues::Figure;
+use crate::admin::waits::WaitFigures;
 use crate::queue::{Counts, MAX_PEEKED, Pausable, Place, QueueName};
 use crate::web::body::{MAX_PLACE, Pairs, read};
 use crate::web::guard::Caller;
@@ -25,17 +28,18 @@ use crate::web::room::Shared;
 /// Bytes of a request to pause.
 const MAX_PAUSE_BYTES: usize = 4 * 1024;
 
-fn query_of(uri: &Uri) -> Pairs {
+pub(super) fn query_of(uri: &Uri) -> Pairs {
     Pairs::of(uri.query().unwrap_or_default().as_bytes())
 }
 
-fn name_of(queue: &str) -> Result<QueueName, Problem> {
+pub(super) fn name_of(queue: &str) -> Result<QueueName, Problem> {
     QueueName::new(queue).map_err(Problem::missing)
 }
 
 fn described(sample: &Sample, name: &str, figure: &Figure) -> serde_json::Value {
     let mut described = serde_json::to_value(figure).unwrap_or_default();
     described["name"] = name.into();
+    described["wait"] = json!(sample.waits.queues.get(name).and_then(WaitFigures::of));
     described["oldest_ms"] = json!(sample.oldest(name).map(|age| age.as_millis()));
     described
 }
@@ -46,11 +50,9 @@ pub(super) async fn list(State(room): State<Shared>, uri: Uri) -> Result<Respons
     let (after, count) = (place::<String>(&query)?, count(&query)?);
     let sample = sample(&room).await?;
     let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-    let mut queues = sample.figures.queues.range::<String, _>((from, Bound::Unbounded));
-    let some: Vec<_> = queues.by_ref().take(count).collect();
-    let last = some.last().map(|(name, _)| (*name).clone());
-    let next = queues.next().and(last).map(cursor);
-    let described = some.into_iter().map(|(name, figure)| described(&sample, name, figure));
+    let queues = sample.figures.queues.range::<String, _>((from, Bound::Unbounded));
+    let (found, next) = some(queues.map(|queue| (queue.0, queue)), count);
+    let described = found.into_iter().map(|(name, figure)| described(&sample, name, figure));
     Ok(items(&described.collect::<Vec<_>>(), next))
 }
 
@@ -143,17 +145,54 @@ pub(super) async fn resume(
 }
 
 /// What every host reports of each plugin, one item for each pair.
-pub(super) async fn plugins(State(room): State<Shared>) -> Result<Response, Problem> {
+pub(super) async fn plugins(State(room): State<Shared>, uri: Uri) -> Result<Response, Problem> {
+    let query = query_of(&uri);
+    query.only(&["cursor", "limit"])?;
+    let (after, count) = (place::<Pair>(&query)?, count(&query)?);
     let sample = sample(&room).await?;
-    let mut all = Vec::new();
-    for (host, report) in &sample.hosts {
-        for plugin in &report.plugins {
-            let mut described = serde_json::to_value(plugin).unwrap_or_default();
-            described["host"] = host.as_str().into();
-            all.push(described);
-        }
+    let first = after.as_ref().map_or("", |after| &after.host);
+    let reports = sample.hosts.range::<str, _>((Bound::Included(first), Bound::Unbounded));
+    let pairs = reports.flat_map(|(host, report)| {
+        let mut plugins: Vec<_> = report.plugins.iter().collect();
+        plugins.sort_by(|a, b| a.name.cmp(&b.name));
+        let pair = move |name: &str| Pair {
+            host: host.clone(),
+            plugin: name.to_owned(),
+        };
+        plugins.into_iter().map(move |plugin| (pair(&plugin.name), plugin))
+    });
+    let left = pairs.filter(|(pair, _)| after.as_ref().is_none_or(|after| pair > after));
+    let (found, next) = some(left.map(|(pair, plugin)| (pair.clone(), (pair, plugin))), count);
+    let described = found.into_iter().map(|(pair, plugin)| {
+        let mut described = serde_json::to_value(plugin).unwrap_or_default();
+        described["host"] = pair.host.into();
+        described
+    });
+    Ok(items(&described.collect::<Vec<_>>(), next))
+}
+
+/// A place in the list of plugins.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Pair {
+    host: String,
+    plugin: String,
+}
+
+/// No file's stem has a slash.
+impl fmt::Display for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.host, self.plugin)
     }
-    Ok(items(&all, None))
+}
+
+impl FromStr for Pair {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (host, plugin) = text.rsplit_once('/').ok_or(())?;
+        let (host, plugin) = (host.to_owned(), plugin.to_owned());
+        Ok(Self { host, plugin })
+    }
 }
 
 pub(super) async fn release(
@@ -164,7 +203,10 @@ pub(super) async fn release(
     Ok(answer(&json!({"hosts": room.release(&caller, &plugin).await?})))
 }
 
-pub(super) async fn hosts(State(room): State<Shared>) -> Result<Response, Problem> {
+pub(super) async fn hosts(State(room): State<Shared>, uri: Uri) -> Result<Response, Problem> {
+    let query = query_of(&uri);
+    query.only(&["cursor", "limit"])?;
+    let (after, count) = (place::<String>(&query)?, count(&query)?);
     let sample = sample(&room).await?;
     let mut hosts = std::collections::BTreeMap::<&str, serde_json::Value>::new();
     for (queue, counts) in sample.queues() {
@@ -179,7 +221,11 @@ pub(super) async fn hosts(State(room): State<Shared>) -> Result<Response, Proble
         let host = hosts.entry(name).or_insert_with(|| json!({"name": name, "queues": {}}));
         host["since"] = report.since.as_str().into();
     }
-    Ok(items(&hosts.into_values().collect::<Vec<_>>(), None))
+    let left = hosts
+        .into_iter()
+        .filter(|(name, _)| after.as_deref().is_none_or(|after| *name > after));
+    let (found, next) = some(left, count);
+    Ok(items(&found, next))
 }
 
 pub(super) async fn drain(

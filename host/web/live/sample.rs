@@ -12,6 +12,7 @@ use super::history::{History, Point};
 use super::rates::{Rate, Rates};
 use crate::admin::plugins::{Hosts, hosts};
 use crate::admin::queues::{Figure, Figures, figures_of};
+use crate::admin::waits::{AllWaits, waits};
 use crate::admin::{AdminError, jobs};
 use crate::observe::Vitals;
 use crate::queue::{Counts, Found, QueueError, QueueName, Search, Store};
@@ -21,6 +22,12 @@ const SEARCH_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Between two looks at the oldest ready job of every queue.
 const OLDEST_INTERVAL: Duration = Duration::from_secs(4);
+
+/// Between two looks at how long jobs waited: hosts add to that as often.
+const WAITS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The time that waits are of.
+pub(in crate::web) const WAITS_OF: Duration = Duration::from_mins(5);
 
 /// Most connections to the store that may have broken since somebody last looked.
 const MAX_STALE: usize = 16;
@@ -88,6 +95,8 @@ pub(in crate::web) struct Sample {
     pub(in crate::web) faults: Vec<String>,
     /// When the oldest ready job of a queue became due, in milliseconds since the Unix epoch.
     pub(in crate::web) oldest_ms: BTreeMap<String, i64>,
+    /// How long jobs waited in the last [`WAITS_OF`].
+    pub(in crate::web) waits: Arc<AllWaits>,
     pub(in crate::web) hosts: Hosts,
     /// What all hosts do together.
     pub(in crate::web) rate: Rate,
@@ -158,6 +167,7 @@ pub(super) struct Sampling {
     local: Option<Local>,
     found: Option<(Instant, Found)>,
     oldest: Option<(Instant, BTreeMap<String, i64>)>,
+    waits: Option<(Instant, Arc<AllWaits>)>,
     rates: Rates,
     history: History,
 }
@@ -169,6 +179,7 @@ impl Sampling {
             local,
             found: None,
             oldest: None,
+            waits: None,
             rates: Rates::default(),
             history: History::default(),
         }
@@ -189,7 +200,7 @@ impl Sampling {
             Ok(sample) => sample,
             Err(err) => {
                 // What was found may be outdated when the store is back.
-                (self.found, self.oldest) = (None, None);
+                (self.found, self.oldest, self.waits) = (None, None, None);
                 let last = last.map_or_else(|| blank(at, time), |last| Sample::clone(&last));
                 Sample {
                     at,
@@ -210,6 +221,7 @@ impl Sampling {
         let figures = figures_of(&self.store, &found.1).await?;
         faults.extend(figures.faults.iter().cloned());
         let oldest_ms = self.oldest(at, &figures).await?;
+        let waits = self.waits(at, &mut faults).await?;
         let mut hosts = match hosts(&self.store, None).await {
             Err(err) if !is_outage(&err) => {
                 faults.push(format!("what hosts report cannot be read: {err}"));
@@ -232,6 +244,7 @@ impl Sampling {
             figures,
             faults,
             oldest_ms,
+            waits,
             hosts,
             rate,
             history: Arc::default(),
@@ -239,6 +252,21 @@ impl Sampling {
         self.history.add(&sample);
         sample.history = Arc::new(self.history.points());
         Ok(sample)
+    }
+
+    async fn waits(&mut self, at: Instant, faults: &mut Vec<String>) -> Result<Arc<AllWaits>, AdminError> {
+        if let Some((_, known)) = self.waits.as_ref().filter(|(at, _)| at.elapsed() < WAITS_INTERVAL) {
+            return Ok(Arc::clone(known));
+        }
+        let found = match waits(&self.store, WAITS_OF).await {
+            Err(err) if !is_outage(&err) => {
+                faults.push(format!("how long jobs waited cannot be read: {err}"));
+                return Ok(Arc::default());
+            }
+            found => Arc::new(found?),
+        };
+        self.waits = Some((at, Arc::clone(&found)));
+        Ok(found)
     }
 
     async fn search(&self, faults: &mut Vec<String>) -> Result<Found, QueueError> {
@@ -301,6 +329,7 @@ fn blank(at: Instant, time: Timestamp) -> Sample {
         },
         faults: Vec::new(),
         oldest_ms: BTreeMap::new(),
+        waits: Arc::default(),
         hosts: Hosts::new(),
         rate: Rate::default(),
         history: Arc::default(),

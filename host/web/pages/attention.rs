@@ -128,12 +128,7 @@ fn of_plugins(sample: &Sample, found: &mut Vec<Concern>) {
     for (host, plugin) in all {
         let mut tell = |level, text| {
             if told.len() < 4 * MAX_OF_A_SORT && told.insert(plugin.name.clone()) {
-                found.push(concern(
-                    level,
-                    &plugin.name,
-                    text,
-                    format!("/plugins#{}", words::part(&plugin.name)),
-                ));
+                found.push(concern(level, &plugin.name, text, super::plugins::path(&plugin.name)));
             }
         };
         if let Some(fault) = &plugin.fault {

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::layout::{Tab, badge, empty, when};
+use super::layout::{Tab, badge, empty, filter, pages, when};
 use super::{View, live, to};
 use crate::plugins::HostReport;
 use crate::text;
@@ -63,15 +63,24 @@ fn usual(sample: &Sample) -> BTreeMap<&str, &str> {
     most.collect()
 }
 
-pub(super) async fn show(State(_room): State<Shared>, view: View) -> Response {
+/// Hosts on one page.
+const PAGE: usize = 50;
+
+pub(super) async fn show(State(_room): State<Shared>, view: View) -> Result<Response, Problem> {
     let Some(sample) = view.sample.clone() else {
-        return live(&view, Tab::Hosts, "Hosts", &html! { h1 { "Hosts" } });
+        return Ok(live(&view, Tab::Hosts, "Hosts", &html! { h1 { "Hosts" } }));
     };
-    let (all, usual) = (gathered(&sample), usual(&sample));
+    let from = usize::try_from(view.query.place("from")?.unwrap_or(0)).unwrap_or(usize::MAX);
+    let text = text::name(view.query.get("text").unwrap_or_default()).to_lowercase();
+    let (mut all, usual) = (gathered(&sample), usual(&sample));
+    let is_none = all.is_empty();
+    all.retain(|name, _| text::name(name).to_lowercase().contains(&text));
     let content = html! {
-        h1 { "Hosts" }
-        @if all.is_empty() {
+        div.head { h1 { "Hosts" } (filter("Name contains", &text)) }
+        @if is_none {
             (empty("No host serves a queue", &html! { "Start a worker: " code { "kiln worker --plugins FOLDER" } "." }))
+        } @else if all.is_empty() {
+            (empty(&format!("No host whose name contains “{text}”"), &html! { a href="/hosts" { "Show all" } }))
         } @else {
             div.scroll tabindex="0" role="region" aria-label="Table: hosts" {
                 table {
@@ -82,7 +91,7 @@ pub(super) async fn show(State(_room): State<Shared>, view: View) -> Response {
                         }
                     }
                     tbody {
-                        @for (name, host) in &all {
+                        @for (name, host) in all.iter().skip(from).take(PAGE) {
                             tr id={ "host-" (words::part(name)) } {
                                 th scope="row" { (text::name(name)) }
                                 td { @match host.lease_ms { Some(..=0) => { (badge("gone", "bad")) } Some(_) => { (badge("alive", "good")) } None => { (badge("starting or leaving", "warn")) } } }
@@ -97,10 +106,11 @@ pub(super) async fn show(State(_room): State<Shared>, view: View) -> Response {
                     }
                 }
             }
+            (pages("hosts", from, PAGE, all.len(), ("host", "hosts"), |from| format!("/hosts{}", words::query(&[("text", &text), ("from", &from)]))))
             p.soft { "A host that is gone keeps what it held until another takes that over, a few seconds after its lease has ended." }
         }
     };
-    live(&view, Tab::Hosts, "Hosts", &content)
+    Ok(live(&view, Tab::Hosts, "Hosts", &content))
 }
 
 /// Asking a host to drain. One that is not known by a report, as that of a store in memory, is not reached from here.

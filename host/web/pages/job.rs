@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::layout::{Tab, badge, lasted, version, when};
 use super::life::attempts;
 use super::said::traces;
-use super::{View, still, to, trial};
+use super::{View, links, still, to, trial};
 use crate::admin::AdminError;
 use crate::admin::facts::Facts;
 use crate::admin::failed::Act;
@@ -61,7 +61,7 @@ async fn page(room: &Room, view: &View, which: &Which, entry: &FailedEntry) -> R
             (actions(view, which))
         }
         p.id.soft { (text::line(&job.id, text::MAX_LINE_BYTES)) }
-        (why(job, failure.as_ref(), &facts))
+        (why(room, job, failure.as_ref(), &facts))
         @if let Some(failure) = &failure { (traces(failure)) }
         h2 { "Payload" }
         @match room.redaction.instead_of_bytes(failure.as_ref(), job.payload.get()) {
@@ -123,7 +123,7 @@ fn edit_form(room: &Room, view: &View, which: &Which, job: &Job) -> Markup {
     }
 }
 
-fn why(job: &Job, failure: Option<&Failure>, facts: &Facts) -> Markup {
+fn why(room: &Room, job: &Job, failure: Option<&Failure>, facts: &Facts) -> Markup {
     let error = failure
         .map(|failure| failure.message.as_str())
         .or(job.error.as_deref())
@@ -141,7 +141,8 @@ fn why(job: &Job, failure: Option<&Failure>, facts: &Facts) -> Markup {
                 @if failure.peak_memory_bytes > 0 { div { dt { "Peak memory" } dd { (words::bytes(failure.peak_memory_bytes)) } } }
             } @else { div { dt { "Attempts" } dd { (job.attempts) } } }
             @if job.lost > 0 { div { dt { "Hosts that died under it" } dd { (job.lost) } } }
-            @if let Some(trace) = job.trace_id() { div { dt { "Trace" } dd.id { (text::name(&trace)) } } }
+            (links::batches(room, job.metadata.as_deref()))
+            (links::trace(room, job.metadata.as_deref()))
         }
     }
 }

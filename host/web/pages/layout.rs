@@ -193,6 +193,39 @@ pub(super) fn version(plugin: &str, digest: &str) -> Markup {
     }
 }
 
+/// Leads to the parts of a list before and after the one that is shown: `page` items from the place `from` on, of `all`. `href` makes
+/// the address of the part that begins at a place, a text that is empty for the first.
+pub(super) fn pages(
+    what: &str,
+    from: usize,
+    page: usize,
+    all: usize,
+    (one, more): (&str, &str),
+    href: impl Fn(String) -> String,
+) -> Markup {
+    let at = |place: usize| href(if place == 0 { String::new() } else { place.to_string() });
+    html! {
+        @if from > 0 || all > from.saturating_add(page) {
+            nav.pages aria-label={ "Pages of " (what) } {
+                @if from > 0 { a href=(at(from.min(all).saturating_sub(page))) { "← Before" } }
+                @if all > from.saturating_add(page) { a href=(at(from + page)) { "After →" } }
+                span.soft { (words::of(all as u64, one, more)) }
+            }
+        }
+    }
+}
+
+/// A field that a list is filtered by: the words over it, and what stands in it.
+pub(super) fn filter(label: &str, text: &str) -> Markup {
+    html! {
+        form.filter method="get" role="search" data-keep="" {
+            label for="text" { (label) }
+            input #text type="search" name="text" value=(text) data-filter="";
+            button type="submit" { "Filter" }
+        }
+    }
+}
+
 /// How much time passed, or that it did not.
 pub(super) fn lasted(ms: u64) -> String {
     words::time(Duration::from_millis(ms))

@@ -6,8 +6,9 @@ use maud::{Markup, html};
 use super::job::json;
 use super::layout::{Tab, badge, empty, lasted, version, when};
 use super::said::outputs;
-use super::{View, still};
+use super::{View, links, still};
 use crate::admin::job::{Found, Life, Look, Part, State, life};
+use crate::admin::lanes::waits_for;
 use crate::admin::results::Outcome;
 use crate::outcome::{AttemptRecord, RunningReport};
 use crate::text;
@@ -54,7 +55,7 @@ fn known(room: &Room, life: &Life) -> Markup {
             (state(life.state))
             @if !life.cancelled.is_empty() { " " (badge("cancelled", "bad")) @if !life.found.is_empty() { " It ends when a worker comes to it." } }
         }
-        @for found in &life.found { (place(found)) }
+        @for found in &life.found { (place(room, found)) }
         @for running in &life.running { p { "Runs on " strong { (text::name(&running.host)) } ", since " (when(Some(running.since_ms))) "." } }
         @if let Some(report) = &life.progress { (progress(report)) }
         @match &life.outcome {
@@ -81,7 +82,7 @@ fn state(state: State) -> Markup {
 }
 
 /// Where one of its jobs lies.
-fn place(found: &Found) -> Markup {
+fn place(room: &Room, found: &Found) -> Markup {
     html! {
         dl.facts.card {
             @if let Some(name) = &found.name { div { dt { "Name" } dd { (text::name(name)) } } }
@@ -90,12 +91,14 @@ fn place(found: &Found) -> Markup {
                 Part::InFlight { host } => div { dt { "Held by" } dd { (text::name(host)) } },
                 Part::Ready { before } => div { dt { "Before it" } dd { (words::of(*before, "job", "jobs")) } },
                 Part::Waiting { lane, before } => {
-                    div { dt { "Lane" } dd { (text::name(lane)) } }
+                    div { dt { "Waits for" } dd { (text::name(&waits_for(lane))) } }
                     div { dt { "Before it" } dd { (words::of(*before, "job", "jobs")) } }
                 }
                 Part::Delayed => div { dt { "Due" } dd { (when(found.due_ms)) } },
             }
             @if let Some(attempts) = found.attempts { div { dt { "Attempts" } dd { (attempts) @if let Some(most) = found.max_attempts { " of " (most) } } } }
+            (links::batches(room, found.metadata.as_deref()))
+            (links::trace(room, found.metadata.as_deref()))
             @if let Some(error) = &found.error { div { dt { "Last error" } dd { (text::message(error, text::MAX_LINE_BYTES)) } } }
         }
     }

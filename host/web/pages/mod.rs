@@ -3,13 +3,16 @@
 mod assets;
 mod attention;
 mod audit;
+mod batch;
 mod bulk;
 mod chart;
 mod failed;
 mod hosts;
 mod job;
+mod lanes;
 mod layout;
 mod life;
+mod links;
 mod login;
 mod overview;
 mod plugins;
@@ -36,6 +39,7 @@ use maud::{Markup, html};
 pub(super) use self::attention::concerns;
 pub(super) use self::failed::filter_of;
 use self::layout::{Pace, Tab};
+pub use self::links::check_trace_link;
 pub(super) use self::overview::HOUR;
 use super::body::Pairs;
 use super::guard::{Caller, Role};
@@ -158,6 +162,9 @@ pub(super) fn router() -> Router<Shared> {
         .route("/queues/{queue}", get(queue::show))
         .route("/queues/{queue}/pause", post(queue::pause))
         .route("/queues/{queue}/resume", post(queue::resume))
+        .route("/queues/{queue}/lanes", get(lanes::show))
+        .route("/batches", get(batch::ask))
+        .route("/batches/{id}", get(batch::show))
         .route("/failed", get(failed::show))
         .route("/failed/bulk", get(failed::confirm))
         .route("/bulk", get(bulk::list).post(bulk::begin))

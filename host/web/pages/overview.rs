@@ -13,6 +13,7 @@ use super::layout::{Tab, badge, empty, tile, version, when};
 use super::{View, live, queues};
 use crate::admin::failed::Filter;
 use crate::admin::index::Group;
+use crate::queue::Waits;
 use crate::text;
 use crate::web::live::{Point, Sample};
 use crate::web::room::Shared;
@@ -100,11 +101,22 @@ fn tiles(view: &View, sample: &Sample) -> Markup {
             (tile("Ready", &words::count(totals.ready), waiting.as_deref(), Some("/queues"), ""))
             (tile("Running", &words::count(totals.in_flight), Some(&format!("on {}", words::of(hosts, "host", "hosts"))), Some("/hosts"), ""))
             (tile("Delayed", &words::count(totals.delayed), None, Some("/queues"), ""))
+            (wait_tile(&sample.waits.all))
             (tile("Oldest waiting", &oldest.map_or_else(|| "–".to_owned(), |(_, age)| words::roughly(age)), oldest_note.as_deref(), Some("/queues"), if oldest.is_some_and(|(_, age)| age > Duration::from_mins(1)) { "warn" } else { "" }))
             (tile("Attempts", &words::rate(sample.rate.attempts()), Some("a second"), Some("/plugins"), ""))
             (tile("Failed list", &words::count(view.failed), None, Some("/failed"), if view.failed > 0 { "bad" } else { "" }))
         }
     }
+}
+
+/// How long half of the jobs waited at most, and nineteen of twenty, before their attempts began.
+pub(super) fn wait_tile(waits: &Waits) -> Markup {
+    let shown = waits.percentile(0.5).zip(waits.percentile(0.95));
+    let (half, most) = shown.map_or_else(
+        || ("–".to_owned(), "none began".to_owned()),
+        |(half, most)| (words::time(half), format!("p95 {}, last 5 min", words::time(most))),
+    );
+    tile("Wait p50", &half, Some(&most), None, "")
 }
 
 /// Every n-th point, so that a chart has as many as can be seen, and how long ago the first was.

@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::layout::{Tab, badge, empty, lasted, when};
+use super::layout::{Tab, badge, empty, filter, lasted, pages, when};
 use super::{View, live, to};
 use crate::admin::plugins::Hosts;
 use crate::outcome::FailureKind;
@@ -99,21 +99,46 @@ impl<'a> Version<'a> {
     }
 }
 
-pub(super) async fn show(State(room): State<Shared>, view: View) -> Response {
+impl Plugin<'_> {
+    /// Whether somebody should look at it.
+    fn is_in_trouble(&self) -> bool {
+        !self.faults.is_empty() || self.versions.values().any(|version| !version.aside.is_empty())
+    }
+}
+
+/// Where a plugin is shown.
+pub(super) fn path(name: &str) -> String {
+    format!("/plugins{}#{}", words::query(&[("text", name)]), words::part(name))
+}
+
+/// Plugins on one page.
+const PAGE: usize = 50;
+
+pub(super) async fn show(State(room): State<Shared>, view: View) -> Result<Response, Problem> {
     let Some(sample) = view.sample.clone() else {
-        return live(&view, Tab::Plugins, "Plugins", &html! { h1 { "Plugins" } });
+        return Ok(live(&view, Tab::Plugins, "Plugins", &html! { h1 { "Plugins" } }));
     };
+    let from = usize::try_from(view.query.place("from")?.unwrap_or(0)).unwrap_or(usize::MAX);
+    let text = text::name(view.query.get("text").unwrap_or_default()).to_lowercase();
     let all = gathered(&sample.hosts);
+    let is_none = all.is_empty();
+    let mut all: Vec<_> = all.into_iter().collect();
+    all.retain(|(name, _)| text::name(name).to_lowercase().contains(&text));
+    all.sort_by_key(|(_, plugin)| !plugin.is_in_trouble());
+    let matching = all.len();
+    let page = all.iter().skip(from).take(PAGE);
     let newest = |plugin: &Plugin<'_>| plugin.versions.values().filter_map(|version| version.since_ms).max();
     let index = std::sync::Arc::clone(&room.index);
     let looked = tokio::task::spawn_blocking(move || (index.choices().plugins, index.denials()));
     let (failed, denials) = looked.await.unwrap_or_default();
     let content = html! {
-        div.head { h1 { "Plugins" } p.soft { "As hosts report them every five seconds. Counts are since each version was loaded." } }
-        @if all.is_empty() {
+        div.head { h1 { "Plugins" } (filter("Name contains", &text)) }
+        p.soft.lead { "As hosts report them every five seconds. Counts are since each version was loaded." }
+        @if is_none {
             (empty("No host reports a plugin", &html! { "Plugins appear here once a worker serves with them: " code { "kiln worker --plugins FOLDER" } "." }))
         }
-        @for (name, plugin) in &all {
+        @else if matching == 0 { (empty(&format!("No plugin whose name contains “{text}”"), &html! { a href="/plugins" { "Show all" } })) }
+        @for (name, plugin) in page {
             section.card.plugin id=(words::part(name)) aria-labelledby={ "name-" (words::part(name)) } {
                 div.head {
                     h2 id={ "name-" (words::part(name)) } { (text::name(name)) }
@@ -128,8 +153,9 @@ pub(super) async fn show(State(room): State<Shared>, view: View) -> Response {
                 @if let Some(denied) = denials.get(*name) { (denied_to(denied)) }
             }
         }
+        (pages("plugins", from, PAGE, matching, ("plugin", "plugins"), |from| format!("/plugins{}", words::query(&[("text", &text), ("from", &from)]))))
     };
-    live(&view, Tab::Plugins, "Plugins", &content)
+    Ok(live(&view, Tab::Plugins, "Plugins", &content))
 }
 
 fn one(view: &View, name: &str, version: &Version<'_>, newest: Option<i64>) -> Markup {

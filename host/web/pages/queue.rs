@@ -9,10 +9,13 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::layout::{Tab, badge, empty, tile, when};
+use super::overview::wait_tile;
 use super::{View, live, to};
 use crate::admin::jobs::{self, Seen};
+use crate::admin::lanes::waits_for;
 use crate::admin::pause as pausing;
 use crate::admin::queues::Figure;
+use crate::outcome::Lane;
 use crate::queue::{Counts, MAX_REASON_BYTES, Pausable, Place, QueueName};
 use crate::text;
 use crate::web::body::form;
@@ -54,7 +57,8 @@ pub(super) async fn show(
         nav.crumbs aria-label="Where you are" { a href="/queues" { "Queues" } " / " }
         div.head { h1 { (text::name(&name)) } (paused(&view, &name, &counts)) }
         (tiles(&view, &name, &counts))
-        @if !counts.lanes.is_empty() { (lanes(&counts)) }
+        (stages(&view, &name))
+        @if !counts.lanes.is_empty() { (lanes(&name, &counts)) }
         h2 #jobs { "Jobs" }
         div.tabs role="navigation" aria-label="Jobs by state" {
             @for (of, of_key, of_name) in PLACES {
@@ -77,7 +81,7 @@ pub(super) async fn show(
     ))
 }
 
-fn queue_name(name: &str) -> Result<QueueName, Problem> {
+pub(super) fn queue_name(name: &str) -> Result<QueueName, Problem> {
     QueueName::new(name).map_err(Problem::missing)
 }
 
@@ -122,16 +126,57 @@ fn tiles(view: &View, name: &str, counts: &Counts) -> Markup {
             (tile("In lanes", &words::count(counts.waiting), None, None, ""))
             (tile("Running", &words::count(counts.in_flight), Some(&format!("on {}", words::of(alive, "host", "hosts"))), None, if alive == 0 && !counts.is_empty() { "bad" } else { "" }))
             (tile("Delayed", &words::count(counts.delayed), None, None, ""))
+            (wait_tile(&view.sample.as_ref().and_then(|sample| sample.waits.queues.get(name).copied()).unwrap_or_default()))
             (tile("Oldest waiting", &oldest.map_or_else(|| "–".to_owned(), words::roughly), None, None, if oldest.is_some_and(|age| age > Duration::from_mins(1)) { "warn" } else { "" }))
         }
     }
 }
 
-fn lanes(counts: &Counts) -> Markup {
+/// Where the wait went, in the mean of the attempts that began lately.
+fn stages(view: &View, name: &str) -> Markup {
+    let waits = view.sample.as_ref().and_then(|sample| sample.waits.queues.get(name));
     html! {
-        h2 { "Lanes" }
-        p.soft { "Jobs that were taken and may not start yet: their plugin is at its concurrency, is being loaded or is set aside, or their name is paused." }
-        ul.plain { @for (lane, jobs) in &counts.lanes { li { strong { (text::name(lane)) } " " (words::of(*jobs, "job", "jobs")) } } }
+        @if let Some(waits) = waits.filter(|waits| waits.count() > 0) {
+            @let [ready, lane, host] = waits.stages().map(words::time);
+            p.soft {
+                "A job that began in the last 5 minutes had been ready for " strong { (ready) } ", in lanes for " strong { (lane) }
+                ", and in its host's hands for " strong { (host) } ", in the mean of " (words::of(waits.count(), "attempt", "attempts")) "."
+            }
+        }
+    }
+}
+
+/// What jobs of the queue wait for in lanes, the most first.
+fn lanes(name: &str, counts: &Counts) -> Markup {
+    let mut lanes: Vec<_> = counts.lanes.iter().collect();
+    lanes.sort_by_key(|(_, jobs)| std::cmp::Reverse(**jobs));
+    let of_plugin = |lane: &str| Lane::from(lane.to_owned()).limited().map(str::to_owned);
+    let path = |plugin: &str| {
+        format!(
+            "/queues/{}/lanes{}",
+            words::part(name),
+            words::query(&[("plugin", plugin)])
+        )
+    };
+    html! {
+        h2 { "Waiting in lanes" }
+        div.scroll tabindex="0" role="region" aria-label="Table: what jobs wait for" {
+            table {
+                thead { tr { th scope="col" { "For" } th.number scope="col" { "Jobs" } } }
+                tbody {
+                    @for (lane, jobs) in lanes.iter().take(PAGE) {
+                        tr {
+                            th scope="row" { @match of_plugin(lane) { Some(plugin) => { a href=(path(&plugin)) { (text::name(&waits_for(lane))) } } None => { (text::name(&waits_for(lane))) } } }
+                            td.number { (words::count(**jobs)) }
+                        }
+                    }
+                }
+            }
+        }
+        p.soft {
+            "These were taken and may not start yet: a limit across hosts is met, their plugin is at its concurrency, is being loaded or is set aside, or their name is paused."
+            @if lanes.len() > PAGE { " The " (PAGE) " with the most jobs of " (words::count(lanes.len() as u64)) "." }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::layout::{Tab, badge, empty};
+use super::layout::{Tab, badge, empty, pages};
 use super::{View, live};
 use crate::admin::queues::Figure;
 use crate::queue::Counts;
@@ -115,12 +115,9 @@ pub(super) async fn show(State(_room): State<Shared>, view: View) -> Result<Resp
     sort_by(&mut rows, sort);
     let matching = rows.len();
     let page: Vec<_> = rows.into_iter().skip(from).take(PAGE).collect();
-    let other = |from: usize| {
-        let from = if from == 0 { String::new() } else { from.to_string() };
-        format!(
-            "/queues{}",
-            words::query(&[("text", &text), ("sort", sort), ("from", &from)])
-        )
+    let other = |from: String| {
+        let query = [("text", text.as_str()), ("sort", sort), ("from", &from)];
+        format!("/queues{}", words::query(&query))
     };
     let content = html! {
         div.head {
@@ -138,17 +135,12 @@ pub(super) async fn show(State(_room): State<Shared>, view: View) -> Result<Resp
             (empty(&format!("No queue whose name contains “{}”", text::name(&text)), &html! { a href="/queues" { "Show all " (all) } }))
         } @else {
             (table(&page, true))
-            @if from > 0 || matching > from + page.len() {
-                nav.pages aria-label="Pages of queues" {
-                    @if from > 0 { a href=(other(from.saturating_sub(PAGE))) { "← Before" } }
-                    @if matching > from + page.len() { a href=(other(from + PAGE)) { "After →" } }
-                    span.soft { (words::of(matching as u64, "queue", "queues")) }
-                }
-            }
+            (pages("queues", from, PAGE, matching, ("queue", "queues"), other))
         }
         @if !sample.figures.all_queues {
             p.soft { "The store has too many keys to look at all of them: a queue that only other producers push to may be missing. " code { "kiln queues --scan" } " looks at all." }
         }
+        p.soft { a href="/batches" { "Look up a batch" } " by its id." }
         @if !sample.figures.paused_jobs.is_empty() {
             h2 { "Paused job names" }
             ul.plain { @for (name, pause) in &sample.figures.paused_jobs { li { strong { (text::name(name)) } " " span.soft { "paused " (pause) } } } }

@@ -100,7 +100,7 @@ fn of_plugin(name: &str, plugin: &PluginStats) -> Markup {
     let mean = |us: u64| micros(us / plugin.attempts().max(1));
     html! {
         tr {
-            th scope="row" { a href={ "/plugins#" (words::part(name)) } { (text::name(name)) } }
+            th scope="row" { a href=(super::plugins::path(name)) { (text::name(name)) } }
             (number(plugin.completed)) (number(failed))
             td { @for (place, (kind, count)) in plugin.failures.iter().enumerate() { @if place > 0 { ", " } (words::count(*count)) " " (text::name(kind)) } }
             td.number { (mean(plugin.cpu_us)) }

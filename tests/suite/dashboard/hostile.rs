@@ -97,6 +97,10 @@ async fn nothing_that_a_producer_or_a_handler_writes_is_taken_for_markup() -> an
         ));
         paths.push(format!("/failed/bulk?act=delete&text={text}"));
         paths.push(format!("/queues?text={text}&sort={text}"));
+        paths.push(format!("/queues/default/lanes?text={text}&plugin={text}&show={text}"));
+        paths.push(format!("/plugins?text={text}"));
+        paths.push(format!("/hosts?text={text}"));
+        paths.push(format!("/batches/{text}"));
         paths.push(format!("/login?next={text}"));
         paths.push(format!("/jobs/{text}"));
         paths.push(format!("/{text}"));

@@ -111,7 +111,7 @@ async fn schedules_are_shown_and_run_now_and_statistics_tell_what_came_of_it() -
     assert_eq!(stats["plugins"]["echo"]["completed"], 1, "{stats}");
     let page = dashboard.get("/stats?since=1h")?.body;
     assert!(
-        page.contains("href=\"/queues/default\"") && page.contains("href=\"/plugins#echo\""),
+        page.contains("href=\"/queues/default\"") && page.contains("href=\"/plugins?text=echo#echo\""),
         "{page}"
     );
     for wrong in ["/stats?since=7", "/api/v1/stats?since=x", "/api/v1/stats?since=9601h"] {
