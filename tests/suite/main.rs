@@ -99,6 +99,7 @@ mod tcp;
 mod tcp_bounds;
 mod topology;
 mod traces;
+mod unique;
 mod unsettled;
 mod uploads;
 mod words;

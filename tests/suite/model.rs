@@ -44,6 +44,9 @@ struct Protocol {
     cancels: bool,
     /// A limit across hosts lets one job run at once: each waits in a lane until it has the place.
     limited: bool,
+    /// All jobs are unique by one key: one that comes while another has the place, waits in its lane, or waits for its next
+    /// attempt is dropped.
+    unique: bool,
     /// With more copies than these a job is far from lost, and not followed further.
     copies: usize,
 }
@@ -51,15 +54,21 @@ struct Protocol {
 /// The protocol with one thing done wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mistake {
+    /// A place counts, whatever became of the delivery that took it.
+    BelievesEveryPlace,
     ComparesDuringAFetch,
     ComparesOnlyWhenSuspect,
     CountsTheLeaseFromTheReply,
+    /// That another of its key waits for its next attempt is noted without saying which.
+    DropsItsOwnFurtherAttempt,
     /// Whether the queue is paused is known by the host that fetches, and not asked in the same step.
     FetchesByWhatItHasHeard,
     /// A fetch that is sent twice takes other jobs the second time, once those that it took are settled.
     FetchesUnderAUsedTag,
     FetchesWithoutLease,
     KeepsWhatItFetchedPastTheDeadline,
+    /// A job is waited for that turned out to be one too many.
+    KeepsWaitingForWhatItDrops,
     LeavesDuringAPromotion,
     LeavesWithoutGivingBack,
     LetsGuestsOutliveTheLease,
@@ -86,6 +95,8 @@ struct Job {
     id: u8,
     retries: u8,
     lost: u8,
+    /// It was admitted as unique by its key.
+    admitted: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,6 +112,8 @@ enum Place {
     },
     Failed,
     Done,
+    /// Another of its key runs in its place.
+    Dropped,
 }
 
 type Entry = (Job, Place);
@@ -177,6 +190,8 @@ struct State {
     cancelled: bool,
     /// A job was started that had been cancelled before it was fetched.
     started_when_cancelled: bool,
+    /// The job of the key that waits for its next attempt.
+    awaited: Option<u8>,
     /// How often each job was started, up to the first mishap.
     runs: [u8; JOBS],
 }
@@ -262,10 +277,16 @@ impl State {
             taken_while_paused: false,
             cancelled: false,
             started_when_cancelled: false,
+            awaited: None,
             runs: [0; JOBS],
         };
-        let (retries, lost) = (0, 0);
-        (0..protocol.jobs).fold(start, |state, id| state.put(Job { id, retries, lost }, Ready))
+        let new = |id| Job {
+            id,
+            retries: 0,
+            lost: 0,
+            admitted: false,
+        };
+        (0..protocol.jobs).fold(start, |state, id| state.put(new(id), Ready))
     }
 
     fn with(mut self, h: u8, change: impl FnOnce(&mut Host)) -> Self {
@@ -366,6 +387,7 @@ const ONE: Protocol = Protocol {
     pauses: false,
     cancels: false,
     limited: false,
+    unique: false,
     copies: COPIES,
 };
 const LIMITED: Protocol = Protocol {
@@ -376,6 +398,13 @@ const LIMITED: Protocol = Protocol {
     losses: 1,
     ..ONE
 };
+const UNIQUE: Protocol = Protocol {
+    unique: true,
+    retries: 1,
+    losses: 3,
+    ..LIMITED
+};
+const UNIQUE_AND_TWO_MISHAPS: Protocol = Protocol { retries: 0, ..UNIQUE };
 const CANCELLED: Protocol = Protocol {
     cancels: true,
     mishaps: 1,
@@ -413,6 +442,12 @@ fn no_order_of_steps_in_one_slot_breaks_a_promise() {
     holds(PAUSED);
     holds(CANCELLED);
     holds(LIMITED);
+    holds(UNIQUE);
+    holds(Protocol {
+        mishaps: 2,
+        retries: 0,
+        ..UNIQUE
+    });
     holds(Protocol {
         late_fetches: true,
         retries: 1,
@@ -490,5 +525,8 @@ mistakes! {
     starting_without_a_place_runs_two_at_once: LIMITED, StartsWithoutAPlace, 0, NeverMoreThanAllowed;
     taking_the_place_afterwards_runs_two_at_once: LIMITED, TakesThePlaceAfterwards, 0, NeverMoreThanAllowed;
     never_taking_places_back_strands_what_waits_for_them: LIMITED, NeverTakesPlacesBack, 0, NeverStuck;
+    dropping_a_further_attempt_for_itself_loses_it: UNIQUE, DropsItsOwnFurtherAttempt, 0, NeverDroppedForNobody;
+    believing_in_places_without_a_job_drops_for_nobody: UNIQUE, BelievesEveryPlace, 1, NeverDroppedForNobody;
+    waiting_for_what_was_dropped_drops_for_nobody: UNIQUE_AND_TWO_MISHAPS, KeepsWaitingForWhatItDrops, 2, NeverDroppedForNobody;
     comparing_only_when_suspect_strands_what_came_late: LATE, ComparesOnlyWhenSuspect, 1, NeverStuck;
 }

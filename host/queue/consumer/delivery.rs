@@ -10,6 +10,7 @@ use crate::queue::history::Record;
 use crate::queue::limits::MAX_TAKEN_BYTES;
 use crate::queue::moves::Arrived;
 use crate::queue::queue_name::QueueName;
+use crate::queue::unique::OfKey;
 use crate::stop::StopToken;
 
 /// One job that this host has fetched and must settle. Dropped unsettled, it goes back to the front of its queue, before
@@ -27,6 +28,8 @@ pub struct Delivery {
     pub(super) record: Option<Box<Record>>,
     /// What is noted in the outbox if it ends without having completed.
     pub(super) note: Option<Box<str>>,
+    /// The key of a job that is unique by one, and was admitted.
+    pub(super) of_key: Option<Box<OfKey>>,
     fetched: Instant,
     held: Arc<HeldTags>,
     pub(super) end: End,
@@ -64,6 +67,7 @@ impl Delivery {
             reply_to: None,
             record: None,
             note: None,
+            of_key: None,
             fetched,
             held: Arc::clone(held),
             end: End::Held,
@@ -138,6 +142,11 @@ impl Delivery {
     /// Has this stand in the outbox once the job has ended without having completed.
     pub fn note(&mut self, commit: &Commit) {
         self.note = Some(commit.to_text().into());
+    }
+
+    /// Has others of its key know what becomes of the job, which is unique by one and was admitted.
+    pub fn is_of(&mut self, key: OfKey) {
+        self.of_key = Some(Box::new(key));
     }
 
     /// Frees the bytes once the job is decoded. The store has its own copy, should the job go back.

@@ -188,6 +188,7 @@ fn offers(batch: &mut [Settled], first_time: bool) -> Vec<Offer<'_>> {
         ends: ends(&settled.settlement, settled.delivery.stop.job_id()),
         note: note(&settled.settlement, &settled.delivery),
         lane: settled.delivery.lane.as_ref().filter(|lane| lane.caps().is_some()),
+        of_key: settled.delivery.of_key.as_deref(),
         sure: in_time && Arc::ptr_eq(settled.delivery.stop.lease(), &lease),
         written: &mut settled.written,
     });

@@ -5,6 +5,7 @@
 //! never in neither.
 
 use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
 
 use ::redis::{ErrorKind, RedisError, ServerErrorKind, cmd};
 
@@ -15,6 +16,7 @@ use crate::outcome::{Lane, Settlement};
 use crate::queue::error::QueueError;
 use crate::queue::firing::Occurrence;
 use crate::queue::moves::{Claim, Offer, millis};
+use crate::queue::unique::{AWAITED_FOR, OfKey};
 
 /// A result: the tag of its delivery, the id of its job, its text.
 type Kept<'a> = (u64, &'a str, &'a str);
@@ -40,6 +42,8 @@ struct Fates<'a> {
     limited: Vec<(u64, &'a Lane)>,
     /// Places of limits that are given back: tag and the lane it came from.
     free: Vec<(u64, &'a Lane)>,
+    /// Keys of unique jobs: for how long one waits for its next attempt; none: no longer.
+    of_keys: Vec<(u64, &'a OfKey, Option<Duration>)>,
 }
 
 impl<'a> Fates<'a> {
@@ -64,7 +68,9 @@ impl<'a> Fates<'a> {
                 self.remove(tag);
             }
             // What is sure is removed first, and a note is made only of what is still there.
-            Settlement::Ack { .. } | Settlement::Drop { .. } if offer.sure && offer.note.is_none() => {
+            Settlement::Ack { .. } | Settlement::Drop { .. }
+                if offer.sure && offer.note.is_none() && offer.of_key.is_none() =>
+            {
                 self.sure.push(tag);
             }
             Settlement::Ack { .. } | Settlement::Drop { .. } => self.remove(tag),
@@ -81,6 +87,15 @@ impl<'a> Fates<'a> {
     fn end(&mut self, offer: &'a Offer<'_>) {
         self.free.extend(offer.lane.map(|lane| (offer.tag, lane)));
         self.ends.extend(offer.ends.map(|ends| (offer.tag, ends)));
+        let of_key = offer.of_key.and_then(|key| {
+            let waits = match offer.settlement {
+                Settlement::Retry { wait, .. } => Some(*wait + AWAITED_FOR),
+                Settlement::Fail { .. } | Settlement::FailThere { .. } | Settlement::Drop { .. } if !key.yields => None,
+                _ => return None,
+            };
+            Some((offer.tag, key, waits))
+        });
+        self.of_keys.extend(of_key);
     }
 
     fn remove(&mut self, tag: u64) {
@@ -205,6 +220,19 @@ impl RedisStore {
         // Before what takes the delivery out of the table.
         for (tag, note) in &fates.notes {
             call.arg(tag).arg("note").arg(note).arg(outbox);
+        }
+        for (tag, key, waits) in &fates.of_keys {
+            let OfKey { group, cap, id, yields } = key;
+            let what = format!("{} {cap}{id}", cap.len());
+            let (fate, what) = match waits {
+                Some(waits) => {
+                    let rule = if *yields { "yield" } else { "keep" };
+                    ("await", format!("{rule} {} {what}", millis(*waits)))
+                }
+                None => ("forget", what),
+            };
+            let keys = self.keys.group(queue, group.limited().unwrap_or_default());
+            call.arg(tag).arg(fate).arg(what).arg(keys);
         }
         for (tag, fate, bytes, wait_s) in &fates.others {
             call.arg(tag).arg(fate).arg(bytes).arg(wait_s);

@@ -15,8 +15,8 @@ use kiln::queue::backend::{
     Renewed, Served, Swept, Taken, Turn, Wish, Written,
 };
 use kiln::queue::{
-    BatchState, Cancels, Counts, Fired, Firing, Found, Marked, Orders, Past, Pausable, Pause, Peeked, Place,
-    ProgressReport, Push, QueueError, QueueName, Record, Search, Span, Sums,
+    BatchState, Cancels, Contended, Contender, Counts, Fired, Firing, Found, Marked, Orders, Past, Pausable, Pause,
+    Peeked, Place, ProgressReport, Push, QueueError, QueueName, Record, Search, Span, Sums,
 };
 use kiln::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 use parking_lot::Mutex;
@@ -110,6 +110,7 @@ impl Line {
                     ends: None,
                     note: None,
                     lane: None,
+                    of_key: None,
                     sure: true,
                     written: &mut written,
                 };
@@ -236,6 +237,7 @@ impl Backend for Line {
         uncancel(queue: &'a QueueName, ids: &'a [String]) -> Vec<bool>;
         cancelled(queue: &'a QueueName, since: u64) -> Cancels;
         jobs(queue: &'a QueueName, part: &'a Part, from: Option<&'a str>) -> JobsPage;
+        contend(claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Contended;
         sweep(queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap]) -> Swept;
         lanes(queue: &'a QueueName, group: &'a Lane, from: u64) -> LanesPage;
         wait_turns(groups: &'a [(QueueName, Lane)]) -> bool;
