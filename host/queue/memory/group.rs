@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::unique::{Keys, is_unique};
+use super::keys::{Keys, is_unique};
 use crate::config::{Cap, Rate};
 use crate::queue::moves::{LaneSeen, Turn};
 

@@ -12,6 +12,7 @@ mod group;
 mod histories;
 mod history;
 mod jobs;
+mod keys;
 mod marks;
 mod orders;
 mod peek;

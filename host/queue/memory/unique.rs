@@ -1,113 +1,15 @@
 //! Jobs that are unique by a key, in memory.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use super::MemoryStore;
 use super::group::Group;
+use super::keys::Waits;
 use super::state::Queue;
 use crate::job::{UniqueRule, reply_of};
 use crate::outcome::{Commit, Settlement};
 use crate::queue::moves::{Claim, Offer};
 use crate::queue::unique::{AWAITED_FOR, Comes, Contended, Contender, OfKey};
-
-/// What a group knows of the keys of its unique jobs.
-#[derive(Debug, Default)]
-pub(super) struct Keys {
-    keys: HashMap<String, Key>,
-    /// The job that waits for its next attempt, or one that came later, and until when that is remembered.
-    awaited: HashMap<String, (String, Timestamp)>,
-    /// The last job that was not throttled: its delivery, its id, and until when others are dropped.
-    started: HashMap<String, (String, String, Timestamp)>,
-}
-
-/// What is known of one key, while a job of it waits or runs.
-#[derive(Debug, Default)]
-struct Key {
-    waits: Option<Waits>,
-    runs: Option<String>,
-    newest: Option<String>,
-}
-
-/// The job that waits for its turn.
-#[derive(Debug)]
-struct Waits {
-    id: String,
-    lane: String,
-    note: String,
-    first: Timestamp,
-}
-
-impl Keys {
-    /// A job that waited in this lane starts.
-    pub(super) fn starts(&mut self, lane: &str) {
-        for cap in lane.split('|').filter(|cap| is_unique(cap)) {
-            let key = self.keys.entry(cap.to_owned()).or_default();
-            key.runs = None;
-            if !lane.ends_with("|revived") {
-                key.runs = key.waits.take().map(|waits| waits.id);
-            }
-        }
-    }
-
-    /// The place of a key was given back.
-    pub(super) fn ends(&mut self, cap: &str) {
-        if let Some(key) = self.keys.get_mut(cap) {
-            key.runs = None;
-            if key.waits.is_none() {
-                self.keys.remove(cap);
-            }
-        }
-    }
-
-    /// A job is waited for no longer.
-    fn forget(&mut self, cap: &str, id: &str) {
-        if self.awaited.get(cap).is_some_and(|(awaited, _)| awaited == id) {
-            self.awaited.remove(cap);
-        }
-    }
-
-    fn forget_old(&mut self, now: Timestamp) {
-        self.awaited.retain(|_, (_, until)| *until > now);
-        self.started.retain(|_, (.., until)| *until > now);
-    }
-
-    /// As `contend.lua`.
-    fn throttle(&mut self, me: String, lasts: Duration, contender: &Contender<'_>, now: Timestamp) -> Contended {
-        match self.started.get(contender.cap) {
-            Some((started, ..)) if *started == me => Contended::Goes,
-            Some((_, id, _)) => Contended::Duplicate(Some(id.clone())),
-            None => {
-                let until = now.saturating_add(lasts).unwrap_or(Timestamp::MAX);
-                let started = (me, contender.id.to_owned(), until);
-                self.started.insert(contender.cap.to_owned(), started);
-                Contended::Goes
-            }
-        }
-    }
-
-    /// The job that keeps a contender from running, if one does: its id, if that is known.
-    fn rival(&self, contender: &Contender<'_>, runs: bool) -> Option<Option<String>> {
-        let key = self.keys.get(contender.cap);
-        let waits = key.and_then(|key| key.waits.as_ref()).map(|waits| waits.id.clone());
-        let awaited = self.awaited.get(contender.cap).map(|(id, _)| id.clone());
-        match (contender.rule, contender.comes) {
-            (_, Comes::Revived) => None,
-            (UniqueRule::Drop, _) => match waits {
-                Some(id) => Some(Some(id)),
-                None if runs => Some(key.and_then(|key| key.runs.clone())),
-                None => awaited.filter(|id| id != contender.id).map(Some),
-            },
-            (_, Comes::Again) => {
-                let newest = key.and_then(|key| key.newest.clone()).or(awaited);
-                waits.or(newest.filter(|id| id != contender.id)).map(Some)
-            }
-            (_, Comes::New) => None,
-        }
-    }
-}
 
 impl Group {
     /// Adds a job to its lane, perhaps in place of another: that one's id, and its note.
@@ -228,9 +130,4 @@ impl Queue {
             group.settles(key, offer.settlement, Timestamp::now());
         }
     }
-}
-
-/// Whether a cap is the key of unique jobs.
-pub(super) fn is_unique(cap: &str) -> bool {
-    cap.starts_with("unique=")
 }
