@@ -46,6 +46,8 @@ pub enum Event<'a> {
         job: &'a Job,
         /// Why not.
         why: FailureKind,
+        /// The id of the job that runs in its place, if one does and its id is known.
+        duplicate_of: Option<&'a str>,
     },
     /// The store has answered one message of settlements.
     Settled {

@@ -14,6 +14,7 @@ mod queue_name;
 mod reply;
 mod spec;
 mod trace;
+mod unique;
 mod wrapped;
 
 use std::num::NonZeroU32;
@@ -34,6 +35,7 @@ pub use reply::{MAX_ANSWERED_BYTES, Reply};
 pub(crate) use reply::{asks_for_reply, reply_of};
 pub use spec::{JobSpec, MAX_HANDED_ON_BYTES, Parent, next_in_chain};
 pub use trace::{TraceContext, trace_context, trace_id};
+pub use unique::{MAX_UNIQUE_TIME, Unique, UniqueRule};
 pub use wrapped::wrap_malformed;
 pub(crate) use wrapped::{Original, failed_head, unwrap_malformed, wrap_partial, wrap_refused};
 
@@ -106,6 +108,9 @@ pub struct Job {
     pub lost: u32,
     /// When it has grown too old to run, RFC 3339, or `never`. Kiln's own key, absent until `available_at` changes.
     pub expires_at: Option<String>,
+    /// Of a job that is unique by a key: `admitted` once a worker has admitted it, `revived` once an operator has put it
+    /// back. Kiln's own key, absent until then.
+    pub unique: Option<String>,
     /// The queue it was taken from, which may be another than it says. Not part of the JSON.
     pub found_on: Option<String>,
     /// Keys that are not ours, in the order they came.
@@ -191,6 +196,7 @@ impl Job {
             metadata: None,
             lost: 0,
             expires_at: None,
+            unique: None,
             found_on: None,
             extra: Vec::new(),
         }
@@ -354,6 +360,7 @@ impl Job {
         self.error = None;
         self.extra.retain(|(key, _)| key != "failure");
         self.renew_expiry();
+        self.revive_unique();
         self.times.started_at = None;
         self.times.completed_at = None;
         self.times.failed_at = None;

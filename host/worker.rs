@@ -10,6 +10,7 @@ mod after;
 mod history;
 mod live;
 mod sorting;
+mod unique;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,7 @@ use after::After;
 use history::{History, keep};
 pub use live::{Live, REPORT_EVERY};
 pub use sorting::Sorting;
+use unique::Decided;
 
 /// Wait before the store is asked again for a batch that it could not tell of.
 const ASKED_AGAIN: Duration = Duration::from_secs(5);
@@ -132,7 +134,16 @@ impl Worker {
                 delivery.drop_bytes();
                 let options = self.options(&job, &mut delivery);
                 // In a box: what follows would hold it several times over, each time it is passed on.
-                self.attempt(Box::new(job), options, &mut delivery, reserved).await
+                let mut job = Box::new(job);
+                if options.plans().unique.is_some() {
+                    // In a box: few jobs are unique.
+                    match Box::pin(self.contend(job, &options, &mut delivery)).await {
+                        Decided::Goes(goes) => job = goes,
+                        Decided::Settled(settlement) => return self.consumer.settle(delivery, settlement).await,
+                        Decided::Moved => return,
+                    }
+                }
+                self.attempt(job, options, &mut delivery, reserved).await
             }
             Err(err) => self.malformed(&mut delivery, &err),
         };
@@ -159,8 +170,14 @@ impl Worker {
             }
             Ok(job) => {
                 let options = self.options(&job, &mut delivery);
-                let admission = self.gate.admit(&job, &options, &delivery, None);
-                self.not_now(job, &mut delivery, admission)
+                match Box::pin(self.contend(Box::new(job), &options, &mut delivery)).await {
+                    Decided::Goes(job) => {
+                        let admission = self.gate.admit(&job, &options, &delivery, None);
+                        self.not_now(*job, &mut delivery, admission)
+                    }
+                    Decided::Settled(settlement) => settlement,
+                    Decided::Moved => return true,
+                }
             }
             Err(err) => self.malformed(&mut delivery, &err),
         };
@@ -209,6 +226,11 @@ impl Worker {
         }
         if options.reply {
             delivery.reply_to(&job.id);
+        }
+        if options.plans().unique.is_some()
+            && let Some(key) = self.gate.key_of(job, &options)
+        {
+            delivery.is_of(key);
         }
         if !options.plans().batches.is_empty() {
             let after = After::of(options.plans(), job, delivery.queue().as_str());
@@ -373,6 +395,7 @@ impl Worker {
             queue: delivery.queue().as_str(),
             job: &job,
             why: FailureKind::Cancelled,
+            duplicate_of: None,
         });
         self.give_up(job, delivery, &Failure::cancelled())
     }
@@ -392,6 +415,7 @@ impl Worker {
             queue: delivery.queue().as_str(),
             job,
             why: FailureKind::Expired,
+            duplicate_of: None,
         });
         delivery.starts(job);
         let why = Failure::new(FailureKind::Expired, "its batch has ended in time");
@@ -404,6 +428,7 @@ impl Worker {
             queue: delivery.queue().as_str(),
             job: &job,
             why: FailureKind::Expired,
+            duplicate_of: None,
         });
         let why = Failure::new(FailureKind::Expired, format!("it was to run by {time}"));
         match self.expired {

@@ -20,7 +20,7 @@ use super::store::{StoreArgs, duration, positive_duration, queue_name};
 use super::{Usage, out, plural, tell};
 use crate::admin::results;
 use crate::job::{
-    DecodeError, Job, MAX_MEMBERS, MAX_PAYLOAD_BYTES, Options, TraceContext, late_job, null, saturating_ns,
+    DecodeError, Job, MAX_MEMBERS, MAX_PAYLOAD_BYTES, Options, TraceContext, Unique, late_job, null, saturating_ns,
 };
 use crate::queue::{Push, QUEUE_DEFAULT, QueueName};
 use crate::text;
@@ -38,6 +38,7 @@ use job_file::perhaps_pushed;
   kiln push markdown '{\"markdown\": \"# Hello\"}' --wait=30s
   kiln push --batch jobs.ndjson
   kiln push --batch photos.ndjson --batch-id import-7 --on-success report --on-end 'mail={\"to\": \"me@example.com\"}'
+  kiln push sync '{\"account\": 42}' --unique sync-42:latest
   kiln push thumbnail @photo.json --then store --then 'mail={\"to\": \"me@example.com\"}'")]
 #[expect(clippy::option_option, reason = "whether to wait, and for how long")]
 pub(super) struct PushArgs {
@@ -48,7 +49,7 @@ pub(super) struct PushArgs {
     #[arg(allow_negative_numbers = true)]
     payload: Option<PayloadSource>,
     /// Push the jobs of this NDJSON file (- for standard input)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["payload", "delay", "at", "max_attempts", "timeout", "meta", "traceparent", "then", "id", "wait", "limit_key"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["payload", "delay", "at", "max_attempts", "timeout", "meta", "traceparent", "then", "id", "wait", "limit_key", "unique"])]
     batch: Option<BatchFile>,
     /// Make the jobs of the file a batch of this id, which ends when all of them have
     #[arg(long, value_name = "ID", requires = "batch", value_parser = super::batch::id)]
@@ -93,6 +94,11 @@ pub(super) struct PushArgs {
     /// The key by which limits across hosts tell the job apart, in place of the one in its payload: metadata.kiln.key
     #[arg(long, value_name = "KEY")]
     limit_key: Option<String>,
+    /// Be unique by this key: metadata.kiln.unique. KEY, or KEY:drop, is dropped while another of the key runs. KEY:latest waits,
+    /// and takes the place of the one that waited before. KEY:debounce:WAIT:MAX does so until none has come for WAIT, at most for
+    /// MAX. KEY:throttle:FOR is dropped for that time after another of the key
+    #[arg(long, value_name = "KEY[:MODE]", value_parser = Unique::parse)]
+    unique: Option<Unique>,
     /// The job's id [default: a new UUID]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     id: Option<String>,
@@ -181,6 +187,7 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
         reply: args.wait.is_some(),
         then: args.then,
         key: args.limit_key,
+        unique: args.unique,
     };
     job.metadata = metadata(args.meta, args.traceparent.as_ref(), wishes)?;
     if let Some(why) = &job.options().0.plans().refused {
@@ -263,9 +270,10 @@ fn metadata(
     if let Some(kiln) = wishes.into_json()?
         && metadata.insert("kiln".to_owned(), kiln).is_some()
     {
-        return Err(
-            Usage("--wait, --then and --limit-key set metadata.kiln, so --meta kiln=… must not".to_owned()).into(),
-        );
+        return Err(Usage(
+            "--wait, --then, --limit-key and --unique set metadata.kiln, so --meta kiln=… must not".to_owned(),
+        )
+        .into());
     }
     Ok(if metadata.is_empty() {
         None
@@ -279,6 +287,7 @@ struct Wishes {
     reply: bool,
     then: Vec<Box<RawValue>>,
     key: Option<String>,
+    unique: Option<Unique>,
 }
 
 impl Wishes {
@@ -293,6 +302,9 @@ impl Wishes {
         }
         if let Some(key) = self.key {
             kiln.insert("key", to_raw_value(&key)?);
+        }
+        if let Some(unique) = self.unique {
+            kiln.insert("unique", unique.to_json());
         }
         (!kiln.is_empty()).then(|| to_raw_value(&kiln)).transpose()
     }

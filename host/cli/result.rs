@@ -140,6 +140,7 @@ pub(super) fn failure_code(kind: FailureKind) -> Option<u8> {
         | FailureKind::Lost
         | FailureKind::Internal
         | FailureKind::Cancelled
-        | FailureKind::Expired => return None,
+        | FailureKind::Expired
+        | FailureKind::Duplicate => return None,
     })
 }

@@ -45,6 +45,12 @@ const PERIOD: TimeRange = TimeRange {
 /// Least time between two starts: the store's clock tells no less.
 const LEAST_INTERVAL: Duration = Duration::from_micros(10);
 
+/// The id of the limit of one on jobs that are unique by one key.
+const UNIQUE: &str = "unique";
+
+/// What the name of a lane ends with whose jobs were put back from the failed list.
+const REVIVED: &str = "revived";
+
 /// The id of the limit on all jobs of a plugin.
 const ALL: &str = "*";
 
@@ -127,6 +133,18 @@ impl TryFrom<Written> for Cap {
 }
 
 impl Cap {
+    /// The limit on jobs that are unique by one key: one runs at a time. Each plugin has it.
+    #[must_use]
+    pub fn of_unique() -> Self {
+        Self {
+            pointer: None,
+            id: UNIQUE.to_owned(),
+            places: Some(NonZeroU32::MIN),
+            rate: None,
+            fair: false,
+        }
+    }
+
     /// Its id among the limits of its plugin.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -169,6 +187,19 @@ pub fn lane_name(caps: &[Cap], job: &Job, key: Option<&str>) -> Option<String> {
         cap.name(job, key)
     });
     (!caps.is_empty()).then(|| names.collect::<Vec<_>>().join("|"))
+}
+
+/// What the key of unique jobs is called among the limits of their plugin.
+#[must_use]
+pub fn unique_name(key: &str) -> String {
+    format!("{UNIQUE}={}", shortened(key))
+}
+
+/// The name of the lane of a job of such a key that has this lane otherwise.
+#[must_use]
+pub fn unique_lane(lane: Option<&str>, key: &str, revived: bool) -> String {
+    let parts = [lane, Some(&unique_name(key)), revived.then_some(REVIVED)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("|")
 }
 
 /// # Errors

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::job::{MAX_QUEUE_NAME_BYTES, QUEUE_DEFAULT, check_queue_name};
-pub use cap::{Cap, MAX_CAPS, MAX_KEY_TEXT_BYTES, Rate, lane_name};
+pub use cap::{Cap, MAX_CAPS, MAX_KEY_TEXT_BYTES, Rate, lane_name, unique_lane, unique_name};
 pub use compile::{COMPILE_NICENESS, COMPILE_WAIT_FACTOR, CompileLimits, Compiler};
 pub use egress::{Authorities, Egress, Proxy};
 pub use grants::Grants;

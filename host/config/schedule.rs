@@ -75,6 +75,8 @@ pub enum Overlap {
     Allow,
     /// It passes without a job.
     Skip,
+    /// Its job waits for that one, and takes the place of one that waited before.
+    Latest,
 }
 
 /// A rule by which the host pushes jobs.

@@ -35,6 +35,7 @@ impl Serialize for Job {
         entry(&mut map, "metadata", self.metadata.as_ref())?;
         entry(&mut map, "lost", (self.lost > 0).then_some(&self.lost))?;
         entry(&mut map, "kiln_expires_at", self.expires_at.as_ref())?;
+        entry(&mut map, "kiln_unique", self.unique.as_ref())?;
         for (key, value) in &self.extra {
             map.serialize_entry(key, value)?;
         }
@@ -94,6 +95,7 @@ fn blank() -> Job {
         metadata: None,
         lost: 0,
         expires_at: None,
+        unique: None,
         found_on: None,
         extra: Vec::new(),
     }
@@ -126,6 +128,7 @@ fn read<'de, M: MapAccess<'de>>(job: &mut Job, key: Cow<'de, str>, map: &mut M) 
         "metadata" => job.metadata = object(map.next_value()?)?,
         "lost" => job.lost = count(map.next_value_seed(Whole("lost"))?),
         "kiln_expires_at" => job.expires_at = map.next_value_seed(Text("kiln_expires_at"))?,
+        "kiln_unique" => job.unique = map.next_value_seed(Text("kiln_unique"))?,
         _ if key.len() > MAX_KEY_BYTES => {
             let (start, len) = (&key[..key.floor_char_boundary(32)], key.len());
             let why = format_args!("a key has {len} bytes, at most {MAX_KEY_BYTES} are taken: {start:?}…");

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::batch::memberships;
 use super::nesting::Nesting;
 use super::spec::Follower;
-use super::{JobSpec, Membership};
+use super::{JobSpec, Membership, Unique};
 
 /// Most bytes of `metadata.kiln`. All known options together need a twentieth of that.
 const MAX_OPTIONS_BYTES: usize = 4 * 1024;
@@ -48,6 +48,8 @@ pub struct Plans {
     pub(super) followers: Vec<Follower>,
     /// It is dropped if this batch has ended when it is to start.
     pub unless_ended: Option<String>,
+    /// It is unique by a key.
+    pub unique: Option<Unique>,
     /// Why it cannot be done as it asks. Not to run it is better than to leave out what was to come after it.
     pub refused: Option<String>,
 }
@@ -92,6 +94,7 @@ static NO_PLANS: Plans = Plans {
     batches: Vec::new(),
     followers: Vec::new(),
     unless_ended: None,
+    unique: None,
     refused: None,
 };
 
@@ -183,11 +186,15 @@ impl Options {
                     Ok(batch) => self.plans_mut().unless_ended = Some(batch),
                     Err(why) => self.plans_mut().refused = Some(format!("metadata.kiln.unless_ended: {why}")),
                 },
+                "unique" => match Unique::read(value) {
+                    Ok(unique) => self.plans_mut().unique = Some(unique),
+                    Err(why) => self.plans_mut().refused = Some(format!("metadata.kiln.unique: {why}")),
+                },
                 // Kiln writes these into what comes after a job.
                 "depth" | "result" => {}
                 _ => wrong.note(
                     &format!("metadata.kiln.{key}"),
-                    "there are retry, expires, reply, key, then, batch and unless_ended",
+                    "there are retry, expires, reply, key, unique, then, batch and unless_ended",
                 ),
             }
         }

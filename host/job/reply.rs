@@ -90,10 +90,13 @@ impl Reply {
     }
 }
 
-/// The answer that comes with what a job writes on completion.
+/// The answer that comes with what is written once a job has ended.
 #[must_use]
 pub(crate) fn reply_of(commit: &Commit) -> Option<Reply> {
     let id = commit.reply_to.as_ref()?;
+    if let Some(why) = &commit.dropped {
+        return Some(Reply::failed(id, why));
+    }
     let result = commit.result.as_ref().map(|(_, json)| json.as_str());
     Some(Reply::completed(id, result))
 }

@@ -165,11 +165,11 @@ impl JobSpec {
                     timeout => self.timeout_ns = saturating_ns(timeout),
                 },
                 "metadata" => self.metadata = read(value).map_err(wrong)?,
-                "retry" | "expires" | "reply" | THEN | BATCH | UNLESS_ENDED => {
+                "retry" | "expires" | "reply" | "unique" | THEN | BATCH | UNLESS_ENDED => {
                     _ = self.kiln.insert(key.into_owned(), value.to_owned());
                 }
                 _ => {
-                    let there_are = "queue, delay, at, max_attempts, timeout, id, metadata, retry, expires, reply, then, batch and unless_ended";
+                    let there_are = "queue, delay, at, max_attempts, timeout, id, metadata, retry, expires, reply, unique, then, batch and unless_ended";
                     return Err(wrong(format!("no such option; there are {there_are}")));
                 }
             }

@@ -24,9 +24,16 @@ impl Subscriber for Log {
     fn on(&self, event: &Event<'_>) {
         match *event {
             Event::Ended { run, attempt } => log_attempt(&run, attempt),
-            Event::NotRun { queue, job, why } => {
+            Event::NotRun {
+                queue,
+                job,
+                why,
+                duplicate_of,
+            } => {
                 let (id, name, trace_id) = (&*text::name(&job.id), &*text::name(&job.name), job.trace_id());
-                tracing::info!(id, name, queue, trace_id, "job is {why}; it does not run");
+                let duplicate_of = duplicate_of.map(text::name);
+                let duplicate_of = duplicate_of.as_deref();
+                tracing::info!(id, name, queue, trace_id, duplicate_of, "job is {why}; it does not run");
             }
             Event::Settled {
                 queue,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{NewJob, Settlement};
+use super::{Failure, NewJob, Settlement};
 use crate::state::Write;
 
 /// What is written with an acknowledgement, in the form in which an outbox holds it.
@@ -18,9 +18,12 @@ pub struct Commit {
     /// Jobs to push.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<NewJob>,
-    /// The job's id, if somebody is to be told that it has completed, once everything is written.
+    /// The job's id, if somebody is to be told that it has ended, once everything is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<String>,
+    /// Why it was dropped, if it has not completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<Box<Failure>>,
 }
 
 /// That a job of a batch has ended, and what is to be pushed if it was the last. Callbacks without a payload get one then.

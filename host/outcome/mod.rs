@@ -87,11 +87,13 @@ pub enum FailureKind {
     Cancelled,
     /// The job grew too old to run.
     Expired,
+    /// The job is unique by a key, and another of that key runs in its place.
+    Duplicate,
 }
 
 impl FailureKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Rejected,
         Self::Error,
         Self::Trap,
@@ -105,6 +107,7 @@ impl FailureKind {
         Self::Internal,
         Self::Cancelled,
         Self::Expired,
+        Self::Duplicate,
     ];
 
     /// The kind as it stands in JSON, logs and filters.
@@ -124,6 +127,7 @@ impl FailureKind {
             Self::Internal => "internal",
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
+            Self::Duplicate => "duplicate",
         }
     }
 }

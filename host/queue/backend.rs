@@ -29,6 +29,7 @@ use super::orders::{Pausable, Pause};
 use super::push::Push;
 use super::queue_name::QueueName;
 use super::sums::{Span, Sums};
+use super::unique::{Contended, Contender};
 use crate::config::Cap;
 use crate::job::Reply;
 use crate::outcome::{BatchMark, Lane};
@@ -102,6 +103,9 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Takes jobs from a group of lanes under the tags from `tag` on, as many as its limits let start now, lane by lane in
     /// turn, and renews the lease. None: the lease has run out, and nothing was taken.
     fn serve<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Answer<'a, Option<Served>>;
+
+    /// Decides about a job in flight that is unique by a key, and moves it to its lane if it is to run.
+    fn contend<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Answer<'a, Contended>;
 
     /// Takes back the places of limits that no delivery occupies any more: of hosts that died, and of jobs that went back.
     fn sweep<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep) -> Answer<'a, Swept>;

@@ -21,6 +21,7 @@ use super::orders::{Orders, Pausable, Pause};
 use super::push::Push;
 use super::queue_name::QueueName;
 use super::sums::{Span, Sums};
+use super::unique::{Contended, Contender};
 use crate::config::Cap;
 use crate::events::{Event, Events};
 use crate::job::Reply;
@@ -111,6 +112,7 @@ operations! {
     timed jobs(queue: &'a QueueName, part: &'a Part, from: Option<&'a str>) -> JobsPage;
     timed fetch(claim: &'a Claim<'a>, tag: u64, wish: Wish<'a>) -> Option<Taken>;
     timed serve(claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Option<Served>;
+    timed contend(claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Contended;
     timed sweep(queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep) -> Swept;
     timed lanes(queue: &'a QueueName, group: &'a Lane, from: u64) -> LanesPage;
     waiting wait_turns(groups: &'a [(QueueName, Lane)]) -> bool;

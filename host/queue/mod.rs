@@ -43,7 +43,9 @@
 //! | serve: waiting → in flight, from a group of lanes | `serve`, as a fetch, from each lane one job at its turn, only if every limit of the lane lets it start; the same step takes a place of each of these | as for fetch; of places that nobody knows of it makes nothing, and a *sweep* takes them back | the same |
 //! | wait: in flight → the end of a lane | `settle` | refused | the same |
 //! | ack: in flight → done | `settle` | refused, and which were is told: the tag is gone. Only whoever holds the delivery has its result kept | with a result: `ours` (under a good lease), `SET`, `settle` |
-//! | drop: in flight → done, unrun, as too old | `settle` | refused | the same |
+//! | admit: in flight → a lane of a group, of a job that is unique by its key. Perhaps in place of one that waited: that one waiting → done, unrun, its end into the `outbox` | `contend`, which asks the in-flight tables whether the key is held | refused: the tag is gone | the same |
+//! | throttle: a key is noted as used for a while; the job stays where it is | `contend` | lets the same delivery go on again | the same |
+//! | drop: in flight → done, unrun, as too old or as a duplicate | `settle` | refused | the same |
 //! | commit: in flight → done, and what it wrote on completion, and the jobs that it enqueued, into the `outbox` of the queue | `settle` | refused | the same |
 //! | write: outbox → bucket, result | `state_write`, `SET`, `HDEL` | nothing more happens: the bucket knows what was written until an hour after the outbox holds it no more | the same |
 //! | hand on: outbox → ready, delayed, of the jobs that an acknowledged one enqueued, those for one place at a time | `hand_on` | nothing more happens: the entry holds them no more | what is not delayed and goes to the same queue: the same. Else `RPUSH` or `push_delayed`, `hand_on`. A crash in between leaves the job there twice |
@@ -88,6 +90,13 @@
 //! host may still run the job. There is no count that could be wrong, and no time after which a place would be given away.
 //! A lane whose cap is full leaves the lanes that have turns, and comes back when a place is given back: so nothing asks for it
 //! in between, however many lanes there are (`redis/scripts/caps.lua`).
+//!
+//! A job that is *unique by a key* has one more cap than those of limits, with one place: its key. What holds a key is a delivery, so the
+//! same holds for it: no key outlives its job, and whoever is to be told that a key is free has a turn. `contend` admits such a job to
+//! its lane, or finds that another of its key makes it one too many: one that has the place, waits in a lane, or waits for its next
+//! attempt, which a note with an end in time says. So a key has one waiting job at most, beside those from the failed list, which have
+//! lanes of their own and are never dropped. An admitted job says so in its bytes: whatever brings it back, it is no new trigger, and
+//! has its id from then on.
 //!
 //! What operators order stands in the hash `orders` of a queue. A fetch asks in its own step whether the queue is paused, so a
 //! pause holds from the moment it is written; and hosts watch the hash, so that none asks again and again while a paused
@@ -179,6 +188,7 @@ mod settings;
 mod state;
 mod store;
 mod sums;
+mod unique;
 mod waits;
 
 pub use crate::config::QUEUE_DEFAULT;
@@ -214,5 +224,6 @@ pub use settings::{
 pub use state::StateStore;
 pub use store::Store;
 pub use sums::{MAX_SUMS, OTHER, Of, Span, Sum, Sums};
+pub use unique::{AWAITED_FOR, Comes, Contended, Contender, OfKey};
 pub use waits::Waits;
 pub(crate) use waits::{WAIT_SUMS, sum_names, sums_of};

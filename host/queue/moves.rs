@@ -10,6 +10,7 @@ use super::firing::Occurrence;
 use super::limits::{MAX_LIMITED_JOBS, MAX_LIMITED_LANES};
 use super::push::Push;
 use super::queue_name::QueueName;
+use super::unique::OfKey;
 use crate::config::Cap;
 use crate::outcome::{Commit, Lane, Settlement};
 
@@ -311,6 +312,8 @@ pub struct Offer<'a> {
     pub lane: Option<&'a Lane>,
     /// For how long no job of that lane starts.
     pub shuts: Option<Duration>,
+    /// The key of a job that is unique by one: it waits for its next attempt, or no longer.
+    pub of_key: Option<&'a OfKey>,
     /// Whether the host is sure to hold the delivery: by its own clock the lease has been good ever since, and this was
     /// not offered before. If the store finds otherwise, it may refuse all deliveries that are acknowledged together
     /// with this one.

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use serde_json::value::to_raw_value;
 
-use crate::config::Schedule;
+use crate::config::{Overlap, Schedule};
 use crate::job::Job;
 
 pub use agenda::Agenda;
@@ -35,7 +35,11 @@ pub fn job_now(name: &str, job: &str, schedule: &Schedule, now: Timestamp) -> Jo
 
 fn at(name: &str, job: &str, schedule: &Schedule, instant: Timestamp, now: Timestamp) -> Job {
     let mut made = Job::new(job, schedule.queue(), schedule.payload().to_owned());
-    made.metadata = to_raw_value(&json!({ "schedule": name, "instant": instant.to_string() })).ok();
+    let mut metadata = json!({ "schedule": name, "instant": instant.to_string() });
+    if schedule.overlap() == Overlap::Latest {
+        metadata["kiln"] = json!({ "unique": { "key": format!("cron:{name}"), "mode": "latest" } });
+    }
+    made.metadata = to_raw_value(&metadata).ok();
     made.times.created_at = Some(now.to_string());
     made.times.updated_at.clone_from(&made.times.created_at);
     made.times.available_at.clone_from(&made.times.created_at);

@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::sorting::Sorting;
-use crate::config::{HOLD_DEFAULT, Unknown, lane_name};
-use crate::job::{Job, Options};
+use crate::config::{HOLD_DEFAULT, Unknown, lane_name, unique_lane, unique_name};
+use crate::job::{Job, Options, UniqueRule};
 use crate::outcome::{Failure, FailureKind, Lane};
 use crate::plugins::{Plugin, Plugins, Resolved};
-use crate::queue::{Consumer, Delivery};
+use crate::queue::{Consumer, Delivery, OfKey};
 use crate::sandbox::PluginPermit;
 use crate::text;
 
@@ -53,6 +53,19 @@ pub struct Reserved {
     pub plugin: Arc<Plugin>,
     /// The permit.
     pub permit: PluginPermit,
+}
+
+/// Where a job that is unique by a key is admitted.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The lane in which it waits for its turn.
+    pub(super) lane: Lane,
+    /// What its key is called there.
+    pub(super) cap: String,
+    /// Which jobs of its key run.
+    pub(super) rule: UniqueRule,
+    /// After which time the jobs of its plugin are too old to run.
+    pub(super) expire: Option<Duration>,
 }
 
 /// Decides about each job.
@@ -129,6 +142,58 @@ impl Gate {
         Admission::Wait(lane)
     }
 
+    /// Where a job that is unique by a key is to be admitted; none if it is its turn, or something else keeps it from running.
+    pub(super) fn entry(&self, job: &Job, options: &Options, delivery: &Delivery) -> Option<Entry> {
+        let unique = options.plans().unique.as_ref()?;
+        if job.is_early(|| self.consumer.now()).is_some() || self.is_paused(job, delivery) {
+            return None;
+        }
+        let Resolved::Plugin(plugin) = self.plugins.resolve(&job.name) else {
+            return None;
+        };
+        let stem = plugin.handler.name();
+        let cap = unique_name(&unique.key);
+        let lane = if matches!(unique.rule, UniqueRule::Throttle(_)) {
+            // It was asked about when it came. A further attempt is no further job.
+            if job.is_admitted() {
+                return None;
+            }
+            cap.clone()
+        } else {
+            let is_from_limits = delivery.lane().is_some_and(|from| from.limited() == Some(stem));
+            if is_from_limits || self.consumer.is_full(delivery.queue(), &Lane::of_group(stem)) {
+                return None;
+            }
+            lane_of(job, options, &plugin)?
+        };
+        Some(Entry {
+            lane: Lane::of_limits(stem, &lane),
+            cap,
+            rule: unique.rule,
+            expire: plugin.handler.expire(),
+        })
+    }
+
+    /// The key of a job that was admitted as unique by it. One from the failed list keeps none away while it waits.
+    pub(super) fn key_of(&self, job: &Job, options: &Options) -> Option<OfKey> {
+        let unique = options.plans().unique.as_ref()?;
+        let yields = match unique.rule {
+            UniqueRule::Throttle(_) => return None,
+            UniqueRule::Drop => false,
+            UniqueRule::Latest | UniqueRule::Debounce { .. } => true,
+        };
+        if !job.is_admitted() || job.is_revived() {
+            return None;
+        }
+        let group = match self.plugins.resolve(&job.name) {
+            Resolved::Plugin(plugin) => Lane::of_group(plugin.handler.name()),
+            Resolved::NotNow { plugin, .. } => Lane::of_group(&plugin),
+            Resolved::NotThis(_) | Resolved::Unloadable(_) | Resolved::Unknown => return None,
+        };
+        let (cap, id) = (unique_name(&unique.key), job.id.clone());
+        Some(OfKey { group, cap, id, yields })
+    }
+
     /// Where a job waits that limits across hosts concern; none if it has its turn, or nothing limits it. It has its turn only
     /// if it comes from the lane of what it counts against: only then does it occupy the places.
     fn waits_for_limits(
@@ -139,8 +204,7 @@ impl Gate {
         plugin: &Plugin,
     ) -> Option<Admission> {
         let stem = plugin.handler.name();
-        let lane = lane_name(plugin.handler.caps(), job, options.key.as_deref())?;
-        let lane = Lane::of_limits(stem, &lane);
+        let lane = Lane::of_limits(stem, &lane_of(job, options, plugin)?);
         if delivery.lane() == Some(&lane) {
             return None;
         }
@@ -157,6 +221,11 @@ impl Gate {
             let why = "as many jobs as may wait for the limits of its plugin already do";
             self.tell(job, queue, why, "job is held, as others of its name are");
             return Some(Admission::Hold(FULL_WAIT, Failure::new(FailureKind::Unloadable, why)));
+        }
+        if is_one_at_a_time(options) {
+            // It would have been admitted, but its plugin or what is known of its lane has just changed.
+            let why = Failure::new(FailureKind::Unloadable, "it was not admitted by its key");
+            return Some(Admission::Hold(DISAGREEMENT_WAIT, why));
         }
         if plugin.handler.caps().iter().any(|cap| cap.fair) {
             self.sorting.ask(delivery.queue());
@@ -198,6 +267,23 @@ impl Gate {
             let (id, name) = (&*text::name(&job.id), &*text::name(&job.name));
             tracing::warn!(id, name, queue, why, "{what}");
         }
+    }
+}
+
+/// Whether one job of its key runs at a time.
+fn is_one_at_a_time(options: &Options) -> bool {
+    let unique = options.plans().unique.as_ref();
+    unique.is_some_and(|unique| !matches!(unique.rule, UniqueRule::Throttle(_)))
+}
+
+/// The name of the lane of a job that limits across hosts concern; none if nothing limits it.
+fn lane_of(job: &Job, options: &Options, plugin: &Plugin) -> Option<String> {
+    let limits = lane_name(plugin.handler.caps(), job, options.key.as_deref());
+    match &options.plans().unique {
+        Some(unique) if is_one_at_a_time(options) => {
+            Some(unique_lane(limits.as_deref(), &unique.key, job.is_revived()))
+        }
+        _ => limits,
     }
 }
 

@@ -138,6 +138,13 @@ pub(super) struct Kept {
     record: AttemptRecord,
 }
 
+impl Kept {
+    /// The job's id, and what is kept.
+    pub(super) fn into_parts(self) -> (String, String) {
+        (self.id, self.record.encode())
+    }
+}
+
 /// Hands it over to be kept beside the settlement.
 pub(super) fn keep(delivery: &mut Delivery, kept: Option<Kept>, settlement: &Settlement) {
     let Some(Kept { id, mut record }) = kept else { return };

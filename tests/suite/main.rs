@@ -100,6 +100,7 @@ mod tcp;
 mod tcp_bounds;
 mod topology;
 mod traces;
+mod unique;
 mod unsettled;
 mod uploads;
 mod words;

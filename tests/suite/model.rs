@@ -7,6 +7,7 @@
 //! says, no tag is used twice, and what a host does first after a pause is to look at that clock.
 
 mod explore;
+mod mistakes;
 mod moves;
 mod promises;
 
@@ -14,7 +15,6 @@ use Place::{Delayed, InFlight, Ready};
 use Process::{Gone, Leaving, Up};
 use Stage::{Fetched, Running, Settling, Underway};
 use explore::explore;
-use promises::Property;
 
 const JOBS: usize = 2;
 const HOSTS: usize = 3;
@@ -44,6 +44,9 @@ struct Protocol {
     cancels: bool,
     /// A limit across hosts lets one job run at once: each waits in a lane until it has the place.
     limited: bool,
+    /// All jobs are unique by one key: one that comes while another has the place, waits in its lane, or waits for its next
+    /// attempt is dropped.
+    unique: bool,
     /// With more copies than these a job is far from lost, and not followed further.
     copies: usize,
 }
@@ -51,15 +54,21 @@ struct Protocol {
 /// The protocol with one thing done wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mistake {
+    /// A place counts, whatever became of the delivery that took it.
+    BelievesEveryPlace,
     ComparesDuringAFetch,
     ComparesOnlyWhenSuspect,
     CountsTheLeaseFromTheReply,
+    /// That another of its key waits for its next attempt is noted without saying which.
+    DropsItsOwnFurtherAttempt,
     /// Whether the queue is paused is known by the host that fetches, and not asked in the same step.
     FetchesByWhatItHasHeard,
     /// A fetch that is sent twice takes other jobs the second time, once those that it took are settled.
     FetchesUnderAUsedTag,
     FetchesWithoutLease,
     KeepsWhatItFetchedPastTheDeadline,
+    /// A job is waited for that turned out to be one too many.
+    KeepsWaitingForWhatItDrops,
     LeavesDuringAPromotion,
     LeavesWithoutGivingBack,
     LetsGuestsOutliveTheLease,
@@ -86,6 +95,8 @@ struct Job {
     id: u8,
     retries: u8,
     lost: u8,
+    /// It was admitted as unique by its key.
+    admitted: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,6 +112,8 @@ enum Place {
     },
     Failed,
     Done,
+    /// Another of its key runs in its place.
+    Dropped,
 }
 
 type Entry = (Job, Place);
@@ -177,6 +190,8 @@ struct State {
     cancelled: bool,
     /// A job was started that had been cancelled before it was fetched.
     started_when_cancelled: bool,
+    /// The job of the key that waits for its next attempt.
+    awaited: Option<u8>,
     /// How often each job was started, up to the first mishap.
     runs: [u8; JOBS],
 }
@@ -262,10 +277,16 @@ impl State {
             taken_while_paused: false,
             cancelled: false,
             started_when_cancelled: false,
+            awaited: None,
             runs: [0; JOBS],
         };
-        let (retries, lost) = (0, 0);
-        (0..protocol.jobs).fold(start, |state, id| state.put(Job { id, retries, lost }, Ready))
+        let new = |id| Job {
+            id,
+            retries: 0,
+            lost: 0,
+            admitted: false,
+        };
+        (0..protocol.jobs).fold(start, |state, id| state.put(new(id), Ready))
     }
 
     fn with(mut self, h: u8, change: impl FnOnce(&mut Host)) -> Self {
@@ -366,6 +387,7 @@ const ONE: Protocol = Protocol {
     pauses: false,
     cancels: false,
     limited: false,
+    unique: false,
     copies: COPIES,
 };
 const LIMITED: Protocol = Protocol {
@@ -376,6 +398,13 @@ const LIMITED: Protocol = Protocol {
     losses: 1,
     ..ONE
 };
+const UNIQUE: Protocol = Protocol {
+    unique: true,
+    retries: 1,
+    losses: 2,
+    ..LIMITED
+};
+const UNIQUE_WITHOUT_RETRIES: Protocol = Protocol { retries: 0, ..UNIQUE };
 const CANCELLED: Protocol = Protocol {
     cancels: true,
     mishaps: 1,
@@ -413,6 +442,8 @@ fn no_order_of_steps_in_one_slot_breaks_a_promise() {
     holds(PAUSED);
     holds(CANCELLED);
     holds(LIMITED);
+    holds(UNIQUE);
+    holds(UNIQUE_WITHOUT_RETRIES);
     holds(Protocol {
         late_fetches: true,
         retries: 1,
@@ -444,51 +475,4 @@ fn no_order_of_steps_across_slots_breaks_a_promise() {
         copies: 2,
         ..TWO
     });
-}
-
-/// The mistake breaks the property, and with fewer mishaps it breaks none.
-fn breaks(protocol: Protocol, mistake: Mistake, mishaps: u8, property: Property) {
-    let with = |mishaps| Protocol {
-        mistake: Some(mistake),
-        mishaps,
-        ..protocol
-    };
-    (0..mishaps).map(with).for_each(holds);
-    match explore(&with(mishaps)) {
-        Ok(states) => panic!("{mistake:?} goes unnoticed in {states} states"),
-        Err(violation) => assert_eq!(violation.property, property, "{mistake:?}: {violation}"),
-    }
-}
-
-macro_rules! mistakes {
-    ($($test:ident: $protocol:ident, $mistake:ident, $mishaps:literal, $property:ident;)*) => {
-        $(#[test]
-        fn $test() {
-            breaks($protocol, Mistake::$mistake, $mishaps, Property::$property);
-        })*
-    };
-}
-
-mistakes! {
-    removing_the_source_first_loses_the_job: TWO, RemovesTheSourceFirst, 0, NeverLost;
-    using_a_tag_again_loses_a_job: LATE_AND_TWO_JOBS, FetchesUnderAUsedTag, 2, NeverLost;
-    settling_unchecked_doubles_the_job: ONE, SettlesUnchecked, 1, NeverDoubled;
-    promoting_unclaimed_doubles_the_job: TWO, PromotesUnclaimed, 0, NeverDoubled;
-    leaving_during_a_promotion_doubles_the_job: TWO, LeavesDuringAPromotion, 0, NeverDoubled;
-    a_guest_that_outlives_the_lease_runs_beside_another: ONE, LetsGuestsOutliveTheLease, 1, NeverRunTwiceAtOnce;
-    what_is_kept_past_the_deadline_runs_beside_another: ONE, KeepsWhatItFetchedPastTheDeadline, 1, NeverRunTwiceAtOnce;
-    a_lease_counted_from_the_reply_is_believed_too_long: ONE, CountsTheLeaseFromTheReply, 1, NeverRunTwiceAtOnce;
-    running_on_after_a_pause_runs_beside_another: ONE, RunsOnAfterAPause, 1, NeverRunTwiceAtOnce;
-    running_what_is_left_waiting_runs_it_beside_another: ONE, RunsWhatItLeavesWaiting, 0, NeverRunTwiceAtOnce;
-    comparing_during_a_fetch_gives_away_what_will_run: LATE, ComparesDuringAFetch, 0, NeverRunTwiceAtOnce;
-    leaving_without_giving_back_counts_what_never_ran: ONE, LeavesWithoutGivingBack, 0, CountedRight;
-    fetching_without_a_lease_strands_the_job: ONE, FetchesWithoutLease, 2, NeverStuck;
-    giving_nothing_back_strands_what_a_lost_reply_brought: ONE, NeverGivesBack, 1, NeverStuck;
-    taking_only_what_it_left_waiting_itself_strands_what_others_did: ONE, TakesOnlyWhatItLeftWaiting, 0, NeverStuck;
-    fetching_by_what_was_heard_takes_from_a_paused_queue: PAUSED, FetchesByWhatItHasHeard, 0, NothingTakenWhilePaused;
-    starting_before_it_knows_what_is_cancelled_runs_that: CANCELLED, StartsBeforeItKnowsWhatIsCancelled, 0, NothingStartedOnceCancelled;
-    starting_without_a_place_runs_two_at_once: LIMITED, StartsWithoutAPlace, 0, NeverMoreThanAllowed;
-    taking_the_place_afterwards_runs_two_at_once: LIMITED, TakesThePlaceAfterwards, 0, NeverMoreThanAllowed;
-    never_taking_places_back_strands_what_waits_for_them: LIMITED, NeverTakesPlacesBack, 0, NeverStuck;
-    comparing_only_when_suspect_strands_what_came_late: LATE, ComparesOnlyWhenSuspect, 1, NeverStuck;
 }

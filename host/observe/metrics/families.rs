@@ -172,7 +172,7 @@ impl Metrics {
                 "Whether the worker takes nothing new",
                 u64::from(serving.stop.is_cancelled()),
             ),
-            Family::gauge("slots", "Attempts at once, at most", serving.slots.get() as u64),
+            Family::gauge("slots", "Attempts at once, at most", u64::from(serving.slots.get())),
             Family::gauge(
                 "slots_used",
                 "Jobs in hand that are not settled or set aside to wait",

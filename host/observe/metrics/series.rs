@@ -24,7 +24,7 @@ pub(super) const FATES: [(Option<Fate>, &str); 7] = [
 ];
 
 /// Why a job ends without an attempt, as far as that is counted.
-pub(super) const NOT_RUN: [FailureKind; 2] = [FailureKind::Cancelled, FailureKind::Expired];
+pub(super) const NOT_RUN: [FailureKind; 3] = [FailureKind::Cancelled, FailureKind::Expired, FailureKind::Duplicate];
 
 /// What is counted of a queue's jobs beside their fates: how they came into this host's hands.
 pub(super) const FETCHED: usize = 0;

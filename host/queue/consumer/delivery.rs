@@ -10,6 +10,7 @@ use crate::queue::history::Record;
 use crate::queue::limits::MAX_TAKEN_BYTES;
 use crate::queue::moves::Arrived;
 use crate::queue::queue_name::QueueName;
+use crate::queue::unique::OfKey;
 use crate::stop::StopToken;
 
 /// One job that this host has fetched and must settle. Dropped unsettled, it goes back to the front of its queue, before
@@ -29,6 +30,8 @@ pub struct Delivery {
     pub(super) note: Option<Box<str>>,
     /// For how long no job of its lane starts once it is settled.
     pub(super) shuts: Option<Duration>,
+    /// The key of a job that is unique by one, and was admitted.
+    pub(super) of_key: Option<Box<OfKey>>,
     fetched: Instant,
     held: Arc<HeldTags>,
     pub(super) end: End,
@@ -67,6 +70,7 @@ impl Delivery {
             record: None,
             note: None,
             shuts: None,
+            of_key: None,
             fetched,
             held: Arc::clone(held),
             end: End::Held,
@@ -146,6 +150,11 @@ impl Delivery {
     /// Has no job of its lane start for a while, if it came from one of limits across hosts. Begins with its settlement.
     pub fn shut_lane(&mut self, wait: Duration) {
         self.shuts = Some(wait);
+    }
+
+    /// Has others of its key know what becomes of the job, which is unique by one and was admitted.
+    pub fn is_of(&mut self, key: OfKey) {
+        self.of_key = Some(Box::new(key));
     }
 
     /// Frees the bytes once the job is decoded. The store has its own copy, should the job go back.

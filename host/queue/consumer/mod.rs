@@ -19,6 +19,7 @@ mod refusals;
 mod settler;
 mod shared;
 mod turns;
+mod unique;
 mod waiting;
 
 use std::sync::Arc;

@@ -23,6 +23,7 @@ use crate::queue::orders::{Orders, Pausable, Pause};
 use crate::queue::push::Push;
 use crate::queue::queue_name::QueueName;
 use crate::queue::sums::{Span, Sums};
+use crate::queue::unique::{Contended, Contender};
 use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 
 impl Backend for MemoryStore {
@@ -103,6 +104,10 @@ impl Backend for MemoryStore {
 
     fn serve<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Answer<'a, Option<Served>> {
         Box::pin(async move { Ok(self.serve(claim, tag, turn)) })
+    }
+
+    fn contend<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Answer<'a, Contended> {
+        Box::pin(async move { Ok(self.contend(claim, tag, contender)) })
     }
 
     fn sweep<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, _: &'a [Cap], _: Sweep) -> Answer<'a, Swept> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::keys::{Keys, is_unique};
 use crate::config::{Cap, Rate};
 use crate::queue::limits::MAX_LIMITED_LANES;
 use crate::queue::moves::{LaneSeen, Turn};
@@ -25,6 +26,8 @@ pub(super) struct Group {
     turns: u64,
     /// The limits as whoever asked last has them.
     caps: Vec<Cap>,
+    /// What is known of the keys of unique jobs.
+    pub(super) keys: Keys,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +35,8 @@ struct Waiting {
     jobs: VecDeque<Vec<u8>>,
     /// The lane with the least has its turn first.
     turn: u64,
+    /// Its turn comes no sooner, in Unix microseconds.
+    opens_us: i64,
 }
 
 type Tables = HashMap<String, BTreeMap<u64, Vec<u8>>>;
@@ -48,7 +53,7 @@ impl Group {
 
     /// Takes in the limits as they are now.
     pub(super) fn limit(&mut self, caps: &[Cap]) {
-        caps.clone_into(&mut self.caps);
+        self.caps = caps.iter().cloned().chain([Cap::of_unique()]).collect();
     }
 
     /// How many jobs wait.
@@ -84,11 +89,37 @@ impl Group {
         self.lanes.entry(caps.to_owned()).or_insert(fresh).jobs.push_back(job);
     }
 
+    /// Has the turn of a lane come no sooner.
+    pub(super) fn opens(&mut self, caps: &str, opens_us: i64) {
+        if let Some(lane) = self.lanes.get_mut(caps) {
+            lane.opens_us = opens_us;
+        }
+    }
+
+    /// Takes the first job of a lane out, which is to run no more.
+    pub(super) fn take_back(&mut self, caps: &str) {
+        if let Some(lane) = self.lanes.get_mut(caps) {
+            lane.jobs.pop_front();
+            if lane.jobs.is_empty() {
+                self.lanes.remove(caps);
+            }
+        }
+    }
+
+    /// Whether any other delivery has a place of this cap.
+    pub(super) fn is_held(&self, cap: &str, host: &str, tag: u64) -> bool {
+        let held = self.held.get(cap);
+        held.is_some_and(|held| held.iter().any(|(of, its)| (of.as_str(), *its) != (host, tag)))
+    }
+
     /// Gives the places of a delivery back.
     pub(super) fn give_back(&mut self, caps: &str, host: &str, tag: u64) {
         for cap in caps.split('|') {
             if let Some(held) = self.held.get_mut(cap) {
-                held.remove(&(host.to_owned(), tag));
+                let had = held.remove(&(host.to_owned(), tag));
+                if had && is_unique(cap) {
+                    self.keys.ends(cap);
+                }
             }
         }
         self.held.retain(|_, held| !held.is_empty());
@@ -150,6 +181,7 @@ impl Group {
             }
         }
         self.turns += 1;
+        self.keys.starts(caps);
         let lane = self.lanes.get_mut(caps)?;
         lane.turn = self.turns;
         let job = lane.jobs.pop_front();
@@ -162,7 +194,8 @@ impl Group {
 
     /// When a lane's next job may start; none: once a place is free.
     fn opens_us(&self, caps: &str, now_us: i64) -> Option<i64> {
-        let mut opens = self.shut.get(caps).map_or(now_us, |opens| now_us.max(*opens));
+        let mut opens = self.lanes.get(caps).map_or(now_us, |lane| lane.opens_us.max(now_us));
+        opens = self.shut.get(caps).map_or(opens, |shut| opens.max(*shut));
         for (name, cap) in limits(&self.caps, caps) {
             let held = self.held.get(name).map_or(0, BTreeSet::len);
             if cap.places.is_some_and(|places| held >= places.get() as usize) {
@@ -190,8 +223,11 @@ impl Group {
     /// Forgets whoever occupies a place and is in no host's table any more, and returns how many these were.
     pub(super) fn forget_lost(&mut self, tables: &Tables) -> u64 {
         let before: usize = self.held.values().map(BTreeSet::len).sum();
-        for held in self.held.values_mut() {
+        for (cap, held) in &mut self.held {
             held.retain(|held| is_in(tables, held));
+            if held.is_empty() && is_unique(cap) {
+                self.keys.ends(cap);
+            }
         }
         self.held.retain(|_, held| !held.is_empty());
         (before - self.held.values().map(BTreeSet::len).sum::<usize>()) as u64

@@ -12,6 +12,7 @@ mod group;
 mod histories;
 mod history;
 mod jobs;
+mod keys;
 mod marks;
 mod orders;
 mod peek;
@@ -20,6 +21,7 @@ mod requests;
 mod state;
 mod sums;
 mod turns;
+mod unique;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -163,20 +165,21 @@ impl MemoryStore {
     fn settle(&self, claim: &Claim<'_>, batch: &[Offer<'_>]) -> Vec<u64> {
         let mut state = self.state();
         let (mut refused, mut replies) = (Vec::new(), Vec::new());
-        for Offer {
-            tag,
-            settlement,
-            ends,
-            note,
-            lane,
-            shuts,
-            ..
-        } in batch
-        {
+        for offer in batch {
+            let Offer {
+                tag,
+                settlement,
+                ends,
+                note,
+                lane,
+                shuts,
+                ..
+            } = offer;
             let Some(job) = state.queue(claim.queue).take(claim.host, *tag) else {
                 refused.push(*tag);
                 continue;
             };
+            state.queue(claim.queue).settles_of_key(offer);
             if let Some((stem, caps)) = lane.and_then(|lane| Some((lane.limited()?, lane.caps()?)))
                 && let Some(group) = state.queue(claim.queue).groups.get_mut(stem)
             {

@@ -133,6 +133,10 @@ impl Keys {
     /// - ZSET `full`: caps that block lanes, by the Unix milliseconds when their places were last looked at
     /// - ZSET `shut`: lanes of which no job starts, by the Unix seconds until then; gone once that is over
     /// - STRING `waiting`: how many jobs all of its lanes hold
+    /// - HASH `key:{cap}`, of a cap that is the key of unique jobs: `id`, `lane`, `note` and `first` of the one that waits,
+    ///   `runs`: the id of the one that runs, `newest`: that of the one that came last
+    /// - STRING `awaited:{cap}`: the id of the job of such a key that waits for its next attempt, or of one that came later
+    /// - STRING `started:{cap}`: the last job of such a key that was not throttled: its delivery and its id
     /// - STRING `swept`: there for a moment after places were looked at
     pub(super) fn group(&self, queue: &str, stem: &str) -> String {
         format!("{}{stem}:", self.groups(queue))

@@ -33,6 +33,7 @@ mod settlement;
 mod state;
 mod sums;
 mod turns;
+mod unique;
 mod unkept;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +69,7 @@ use super::push::Push;
 use super::queue_name::QueueName;
 use super::settings::StoreSettings;
 use super::sums::{Span, Sums};
+use super::unique::{Contended, Contender};
 use crate::config::Cap;
 use crate::job::Reply;
 use crate::outcome::{BatchMark, Lane};
@@ -208,6 +210,10 @@ impl Backend for RedisStore {
 
     fn serve<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Answer<'a, Option<Served>> {
         Box::pin(self.serve(claim, tag, turn))
+    }
+
+    fn contend<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Answer<'a, Contended> {
+        Box::pin(self.contend(claim, tag, contender))
     }
 
     fn sweep<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep) -> Answer<'a, Swept> {

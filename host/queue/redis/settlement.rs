@@ -17,6 +17,7 @@ use crate::queue::error::QueueError;
 use crate::queue::firing::Occurrence;
 use crate::queue::limits::MAX_LIMITED_LANES;
 use crate::queue::moves::{Claim, Offer, millis};
+use crate::queue::unique::{AWAITED_FOR, OfKey};
 
 /// A result: the tag of its delivery, the id of its job, its text.
 type Kept<'a> = (u64, &'a str, &'a str);
@@ -44,6 +45,8 @@ struct Fates<'a> {
     free: Vec<(u64, &'a Lane)>,
     /// Lanes that are shut for a while: tag of the delivery that came from there, lane, how long.
     shut: Vec<(u64, &'a Lane, Duration)>,
+    /// Keys of unique jobs: for how long one waits for its next attempt; none: no longer.
+    of_keys: Vec<(u64, &'a OfKey, Option<Duration>)>,
 }
 
 impl<'a> Fates<'a> {
@@ -67,9 +70,9 @@ impl<'a> Fates<'a> {
                 self.notes.push((tag, commit));
                 self.remove(tag);
             }
-            // What is sure is removed first. A note is made, and a lane is shut, only of what is still there.
+            // What is sure is removed first. A note is made, a lane is shut, and a key is told of, only of what is still there.
             Settlement::Ack { .. } | Settlement::Drop { .. }
-                if offer.sure && offer.note.is_none() && offer.shuts.is_none() =>
+                if offer.sure && offer.note.is_none() && offer.shuts.is_none() && offer.of_key.is_none() =>
             {
                 self.sure.push(tag);
             }
@@ -89,6 +92,15 @@ impl<'a> Fates<'a> {
         let shut = offer.lane.zip(offer.shuts).map(|(lane, wait)| (offer.tag, lane, wait));
         self.shut.extend(shut);
         self.ends.extend(offer.ends.map(|ends| (offer.tag, ends)));
+        let of_key = offer.of_key.and_then(|key| {
+            let waits = match offer.settlement {
+                Settlement::Retry { wait, .. } => Some(*wait + AWAITED_FOR),
+                Settlement::Fail { .. } | Settlement::FailThere { .. } | Settlement::Drop { .. } if !key.yields => None,
+                _ => return None,
+            };
+            Some((offer.tag, key, waits))
+        });
+        self.of_keys.extend(of_key);
     }
 
     fn remove(&mut self, tag: u64) {
@@ -218,6 +230,19 @@ impl RedisStore {
             let group = self.keys.group(queue, lane.limited().unwrap_or_default());
             let shut = format!("{} {MAX_LIMITED_LANES} {group}", wait.as_secs_f64());
             call.arg(tag).arg("shut").arg(lane.caps()).arg(shut);
+        }
+        for (tag, key, waits) in &fates.of_keys {
+            let OfKey { group, cap, id, yields } = key;
+            let what = format!("{} {cap}{id}", cap.len());
+            let (fate, what) = match waits {
+                Some(waits) => {
+                    let rule = if *yields { "yield" } else { "keep" };
+                    ("await", format!("{rule} {} {what}", millis(*waits)))
+                }
+                None => ("forget", what),
+            };
+            let keys = self.keys.group(queue, group.limited().unwrap_or_default());
+            call.arg(tag).arg(fate).arg(what).arg(keys);
         }
         for (tag, fate, bytes, wait_s) in &fates.others {
             call.arg(tag).arg(fate).arg(bytes).arg(wait_s);

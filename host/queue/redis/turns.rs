@@ -17,7 +17,7 @@ use crate::queue::queue_name::QueueName;
 
 /// How long Redis remembers a place that nobody gives back: of a host that died, under a key that never comes again. Far
 /// longer than any attempt may take.
-const PLACE_REMEMBERED: Duration = Duration::from_hours(31 * 24);
+pub(super) const PLACE_REMEMBERED: Duration = Duration::from_hours(31 * 24);
 
 /// Least time between two sweeps of a group, whichever hosts ask for them.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
@@ -106,9 +106,9 @@ impl RedisStore {
 /// A lane: its name, its jobs, the Unix seconds of its turn or nothing, and each cap with the places that are taken.
 type Looked = (String, u64, String, Vec<(String, u64)>);
 
-/// Adds the limits as the scripts read them.
+/// Adds the limits as the scripts read them, and that of the keys of unique jobs.
 fn add_limits(call: &mut Call<'_>, caps: &[Cap]) {
-    for cap in caps {
+    for cap in caps.iter().chain([&Cap::of_unique()]) {
         let places = cap.places.map_or(0, std::num::NonZeroU32::get);
         let every_s = cap.rate.map_or(0.0, |rate| rate.every.as_secs_f64());
         let burst = cap.rate.map_or(1, |rate| rate.burst.get());

@@ -237,6 +237,9 @@ impl Asked<'_> {
         let text = job.encode();
         // What a host would refuse is refused here.
         Job::decode(text.as_bytes()).map_err(|err| err.to_string())?;
+        if let Some(why) = &job.options().0.plans().refused {
+            return Err(why.clone());
+        }
         Ok((
             job.id,
             Push {

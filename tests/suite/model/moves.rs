@@ -1,7 +1,7 @@
 //! What may happen next, step by step.
 
 use super::Mistake::{self, FetchesWithoutLease};
-use super::Place::{Delayed, Done, Failed, Ready, Waiting};
+use super::Place::{Delayed, Done, Dropped, Failed, Ready, Waiting};
 use super::Process::{Gone, Leaving, Paused, Up};
 use super::Stage::{Fetched, Running, Settling, Underway};
 use super::{Entry, HOSTS, Host, Job, Lease, Place, Protocol, Stage, State, Step, TAGS};
@@ -24,6 +24,11 @@ pub(super) fn moves(protocol: &Protocol, state: &State) -> Vec<(Kind, Event, Sta
     let mut found = Vec::with_capacity(32);
     if protocol.pauses {
         pauses(state, &mut found);
+    }
+    if state.awaited.is_some() {
+        let mut next = *state;
+        next.awaited = None;
+        found.push((Kind::Choice, (0, "sees a further attempt waited for no longer"), next));
     }
     if protocol.cancels && !state.cancelled {
         let mut next = *state;
@@ -318,6 +323,9 @@ impl Moves<'_> {
         if self.host.knows_of_cancel && job.id == 0 {
             return self.ends("finds it cancelled", tag, job, Failed);
         }
+        if self.protocol.unique && !self.s.has_place(self.h, tag) {
+            return self.contends(tag, job);
+        }
         let may_start = !self.protocol.limited || self.s.has_place(self.h, tag);
         if self.host.in_time && (may_start || self.makes(Mistake::StartsWithoutAPlace)) {
             let mut running = self.s.hold(self.h, tag, Some((job, Running)));
@@ -325,10 +333,44 @@ impl Moves<'_> {
             running.started_when_cancelled |= cancelled && job.id == 0;
             self.step("runs", running);
         }
-        if !self.protocol.split {
+        if !self.protocol.split && !self.protocol.unique {
             // All of this is in one slot, so one slot is where it is explored.
             self.ends("may not start it now", tag, job, Waiting);
         }
+    }
+
+    /// Whether it runs is decided in one step, and if it may, it waits in its lane from then on.
+    fn contends(&mut self, tag: u8, job: Job) {
+        let (s, h) = (self.s, self.h);
+        let Some(entry) = s.in_table(h, tag) else {
+            return self.step("finds it gone", s.hold(h, tag, None));
+        };
+        let (mut admitted, mut runs) = (s, false);
+        for o in 0..u8::try_from(HOSTS).expect("a few") {
+            for t in (0..TAGS).filter(|t| s.has_place(o, *t)) {
+                if s.in_table(o, t).is_some() || self.makes(Mistake::BelievesEveryPlace) {
+                    runs = true;
+                } else {
+                    admitted = admitted.place(o, t, false);
+                }
+            }
+        }
+        let waits = s.copies().any(|(_, at)| at == Waiting);
+        let is_other = |id| id != job.id || self.makes(Mistake::DropsItsOwnFurtherAttempt);
+        if runs || waits || s.awaited.is_some_and(is_other) {
+            let mut dropped = s.hold(h, tag, Some((job, Settling(Dropped, Step::Begun))));
+            if s.awaited == Some(job.id) && !self.makes(Mistake::KeepsWaitingForWhatItDrops) {
+                dropped.awaited = None;
+            }
+            return self.step("finds it one too many", dropped);
+        }
+        admitted = admitted.take(Some(entry)).put(Job { admitted: true, ..job }, Waiting);
+        admitted.awaited = None;
+        self.step("admits it", admitted.hold(h, tag, None));
+        self.mishap(
+            "admits it without hearing of it",
+            admitted.with(h, |it| it.drop_delivery(tag)),
+        );
     }
 
     fn ends(&mut self, what: &'static str, tag: u8, job: Job, to: Place) {
@@ -344,6 +386,11 @@ impl Moves<'_> {
             return self.step("is refused", s.hold(h, tag, None));
         }
         let mut settled = s.take(entry).put(job, to).place(h, tag, false);
+        if job.admitted && to == Delayed(None) {
+            settled.awaited = Some(job.id);
+        } else if job.admitted && to == Failed && s.awaited == Some(job.id) {
+            settled.awaited = None;
+        }
         let runs_on = to == Waiting && self.makes(Mistake::RunsWhatItLeavesWaiting);
         if to == Waiting && self.makes(Mistake::TakesOnlyWhatItLeftWaiting) {
             settled = settled.with(h, |it| it.left_waiting = true);

@@ -1,6 +1,6 @@
 //! What must hold, whatever happens.
 
-use super::Place::{Delayed, Done, Failed, InFlight, Ready, Waiting};
+use super::Place::{Delayed, Done, Dropped, Failed, InFlight, Ready, Waiting};
 use super::Process::{Gone, Paused};
 use super::Stage::{Running, Settling};
 use super::{Entry, Host, Lease, Protocol, State, Step};
@@ -20,6 +20,8 @@ pub(super) enum Property {
     NeverRunTwiceAtOnce,
     /// With a limit across hosts, no two jobs run at one time, unless on a paused host.
     NeverMoreThanAllowed,
+    /// Of jobs that are unique by one key, one is dropped only for another, so not all of them are.
+    NeverDroppedForNobody,
     /// Without a mishap, a job runs once for each attempt.
     RunOncePerAttempt,
     /// Nothing counts as lost without a mishap.
@@ -48,6 +50,9 @@ impl State {
         }
         if protocol.limited && (0..protocol.jobs).map(|id| self.running(id)).sum::<usize>() > 1 {
             return Some(Property::NeverMoreThanAllowed);
+        }
+        if (0..protocol.jobs).all(|id| self.of(id).all(|(_, at)| at == Dropped)) {
+            return Some(Property::NeverDroppedForNobody);
         }
         if any(&|id| self.of(id).all(|(job, _)| self.runs[usize::from(id)] > 1 + job.retries)) {
             return Some(Property::RunOncePerAttempt);
@@ -78,7 +83,7 @@ impl State {
         match at {
             InFlight { host, tag } => matches!(self.held(host, tag), Some((_, Settling(_, Step::Moved)))),
             Delayed(_) => self.hosts.iter().any(|host| host.promoting == Some((job, Step::Moved))),
-            Ready | Waiting | Failed | Done => false,
+            Ready | Waiting | Failed | Done | Dropped => false,
         }
     }
 
@@ -92,6 +97,6 @@ impl State {
     /// Every job is done or failed, and dead hosts have left nothing.
     pub(super) fn is_end(&self) -> bool {
         let cleared = |host: &Host| host.process != Gone || host.lease == Lease::None;
-        self.copies().all(|(_, at)| matches!(at, Done | Failed)) && self.hosts.iter().all(cleared)
+        self.copies().all(|(_, at)| matches!(at, Done | Failed | Dropped)) && self.hosts.iter().all(cleared)
     }
 }

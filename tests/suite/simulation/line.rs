@@ -15,8 +15,8 @@ use kiln::queue::backend::{
     Reach, Renewed, Served, Swept, Taken, Turn, Wish, Written,
 };
 use kiln::queue::{
-    BatchState, Cancels, Counts, Fired, Firing, Found, Marked, Orders, Past, Pausable, Pause, Peeked, Place,
-    ProgressReport, Push, QueueError, QueueName, Record, Search, Span, Sums, Sweep,
+    BatchState, Cancels, Contended, Contender, Counts, Fired, Firing, Found, Marked, Orders, Past, Pausable, Pause,
+    Peeked, Place, ProgressReport, Push, QueueError, QueueName, Record, Search, Span, Sums, Sweep,
 };
 use kiln::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 use parking_lot::Mutex;
@@ -111,6 +111,7 @@ impl Line {
                     note: None,
                     lane: None,
                     shuts: None,
+                    of_key: None,
                     sure: true,
                     written: &mut written,
                 };
@@ -237,6 +238,7 @@ impl Backend for Line {
         uncancel(queue: &'a QueueName, ids: &'a [String]) -> Vec<bool>;
         cancelled(queue: &'a QueueName, since: u64) -> Cancels;
         jobs(queue: &'a QueueName, part: &'a Part, from: Option<&'a str>) -> JobsPage;
+        contend(claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Contended;
         sweep(queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep) -> Swept;
         lanes(queue: &'a QueueName, group: &'a Lane, from: u64) -> LanesPage;
         wait_turns(groups: &'a [(QueueName, Lane)]) -> bool;

@@ -19,6 +19,11 @@ local function read_limits(first)
   end
 end
 
+-- Whether a cap is the key by which jobs are unique. Of these more is known, in a hash of their own.
+local function is_unique(name)
+  return string.sub(name, 1, 7) == 'unique='
+end
+
 -- What is known of a cap by its name. One of a limit that is no more lets everything start.
 local function cap_of(name)
   local cap = known[name]
@@ -31,6 +36,9 @@ local function cap_of(name)
     end
     if cap.every > 0 then
       cap.next = tonumber(redis.call('GET', at .. 'rate:' .. name) or 0)
+    end
+    if is_unique(name) then
+      redis.call('HLEN', at .. 'key:' .. name)
     end
     known[name] = cap
   end

@@ -18,6 +18,7 @@ scripts! {
     CANCEL = "cancel.lua";
     CANCELLED = "cancelled.lua";
     CLAIM_DUE = "claim_due.lua";
+    CONTEND = "contend.lua";
     COUNTS = "counts.lua";
     DEAD = "dead.lua";
     DROP_CLAIMED = "drop_claimed.lua";

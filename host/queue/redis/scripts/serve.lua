@@ -51,6 +51,16 @@ local any_shut = redis.call('ZCARD', at .. 'shut') > 0
 redis.call('ZREM', KEYS[2], '')
 local jobs, lanes, size, skipped = {}, {}, 0, 0
 
+-- Notes that the job of a key which waited runs. One that an operator put back is in a lane of its own, and not noted.
+local function starts_of_key(key, lane)
+  local waited = string.sub(lane, -8) ~= '|revived'
+  redis.call('HSET', key, 'runs', waited and redis.call('HGET', key, 'id') or '')
+  redis.call('PEXPIRE', key, ARGV[11])
+  if waited then
+    redis.call('HDEL', key, 'id', 'lane', 'note', 'first')
+  end
+end
+
 -- Takes the first job of a lane, and a place of each cap.
 local function take(lane, job, caps, clock)
   local list, holder = at .. 'lane:' .. lane, KEYS[1] .. ':' .. tag(#jobs + 1)
@@ -66,6 +76,9 @@ local function take(lane, job, caps, clock)
       cap.next = math.max(cap.next, clock) + cap.every
       local forgotten = math.ceil((cap.next - began) * 1000) + 1
       redis.call('SET', at .. 'rate:' .. cap.name, string.format('%.17g', cap.next), 'PX', string.format('%.0f', forgotten))
+    end
+    if is_unique(cap.name) then
+      starts_of_key(at .. 'key:' .. cap.name, lane)
     end
   end
   redis.call('LPOP', list)

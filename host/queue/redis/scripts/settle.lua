@@ -13,6 +13,10 @@
 --     free: beside the fate of the same delivery: the lane it came from within its group, the beginning of the group's keys
 --     shut: beside the fate of the same delivery and before it: the lane it came from within its group; for how many seconds
 --       no job of that lane starts, a space, how many lanes may be shut at once, a space, the beginning of the group's keys
+--     await: beside the fate of the same delivery and before it: that a job which is unique by its key waits for its next attempt.
+--       `yield` if a newer one may take its place, else `keep`; for how many ms that is remembered, the length of the cap of the
+--       key; a space after each, the cap, the job's id. Then the beginning of the group's keys
+--     forget: beside the fate of the same delivery and before it: that one is waited for no longer. As for await, without the first two
 --     note: beside the fate of the same delivery and before it: what is to be written elsewhere, the number of the outbox's key
 --     close: beside the fate of the same delivery: the schedule whose job ends, with its instant in ms and a space before it,
 --       and the number of the key of such jobs
@@ -27,7 +31,7 @@ local function group_of(wait)
   local length, rest = string.match(wait, '^(%d+) (.*)$')
   return string.sub(rest, length + 1), string.sub(rest, 1, length)
 end
-local goes = {ack = false, retry = false, fail = false, failthere = false, note = false, wait = false, requeue = false, close = false, limit = false, free = false, shut = false}
+local goes = {ack = false, retry = false, fail = false, failthere = false, note = false, wait = false, requeue = false, close = false, limit = false, free = false, shut = false, await = false, forget = false}
 for i = others + 1, #ARGV, 4 do
   if goes[ARGV[i]] == nil then
     return redis.error_reply('ERR unknown fate: ' .. ARGV[i])
@@ -86,6 +90,27 @@ local function queue_up(lane, wait, job)
   redis.call('RPUSH', at .. 'lane:' .. lane, job)
   redis.call('INCR', at .. 'waiting')
 end
+-- Has a job of a key waited for, or no longer. In a slot that is moving away, asking for a key without a value fails: then the
+-- key is free until the job comes back.
+local function wait_for(yields, ms, length, rest, at)
+  local cap, id = string.sub(rest, 1, length), string.sub(rest, length + 1)
+  local awaited = at .. 'awaited:' .. cap
+  if yields then
+    local newest, before = redis.pcall('HGET', at .. 'key:' .. cap, 'newest'), redis.pcall('GET', awaited)
+    id = type(newest) == 'string' and newest or type(before) == 'string' and before or id
+    local left = redis.pcall('PTTL', awaited)
+    ms = math.max(ms, type(left) == 'number' and left or 0)
+  end
+  -- As below.
+  redis.call('HDEL', KEYS[1], '')
+  redis.call('SET', awaited, id, 'PX', string.format('%.0f', ms))
+end
+local function forget(length, rest, at)
+  local cap, id = string.sub(rest, 1, length), string.sub(rest, length + 1)
+  if redis.pcall('GET', at .. 'awaited:' .. cap) == id then
+    redis.call('DEL', at .. 'awaited:' .. cap)
+  end
+end
 -- Gives the places of a delivery back. Each place that was still its own gives a lane that waits for it its turn. In a slot
 -- that is moving away, each of these may fail where a key has no value: then the next sweep does it.
 local function give_back(lane, at, tag)
@@ -94,6 +119,13 @@ local function give_back(lane, at, tag)
       local first = redis.pcall('ZRANGE', at .. 'blocked:' .. cap, 0, 0, 'WITHSCORES')
       if first[2] and type(redis.pcall('ZADD', at .. 'turns', first[2], first[1])) == 'number' then
         redis.call('ZREM', at .. 'blocked:' .. cap, first[1])
+      end
+      if string.sub(cap, 1, 7) == 'unique=' then
+        local key = at .. 'key:' .. cap
+        redis.pcall('HDEL', key, 'runs')
+        if redis.pcall('HEXISTS', key, 'id') == 0 then
+          redis.pcall('HDEL', key, 'newest')
+        end
       end
     end
   end
@@ -165,7 +197,15 @@ for i = others, #ARGV, 4 do
     redis.call('HDEL', KEYS[1], '')
     shut(bytes, wait)
   end
-  if fate == 'close' or fate == 'note' or fate == 'shut' then
+  if fate == 'await' and redis.call('HEXISTS', KEYS[1], tag) == 1 then
+    local what, ms, length, rest = string.match(bytes, '^(%a+) (%d+) (%d+) (.*)$')
+    wait_for(what == 'yield', tonumber(ms), tonumber(length), rest, wait)
+  end
+  if fate == 'forget' and redis.call('HEXISTS', KEYS[1], tag) == 1 then
+    local length, rest = string.match(bytes, '^(%d+) (.*)$')
+    forget(tonumber(length), rest, wait)
+  end
+  if fate == 'close' or fate == 'note' or fate == 'shut' or fate == 'await' or fate == 'forget' then
     -- Done above.
   elseif fate == 'free' then
     give_back(bytes, wait, tag)

@@ -28,6 +28,9 @@ for _, name in ipairs(redis.call('ZRANGE', at .. 'full', 0, left - 1)) do
     if not in_flight or redis.call('HEXISTS', in_flight, tag) == 0 then
       redis.call('SREM', held, holder)
       taken = taken + 1
+      if is_unique(name) then
+        redis.call('HDEL', at .. 'key:' .. name, 'runs')
+      end
     end
   end
   redis.call('ZADD', at .. 'full', string.format('%.0f', now_ms), name)
