@@ -11,8 +11,9 @@ use kiln::observe::{Metrics, Vitals};
 use kiln::outcome::{Attempt, Fate, Outcome, Report};
 use kiln::queue::Store;
 
-use crate::probes::{get, listening};
+use crate::probes::listening;
 use crate::servers::Server;
+use crate::servers::http::get;
 use crate::service::{folder_of, push};
 use crate::support::{default_queue, eventually, redis_settings, settings_at};
 

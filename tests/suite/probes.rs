@@ -1,6 +1,6 @@
 //! What a worker answers to whoever watches over it: probes over HTTP, and the service manager.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::process::Worker;
 use crate::servers::Server;
+use crate::servers::http::{exchange, get};
 use crate::service::{folder_of, push};
 use crate::support::{PATIENCE, default_queue, eventually, kiln, redis_settings, settings_at};
 
@@ -27,26 +28,6 @@ pub(crate) async fn listening(
     let line = worker.lines_with("listening address=").remove(0);
     let (_, address) = line.split_once("address=").context("the address")?;
     Ok((worker, address.trim().parse()?))
-}
-
-/// Asks once, over a connection of its own. Status and body.
-pub(crate) fn get(address: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
-    let answer = exchange(
-        address,
-        &format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"),
-    )?;
-    let (head, body) = answer.split_once("\r\n\r\n").with_context(|| answer.clone())?;
-    let status = head.split(' ').nth(1).context("a status")?;
-    Ok((status.parse()?, body.to_owned()))
-}
-
-fn exchange(address: SocketAddr, request: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }
 
 async fn until(address: SocketAddr, path: &str, status: u16) -> anyhow::Result<String> {

@@ -12,9 +12,10 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::metrics::Scrape;
-use crate::probes::{get, listening};
+use crate::probes::listening;
 use crate::process::Worker;
 use crate::servers::HttpServer;
+use crate::servers::http::get;
 use crate::service::{folder_of, push};
 use crate::support::{eventually, redis_settings};
 

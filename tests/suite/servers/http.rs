@@ -1,11 +1,16 @@
 //! HTTP servers that answer as a test says, and tell what they were asked.
 
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use anyhow::Context as _;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
 use tokio::task::AbortHandle;
+
+use crate::support::PATIENCE;
 
 /// A request as it came.
 #[derive(Debug, Clone, Default)]
@@ -150,4 +155,24 @@ async fn line(connection: &mut BufReader<TcpStream>) -> anyhow::Result<String> {
     connection.read_until(b'\n', &mut line).await?;
     // A header may be latin1.
     Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
+}
+
+/// Asks once, over a connection of its own. Status and body.
+pub(crate) fn get(address: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
+    let answer = exchange(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"),
+    )?;
+    let (head, body) = answer.split_once("\r\n\r\n").with_context(|| answer.clone())?;
+    let status = head.split(' ').nth(1).context("a status")?;
+    Ok((status.parse()?, body.to_owned()))
+}
+
+pub(crate) fn exchange(address: SocketAddr, request: &str) -> anyhow::Result<String> {
+    let mut stream = std::net::TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

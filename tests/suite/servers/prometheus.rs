@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
 use super::free_port;
-use crate::probes::get;
+use super::http::get;
 use crate::support::eventually;
 
 /// A server that scrapes one worker, and itself. It ends with the test run, however that ends.
