@@ -442,8 +442,12 @@ fn no_order_of_steps_in_one_slot_breaks_a_promise() {
     holds(PAUSED);
     holds(CANCELLED);
     holds(LIMITED);
-    holds(UNIQUE);
-    holds(UNIQUE_WITHOUT_RETRIES);
+    // With two losses and a mishap it holds as well, in 3.3 million states: half a minute of an optimised build.
+    holds(Protocol { losses: 1, ..UNIQUE });
+    holds(Protocol {
+        losses: 1,
+        ..UNIQUE_WITHOUT_RETRIES
+    });
     holds(Protocol {
         late_fetches: true,
         retries: 1,
