@@ -96,7 +96,7 @@ fn an_option_that_is_wrong_is_named_and_the_others_count() {
         (
             r#"{"kiln":{"retri":1,"retry":{"jitter":0.5}}}"#,
             Some(0.5),
-            "metadata.kiln.retri is ignored: there are retry, expires, reply, key, then, batch and unless_ended",
+            "metadata.kiln.retri is ignored: there are retry, expires, reply, key, unique, then, batch and unless_ended",
         ),
         (
             r#"{"kiln":{"retry":{"base":"soon","jitter":0.5}}}"#,
