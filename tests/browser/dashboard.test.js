@@ -241,7 +241,8 @@ test("everything can be read and done without scripts", async () => {
   await tab.getByRole("link", { name: /Retry it/ }).click();
   await tab.getByRole("button", { name: "Retry 1 job" }).click();
   await until("it is done", async () => {
-    await tab.reload();
+    // Without scripts the page reloads itself as well: where the two meet, one of them is broken off.
+    await tab.reload().catch(() => {});
     return (await tab.getByText("done", { exact: true }).count()) > 0;
   });
   assert.match(await tab.locator("#progress").innerText(), /^1 put back/);
