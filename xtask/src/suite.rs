@@ -17,7 +17,7 @@ const SUITE: [&str; 3] = ["test", "--test", "suite"];
 const MOST: usize = 3;
 
 /// Modules in which one failure counts, however often else they pass: they look for what goes wrong once in a thousand times.
-const COUNT_ONCE: [&str; 5] = ["contract", "hostile", "leaks", "model", "sandbox"];
+const COUNT_ONCE: [&str; 6] = ["contract", "hostile", "leaks", "model", "sandbox", "simulation"];
 
 pub(crate) fn run(sh: &Shell<'_>) -> Result<()> {
     let failed = attempt(sh)?;

@@ -15,7 +15,7 @@ use crate::queue::error::QueueError;
 use crate::queue::limits::{MAX_BATCH, MAX_BATCH_BYTES};
 use crate::queue::moves::{Arrived, Claim, LaneWish, Wish};
 use crate::queue::queue_name::QueueName;
-use crate::stop::{LeaseStop, StopToken};
+use crate::stop::{Moment, StopToken};
 
 /// Fewest bytes that a fetch, or a piece of a large job, asks for. A connection that cannot carry these within the read
 /// time-out is of no use for jobs.
@@ -84,14 +84,15 @@ impl Taking<'_> {
         tracing::warn!(queue = %self.table.queue(), bytes, "a fetch did not arrive; asking for fewer bytes at once");
     }
 
-    /// The store has answered that these jobs came under the tags from `tag` on.
-    pub(super) fn heard(mut self, tag: u64, jobs: Vec<Arrived>, stop: &Arc<LeaseStop>) -> Vec<Delivery> {
+    /// The store, asked at `asked`, has answered that these jobs came under the tags from `tag` on.
+    pub(super) fn heard(mut self, tag: u64, jobs: Vec<Arrived>, asked: Moment) -> Vec<Delivery> {
         let largest = jobs.iter().map(|job| job.len).max();
         self.state.largest = (self.state.largest / 2).max(largest.unwrap_or(1)).max(1);
         self.state.bytes = (self.state.bytes * 2).clamp(MIN_PIECE_BYTES, MAX_BATCH_BYTES);
         let (held, now) = (&self.table.held, Instant::now());
+        let lease = self.table.lease.running_since(asked);
         let deliver = |(tag, job)| {
-            let stop = Arc::new(StopToken::under(stop));
+            let stop = Arc::new(StopToken::under(&lease));
             Delivery::new(tag, self.table.queue(), job, now, held, stop)
         };
         let deliveries: Vec<_> = (tag..).zip(jobs).map(deliver).collect();

@@ -68,17 +68,32 @@ impl Lease {
         Some(next.0.saturating_sub(Moment::now().0))
     }
 
-    /// The stop for what is fetched now.
-    pub(super) fn running(&self) -> Arc<LeaseStop> {
-        Arc::clone(&self.state().running)
+    /// The stop for what the store was asked for at `asked` and has given. It is stopped at once unless the lease has been good
+    /// ever since: others may have taken these jobs over.
+    pub(super) fn running_since(&self, asked: Moment) -> Arc<LeaseStop> {
+        let state = self.state();
+        if state.since.is_some_and(|since| since <= asked) {
+            return Arc::clone(&state.running);
+        }
+        let over = LeaseStop::within(&self.every);
+        over.stop();
+        Arc::new(over)
     }
 
-    /// Redis has renewed the lease, and was asked at `asked`.
-    pub(super) fn renewed(&self, asked: Moment) {
+    /// Redis has renewed the lease, and was asked at `asked`. Returns whether that came too late for what ran under it.
+    ///
+    /// What had to stop before does not go on because of it. Redis calls a lease kept also if it ran out and the answer to
+    /// an earlier renewal, which said so, was lost: by then others may have taken the jobs over.
+    pub(super) fn renewed(&self, asked: Moment) -> bool {
         let mut state = self.state();
+        let late = state.since.is_some() && self.stops(&state) <= Moment::now().0;
+        if late {
+            self.stop(&mut state);
+        }
         state.ends = state.ends.max(Moment(asked.0 + self.length));
         state.since.get_or_insert(asked);
         state.running.extend(self.stops(&state));
+        late
     }
 
     /// Redis says that the lease had run out: stops what runs under it. Returns whether it was thought to be good.
@@ -139,3 +154,30 @@ impl Lease {
 /// The attempts under a lease have been told to stop.
 #[derive(Debug)]
 pub(super) struct Stopped;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_had_to_stop_does_not_go_on_once_the_lease_is_renewed() {
+        let length = Duration::from_secs(10);
+        let queue = QueueName::new("default").expect("a name");
+        let lease = Lease::new(queue, length, CancellationToken::new());
+        let percent_ago = |percent| Moment(Moment::now().0.saturating_sub(length * percent / 100));
+        assert!(!lease.renewed(percent_ago(95)), "a new lease ends nothing");
+        let ran = lease.running_since(Moment::now());
+        assert!(ran.is_stopped(), "the last tenth is for stopping");
+        assert!(lease.renewed(Moment::now()));
+        let runs = lease.running_since(Moment::now());
+        assert!(ran.is_stopped() && !runs.is_stopped());
+        assert!(
+            !lease.renewed(percent_ago(95)) && !runs.is_stopped(),
+            "an older answer takes nothing away"
+        );
+        assert!(
+            lease.running_since(percent_ago(95)).is_stopped(),
+            "asked for under the lease before"
+        );
+    }
+}

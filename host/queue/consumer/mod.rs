@@ -216,7 +216,7 @@ impl Consumer {
         let taking = self.shared.take(table).await?;
         let count = count.min(MAX_BATCH);
         let tag = self.next_tag.fetch_add(count as u64, Ordering::Relaxed);
-        let (asked, stop, lessons) = (Moment::now(), table.lease.running(), self.shared.lanes.lessons());
+        let (asked, lessons) = (Moment::now(), self.shared.lanes.lessons());
         let looks = self.shared.orders.looks();
         let wish = taking.wish(count, lanes, longest);
         let answer = self.shared.backend().fetch(&self.shared.claim(queue), tag, wish).await;
@@ -229,14 +229,14 @@ impl Consumer {
             return Ok(Vec::new());
         }
         if !taken.jobs.is_empty() {
-            table.lease.renewed(asked);
+            self.shared.renewed(&table.lease, asked);
             // If they cannot be read, what was taken is dropped here, and goes back.
             self.hear_of_cancels(place, taken.cancels.unwrap_or(0)).await?;
         }
         // The answer may have waited while this process was suspended. If the lease ended meanwhile, the jobs must not
         // start.
         self.stop_in_time();
-        let mut deliveries = taking.heard(tag, taken.jobs, &stop);
+        let mut deliveries = taking.heard(tag, taken.jobs, asked);
         name_lanes(&mut deliveries, lanes, &taken.lanes);
         for (LaneWish { lane, .. }, _) in lanes.iter().zip(&taken.lanes).filter(|(_, taken)| taken.left == 0) {
             self.shared.lanes.forget(queue, lane, lessons);
@@ -298,7 +298,7 @@ impl Consumer {
         for dead in found.hosts.iter().filter(|host| **host != self.shared.host) {
             let taking = self.shared.take(table).await?;
             let tag = self.next_tag.fetch_add(MAX_BATCH as u64, Ordering::Relaxed);
-            let (stop, claim) = (table.lease.running(), self.shared.claim(queue));
+            let (asked, claim) = (Moment::now(), self.shared.claim(queue));
             let Some(taken) = self
                 .shared
                 .backend()
@@ -308,7 +308,7 @@ impl Consumer {
                 taking.nothing();
                 return Ok(Vec::new());
             };
-            let deliveries = taking.heard(tag, taken.jobs, &stop);
+            let deliveries = taking.heard(tag, taken.jobs, asked);
             self.shared.outboxes.filled(queue);
             // A dead host that held nothing only loses its lease.
             if !deliveries.is_empty() {

@@ -60,17 +60,26 @@ impl Shared {
         })?;
         self.clock.heard(at, asked_at, Timestamp::now());
         if !kept && lease.ran_out() {
-            self.events.tell(Event::LeaseLost {
-                queues: &[lease.queue.as_str()],
-                loss: LeaseLoss::RanOut,
-            });
+            self.lost(lease, LeaseLoss::RanOut);
         }
-        lease.renewed(asked);
+        self.renewed(lease, asked);
         if !kept {
             // Without it this host can do as well, except in a slot that is moving away.
             _ = tokio::time::timeout(patience, self.backend().prepare(&lease.queue)).await;
         }
         Ok(kept)
+    }
+
+    /// Takes note that one lease was renewed by what the store was asked at `asked`.
+    pub(super) fn renewed(&self, lease: &Lease, asked: Moment) {
+        if lease.renewed(asked) {
+            self.lost(lease, LeaseLoss::NotRenewed);
+        }
+    }
+
+    fn lost(&self, lease: &Lease, loss: LeaseLoss) {
+        let queues = &[lease.queue.as_str()];
+        self.events.tell(Event::LeaseLost { queues, loss });
     }
 
     /// Waits for the right to move jobs into a table.

@@ -36,7 +36,7 @@ impl Consumer {
         let taking = self.shared.take(table).await?;
         let jobs = count.min(MAX_BATCH);
         let tag = self.next_tag.fetch_add(jobs as u64, Ordering::Relaxed);
-        let (asked, stop, lessons) = (Moment::now(), table.lease.running(), self.shared.lanes.lessons());
+        let (asked, lessons) = (Moment::now(), self.shared.lanes.lessons());
         let looks = self.shared.orders.looks();
         let turn = Turn {
             group,
@@ -55,12 +55,12 @@ impl Consumer {
             return Ok(Vec::new());
         }
         if !served.jobs.is_empty() {
-            table.lease.renewed(asked);
+            self.shared.renewed(&table.lease, asked);
             self.hear_of_cancels(place, served.cancels.unwrap_or(0)).await?;
         }
         self.stop_in_time();
         let (jobs, lanes): (Vec<_>, Vec<_>) = served.jobs.into_iter().unzip();
-        let mut deliveries = taking.heard(tag, jobs, &stop);
+        let mut deliveries = taking.heard(tag, jobs, asked);
         for (delivery, lane) in deliveries.iter_mut().zip(lanes) {
             delivery.lane = lane;
         }
