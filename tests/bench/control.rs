@@ -24,10 +24,12 @@ mod servers;
 mod support;
 
 use std::num::NonZeroU32;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use futures::future::try_join_all;
 use kiln::admin::cancel::cancel;
 use kiln::admin::pause::{pause, resume};
 use kiln::config::{HistorySettings, KeepAttempts, PluginSettings, SandboxSettings};
@@ -37,6 +39,7 @@ use kiln::queue::{Pausable, Push, Store};
 use kiln::sandbox::Sandbox;
 use kiln::service::{self, ServiceSettings};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +51,10 @@ const CONCURRENCY: NonZeroU32 = NonZeroU32::new(64).unwrap();
 /// Jobs that are ready when a queue is paused, so that only the pause ends the starts.
 const BACKLOG: u64 = 2_000;
 
-/// Between two looks at what the worker has done.
+/// Workers of which each has to hear of a pause.
+const WORKERS: usize = 4;
+
+/// Between two looks at whether a paused queue has come to rest. It is in no figure.
 const LOOK: Duration = Duration::from_millis(2);
 
 fn main() -> anyhow::Result<()> {
@@ -60,14 +66,20 @@ fn main() -> anyhow::Result<()> {
     tokio::runtime::Runtime::new()?.block_on(async {
         let bench = Bench::new()?;
         bench.compare(rounds, jobs).await?;
-        bench.pauses(times).await?;
+        for workers in [1, WORKERS] {
+            bench.pauses(Pausable::Queue(default_queue()), workers, times).await?;
+            bench.pauses(Pausable::Job("echo".to_owned()), workers, times).await?;
+        }
         bench.cancels(times).await
     })
 }
 
-/// What the worker has done since somebody last looked.
+/// What the workers have done since somebody last looked.
 #[derive(Debug, Default)]
-struct Seen(Mutex<Times>);
+struct Seen {
+    times: Mutex<Times>,
+    changed: Notify,
+}
 
 #[derive(Debug, Default, Clone)]
 struct Times {
@@ -81,7 +93,7 @@ struct Times {
 impl Subscriber for Seen {
     fn on(&self, event: &Event<'_>) {
         let now = Some(Instant::now());
-        let mut times = self.0.lock().unwrap();
+        let mut times = self.times.lock().unwrap();
         match event {
             Event::Started(_) => {
                 times.first_started = times.first_started.or(now);
@@ -94,21 +106,25 @@ impl Subscriber for Seen {
             }
             _ => {}
         }
+        self.changed.notify_waiters();
     }
 }
 
 impl Seen {
     fn forget(&self) {
-        *self.0.lock().unwrap() = Times::default();
+        *self.times.lock().unwrap() = Times::default();
     }
 
     /// Waits until what was done has this in it.
     async fn until<T>(&self, found: impl Fn(&Times) -> Option<T>) -> T {
         loop {
-            let times = self.0.lock().unwrap().clone();
+            let mut changed = pin!(self.changed.notified());
+            // Before the look, so that nothing between the two is missed.
+            changed.as_mut().enable();
+            let times = self.times.lock().unwrap().clone();
             match found(&times) {
                 Some(found) => return found,
-                None => sleep(LOOK).await,
+                None => changed.await,
             }
         }
     }
@@ -166,7 +182,7 @@ impl Bench {
         push(&store, "echo", 0..jobs, metadata).await?;
         self.seen.forget();
         self.serve(&store, keep, true, CancellationToken::new()).await?;
-        let times = self.seen.0.lock().unwrap().clone();
+        let times = self.seen.times.lock().unwrap().clone();
         anyhow::ensure!(times.settled == jobs, "{} of {jobs} jobs were settled", times.settled);
         let began = times.first_started.context("no job started")?;
         let took = times.last_settled.context("no job was settled")? - began;
@@ -202,48 +218,62 @@ impl Bench {
         Ok(())
     }
 
-    /// How long starts go on after a pause, and how long none comes after it is over.
-    async fn pauses(&self, times: u64) -> anyhow::Result<()> {
+    /// How long starts go on after a pause, on whichever of so many workers, and how long none comes after it is over.
+    async fn pauses(&self, what: Pausable, workers: usize, times: u64) -> anyhow::Result<()> {
         let (store, queue, stop) = (
             Store::open(&redis_settings()).await?,
             default_queue(),
             CancellationToken::new(),
         );
-        let paused = Pausable::Queue(queue.clone());
         let measuring = async {
             let (mut until_still, mut until_first, mut next) = (Vec::new(), Vec::new(), 0);
             while (until_still.len() as u64) < times {
-                let ready = store.counts(&queue).await?.ready;
-                push(&store, "echo", next..next + BACKLOG.saturating_sub(ready), "{}").await?;
-                next += BACKLOG.saturating_sub(ready);
+                let counts = store.counts(&queue).await?;
+                let missing = BACKLOG.saturating_sub(counts.ready + counts.waiting);
+                push(&store, "echo", next..next + missing, "{}").await?;
+                next += missing;
                 self.seen.forget();
                 let began = Instant::now();
-                resume(&store, &paused).await?;
+                resume(&store, &what).await?;
                 let first = self.seen.until(|seen| seen.first_started).await;
                 until_first.push(first.saturating_duration_since(began));
                 self.seen.until(|seen| (seen.settled > 20).then_some(())).await;
                 let began = Instant::now();
-                pause(&store, &paused, "", "").await?;
-                while store.counts(&queue).await?.in_flight > 0 {
-                    sleep(LOOK).await;
-                }
-                anyhow::ensure!(
-                    store.counts(&queue).await?.ready > 0,
-                    "the backlog was over before the pause"
-                );
+                pause(&store, &what, "", "").await?;
+                self.come_to_rest(&store, &what).await?;
                 let last = self.seen.until(|seen| seen.last_started).await;
                 until_still.push(last.saturating_duration_since(began));
             }
             stop.cancel();
             anyhow::Ok((until_still, until_first))
         };
-        let serving = self.serve(&store, KeepAttempts::default(), false, stop.clone());
-        let (measured, served) = tokio::join!(measuring, serving);
+        let serving = (0..workers).map(|_| self.serve(&store, KeepAttempts::default(), false, stop.clone()));
+        let (measured, served) = tokio::join!(measuring, try_join_all(serving));
         served?;
         let (until_still, until_first) = measured?;
-        tell("pause, until the last start", until_still);
-        tell("resume, until the first start", until_first);
+        tell(
+            &format!("pause of {what}, workers: {workers}, last start"),
+            until_still,
+        );
+        tell(
+            &format!("resume of {what}, workers: {workers}, first start"),
+            until_first,
+        );
         Ok(())
+    }
+
+    /// Waits until no worker has a job in hand, and none takes one only to lay it aside.
+    async fn come_to_rest(&self, store: &Store, paused: &Pausable) -> anyhow::Result<()> {
+        loop {
+            let counts = store.counts(&default_queue()).await?;
+            let still = matches!(paused, Pausable::Queue(_)) || counts.ready == 0;
+            if counts.in_flight == 0 && still {
+                let left = counts.ready + counts.waiting;
+                anyhow::ensure!(left > 0, "the backlog was over before the pause");
+                return Ok(());
+            }
+            sleep(LOOK).await;
+        }
     }
 
     /// How long a handler that never returns runs on after its job is cancelled.
@@ -304,7 +334,7 @@ fn tell(what: &str, mut times: Vec<Duration>) {
     let at = |percent: usize| times[(times.len() * percent).div_ceil(100).max(1) - 1];
     let (median, late, most) = (at(50), at(99), at(100));
     println!(
-        "{what:<32} p50 {median:>9.2?}, p99 {late:>9.2?}, at most {most:>9.2?} ({} times)",
+        "{what:<52} p50 {median:>9.2?}, p99 {late:>9.2?}, at most {most:>9.2?} ({} times)",
         times.len()
     );
 }
