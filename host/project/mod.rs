@@ -22,6 +22,7 @@ mod wit;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::fuse;
 pub use error::ProjectError;
 pub use language::Language;
 pub use script::Engine;
@@ -131,8 +132,8 @@ impl Project {
         let component = match self.language {
             Some(Language::Go) => return go::build(self),
             Some(Language::Rust) => rust::build(self),
-            Some(Language::JavaScript | Language::TypeScript) => script::build(self),
-            Some(Language::Python) => python::build(self),
+            Some(Language::JavaScript | Language::TypeScript) => script::build(self).map(fuse::of),
+            Some(Language::Python) => python::build(self).map(fuse::of),
             Some(Language::C) => c::build(self),
             None => Err(ProjectError::NoLanguage(self.dir.clone())),
         }?;

@@ -78,7 +78,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["page_faults", "job", "outcome", "events", "queue", "sandbox"],
     ),
     ("snapshot", &[]),
-    ("project", &["snapshot"]),
+    ("fuse", &[]),
+    ("project", &["fuse", "snapshot"]),
     (
         "cli",
         &[
