@@ -64,8 +64,8 @@ impl Bench {
 
     pub(super) async fn cores(&self, measured: &Measured, report: &mut Report) -> Result<(), BenchError> {
         let (template, folder) = (self.template(), measured.folder(self.copies)?);
-        let mut jobs_per_s = [0.0; 2];
-        for (one_core, jobs_per_s) in [true, false].into_iter().zip(&mut jobs_per_s) {
+        let mut runs = [(0.0, 0.0); 2];
+        for (one_core, run) in [true, false].into_iter().zip(&mut runs) {
             self.phase("pushing", self.jobs);
             template.push_all(&self.store, self.jobs, None, &self.bar).await?;
             let (worker, what) = if one_core {
@@ -75,11 +75,16 @@ impl Bench {
                 (Worker::start(&self.launch, folder.path())?, "draining on all cores")
             };
             let (times, time) = self.drain(worker, what, report).await?;
-            *jobs_per_s = per_s(times.len() as u64, time);
+            *run = (rounded(time.as_secs_f64()), per_s(times.len() as u64, time));
         }
-        let [one_core_jobs_per_s, all_cores_jobs_per_s] = jobs_per_s;
+        let [
+            (one_core_seconds, one_core_jobs_per_s),
+            (all_cores_seconds, all_cores_jobs_per_s),
+        ] = runs;
         report.scaling = Some(ScalingFigures {
             jobs: self.jobs,
+            one_core_seconds,
+            all_cores_seconds,
             one_core_jobs_per_s,
             all_cores_jobs_per_s,
             ratio: ratio(all_cores_jobs_per_s, one_core_jobs_per_s),
@@ -144,10 +149,12 @@ impl Bench {
         report.rate = Some(RateFigures {
             jobs: counted.len() as u64,
             completed_jobs: counted.iter().filter(|(_, times)| times.completed).count() as u64,
+            made_ahead_jobs: counted.iter().filter(|(_, times)| times.made_ahead).count() as u64,
             jobs_per_s: f64::from(per_s),
             sandbox_floor: Floor::new(before, after),
             bare_due_to_taken: bare,
             due_to_started: spread(|due, times| times.started_ns.saturating_sub(due)),
+            due_to_answered: spread(|due, times| times.answered_ns.saturating_sub(due)),
             started_to_settled: spread(|_, times| run_ns(times)),
             due_to_settled: spread(|due, times| times.settled_ns.saturating_sub(due)),
         });

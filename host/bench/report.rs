@@ -65,6 +65,9 @@ pub(crate) struct DrainFigures {
 pub(crate) struct ScalingFigures {
     /// Jobs of each run.
     pub(crate) jobs: u64,
+    /// How long each of the two runs took. Less than half a minute says little.
+    pub(crate) one_core_seconds: f64,
+    pub(crate) all_cores_seconds: f64,
     pub(crate) one_core_jobs_per_s: f64,
     pub(crate) all_cores_jobs_per_s: f64,
     pub(crate) ratio: f64,
@@ -76,12 +79,16 @@ pub(crate) struct RateFigures {
     /// Those that were counted; the first of all only warm up.
     pub(crate) jobs: u64,
     pub(crate) completed_jobs: u64,
+    /// Those whose instance was made before there was the job.
+    pub(crate) made_ahead_jobs: u64,
     pub(crate) jobs_per_s: f64,
     pub(crate) sandbox_floor: Floor,
     /// From when a job is due until a bare BLPOP has taken it, after a bare RPUSH.
     pub(crate) bare_due_to_taken: Option<Percentiles>,
     /// From when a job was to be pushed until its handler was called.
     pub(crate) due_to_started: Percentiles,
+    /// From when a job was to be pushed until its handler had answered.
+    pub(crate) due_to_answered: Percentiles,
     /// From the handler's call until the store had the settlement.
     pub(crate) started_to_settled: Percentiles,
     pub(crate) due_to_settled: Percentiles,

@@ -27,10 +27,14 @@ pub(crate) struct JobTimes {
     /// When the job's handler was called, in nanoseconds since the Unix epoch. Where it never was: when the job was
     /// settled.
     pub(crate) started_ns: u64,
+    /// When the handler had answered, or the attempt had ended otherwise, in the same unit.
+    pub(crate) answered_ns: u64,
     /// When the store had the settlement, in the same unit.
     pub(crate) settled_ns: u64,
     /// Whether the handler completed the job.
     pub(crate) completed: bool,
+    /// Whether its instance was made before there was the job.
+    pub(crate) made_ahead: bool,
 }
 
 impl Times {
@@ -74,8 +78,10 @@ impl JobTimes {
         Self {
             id: id.to_owned(),
             started_ns: ended_ns - u64::try_from(called.as_nanos()).unwrap_or(0),
+            answered_ns: ended_ns,
             settled_ns: 0,
             completed: matches!(attempt.outcome, Outcome::Completed { .. }),
+            made_ahead: report.made_ahead,
         }
     }
 
@@ -84,8 +90,10 @@ impl JobTimes {
         Self {
             id: "-".to_owned(),
             started_ns: settled_ns,
+            answered_ns: settled_ns,
             settled_ns,
             completed: false,
+            made_ahead: false,
         }
     }
 }

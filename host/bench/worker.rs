@@ -185,17 +185,21 @@ fn parse(line: &str) -> Option<JobTimes> {
     Some(JobTimes {
         id: words.next()?.to_owned(),
         started_ns: words.next()?.parse().ok()?,
+        answered_ns: words.next()?.parse().ok()?,
         settled_ns: words.next()?.parse().ok()?,
         completed: words.next()? == "completed",
+        made_ahead: words.next()? == "ahead",
     })
 }
 
 /// Writes one line for each job, for [`Worker`] to read at the other end.
 pub(crate) fn write_times(times: &[JobTimes], mut out: impl io::Write) -> io::Result<()> {
-    let mut text = String::with_capacity(64 * times.len());
+    let mut text = String::with_capacity(96 * times.len());
     for times in times {
         let fate = if times.completed { "completed" } else { "failed" };
-        let _ = writeln!(text, "{} {} {} {fate}", times.id, times.started_ns, times.settled_ns);
+        let made = if times.made_ahead { "ahead" } else { "then" };
+        let (started, answered, settled) = (times.started_ns, times.answered_ns, times.settled_ns);
+        let _ = writeln!(text, "{} {started} {answered} {settled} {fate} {made}", times.id);
     }
     out.write_all(text.as_bytes())?;
     out.flush()
@@ -210,12 +214,14 @@ mod tests {
         let times = JobTimes {
             id: "7".to_owned(),
             started_ns: 1,
+            answered_ns: 2,
             settled_ns: u64::MAX,
             completed: true,
+            made_ahead: true,
         };
         let mut text = Vec::new();
         write_times(std::slice::from_ref(&times), &mut text).unwrap();
         assert_eq!(parse(std::str::from_utf8(&text).unwrap()), Some(times));
-        assert_eq!(parse("7 1 x completed"), None);
+        assert_eq!(parse("7 1 2 x completed ahead"), None);
     }
 }

@@ -112,6 +112,8 @@ async fn a_worker_on_all_cores_is_compared_with_one_that_is_kept_to_one() -> any
         .map(|name| number(&report, &format!("/scaling/{name}")));
     assert!(one > 0.0 && (all / one - ratio).abs() < 0.01, "{report}");
     assert_eq!(report["scaling"]["jobs"], 300);
+    let [one, all] = ["one_core_seconds", "all_cores_seconds"].map(|name| number(&report, &format!("/scaling/{name}")));
+    assert!(one > 0.0 && all > 0.0, "{report}");
     assert_eq!(keys(shared_redis(), &settings.prefix).await?, Vec::<String>::new());
     Ok(())
 }
@@ -133,6 +135,7 @@ async fn a_rate_tells_how_long_jobs_wait_and_run() -> anyhow::Result<()> {
     for spread in [
         "bare_due_to_taken",
         "due_to_started",
+        "due_to_answered",
         "started_to_settled",
         "due_to_settled",
     ] {

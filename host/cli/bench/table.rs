@@ -79,17 +79,23 @@ fn runs(report: &Report) -> Vec<String> {
     if let Some(scaling) = &report.scaling {
         let (all, one) = (scaling.all_cores_jobs_per_s, scaling.one_core_jobs_per_s);
         lines.push(beside("drained, all cores", all, "one core", one, scaling.ratio));
+        let (all, one) = (scaling.all_cores_seconds, scaling.one_core_seconds);
+        lines.push(line("that took", &format!("{all:>10.1} s, on one core {one:.1} s")));
     }
     if let Some(rate) = &report.rate {
         lines.push(floor(rate.sandbox_floor.average_jobs_per_s));
         lines.push(count(
             rate.jobs,
             rate.completed_jobs,
-            &format!(", {} a second", rate.jobs_per_s),
+            &format!(
+                ", {} a second, {} in instances made ahead",
+                rate.jobs_per_s, rate.made_ahead_jobs
+            ),
         ));
         lines.push(HEADINGS.to_owned());
         lines.extend(rate.bare_due_to_taken.map(|bare| spread("due to bare BLPOP", &bare)));
         lines.push(spread("due to started", &rate.due_to_started));
+        lines.push(spread("due to answered", &rate.due_to_answered));
         lines.push(spread("started to settled", &rate.started_to_settled));
         lines.push(spread("due to settled", &rate.due_to_settled));
     }
