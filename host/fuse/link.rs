@@ -17,6 +17,9 @@ pub(super) enum Target {
     Canon(u32),
 }
 
+/// A module, its number, and the instances that its imports are taken from, by the names of these.
+type Made<'l, 'a> = (&'l Module<'a>, u32, &'l [(&'a str, u32)]);
+
 pub(super) struct Links<'a> {
     pub(super) component: &'a Component<'a>,
     pub(super) modules: Vec<Module<'a>>,
@@ -73,7 +76,7 @@ impl<'a> Links<'a> {
     }
 
     /// The module of an instance, and what it is made with.
-    pub(super) fn made(&self, instance: u32) -> anyhow::Result<(&Module<'a>, u32, &[(&'a str, u32)])> {
+    pub(super) fn made(&self, instance: u32) -> anyhow::Result<Made<'_, 'a>> {
         match self.component.instances.get(instance as usize) {
             Some(CoreInstance::Of { module, args }) => {
                 let made = self.modules.get(*module as usize).context("an instance of no module")?;

@@ -27,7 +27,7 @@ pub(super) struct Merged {
 pub(super) fn merge(links: &Links<'_>, members: &[u32], wanted: &[Target]) -> anyhow::Result<Merged> {
     let layout = Layout::of(links, members)?;
     let mut sections = Sections::default();
-    sections.imports(&layout)?;
+    sections.imports(&layout);
     for member in members {
         sections.add(&layout, *member)?;
     }
@@ -249,12 +249,11 @@ struct Sections {
 }
 
 impl Sections {
-    fn imports(&mut self, layout: &Layout<'_>) -> anyhow::Result<()> {
+    fn imports(&mut self, layout: &Layout<'_>) {
         for (number, ty) in layout.import_types.iter().enumerate() {
             self.imports
                 .import(OUTSIDE, &number.to_string(), EntityType::Function(*ty));
         }
-        Ok(())
     }
 
     /// Adds all that a member defines.

@@ -111,7 +111,7 @@ impl<'a> Component<'a> {
                     depth += 1;
                 }
                 payload if depth > 0 => reaches_no_module_outside(payload)?,
-                payload => component.add(payload, &part)?,
+                payload => component.add(payload, part)?,
             }
         }
         Ok(component)

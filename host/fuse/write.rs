@@ -198,13 +198,12 @@ impl Writer<'_> {
             }
             bags.push((*from, self.bag(items)?));
         }
-        let module = match self.modules.get(&module) {
-            Some(module) => *module,
-            None => {
-                let number = self.module(made.bytes);
-                self.modules.insert(module, number);
-                number
-            }
+        let module = if let Some(module) = self.modules.get(&module) {
+            *module
+        } else {
+            let number = self.module(made.bytes);
+            self.modules.insert(module, number);
+            number
         };
         Ok(self.made(module, &bags))
     }

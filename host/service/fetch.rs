@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::select_all;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use super::ServiceSettings;
@@ -16,6 +17,9 @@ use super::lanes::{Asks, Lanes, TurnWish};
 use super::room::{Free, Room, SMALL_BYTES, Taken};
 use crate::queue::{Consumer, Delivery, MAX_BATCH, QueueError, QueueName};
 use crate::worker::{Reserved, Worker};
+
+/// Longest time that a free place waits for others before jobs are fetched for them.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// Fetches as many jobs as there are free permits and bytes of room, and starts each.
 pub(super) async fn fetch(
@@ -28,11 +32,12 @@ pub(super) async fn fetch(
 ) {
     let permits = usize::try_from(settings.concurrency.get()).unwrap_or(Semaphore::MAX_PERMITS);
     let permits = Arc::new(Semaphore::new(permits));
+    let mut gathering = Gathering::default();
     let rooms = Rooms::new(settings);
     let (mut fetching, mut waiting) = (Faults::new(consumer, "fetch"), Faults::new(consumer, "wait"));
     let mut resting = Resting::new(consumer, "fetch");
     loop {
-        let mut free = acquire(&permits).await;
+        let mut free = acquire(&permits, gathering.least(settings)).await;
         let order = order(settings);
         let count = free.num_permits();
         lanes.begin();
@@ -47,6 +52,7 @@ pub(super) async fn fetch(
             Some(err) => fetching.tell(&err),
         }
         let idle = fetched.is_empty();
+        gathering.fetched(fetched.len() == count, permits.available_permits());
         for Fetched {
             delivery,
             taken,
@@ -123,11 +129,43 @@ impl Rooms {
     }
 }
 
-/// Waits for one permit, then takes all others that are free.
-async fn acquire(permits: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+/// How many places to wait for before the next fetch, so that it is worth its way.
+///
+/// While a queue has more jobs than there are places, those that become free during one fetch are filled by the next. Where jobs
+/// are short this comes to a handful each time, and each fetch costs Redis as much as several jobs do.
+#[derive(Debug, Default)]
+struct Gathering {
+    /// Places that became free while the last fetch was on its way; none if that did not fill all that it was for.
+    freed: usize,
+}
+
+impl Gathering {
+    /// Takes note of a fetch: whether it brought all that there were places for, and how many are free now.
+    fn fetched(&mut self, filled: bool, freed: usize) {
+        self.freed = if filled { freed } else { 0 };
+    }
+
+    /// Four times as many as one fetch makes wait anyway, but never more than a fourth of all places: the others have to last
+    /// meanwhile.
+    fn least(&self, settings: &ServiceSettings) -> u32 {
+        let most = settings.concurrency.get() / 4;
+        let least = u32::try_from(self.freed.saturating_mul(4)).unwrap_or(most);
+        if self.freed < 2 { 1 } else { least.min(most).max(1) }
+    }
+}
+
+/// Waits for one permit, and a moment for as many as are worth a fetch; then takes all others that are free.
+async fn acquire(permits: &Arc<Semaphore>, least: u32) -> OwnedSemaphorePermit {
     let first = Arc::clone(permits).acquire_owned().await;
     let mut permit = first.unwrap_or_else(|_| unreachable!("nobody closes the semaphore"));
-    let more = permits.available_permits().min(MAX_BATCH - 1);
+    if least > 1
+        && let Ok(Ok(some)) = timeout(GATHER, Arc::clone(permits).acquire_many_owned(least - 1)).await
+    {
+        permit.merge(some);
+    }
+    let more = permits
+        .available_permits()
+        .min(MAX_BATCH.saturating_sub(permit.num_permits()));
     if let Some(more) = u32::try_from(more)
         .ok()
         .and_then(|n| Arc::clone(permits).try_acquire_many_owned(n).ok())

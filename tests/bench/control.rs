@@ -251,10 +251,7 @@ impl Bench {
         let (measured, served) = tokio::join!(measuring, try_join_all(serving));
         served?;
         let (until_still, until_first) = measured?;
-        tell(
-            &format!("pause of {what}, workers: {workers}, last start"),
-            until_still,
-        );
+        tell(&format!("pause of {what}, workers: {workers}, last start"), until_still);
         tell(
             &format!("resume of {what}, workers: {workers}, first start"),
             until_first,
