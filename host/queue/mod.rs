@@ -216,6 +216,7 @@ pub use orders::{MAX_PAUSED_JOBS, MAX_PAUSED_NAME_BYTES, MAX_REASON_BYTES, Order
 pub use push::Push;
 pub use queue_name::QueueName;
 pub(crate) use redis::Work;
+pub use report::Reported;
 pub use requests::{REQUEST_KEPT, REQUEST_TIME};
 pub(crate) use settings::without_password;
 pub use settings::{
