@@ -124,16 +124,12 @@ impl Plugin {
             self.faults.entry(fault.clone()).or_default().add(host);
         }
         let Some(version) = &reported.serving else { return };
-        match self.versions.get_mut(&version.facts.digest) {
-            Some(known) => known.add(host, version),
-            None => {
-                let digest = version.facts.digest.clone();
-                self.versions
-                    .entry(digest)
-                    .or_insert(Version::new(version))
-                    .add(host, version);
-            }
+        if let Some(known) = self.versions.get_mut(&version.facts.digest) {
+            return known.add(host, version);
         }
+        let mut known = Version::new(version);
+        known.add(host, version);
+        self.versions.insert(version.facts.digest.clone(), known);
     }
 
     /// The version with which most hosts serve.
