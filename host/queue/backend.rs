@@ -21,14 +21,13 @@ use super::firing::{Fired, Firing};
 use super::history::{Past, ProgressReport, Record};
 pub use super::moves::{
     Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LaneSeen, LaneTaken, LaneWish, LanesPage, Offer, Once,
-    OutboxPage, Part, Peeked, Pick, Place, Reach, Renewed, Search, Seen, Served, Sweep, Swept, Taken, Turn, Wish,
-    Written,
+    OutboxPage, Part, Peeked, Pick, Place, Reach, Renewed, Reported, Search, Seen, Served, Sweep, Swept, Taken, Turn,
+    Wish, Written,
 };
 pub use super::orders::Orders;
 use super::orders::{Pausable, Pause};
 use super::push::Push;
 use super::queue_name::QueueName;
-use super::report::Reported;
 use super::sums::{Span, Sums};
 use super::unique::{Contended, Contender};
 use crate::config::Cap;

@@ -15,12 +15,11 @@ use super::firing::{Fired, Firing};
 use super::history::{Past, ProgressReport, Record};
 use super::moves::{
     Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick,
-    Place, Reach, Renewed, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
+    Place, Reach, Renewed, Reported, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
 };
 use super::orders::{Orders, Pausable, Pause};
 use super::push::Push;
 use super::queue_name::QueueName;
-use super::report::Reported;
 use super::sums::{Span, Sums};
 use super::unique::{Contended, Contender};
 use crate::config::Cap;

@@ -7,17 +7,6 @@ use uuid::Uuid;
 use super::error::QueueError;
 use super::store::Store;
 
-/// A host's report about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reported {
-    /// The host.
-    pub host: String,
-    /// Differs from report to report.
-    pub stamp: String,
-    /// A JSON text; none: it is the one that was known.
-    pub text: Option<String>,
-}
-
 impl Store {
     /// Keeps a host's report about itself, a JSON text, for half a minute, and returns the one before, if it is still kept. A
     /// store in memory keeps none: its only host is in this process.

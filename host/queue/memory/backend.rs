@@ -17,12 +17,11 @@ use crate::queue::firing::{Fired, Firing};
 use crate::queue::history::{Past, ProgressReport, Record};
 use crate::queue::moves::{
     Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick,
-    Place, Reach, Renewed, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
+    Place, Reach, Renewed, Reported, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
 };
 use crate::queue::orders::{Orders, Pausable, Pause};
 use crate::queue::push::Push;
 use crate::queue::queue_name::QueueName;
-use crate::queue::report::Reported;
 use crate::queue::sums::{Of, Span, Sums};
 use crate::queue::unique::{Contended, Contender};
 use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};

@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::RedisStore;
 use crate::queue::error::QueueError;
-use crate::queue::report::Reported;
+use crate::queue::moves::Reported;
 
 /// Seconds that a report is kept: a few times as long as a host takes to make the next.
 const KEPT_S: u64 = 30;

@@ -11,7 +11,6 @@ use super::rates::Rates;
 use super::sample::Local;
 use crate::admin::AdminError;
 use crate::admin::plugins::{Hosts, Reports};
-use crate::aside::aside;
 use crate::queue::Store;
 
 /// How long a sample waits for the reports.
@@ -75,12 +74,12 @@ impl Kept {
             local.add_to(&mut hosts);
         }
         if !self.fleet.is_read || !is_same(&self.fleet.hosts, &hosts) {
-            let rates = &mut self.rates;
-            let fleet = move || {
+            let mut rates = std::mem::take(&mut self.rates);
+            let together = move || {
                 let rate = rates.count(&hosts);
-                Fleet::of(hosts, rate)
+                (rates, Arc::new(Fleet::of(hosts, rate)))
             };
-            self.fleet = Arc::new(aside(usize::MAX, fleet));
+            (self.rates, self.fleet) = tokio::task::spawn_blocking(together).await.unwrap_or_default();
         }
         Ok(())
     }
