@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::error::QueueError;
+use super::moves::Reported;
 use super::store::Store;
 
 impl Store {
