@@ -113,6 +113,11 @@ pub(super) struct FilterView<'a> {
 }
 
 impl FilterView<'_> {
+    /// Whether it holds for every entry.
+    pub(super) fn is_all(&self) -> bool {
+        *self.filter == Filter::default()
+    }
+
     /// Whether every condition is met.
     pub(super) fn holds(&self, entry: &View<'_>) -> bool {
         let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
@@ -138,9 +143,14 @@ impl FilterView<'_> {
 
 /// Whether a text stands in another, which may have capitals.
 fn has_text(found: &str, lower: &str) -> bool {
-    if found.is_ascii() && lower.is_ascii() {
-        let (found, lower) = (found.as_bytes(), lower.as_bytes());
-        return lower.is_empty() || found.windows(lower.len()).any(|part| part.eq_ignore_ascii_case(lower));
+    if !lower.is_ascii() || !found.is_ascii() {
+        return found.to_lowercase().contains(lower);
     }
-    found.to_lowercase().contains(lower)
+    let (found, lower) = (found.as_bytes(), lower.as_bytes());
+    let Some(first) = lower.first() else { return true };
+    let Some(last) = found.len().checked_sub(lower.len()) else {
+        return false;
+    };
+    memchr::memchr2_iter(*first, first.to_ascii_uppercase(), &found[..=last])
+        .any(|place| found[place..place + lower.len()].eq_ignore_ascii_case(lower))
 }

@@ -19,6 +19,7 @@ pub mod index;
 pub mod job;
 pub mod jobs;
 pub mod lanes;
+mod overlay;
 pub mod pause;
 pub mod plugins;
 pub mod queues;

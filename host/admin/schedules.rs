@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::AdminError;
-use super::plugins::hosts;
+use super::plugins::{Hosts, hosts};
 use crate::config::Schedule;
 use crate::plugins::{HostReport, name_of};
 use crate::queue::{Push, QueueName, Store};
@@ -63,8 +63,8 @@ struct Known {
     job: String,
     schedule: Schedule,
     hosts: Vec<String>,
-    /// Since when the version that brought it is loaded, RFC 3339: the latest, on any host.
-    since: String,
+    /// Since when the version that brought it is loaded, in milliseconds since the Unix epoch.
+    since_ms: i64,
 }
 
 /// Every schedule that running workers fire, by name. One that workers know differently, as while a new version is rolled
@@ -73,7 +73,15 @@ struct Known {
 /// # Errors
 /// When the store fails.
 pub async fn list(store: &Store) -> Result<Vec<Listed>, AdminError> {
-    let known = known(store).await?;
+    list_of(store, &hosts(store, None).await?).await
+}
+
+/// What [`list`] tells, by reports that the caller has.
+///
+/// # Errors
+/// When the store fails.
+pub async fn list_of(store: &Store, hosts: &Hosts) -> Result<Vec<Listed>, AdminError> {
+    let known = known(hosts);
     let now = store.now().await?;
     let mut by_queue = BTreeMap::<&str, Vec<&Known>>::new();
     for schedule in &known {
@@ -97,9 +105,9 @@ pub async fn list(store: &Store) -> Result<Vec<Listed>, AdminError> {
 /// # Errors
 /// When no running worker has such a schedule, several plugins have, or the store fails.
 pub async fn run(store: &Store, name: &str) -> Result<Pushed, AdminError> {
-    let mut found = known(store).await?;
+    let mut found = known(&hosts(store, None).await?);
     found.retain(|known| known.name == name || known.schedule.id() == name);
-    let Some(latest) = found.iter().max_by(|a, b| a.since.cmp(&b.since)) else {
+    let Some(latest) = found.iter().max_by_key(|known| known.since_ms) else {
         return Err(AdminError::NoSchedule(name.to_owned()));
     };
     if found.iter().any(|known| known.name != latest.name) {
@@ -126,15 +134,15 @@ pub async fn run(store: &Store, name: &str) -> Result<Pushed, AdminError> {
     })
 }
 
-async fn known(store: &Store) -> Result<Vec<Known>, AdminError> {
+fn known(hosts: &Hosts) -> Vec<Known> {
     let mut known = BTreeMap::<_, Known>::new();
-    for (host, report) in hosts(store, None).await? {
-        for (text, schedule) in of_host(&report) {
+    for (host, report) in hosts {
+        for (text, schedule) in of_host(report) {
             let place = known.entry((schedule.name.clone(), text)).or_insert(schedule);
             place.hosts.push(host.clone());
         }
     }
-    Ok(known.into_values().collect())
+    known.into_values().collect()
 }
 
 /// The schedules in a host's report, each with its text.
@@ -142,17 +150,17 @@ fn of_host(report: &HostReport) -> impl Iterator<Item = (String, Known)> {
     report.plugins.iter().flat_map(|plugin| {
         let serving = plugin.serving.iter();
         serving.flat_map(|version| {
-            version.schedules.iter().filter_map(|text| {
+            version.facts.schedules.iter().filter_map(|text| {
                 // A host with another version of Kiln may have one that this one cannot read.
                 let schedule: Schedule = serde_json::from_value(text.clone()).ok()?;
-                let only = version.jobs.first().unwrap_or(&plugin.name);
+                let only = version.facts.jobs.first().map_or(&*plugin.name, String::as_str);
                 let known = Known {
                     name: name_of(&plugin.name, &schedule),
-                    plugin: plugin.name.clone(),
+                    plugin: plugin.name.to_string(),
                     job: schedule.job().unwrap_or(only).to_owned(),
                     schedule,
                     hosts: Vec::new(),
-                    since: version.since.clone(),
+                    since_ms: version.since_ms,
                 };
                 Some((text.to_string(), known))
             })

@@ -1,7 +1,7 @@
 //! A failed job run again on a component of an operator's choice, to see what would come of it.
 //!
-//! Nothing does: no queue, no result and no other job is touched, the buckets that the handler sees are empty and forgotten
-//! with it, and unless the operator wants otherwise its HTTP requests are noted and not sent.
+//! Nothing does: no queue, no result and no other job is touched, what it writes to its buckets is noted and seen by itself
+//! alone, and unless the operator wants otherwise its HTTP requests are noted and not sent.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -14,13 +14,14 @@ use tokio::time::timeout;
 
 use super::AdminError;
 use super::facts::Facts;
+use super::overlay::Overlay;
 use crate::config::{Egress, Limit, Manifest, SandboxSettings};
 use crate::job::{Job, saturating_ns};
 use crate::outcome::{Attempt, Failure, FailureKind, Outcome};
-use crate::queue::{FailedEntry, StateStore, Store, StoreSettings};
+use crate::queue::FailedEntry;
 use crate::recording::{Tape, Withheld, Would};
 use crate::sandbox::{AttemptContext, CompileStop, Handler, Listener, LogLine, Sandbox, Speaker};
-use crate::state::Write;
+use crate::state::{Keeper, Write};
 
 /// Time that the attempt may take, whatever its job and its manifest say.
 pub const MAX_ATTEMPT_TIME: Duration = Duration::from_mins(1);
@@ -77,7 +78,7 @@ pub struct Tried {
     pub sent: bool,
     /// The requests that were not.
     pub would_send: Would,
-    /// Values that it would have written.
+    /// What it would have written to its buckets.
     pub writes: Vec<Write>,
 }
 
@@ -110,7 +111,8 @@ impl Listener for Heard {
     fn progress(&self, _: &Speaker<'_>, _: u8, _: &str) {}
 }
 
-/// Makes one attempt at the job of a failed entry, in a sandbox of its own with these settings.
+/// Makes one attempt at the job of a failed entry, in a sandbox of its own with these settings. Its buckets are those that the
+/// settings say, and are only read.
 ///
 /// # Errors
 /// When the entry holds no job that could be run, the component does not load, or the sandbox does not start. What the handler
@@ -119,11 +121,10 @@ pub async fn run(settings: &SandboxSettings, entry: &FailedEntry, trial: Trial) 
     let (mut job, queue) = job_of(entry)?;
     let withheld = Arc::<Withheld>::default();
     let tape = (!trial.sends).then(|| Tape::Withhold(Arc::clone(&withheld)));
-    let memory = StoreSettings::new("memory:");
-    let state = StateStore::beside(&Store::open(&memory).await?, &memory);
+    let state = Arc::new(Overlay::over(settings.state.clone()));
     let settings = SandboxSettings {
         concurrency: NonZeroU32::MIN,
-        state: Some(Arc::new(state)),
+        state: Some(Arc::clone(&state) as Arc<dyn Keeper>),
         egress: Egress {
             tape,
             ..settings.egress.clone()
@@ -146,12 +147,15 @@ pub async fn run(settings: &SandboxSettings, entry: &FailedEntry, trial: Trial) 
     };
     let attempt = handler.run(&job, &queue, &context).await;
     let (log, log_dropped) = heard.0.lock().clone();
+    let (mut writes, tried) = (state.take_writes(), Tried::of(&job, plugin, handler.digest(), attempt));
+    writes.extend(tried.writes);
     Ok(Tried {
+        writes,
         log,
         log_dropped,
         sent: sends,
         would_send: withheld.would(),
-        ..Tried::of(&job, plugin, handler.digest(), attempt)
+        ..tried
     })
 }
 

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::AdminError;
-use crate::queue::{Of, Span, Store, Waits};
+use crate::queue::{Span, Store, Waits};
 
 /// Waits, in all and by queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,11 +62,9 @@ pub async fn waits(store: &Store, since: Duration) -> Result<AllWaits, AdminErro
     let first = Span::Minute.number(now.saturating_sub(since).unwrap_or(Timestamp::MIN));
     let count = usize::try_from(Span::Minute.number(now) - first + 1).unwrap_or(0);
     let mut found = AllWaits::default();
-    for (sum, more) in store.sums(Span::Minute, first, count).await?.into_iter().flatten() {
-        if sum.of == Of::Wait {
-            found.all.add(&sum.what, more);
-            found.queues.entry(sum.name).or_default().add(&sum.what, more);
-        }
+    for (sum, more) in store.wait_sums(Span::Minute, first, count).await?.into_iter().flatten() {
+        found.all.add(&sum.what, more);
+        found.queues.entry(sum.name).or_default().add(&sum.what, more);
     }
     Ok(found)
 }

@@ -93,8 +93,9 @@ enum Command {
     },
     /// Try a job once on another component, and settle nothing
     ///
-    /// The job stays in the failed list, whatever comes of it. Its requests are shown and not sent, its buckets are empty, and
-    /// what it would write is shown. The exit code tells the outcome, as that of kiln run does.
+    /// The job stays in the failed list, whatever comes of it. Its requests are shown and not sent. It reads the buckets of the
+    /// plugin with the component's name as they are; what it would write is shown and not written. The exit code tells the
+    /// outcome, as that of kiln run does.
     #[command(after_help = "Example:\n  kiln failed try 7f3a2b10 --with build/resize.wasm")]
     Try(Box<trial::TryArgs>),
     /// Delete every entry there is

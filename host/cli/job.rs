@@ -43,6 +43,7 @@ pub(super) async fn job(args: JobArgs) -> anyhow::Result<ExitCode> {
         queues: (!args.queues.is_empty()).then_some(args.queues),
         all: args.all,
         without_failed: false,
+        hosts: None,
     };
     let life = life(&args.store.open().await?, &args.id, &look).await?;
     if args.json {

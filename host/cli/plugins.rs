@@ -1,5 +1,6 @@
 //! `kiln plugins`: what every worker serves with, and how that goes.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -61,7 +62,8 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     let hosts = admin::hosts(&args.store.open().await?, args.name.as_deref()).await?;
     let mut out = out();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(&hosts)?)?;
+        let told: BTreeMap<_, _> = hosts.iter().map(|(host, report)| (host, &**report)).collect();
+        writeln!(out, "{}", serde_json::to_string(&told)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     if hosts.is_empty() {
@@ -89,17 +91,20 @@ const HEADINGS: &str = "plugin               digest        version          size
                         in flight   attempts     failed";
 
 fn lines(plugin: &PluginReport) -> Vec<String> {
-    let name = text::name(&plugin.name);
+    let (name, facts) = (
+        text::name(&plugin.name),
+        plugin.serving.as_ref().map(|version| &version.facts),
+    );
     let mut lines = vec![match &plugin.serving {
         Some(version) => line(&name, version),
         None => format!("{name:<20} -"),
     }];
     let mut note = |text: String| lines.push(format!("{:<20} {}", "", text::message(&text, MAX_LINE_BYTES)));
-    if let Some(version) = &plugin.serving {
-        if version.jobs != [plugin.name.as_str()] {
-            note(format!("handles {}", version.jobs.join(", ")));
+    if let Some(facts) = facts {
+        if facts.jobs != [&*plugin.name] {
+            note(format!("handles {}", facts.jobs.join(", ")));
         }
-        let schedules = version
+        let schedules = facts
             .schedules
             .iter()
             .filter_map(|schedule| schedule.get("id")?.as_str());
@@ -107,6 +112,8 @@ fn lines(plugin: &PluginReport) -> Vec<String> {
         if !schedules.is_empty() {
             note(format!("schedules {}", schedules.join(", ")));
         }
+    }
+    if let Some(version) = &plugin.serving {
         if let Some(why) = &version.aside {
             let instead = version.instead.as_ref();
             let instead = instead.map_or_else(
@@ -142,14 +149,19 @@ fn line(name: &str, version: &VersionReport) -> String {
     };
     format!(
         "{name:<20} {:<13} {:<12} {:>9} {:>6} ms  {:<22} {:>9} {:>10} {failed:>10}{kinds}",
-        text::name(&version.digest),
-        text::name(version.version.as_deref().unwrap_or("-")),
-        ByteSize(version.bytes).to_string(),
+        text::name(&version.facts.digest),
+        text::name(version.facts.version.as_deref().unwrap_or("-")),
+        ByteSize(version.facts.bytes).to_string(),
         version.load_ms,
-        moment(&version.since),
+        since(version.since_ms),
         version.in_flight,
         version.attempts,
     )
+}
+
+/// When a version came, to the second.
+fn since(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| "-".to_owned(), |time| format!("{time:.0}"))
 }
 
 async fn release(args: ReleaseArgs) -> anyhow::Result<ExitCode> {

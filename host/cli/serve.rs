@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -13,6 +14,8 @@ use super::plugin::SandboxArgs;
 use super::store::StoreArgs;
 use super::ui::UiArgs;
 use super::worker::{Signals, address};
+use crate::config::SandboxSettings;
+use crate::queue::StateStore;
 use crate::web::TrialSettings;
 
 /// Serve the dashboard: queues, failed jobs, plugins and hosts, in a browser and as an API
@@ -44,7 +47,11 @@ pub(super) async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     log::detach().context("cannot start the log's thread")?;
     let name = args.store.shown();
     let store = args.store.open().await?;
-    let trials = TrialSettings::new(args.sandbox.settings(NonZeroU32::MIN, 0)?, args.try_plugins);
+    let sandbox = SandboxSettings {
+        state: Some(Arc::new(StateStore::of(store.clone()))),
+        ..args.sandbox.settings(NonZeroU32::MIN, 0)?
+    };
+    let trials = TrialSettings::new(sandbox, args.try_plugins);
     let ui = args.ui.start(args.listen, store, name, None, trials).await?;
     Signals::new()?.next().await;
     ui.end().await;

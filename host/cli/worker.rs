@@ -23,7 +23,8 @@ use super::telling::Telling;
 use super::ui::UiArgs;
 use super::{EXIT_SIGNAL, EXIT_STORE, Usage, log, machine, systemd};
 use crate::config::{
-    CountRange, Expired, HOLD_DEFAULT, Limit, PluginSettings, QUARANTINE_LEAST_ATTEMPTS, Quarantine, TimeRange, Unknown,
+    CountRange, Expired, HOLD_DEFAULT, Limit, PluginSettings, QUARANTINE_LEAST_ATTEMPTS, Quarantine, SandboxSettings,
+    TimeRange, Unknown,
 };
 use crate::events::Events;
 use crate::observe::{Log, Vitals};
@@ -32,6 +33,7 @@ use crate::queue::{
     LEASE_DEFAULT, QUEUE_DEFAULT, QueueName, RESULT_TTL_DEFAULT, Retention, StateStore, Store, StoreSettings,
 };
 use crate::service::{self, Drained, GRACE_DEFAULT, ServiceSettings};
+use crate::state::Keeper;
 use crate::web::{Local, TrialSettings};
 
 /// Further signals within this time of the first count as the same signal.
@@ -237,14 +239,19 @@ pub(super) async fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         store = store.watched(args.events.clone());
     }
     let (name, local) = (args.store.shown(), Local::new(Arc::clone(&vitals)));
-    let trials = TrialSettings::new(args.host.settings()?, Some(folder.clone()));
+    let state = Arc::new(StateStore::beside(&store, &settings));
+    let tried_in = SandboxSettings {
+        state: Some(Arc::clone(&state) as Arc<dyn Keeper>),
+        ..args.host.settings()?
+    };
+    let trials = TrialSettings::new(tried_in, Some(folder.clone()));
     let ui = args.dashboard.beside_worker(args.ui, &store, name, local, trials);
     let ui = ui.await?;
     let plugin_settings = PluginSettings {
         quarantine: args.quarantine,
         ..PluginSettings::default()
     };
-    let sandbox = args.host.open(Arc::new(StateStore::beside(&store, &settings)))?;
+    let sandbox = args.host.open(state)?;
     let job_memory_bytes = sandbox.limits().get(Limit::JobMemory);
     args.events.subscribe(&Arc::new(Log));
     let plugins = Plugins::open(sandbox, &folder, plugin_settings, args.events).await?;

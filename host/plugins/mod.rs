@@ -11,6 +11,7 @@ mod entry;
 mod error;
 mod files;
 mod folder;
+mod kept;
 mod load;
 mod look;
 mod plugin;
@@ -52,8 +53,9 @@ use turns::{Turns, longer};
 
 pub use error::PluginError;
 pub use files::{read_manifest, read_plugin};
+pub use kept::{Catalogue, KeptReport, KnownVersions, ReportTexts};
 pub use plugin::Plugin;
-pub use report::{HostReport, MAX_RUNNING_TOLD, PluginReport, RunningJob, VersionReport};
+pub use report::{HostReport, MAX_RUNNING_TOLD, PluginReport, RunningJob, VersionFacts, VersionReport};
 pub use scheduled::{Scheduled, name_of};
 use statistics::Statistics;
 pub use stats::LastError;

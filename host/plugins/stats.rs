@@ -26,7 +26,7 @@ pub(super) struct Stats {
 }
 
 /// The last failed attempt of a version.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastError {
     /// When it ended, RFC 3339.
     pub at: String,

@@ -6,7 +6,7 @@
 //!
 //! A call returns a boxed future. That is one allocation for each message to the store, which carries a batch of jobs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ use super::firing::{Fired, Firing};
 use super::history::{Past, ProgressReport, Record};
 pub use super::moves::{
     Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LaneSeen, LaneTaken, LaneWish, LanesPage, Offer, Once,
-    OutboxPage, Part, Peeked, Pick, Place, Reach, Renewed, Search, Seen, Served, Sweep, Swept, Taken, Turn, Wish,
-    Written,
+    OutboxPage, Part, Peeked, Pick, Place, Reach, Renewed, Reported, Search, Seen, Served, Sweep, Swept, Taken, Turn,
+    Wish, Written,
 };
 pub use super::orders::Orders;
 use super::orders::{Pausable, Pause};
@@ -247,8 +247,11 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Adds to the sums of the spans that a time is in.
     fn add_up<'a>(&'a self, at: Timestamp, sums: &'a Sums) -> Answer<'a, ()>;
 
-    /// The sums of so many spans from the one of this number on, as far as they are kept.
+    /// The sums of so many spans from the one of this number on, as far as they are kept; all but those of waits.
     fn sums(&self, span: Span, first: i64, count: usize) -> Answer<'_, Vec<Sums>>;
+
+    /// Those of waits.
+    fn wait_sums(&self, span: Span, first: i64, count: usize) -> Answer<'_, Vec<Sums>>;
 
     /// Keeps a host's report about itself, a JSON text, for half a minute, and returns the one before.
     fn publish<'a>(&'a self, host: &'a str, report: &'a str) -> Answer<'a, Option<String>>;
@@ -259,8 +262,17 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Deletes the host's report.
     fn withdraw<'a>(&'a self, host: &'a str) -> Answer<'a, ()>;
 
-    /// The hosts' reports about themselves: host and JSON text.
-    fn reports(&self) -> Answer<'_, Vec<(String, String)>>;
+    /// A host's report about itself.
+    fn report<'a>(&'a self, host: &'a str) -> Answer<'a, Option<String>>;
+
+    /// The hosts' reports about themselves, without the texts of those whose stamps are known.
+    fn reports<'a>(&'a self, known: &'a HashMap<String, String>) -> Answer<'a, Vec<Reported>>;
+
+    /// Keeps what reports have in common, for a minute.
+    fn keep_catalogue<'a>(&'a self, name: &'a str, text: &'a str) -> Answer<'a, ()>;
+
+    /// What is kept under that name.
+    fn catalogue<'a>(&'a self, name: &'a str) -> Answer<'a, Option<String>>;
 
     /// Asks every host to serve with this plugin again. The token tells one such request from another.
     fn ask_release<'a>(&'a self, plugin: &'a str, token: &'a str) -> Answer<'a, ()>;

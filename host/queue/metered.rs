@@ -1,6 +1,6 @@
 //! A store that tells of each operation: how long it took, and whether it failed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::firing::{Fired, Firing};
 use super::history::{Past, ProgressReport, Record};
 use super::moves::{
     Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick,
-    Place, Reach, Renewed, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
+    Place, Reach, Renewed, Reported, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
 };
 use super::orders::{Orders, Pausable, Pause};
 use super::push::Push;
@@ -157,10 +157,14 @@ operations! {
     timed deeds(count: usize) -> Vec<String>;
     timed add_up(at: Timestamp, sums: &'a Sums) -> ();
     timed sums(span: Span, first: i64, count: usize) -> Vec<Sums>;
+    timed wait_sums(span: Span, first: i64, count: usize) -> Vec<Sums>;
     timed publish(host: &'a str, report: &'a str) -> Option<String>;
     timed amend(host: &'a str, report: &'a str) -> bool;
     timed withdraw(host: &'a str) -> ();
-    timed reports() -> Vec<(String, String)>;
+    timed report(host: &'a str) -> Option<String>;
+    timed reports(known: &'a HashMap<String, String>) -> Vec<Reported>;
+    timed keep_catalogue(name: &'a str, text: &'a str) -> ();
+    timed catalogue(name: &'a str) -> Option<String>;
     timed ask_release(plugin: &'a str, token: &'a str) -> ();
     timed release_asked(plugin: &'a str) -> Option<String>;
     timed outbox(queue: &'a QueueName, host: Option<&'a str>, cursor: u64) -> OutboxPage;

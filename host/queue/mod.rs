@@ -209,8 +209,8 @@ pub use history::{
 pub use limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_LIMITED_JOBS, MAX_LIMITED_LANES, MAX_TAKEN_BYTES};
 pub use metered::OPERATIONS;
 pub use moves::{
-    Ended, Found, JobsPage, LaneSeen, LaneWish, LanesPage, MAX_PEEKED, PEEK_BYTES, Part, Peeked, Place, Search, Seen,
-    Sweep,
+    Ended, Found, JobsPage, LaneSeen, LaneWish, LanesPage, MAX_PEEKED, PEEK_BYTES, Part, Peeked, Place, Reported,
+    Search, Seen, Sweep,
 };
 pub use orders::{MAX_PAUSED_JOBS, MAX_PAUSED_NAME_BYTES, MAX_REASON_BYTES, Orders, Pausable, Pause};
 pub use push::Push;

@@ -402,3 +402,14 @@ impl Place {
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// A host's report about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reported {
+    /// The host.
+    pub host: String,
+    /// Differs from report to report.
+    pub stamp: String,
+    /// A JSON text; none: it is the one that was known.
+    pub text: Option<String>,
+}

@@ -1,8 +1,11 @@
 //! Reports of hosts about themselves, for operators. No job depends on them.
 
+use std::collections::HashMap;
+
 use uuid::Uuid;
 
 use super::error::QueueError;
+use super::moves::Reported;
 use super::store::Store;
 
 impl Store {
@@ -31,12 +34,36 @@ impl Store {
         self.backend().withdraw(host).await
     }
 
-    /// The hosts' reports about themselves: host and JSON text.
+    /// A host's report about itself, if it is kept.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn reports(&self) -> Result<Vec<(String, String)>, QueueError> {
-        self.backend().reports().await
+    pub async fn report(&self, host: &str) -> Result<Option<String>, QueueError> {
+        self.backend().report(host).await
+    }
+
+    /// The hosts' reports about themselves. Those whose stamps are known, by the host, are not read again.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn reports(&self, known: &HashMap<String, String>) -> Result<Vec<Reported>, QueueError> {
+        self.backend().reports(known).await
+    }
+
+    /// Keeps what reports of several hosts have in common, by a name that no other text has, for a minute.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn keep_catalogue(&self, name: &str, text: &str) -> Result<(), QueueError> {
+        self.backend().keep_catalogue(name, text).await
+    }
+
+    /// The text of that name, if it is kept.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn catalogue(&self, name: &str) -> Result<Option<String>, QueueError> {
+        self.backend().catalogue(name).await
     }
 
     /// Asks every host that has set this plugin aside to serve with it again.

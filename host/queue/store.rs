@@ -171,12 +171,20 @@ impl Store {
         self.backend.add_up(at, sums).await
     }
 
-    /// The sums of so many spans from the one of this number on, as far as they are kept.
+    /// The sums of so many spans from the one of this number on, as far as they are kept; all but those of waits.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn sums(&self, span: Span, first: i64, count: usize) -> Result<Vec<Sums>, QueueError> {
         self.backend.sums(span, first, count).await
+    }
+
+    /// Those of waits.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn wait_sums(&self, span: Span, first: i64, count: usize) -> Result<Vec<Sums>, QueueError> {
+        self.backend.wait_sums(span, first, count).await
     }
 
     /// Pauses something, or changes who paused it and why. Returns the pause before; none: it was not paused.

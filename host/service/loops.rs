@@ -300,7 +300,7 @@ fn running(consumer: &Consumer) -> Vec<RunningJob> {
 /// job depends on this, so a store that fails is not waited for.
 pub(super) async fn report(store: Store, consumer: Arc<Consumer>, plugins: Arc<Plugins>, stop: CancellationToken) {
     let since = Timestamp::now();
-    let mut heard = HashMap::<String, Option<String>>::new();
+    let mut heard = HashMap::<Arc<str>, Option<String>>::new();
     loop {
         let mut report = plugins.report(since);
         report.running = running(&consumer);
@@ -316,9 +316,11 @@ pub(super) async fn report(store: Store, consumer: Arc<Consumer>, plugins: Arc<P
             }
         }
         store.note_queues(consumer.queues()).await.ok();
-        match serde_json::to_string(&report) {
-            Ok(report) => {
-                let before = store.publish(consumer.host(), &report).await.ok().flatten();
+        match report.texts() {
+            Ok(texts) => {
+                // First: whoever reads the report finds it.
+                store.keep_catalogue(&texts.catalogue_name, &texts.catalogue).await.ok();
+                let before = store.publish(consumer.host(), &texts.report).await.ok().flatten();
                 // An operator has written it into the report before.
                 if let Some(by) = before.as_deref().and_then(HostReport::drain_asked) {
                     tracing::info!(by, "draining, as an operator asks");

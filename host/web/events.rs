@@ -65,7 +65,7 @@ fn summary(room: &Room, sample: &Sample) -> serde_json::Value {
         "totals": sample.totals(),
         "failed": sample.figures.failed,
         "oldest_ms": sample.oldest_of_all().map(|(_, age)| age.as_millis()),
-        "rate": sample.rate,
+        "rate": sample.fleet.rate,
         "bulk": room.bulks.running(),
     })
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::request::Parts;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
@@ -22,11 +24,12 @@ use crate::admin::facts::Facts;
 use crate::admin::failed::{Act, Filter, work_on};
 use crate::admin::hosts;
 use crate::admin::index::FailedIndex;
-use crate::admin::plugins;
-use crate::admin::schedules::{self, Pushed};
+use crate::admin::job::Look;
+use crate::admin::plugins::{self, Hosts};
+use crate::admin::schedules::{self, Listed, Pushed};
 use crate::queue::{FailedEntry, Fate, Store, cancellable};
 
-/// How long a page waits for an index that is still being made.
+/// How long an index is in the making before pages wait for it no more.
 const INDEX_TIME: Duration = Duration::from_millis(150);
 
 /// Everything that is shared by all who ask.
@@ -57,6 +60,23 @@ pub(super) enum Which {
     Entry(String),
 }
 
+/// From an address with `{id}` or `{entry}` in it.
+impl<S: Send + Sync> FromRequestParts<S> for Which {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let wrong = |why: String| Problem::bad(why);
+        let named = RawPathParams::from_request_parts(parts, state).await;
+        let named = named.map_err(|err| wrong(err.to_string()))?;
+        let which = named.iter().find_map(|(key, name)| match key {
+            "id" => Some(Self::Job(name.to_owned())),
+            "entry" => Some(Self::Entry(name.to_owned())),
+            _ => None,
+        });
+        which.ok_or_else(|| wrong("that address names no failed job".to_owned()))
+    }
+}
+
 impl Which {
     /// Its page.
     pub(super) fn path(&self) -> String {
@@ -75,11 +95,37 @@ impl Room {
         }
     }
 
+    /// How to look for a job: what the index and the sample have is not read again.
+    pub(super) async fn look(&self) -> Look {
+        Look {
+            without_failed: true,
+            hosts: self.hosts().await,
+            ..Look::default()
+        }
+    }
+
+    /// The schedules of all workers.
+    pub(super) async fn schedules(&self) -> Result<Vec<Listed>, AdminError> {
+        match self.hosts().await {
+            Some(hosts) => schedules::list_of(&self.store, &hosts).await,
+            None => schedules::list(&self.store).await,
+        }
+    }
+
+    /// What hosts reported last; none: they have not been asked.
+    async fn hosts(&self) -> Option<Hosts> {
+        let sample = self.sampler.latest().await?;
+        sample.fleet.is_read.then(|| sample.fleet.hosts.clone())
+    }
+
     /// Waits a moment for an index that is still being made, so that the first page of a short list has all of it.
     pub(super) async fn settle_index(&self) {
+        let Some(time) = INDEX_TIME.checked_sub(self.index.age()) else {
+            return;
+        };
         if self.index.coverage().building && self.bulks.running().is_none() {
             // Whatever keeps it from being made is told by the sample.
-            let _ = timeout(INDEX_TIME, self.index.follow(INDEX_TIME)).await;
+            let _ = timeout(time, self.index.follow(time)).await;
         }
     }
 

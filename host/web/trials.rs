@@ -26,7 +26,7 @@ pub const MAX_TRIALS: usize = 20;
 /// What jobs are tried in, and with.
 #[derive(Debug)]
 pub struct TrialSettings {
-    /// The sandbox. Its state is kept nowhere, whatever is said here.
+    /// The sandbox. Its state is only read.
     pub sandbox: SandboxSettings,
     /// Where the plugins are that serve.
     pub plugins: Option<PathBuf>,

@@ -5,6 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::queue::Pause;
+use crate::text;
+
 /// What stays as it is in a part of a path.
 const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~').remove(b'.');
 
@@ -82,6 +85,20 @@ pub(super) fn ago(at_ms: i64, now: Timestamp) -> String {
         -999..2000 => "just now".to_owned(),
         _ => format!("{} ago", roughly(length)),
     }
+}
+
+/// `25 min ago by ana: why`, of a pause.
+pub(super) fn pause(pause: &Pause, now: Timestamp) -> String {
+    let since = parse_ms(&pause.at).map_or_else(|| text::name(&pause.at).into_owned(), |at| ago(at, now));
+    let by = match pause.by.as_str() {
+        "" => String::new(),
+        by => format!(" by {}", text::name(by)),
+    };
+    let why = match pause.reason.as_str() {
+        "" => String::new(),
+        why => format!(": {}", text::line(why, text::MAX_LINE_BYTES)),
+    };
+    format!("{since}{by}{why}")
 }
 
 /// `512 B`, `3.4 KiB`, `12 MiB`.

@@ -115,8 +115,13 @@ export class Room {
     await this.redis.send(...commands);
   }
 
+  // Over a connection of its own: one that was kept may just have been closed for its idleness.
+  async ask(path, init = {}) {
+    return fetch(new URL(path, this.address), { ...init, headers: { connection: "close", ...init.headers } });
+  }
+
   async api(path) {
-    const answer = await fetch(new URL(`/api/v1${path}`, this.address));
+    const answer = await this.ask(`/api/v1${path}`);
     return answer.json();
   }
 

@@ -84,7 +84,7 @@ async function fill() {
   await room.push("imports", ...Array.from({ length: 1_204 }, (_, n) => job(`i${n}`, "import-orders", { shop: n }, { created_at: late, available_at: late })));
   await room.push("newsletter", ...Array.from({ length: 12 }, (_, n) => job(`n${n}`, "send-email", { to: n })));
   for (const [queue, reason] of [["newsletter", "wait for the new template"]]) {
-    await fetch(new URL(`/api/v1/queues/${queue}/pause`, room.address), { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ reason }) });
+    await room.ask(`/api/v1/queues/${queue}/pause`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ reason }) });
   }
   for (let minute = 1; minute < 9; minute++) {
     const job = JSON.stringify({ id: `d${minute}`, name: "report", payload: { month: minute } });
@@ -119,7 +119,7 @@ function failed(id, name, kind, message, minutesAgo, queue) {
 
 async function begun() {
   const asked = { act: "retry", filter: { plugin: "send-fax" } };
-  const answer = await fetch(new URL("/api/v1/bulk", room.address), { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked) });
+  const answer = await room.ask("/api/v1/bulk", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked) });
   return `/bulk/${(await answer.json()).id}`;
 }
 
@@ -127,6 +127,6 @@ async function begun() {
 async function tried() {
   await until("a panic", async () => (await room.api("/failed/p3")).state === "failed");
   const component = readFileSync(join(plugins, "hello.wasm"));
-  const answer = await fetch(new URL("/api/v1/failed/p3/try", room.address), { method: "POST", headers: { "content-type": "application/wasm" }, body: component });
+  const answer = await room.ask("/api/v1/failed/p3/try", { method: "POST", headers: { "content-type": "application/wasm" }, body: component });
   return `/tries/${(await answer.json()).id}`;
 }

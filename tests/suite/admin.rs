@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use kiln::admin::failed::{self, Choice, Filter, PAGE_ENTRIES, Progress, Summary};
+use kiln::admin::plugins::{Hosts, Reports};
 use kiln::admin::queues::{Figure, figures};
-use kiln::admin::{AdminError, plugins};
+use kiln::admin::{AdminError, hosts, plugins};
 use kiln::outcome::{FailureKind, Settlement};
 use kiln::queue::{FailedEntry, Fate, QueueName, Retention, Search, Store};
 
@@ -255,6 +258,47 @@ async fn what_no_host_has_set_aside_cannot_be_released(store: Store) -> anyhow::
         "{released:?}"
     );
     assert!(plugins::hosts(&store, None).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_is_read_again_once_it_has_changed_and_a_catalogue_is_kept_once() -> anyhow::Result<()> {
+    let store = Store::open(&redis_settings()).await?;
+    let (catalogue, facts) = (
+        "abcd",
+        r#"[["hello", {"digest": "12", "jobs": ["hello"], "bytes": 1}]]"#,
+    );
+    let report = |attempts: u64| {
+        let at = "2026-01-01T00:00:00Z";
+        format!(
+            r#"{{"since": "{at}", "at": "{at}", "catalogue": "{catalogue}", "counts": [[0, 1, 0, {attempts}, 0, 0]]}}"#
+        )
+    };
+    for host in ["a", "b"] {
+        store.publish(host, &report(1)).await?;
+    }
+    let mut reports = Reports::default();
+    assert!(
+        reports.read(&store).await?.is_empty(),
+        "their catalogue is not there yet"
+    );
+    store.keep_catalogue(catalogue, facts).await?;
+    let first = reports.read(&store).await?;
+    let serving = |host: &str, hosts: &Hosts| hosts[host].plugins[0].serving.clone().context("serving");
+    let (a, b) = (serving("a", &first)?, serving("b", &first)?);
+    assert!(Arc::ptr_eq(&a.facts, &b.facts) && a.facts.digest == "12");
+    store.publish("b", &report(2)).await?;
+    let second = reports.read(&store).await?;
+    assert!(Arc::ptr_eq(&first["a"], &second["a"]));
+    assert_eq!(serving("b", &second)?.attempts, 2);
+    hosts::drain(&store, "a", "ana").await?;
+    let third = reports.read(&store).await?;
+    assert_eq!(
+        (third["a"].drain.as_deref(), serving("a", &third)?.attempts),
+        (Some("ana"), 1)
+    );
+    store.withdraw("b").await?;
+    assert_eq!(reports.read(&store).await?.keys().collect::<Vec<_>>(), ["a"]);
     Ok(())
 }
 

@@ -432,47 +432,6 @@ async fn a_dashboard_that_nobody_looks_at_asks_the_store_nothing() -> anyhow::Re
     Ok(())
 }
 
-#[test]
-fn the_description_of_the_api_names_every_path_and_each_is_answered() -> anyhow::Result<()> {
-    let described: Value = serde_json::from_str(include_str!("../../host/web/api/openapi.json"))?;
-    let source = include_str!("../../host/web/api/mod.rs");
-    let routes: std::collections::BTreeSet<_> = source
-        .split(".route(\"")
-        .skip(1)
-        .filter_map(|rest| rest.split('"').next())
-        .filter(|path| !["/", "/openapi.json"].contains(path))
-        .chain(["/events"])
-        .collect();
-    let named: std::collections::BTreeSet<_> = described["paths"]
-        .as_object()
-        .context("paths")?
-        .keys()
-        .map(String::as_str)
-        .collect();
-    assert_eq!(routes, named);
-    let dashboard = Dashboard::start(&redis_settings(), &[])?;
-    for (path, methods) in described["paths"].as_object().context("paths")? {
-        if methods["get"].is_null() || path == "/events" {
-            continue;
-        }
-        let asked = path
-            .replace("{queue}", "none")
-            .replace("{id}", "none")
-            .replace("{entry}", "none");
-        let answer = dashboard.get(&format!("/api/v1{asked}"))?;
-        let is_list = !path.contains('{') || ["/jobs", "/lanes", "/load"].iter().any(|end| path.ends_with(end));
-        assert_eq!(answer.status, if is_list { 200 } else { 404 }, "{path}: {answer:?}");
-        let kind = if is_list {
-            "application/json"
-        } else {
-            "application/problem+json"
-        };
-        assert_eq!(answer.header("content-type"), Some(kind), "{path}");
-    }
-    assert_eq!(dashboard.get("/api/v1/nothing")?.status, 404);
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_load_of_a_queue_is_what_it_has_for_workers_now() -> anyhow::Result<()> {
     let settings = redis_settings();

@@ -56,8 +56,9 @@ async fn no_more_sums_are_kept_than_may_be_and_the_rest_together(store: Store) -
     // Waits take no room of theirs.
     let wait = sum(Of::Wait, "mail", "le_5");
     store.add_up(now, &Sums::from([(wait.clone(), 7)])).await?;
-    let mut sums = store.sums(Span::Hour, Span::Hour.number(now), 1).await?.remove(0);
-    assert_eq!(sums.remove(&wait), Some(7));
+    let hour = Span::Hour.number(now);
+    assert_eq!(store.wait_sums(Span::Hour, hour, 1).await?, [Sums::from([(wait, 7)])]);
+    let sums = store.sums(Span::Hour, hour, 1).await?.remove(0);
     let of = |name: &str| sums.get(&sum(Of::Queue, name, "done")).copied();
     assert_eq!(
         (sums.len(), of(OTHER), of("q03999"), of("q04000")),

@@ -10,6 +10,7 @@ mod follow;
 mod rows;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -43,7 +44,31 @@ pub struct FailedIndex {
     rows: RwLock<Rows>,
     /// One look at the list at a time.
     follower: Mutex<Follower>,
+    /// When it was looked at first.
+    begun: OnceLock<Instant>,
+    overall: parking_lot::Mutex<Option<Known>>,
 }
+
+/// What the whole list looks like.
+#[derive(Debug, Clone, Default)]
+pub struct Overall {
+    /// Its causes, the most frequent first.
+    pub groups: Arc<Vec<Group>>,
+    /// How many entries of each kind failed in each part of the time that was asked for.
+    pub kinds: BTreeMap<&'static str, [u32; PARTS]>,
+}
+
+/// That at one moment.
+#[derive(Debug)]
+struct Known {
+    at: Instant,
+    changes: u64,
+    span: Duration,
+    overall: Overall,
+}
+
+/// How long it is kept while the list stays as it is: the parts of the time move on.
+const OVERALL_KEPT: Duration = Duration::from_secs(10);
 
 /// An entry as the index has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -99,6 +124,12 @@ pub struct Group {
 }
 
 impl Group {
+    /// How many failed in the time that was asked for.
+    #[must_use]
+    pub fn recent(&self) -> u64 {
+        self.parts.iter().map(|part| u64::from(*part)).sum()
+    }
+
     /// Whether it holds causes that are not kept apart, because there are too many.
     #[must_use]
     pub fn is_together(&self) -> bool {
@@ -149,6 +180,8 @@ impl FailedIndex {
             store,
             rows: RwLock::default(),
             follower: Mutex::default(),
+            begun: OnceLock::new(),
+            overall: parking_lot::Mutex::default(),
         }
     }
 
@@ -157,6 +190,7 @@ impl FailedIndex {
     /// # Errors
     /// When the store fails.
     pub async fn follow(&self, time: Duration) -> Result<(), AdminError> {
+        self.begun.get_or_init(Instant::now);
         let mut follower = self.follower.lock().await;
         Ok(follower.look(&self.store, &self.rows, Instant::now() + time).await?)
     }
@@ -164,6 +198,12 @@ impl FailedIndex {
     /// Takes entries out that this process has just taken out of the list.
     pub fn forget(&self, marks: &std::collections::HashSet<u64>) {
         self.rows.write().forget(marks);
+    }
+
+    /// For how long it has been in the making.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.begun.get().map_or(Duration::ZERO, Instant::elapsed)
     }
 
     /// How much of the list is in the index.
@@ -187,27 +227,56 @@ impl FailedIndex {
     /// The causes of the entries that a filter holds for, the most frequent first. Their histograms are of the time `span`
     /// until now.
     #[must_use]
-    pub fn groups(&self, filter: &Filter, span: Duration) -> Vec<Group> {
-        self.rows.read().groups(&filter.view(now_ms()), now_ms(), span)
+    pub fn groups(&self, filter: &Filter, span: Duration) -> Arc<Vec<Group>> {
+        if filter.view(0).is_all() {
+            return self.overall(span, Duration::ZERO).groups;
+        }
+        Arc::new(self.rows.read().groups(&filter.view(now_ms()), now_ms(), span))
     }
 
     /// What [`Self::find`] and [`Self::groups`] answer, in one pass.
     #[must_use]
-    pub fn look(&self, filter: &Filter, before: Option<i64>, count: usize, span: Duration) -> (Found, Vec<Group>) {
+    pub fn look(&self, filter: &Filter, before: Option<i64>, count: usize, span: Duration) -> (Found, Arc<Vec<Group>>) {
+        if filter.view(0).is_all() {
+            let found = self.find(filter, before, count);
+            return (found, self.overall(span, Duration::ZERO).groups);
+        }
         let rows = self.rows.read();
-        rows.look(&filter.view(now_ms()), (before, count), (now_ms(), span))
+        let (found, groups) = rows.look(&filter.view(now_ms()), (before, count), (now_ms(), span));
+        (found, Arc::new(groups))
+    }
+
+    /// What the whole list looks like: its causes, and the histograms of the time `span` until now. May be older than the last
+    /// change, by `late`.
+    #[must_use]
+    pub fn overall(&self, span: Duration, late: Duration) -> Overall {
+        let mut known = self.overall.lock();
+        let rows = self.rows.read();
+        let is_right = |known: &&Known| {
+            let age = known.at.elapsed();
+            known.span == span && (age < late || known.changes == rows.changes && age < OVERALL_KEPT)
+        };
+        if let Some(known) = known.as_ref().filter(is_right) {
+            return known.overall.clone();
+        }
+        let groups = rows.groups(&Filter::default().view(now_ms()), now_ms(), span);
+        let overall = Overall {
+            kinds: kinds(&groups),
+            groups: Arc::new(groups),
+        };
+        *known = Some(Known {
+            at: Instant::now(),
+            changes: rows.changes,
+            span,
+            overall: overall.clone(),
+        });
+        overall
     }
 
     /// What plugins were denied, by their names: the messages, and how many entries have each.
     #[must_use]
     pub fn denials(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
         self.rows.read().denials()
-    }
-
-    /// How many entries of each kind failed in each part of the time `span` until now.
-    #[must_use]
-    pub fn by_kind(&self, span: Duration) -> BTreeMap<&'static str, [u32; PARTS]> {
-        self.rows.read().by_kind(now_ms(), span)
     }
 
     /// What can be filtered by.
@@ -254,7 +323,13 @@ impl FailedIndex {
             if found.as_ref().is_some_and(&is_it) {
                 return Ok(found);
             }
-            self.follow(LOOK_TIME).await?;
+            // What is still being read may be long: a look at its beginning is enough.
+            let time = if self.coverage().building {
+                BRIEF_LOOK_TIME
+            } else {
+                LOOK_TIME
+            };
+            self.follow(time).await?;
         }
         Ok(None)
     }
@@ -262,6 +337,20 @@ impl FailedIndex {
 
 /// Time for a look at the list while somebody waits for one entry.
 const LOOK_TIME: Duration = Duration::from_secs(2);
+const BRIEF_LOOK_TIME: Duration = Duration::from_millis(50);
+
+/// How many of the groups' entries failed in each part of the time, by kind.
+fn kinds(groups: &[Group]) -> BTreeMap<&'static str, [u32; PARTS]> {
+    let mut kinds = BTreeMap::new();
+    for group in groups.iter().filter(|group| group.parts.iter().any(|part| *part > 0)) {
+        let kind = group.cause.kind.map_or("other", crate::outcome::FailureKind::as_str);
+        let sums = kinds.entry(kind).or_insert([0; PARTS]);
+        for (sum, more) in sums.iter_mut().zip(group.parts) {
+            *sum += more;
+        }
+    }
+    kinds
+}
 
 fn now_ms() -> i64 {
     Timestamp::now().as_millisecond()

@@ -31,6 +31,8 @@ pub(super) struct Rows {
     pub(super) len: u64,
     pub(super) looked: Option<Instant>,
     next: i64,
+    /// Goes up with every change of the rows.
+    pub(super) changes: u64,
 }
 
 #[derive(Debug)]
@@ -41,6 +43,8 @@ struct Row {
     bytes: u64,
     id_is_whole: bool,
     is_job: bool,
+    /// Of the id: with it a row is looked for without a look at its texts.
+    id_hash: u32,
     id: Box<str>,
     message: Box<str>,
     name: Arc<str>,
@@ -125,6 +129,7 @@ impl Rows {
 
     /// Drops the rows from `from` until before `to`.
     pub(super) fn drop_rows(&mut self, from: usize, to: usize) {
+        self.changes += 1;
         let Self { all, queues, bytes, .. } = self;
         for row in all.drain(from..to) {
             *bytes -= row.size();
@@ -133,6 +138,7 @@ impl Rows {
     }
 
     pub(super) fn forget(&mut self, marks: &HashSet<u64>) {
+        self.changes += 1;
         let Self { all, queues, bytes, .. } = self;
         let before = all.len();
         all.retain(|row| {
@@ -148,6 +154,7 @@ impl Rows {
     }
 
     fn count_row(&mut self, row: &Row) {
+        self.changes += 1;
         self.bytes += row.size();
         row.cause.rows.fetch_add(1, Relaxed);
         *self.queues.entry(Arc::clone(&row.queue)).or_default() += 1;
@@ -192,6 +199,7 @@ impl Rows {
             bytes: entry.length() as u64,
             id_is_whole: facts.id_is_whole,
             is_job: facts.is_job,
+            id_hash: hash(&facts.id),
             id: facts.id.into(),
             message: facts.message.into(),
             name: self.share(&facts.name),
@@ -249,7 +257,9 @@ impl Rows {
 
     pub(super) fn place(&self, id: &str) -> Option<u64> {
         let id = crate::text::name(id);
-        let row = self.all.iter().rposition(|row| *row.id == *id)?;
+        let wanted = hash(&id);
+        let is_it = |row: &Row| row.id_hash == wanted && *row.id == *id;
+        let row = self.all.iter().rposition(is_it)?;
         Some(self.base + row as u64)
     }
 
@@ -268,9 +278,25 @@ impl Rows {
     }
 
     pub(super) fn find(&self, filter: &FilterView<'_>, before: Option<i64>, count: usize) -> Found {
+        if filter.is_all() {
+            return self.page(before, count);
+        }
         let mut listing = Listing::new(before, count);
         self.matching(filter).for_each(|row| listing.add(row));
         listing.found
+    }
+
+    /// A page of all rows, without a look at any other.
+    fn page(&self, before: Option<i64>, count: usize) -> Found {
+        let end = before.map_or(self.all.len(), |before| {
+            self.all.partition_point(|row| row.number < before)
+        });
+        let from = end.saturating_sub(count);
+        Found {
+            entries: self.all.range(from..end).rev().map(Row::indexed).collect(),
+            matching: self.all.len() as u64,
+            next: self.all.get(from).filter(|_| from > 0).map(|row| row.number),
+        }
     }
 
     pub(super) fn groups(&self, filter: &FilterView<'_>, now_ms: i64, span: Duration) -> Vec<Group> {
@@ -297,6 +323,10 @@ impl Rows {
     /// What each plugin was denied: the messages, and how often.
     pub(super) fn denials(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
         let mut denials = BTreeMap::<String, BTreeMap<String, u64>>::new();
+        let is_denied = |known: &Known| known.cause.kind == Some(FailureKind::Denied) && known.rows.load(Relaxed) > 0;
+        if !self.causes.values().any(|known| is_denied(known)) {
+            return denials;
+        }
         for row in self.all.iter().rev() {
             let cause = &row.cause.cause;
             if cause.kind != Some(FailureKind::Denied) {
@@ -310,17 +340,6 @@ impl Rows {
             }
         }
         denials
-    }
-
-    pub(super) fn by_kind(&self, now_ms: i64, span: Duration) -> BTreeMap<&'static str, [u32; PARTS]> {
-        let mut kinds = BTreeMap::new();
-        for row in &self.all {
-            if let Some(part) = row.failed_at_ms.and_then(|at| part(now_ms, span, at)) {
-                let kind = row.cause.cause.kind.map_or("other", FailureKind::as_str);
-                kinds.entry(kind).or_insert([0; PARTS])[part] += 1;
-            }
-        }
-        kinds
     }
 
     pub(super) fn choices(&self) -> Choices {
@@ -340,6 +359,15 @@ impl Rows {
             .collect();
         choices
     }
+}
+
+fn hash(id: &str) -> u32 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    #[expect(clippy::cast_possible_truncation, reason = "a hash")]
+    let hash = hasher.finish() as u32;
+    hash
 }
 
 fn uncount(queues: &mut HashMap<Arc<str>, u64>, row: &Row) {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::AdminError;
 use super::failed::{PAGE_ENTRIES, Summary};
-use super::plugins::hosts;
+use super::plugins::{Hosts, hosts};
 use super::results::{self, Outcome};
 use crate::outcome::{AttemptRecord, Failure, RunningReport};
 use crate::queue::{FailedEntry, QueueError, QueueName, Search, Store};
@@ -34,6 +34,8 @@ pub struct Look {
     pub all: bool,
     /// Whether to leave the failed list out, for a caller that has an index of it.
     pub without_failed: bool,
+    /// The reports of hosts, of a caller that has them.
+    pub hosts: Option<Hosts>,
 }
 
 /// What is known of a job.
@@ -201,7 +203,10 @@ pub async fn life(store: &Store, id: &str, look: &Look) -> Result<Life, AdminErr
         state: State::Unknown,
         found,
         progress,
-        running: running(store, id).await?,
+        running: match &look.hosts {
+            Some(hosts) => running(hosts, id),
+            None => running(&hosts(store, None).await?, id),
+        },
         attempts,
         outcome: results::result(store, id).await?,
         failed,
@@ -240,17 +245,16 @@ async fn past(store: &Store, id: &str, queues: &[QueueName]) -> Result<(Words, V
 }
 
 /// The attempts at a job that workers have told of.
-async fn running(store: &Store, id: &str) -> Result<Vec<Running>, AdminError> {
-    let mut running = Vec::new();
-    for (host, report) in hosts(store, None).await? {
-        let of_job = report.running.into_iter().filter(|running| running.id == id);
-        running.extend(of_job.map(|running| Running {
+fn running(hosts: &Hosts, id: &str) -> Vec<Running> {
+    let all = hosts.iter();
+    let all = all.flat_map(|(host, report)| report.running.iter().map(move |running| (host, running)));
+    all.filter(|(_, running)| running.id == id)
+        .map(|(host, running)| Running {
             host: host.clone(),
-            queue: running.queue,
+            queue: running.queue.clone(),
             since_ms: running.since_ms,
-        }));
-    }
-    Ok(running)
+        })
+        .collect()
 }
 
 /// The newest failed entry of the job with this id.

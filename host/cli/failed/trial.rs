@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use bytesize::ByteSize;
 use clap::Args;
@@ -15,9 +16,10 @@ use crate::cli::plugin::SandboxArgs;
 use crate::cli::result::failure_code;
 use crate::cli::store::StoreArgs;
 use crate::cli::{out, tell};
+use crate::config::SandboxSettings;
 use crate::outcome::{Failure, FailureKind};
 use crate::plugins::read_plugin;
-use crate::queue::FailedEntry;
+use crate::queue::{FailedEntry, StateStore};
 use crate::text;
 
 #[derive(Debug, Args)]
@@ -40,9 +42,13 @@ pub(super) struct TryArgs {
 }
 
 pub(super) async fn try_on(args: TryArgs) -> anyhow::Result<ExitCode> {
-    let settings = args.sandbox.settings(NonZeroU32::MIN, 0)?;
+    let store = args.store.open().await?;
+    let settings = SandboxSettings {
+        state: Some(Arc::new(StateStore::of(store.clone()))),
+        ..args.sandbox.settings(NonZeroU32::MIN, 0)?
+    };
     let (component, manifest) = read_plugin(&args.component, &settings.limits)?;
-    let entry = failed::find(&args.store.open().await?, &args.id).await?;
+    let entry = failed::find(&store, &args.id).await?;
     let stem = args.component.file_stem();
     let trial = Trial {
         plugin: stem.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),

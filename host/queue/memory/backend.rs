@@ -1,6 +1,6 @@
 //! The store in memory as a [`Backend`]: each call does its work at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,12 +17,12 @@ use crate::queue::firing::{Fired, Firing};
 use crate::queue::history::{Past, ProgressReport, Record};
 use crate::queue::moves::{
     Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick,
-    Place, Reach, Renewed, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
+    Place, Reach, Renewed, Reported, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
 };
 use crate::queue::orders::{Orders, Pausable, Pause};
 use crate::queue::push::Push;
 use crate::queue::queue_name::QueueName;
-use crate::queue::sums::{Span, Sums};
+use crate::queue::sums::{Of, Span, Sums};
 use crate::queue::unique::{Contended, Contender};
 use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 
@@ -314,7 +314,11 @@ impl Backend for MemoryStore {
     }
 
     fn sums(&self, span: Span, first: i64, count: usize) -> Answer<'_, Vec<Sums>> {
-        Box::pin(async move { Ok(self.sums(span, first, count)) })
+        Box::pin(async move { Ok(self.sums(span, first, count, |sum| sum.of != Of::Wait)) })
+    }
+
+    fn wait_sums(&self, span: Span, first: i64, count: usize) -> Answer<'_, Vec<Sums>> {
+        Box::pin(async move { Ok(self.sums(span, first, count, |sum| sum.of == Of::Wait)) })
     }
 
     fn publish<'a>(&'a self, _host: &'a str, _report: &'a str) -> Answer<'a, Option<String>> {
@@ -329,8 +333,20 @@ impl Backend for MemoryStore {
         Box::pin(async move { Ok(()) })
     }
 
-    fn reports(&self) -> Answer<'_, Vec<(String, String)>> {
+    fn report<'a>(&'a self, _host: &'a str) -> Answer<'a, Option<String>> {
+        Box::pin(async move { Ok(None) })
+    }
+
+    fn reports<'a>(&'a self, _known: &'a HashMap<String, String>) -> Answer<'a, Vec<Reported>> {
         Box::pin(async move { Ok(Vec::new()) })
+    }
+
+    fn keep_catalogue<'a>(&'a self, _name: &'a str, _text: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move { Ok(()) })
+    }
+
+    fn catalogue<'a>(&'a self, _name: &'a str) -> Answer<'a, Option<String>> {
+        Box::pin(async move { Ok(None) })
     }
 
     fn ask_release<'a>(&'a self, _plugin: &'a str, _token: &'a str) -> Answer<'a, ()> {

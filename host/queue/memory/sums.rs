@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::MemoryStore;
-use crate::queue::sums::{MAX_SUMS, Of, Span, Sums};
+use crate::queue::sums::{MAX_SUMS, Of, Span, Sum, Sums};
 
 impl MemoryStore {
     pub(super) fn add_up(&self, at: Timestamp, more: &Sums) {
@@ -31,11 +31,14 @@ impl MemoryStore {
         }
     }
 
-    pub(super) fn sums(&self, span: Span, first: i64, count: usize) -> Vec<Sums> {
+    pub(super) fn sums(&self, span: Span, first: i64, count: usize, wanted: fn(&Sum) -> bool) -> Vec<Sums> {
         let state = self.state();
         let numbers = (0..count).zip(first..).map(|(_, number)| number);
-        numbers
-            .map(|number| state.sums.get(&(span, number)).cloned().unwrap_or_default())
-            .collect()
+        let of_span = |number| {
+            let sums = state.sums.get(&(span, number)).into_iter().flatten();
+            let wanted = sums.filter(|(sum, _)| wanted(sum));
+            wanted.map(|(sum, more)| (sum.clone(), *more)).collect()
+        };
+        numbers.map(of_span).collect()
     }
 }

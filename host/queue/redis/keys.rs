@@ -263,6 +263,11 @@ impl Keys {
         format!("{}:hosts:{host}", self.prefix)
     }
 
+    /// STRING: what hosts with the same plugins say alike of them.
+    pub(super) fn catalogue(&self, name: &str) -> String {
+        format!("{}:catalogue:{name}", self.prefix)
+    }
+
     /// STRING: when a host found that the lease of another had run out, in ms, without taking over yet.
     pub(super) fn found_dead(&self, queue: &str, host: &str) -> String {
         self.beside(queue, &format!("founddead:{host}"))

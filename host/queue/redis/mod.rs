@@ -36,7 +36,7 @@ mod turns;
 mod unique;
 mod unkept;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,7 @@ use super::firing::{Fired, Firing};
 use super::history::{Past, ProgressReport, Record};
 use super::moves::{
     Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick,
-    Place, Reach, Renewed, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
+    Place, Reach, Renewed, Reported, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
 };
 use super::orders::{Orders, Pausable, Pause};
 use super::push::Push;
@@ -395,6 +395,10 @@ impl Backend for RedisStore {
         Box::pin(self.sums(span, first, count))
     }
 
+    fn wait_sums(&self, span: Span, first: i64, count: usize) -> Answer<'_, Vec<Sums>> {
+        Box::pin(self.wait_sums(span, first, count))
+    }
+
     fn publish<'a>(&'a self, host: &'a str, report: &'a str) -> Answer<'a, Option<String>> {
         Box::pin(self.publish(host, report))
     }
@@ -407,8 +411,20 @@ impl Backend for RedisStore {
         Box::pin(self.withdraw(host))
     }
 
-    fn reports(&self) -> Answer<'_, Vec<(String, String)>> {
-        Box::pin(self.reports())
+    fn report<'a>(&'a self, host: &'a str) -> Answer<'a, Option<String>> {
+        Box::pin(self.report(host))
+    }
+
+    fn reports<'a>(&'a self, known: &'a HashMap<String, String>) -> Answer<'a, Vec<Reported>> {
+        Box::pin(self.reports(known))
+    }
+
+    fn keep_catalogue<'a>(&'a self, name: &'a str, text: &'a str) -> Answer<'a, ()> {
+        Box::pin(self.keep_catalogue(name, text))
+    }
+
+    fn catalogue<'a>(&'a self, name: &'a str) -> Answer<'a, Option<String>> {
+        Box::pin(self.catalogue(name))
     }
 
     fn ask_release<'a>(&'a self, plugin: &'a str, token: &'a str) -> Answer<'a, ()> {

@@ -48,14 +48,21 @@ impl RedisStore {
     }
 
     pub(super) async fn sums(&self, span: Span, first: i64, count: usize) -> Result<Vec<Sums>, QueueError> {
-        let numbers: Vec<_> = (0..count).zip(first..).map(|(_, number)| number).collect();
-        let mut found = Vec::with_capacity(count);
-        for numbers in numbers.chunks(READ) {
-            let reads = numbers.iter().map(async |number| {
-                let mut sums = self.read(self.keys.sums(span, *number)).await?;
-                sums.extend(self.read(self.keys.waits(span, *number)).await?);
-                Ok::<_, QueueError>(sums)
-            });
+        let numbers = (0..count).zip(first..);
+        self.read_all(numbers.map(|(_, number)| self.keys.sums(span, number)).collect())
+            .await
+    }
+
+    pub(super) async fn wait_sums(&self, span: Span, first: i64, count: usize) -> Result<Vec<Sums>, QueueError> {
+        let numbers = (0..count).zip(first..);
+        self.read_all(numbers.map(|(_, number)| self.keys.waits(span, number)).collect())
+            .await
+    }
+
+    async fn read_all(&self, keys: Vec<String>) -> Result<Vec<Sums>, QueueError> {
+        let mut found = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(READ) {
+            let reads = keys.iter().map(async |key| self.read(key.clone()).await);
             found.extend(try_join_all(reads).await?);
         }
         Ok(found)

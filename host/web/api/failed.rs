@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Extension, Router};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -19,7 +20,8 @@ use crate::job::MAX_PAYLOAD_BYTES;
 use crate::queue::Fate;
 use crate::web::body::{Pairs, read};
 use crate::web::guard::{Caller, Role};
-use crate::web::pages::{HOUR, filter_of};
+use crate::web::live::HOUR;
+use crate::web::pages::filter_of;
 use crate::web::problem::Problem;
 use crate::web::room::{Room, Shared, Which};
 use crate::web::trials::{Asked as TrialAsked, MAX_UPLOAD_BYTES};
@@ -98,12 +100,18 @@ pub(super) async fn groups(State(room): State<Shared>, uri: Uri) -> Result<Respo
     ))
 }
 
-pub(super) async fn one(State(room): State<Shared>, Path(id): Path<String>) -> Result<Response, Problem> {
-    super::jobs::failed(&room, &Which::Job(id)).await
+/// What there is of one failed job, under each name that it has.
+pub(super) fn of_one() -> Router<Shared> {
+    Router::new()
+        .route("/", get(one).delete(delete))
+        .route("/retry", post(retry))
+        .route("/move", post(move_one))
+        .route("/edit", post(edit))
+        .route("/try", post(try_one))
 }
 
-pub(super) async fn entry(State(room): State<Shared>, Path(name): Path<String>) -> Result<Response, Problem> {
-    super::jobs::failed(&room, &Which::Entry(name)).await
+async fn one(State(room): State<Shared>, which: Which) -> Result<Response, Problem> {
+    super::jobs::failed(&room, &which).await
 }
 
 async fn work(room: &Room, caller: &Caller, which: Which, act: &Act) -> Result<Response, Problem> {
@@ -120,36 +128,20 @@ async fn work(room: &Room, caller: &Caller, which: Which, act: &Act) -> Result<R
     }
 }
 
-pub(super) async fn retry(
+async fn retry(
     State(room): State<Shared>,
-    Path(id): Path<String>,
+    which: Which,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
-    work(&room, &caller, Which::Job(id), &Act::Retry).await
+    work(&room, &caller, which, &Act::Retry).await
 }
 
-pub(super) async fn retry_entry(
+async fn delete(
     State(room): State<Shared>,
-    Path(name): Path<String>,
+    which: Which,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
-    work(&room, &caller, Which::Entry(name), &Act::Retry).await
-}
-
-pub(super) async fn delete(
-    State(room): State<Shared>,
-    Path(id): Path<String>,
-    Extension(caller): Extension<Caller>,
-) -> Result<Response, Problem> {
-    work(&room, &caller, Which::Job(id), &Act::Delete).await
-}
-
-pub(super) async fn delete_entry(
-    State(room): State<Shared>,
-    Path(name): Path<String>,
-    Extension(caller): Extension<Caller>,
-) -> Result<Response, Problem> {
-    work(&room, &caller, Which::Entry(name), &Act::Delete).await
+    work(&room, &caller, which, &Act::Delete).await
 }
 
 /// Where a job is to be moved.
@@ -159,29 +151,16 @@ struct Goal {
     to: String,
 }
 
-async fn move_which(room: &Room, caller: &Caller, which: Which, body: Body) -> Result<Response, Problem> {
+async fn move_one(
+    State(room): State<Shared>,
+    which: Which,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Response, Problem> {
     let body = read(body, MAX_ASKED_BYTES).await?;
     let goal: Goal = serde_json::from_slice(&body).map_err(|err| Problem::bad(err.to_string()))?;
     let act = Act::named("move", Some(&goal.to)).map_err(Problem::bad)?;
-    work(room, caller, which, &act).await
-}
-
-pub(super) async fn move_one(
-    State(room): State<Shared>,
-    Path(id): Path<String>,
-    Extension(caller): Extension<Caller>,
-    body: Body,
-) -> Result<Response, Problem> {
-    move_which(&room, &caller, Which::Job(id), body).await
-}
-
-pub(super) async fn move_entry(
-    State(room): State<Shared>,
-    Path(name): Path<String>,
-    Extension(caller): Extension<Caller>,
-    body: Body,
-) -> Result<Response, Problem> {
-    move_which(&room, &caller, Which::Entry(name), body).await
+    work(&room, &caller, which, &act).await
 }
 
 #[derive(Deserialize)]
@@ -191,35 +170,28 @@ struct Edit<'a> {
     payload: &'a RawValue,
 }
 
-async fn edit_which(room: &Room, caller: &Caller, which: Which, body: Body) -> Result<Response, Problem> {
+async fn edit(
+    State(room): State<Shared>,
+    which: Which,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Response, Problem> {
     let body = read(body, MAX_EDIT_BYTES).await?;
     let edit: Edit<'_> = serde_json::from_slice(&body).map_err(|err| Problem::bad(err.to_string()))?;
-    let edited = room.retry_edited(caller, &which, edit.payload.to_owned()).await?;
+    let edited = room.retry_edited(&caller, &which, edit.payload.to_owned()).await?;
     let told =
         json!({"id": edited.id, "queue": edited.queue.as_str(), "original_deleted": edited.original == Fate::Taken});
     Ok(answer_with(StatusCode::CREATED, &told))
 }
 
-pub(super) async fn edit(
-    State(room): State<Shared>,
-    Path(id): Path<String>,
-    Extension(caller): Extension<Caller>,
-    body: Body,
-) -> Result<Response, Problem> {
-    edit_which(&room, &caller, Which::Job(id), body).await
-}
-
-pub(super) async fn edit_entry(
-    State(room): State<Shared>,
-    Path(name): Path<String>,
-    Extension(caller): Extension<Caller>,
-    body: Body,
-) -> Result<Response, Problem> {
-    edit_which(&room, &caller, Which::Entry(name), body).await
-}
-
 /// How a job is to be tried: the body is the component, `application/wasm`, or empty for what serves now.
-async fn try_which(room: &Room, caller: &Caller, which: Which, uri: &Uri, body: Body) -> Result<Response, Problem> {
+async fn try_one(
+    State(room): State<Shared>,
+    which: Which,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+    body: Body,
+) -> Result<Response, Problem> {
     caller.needs(Role::Admin)?;
     let query = Pairs::of(uri.query().unwrap_or_default().as_bytes());
     query.only(&["egress", "manifest"])?;
@@ -236,29 +208,9 @@ async fn try_which(room: &Room, caller: &Caller, which: Which, uri: &Uri, body: 
             sends,
         }
     };
-    let record = room.try_one(caller, &which, asked).await?;
+    let record = room.try_one(&caller, &which, asked).await?;
     record.over().await;
     Ok(answer(&record.told()))
-}
-
-pub(super) async fn try_one(
-    State(room): State<Shared>,
-    Path(id): Path<String>,
-    Extension(caller): Extension<Caller>,
-    uri: Uri,
-    body: Body,
-) -> Result<Response, Problem> {
-    try_which(&room, &caller, Which::Job(id), &uri, body).await
-}
-
-pub(super) async fn try_entry(
-    State(room): State<Shared>,
-    Path(name): Path<String>,
-    Extension(caller): Extension<Caller>,
-    uri: Uri,
-    body: Body,
-) -> Result<Response, Problem> {
-    try_which(&room, &caller, Which::Entry(name), &uri, body).await
 }
 
 pub(super) async fn tried(

@@ -18,7 +18,7 @@ use super::request::Request;
 use super::{answer, answer_with};
 use crate::admin::AdminError;
 use crate::admin::facts::Facts;
-use crate::admin::job::{Found, Life, Look, Running, Searched, State as JobState, life};
+use crate::admin::job::{Found, Life, Running, Searched, State as JobState, life};
 use crate::admin::results::{self, Outcome};
 use crate::config::parse_duration;
 use crate::job::{Job, MAX_PAYLOAD_BYTES, null};
@@ -117,10 +117,7 @@ pub(super) async fn one(State(room): State<Shared>, Path(id): Path<String>, uri:
         results::wait(&room.store, &id, Some(wait.min(MAX_WAIT))).await?;
     }
     let _place = DESCRIBED.acquire().await;
-    let look = Look {
-        without_failed: true,
-        ..Look::default()
-    };
+    let look = room.look().await;
     let life = life(&room.store, &id, &look).await?;
     if life.is_unknown() && life.outcome.is_none() {
         return Err(Problem::missing(

@@ -22,12 +22,11 @@ use maud::{DOCTYPE, html};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::live::Sample;
-use super::pages::{HOUR, concerns};
+use super::live::{HOUR, SAMPLE_INTERVAL, Sample};
+use super::pages::concerns;
 use super::problem::Problem;
 use super::room::{Room, Shared};
 use crate::admin::audit;
-use crate::admin::failed::Filter;
 use crate::admin::waits::WaitFigures;
 
 /// Items of a list where the caller does not say how many, and at most.
@@ -57,21 +56,13 @@ pub(super) fn router() -> Router<Shared> {
         .route("/jobs/{id}", get(jobs::one))
         .route("/failed", get(failed::list))
         .route("/failed/groups", get(failed::groups))
-        .route("/failed/{id}", get(failed::one).delete(failed::delete))
-        .route("/failed/{id}/retry", post(failed::retry))
-        .route("/failed/{id}/move", post(failed::move_one))
-        .route("/entries/{entry}/move", post(failed::move_entry))
-        .route("/entries/{entry}", get(failed::entry).delete(failed::delete_entry))
-        .route("/failed/{id}/edit", post(failed::edit))
-        .route("/entries/{entry}/edit", post(failed::edit_entry))
         .route("/jobs/{id}/cancel", post(jobs::cancel).delete(jobs::uncancel))
         .route("/schedules", get(schedules::list))
         .route("/schedules/run", post(schedules::run))
         .route("/stats", get(schedules::statistics))
-        .route("/failed/{id}/try", post(failed::try_one))
-        .route("/entries/{entry}/try", post(failed::try_entry))
         .route("/tries/{id}", get(failed::tried))
-        .route("/entries/{entry}/retry", post(failed::retry_entry))
+        .nest("/failed/{id}", failed::of_one())
+        .nest("/entries/{entry}", failed::of_one())
         .route("/bulk", get(failed::bulks).post(failed::begin))
         .route("/bulk/{id}", get(failed::bulk))
         .route("/bulk/{id}/abort", post(failed::abort))
@@ -160,8 +151,8 @@ async fn overview(State(room): State<Shared>) -> Result<Response, Problem> {
     let sample = sample(&room).await?;
     room.settle_index().await;
     let index = std::sync::Arc::clone(&room.index);
-    let grouped = tokio::task::spawn_blocking(move || index.groups(&Filter::default(), HOUR));
-    let groups = grouped.await.unwrap_or_default();
+    let looked = tokio::task::spawn_blocking(move || index.overall(HOUR, SAMPLE_INTERVAL));
+    let groups = looked.await.unwrap_or_default().groups;
     Ok(answer(&json!({
         "at": format!("{:.3}", sample.time),
         "totals": sample.totals(),
@@ -169,7 +160,7 @@ async fn overview(State(room): State<Shared>) -> Result<Response, Problem> {
         "faults": sample.faults,
         "oldest_ms": sample.oldest_of_all().map(|(_, age)| age.as_millis()),
         "wait": WaitFigures::of(&sample.waits.all),
-        "rate": sample.rate,
+        "rate": sample.fleet.rate,
         "concerns": concerns(&sample, &groups),
         "history": *sample.history,
     })))

@@ -151,7 +151,10 @@ pub(super) async fn plugins(State(room): State<Shared>, uri: Uri) -> Result<Resp
     let (after, count) = (place::<Pair>(&query)?, count(&query)?);
     let sample = sample(&room).await?;
     let first = after.as_ref().map_or("", |after| &after.host);
-    let reports = sample.hosts.range::<str, _>((Bound::Included(first), Bound::Unbounded));
+    let reports = sample
+        .fleet
+        .hosts
+        .range::<str, _>((Bound::Included(first), Bound::Unbounded));
     let pairs = reports.flat_map(|(host, report)| {
         let mut plugins: Vec<_> = report.plugins.iter().collect();
         plugins.sort_by(|a, b| a.name.cmp(&b.name));
@@ -217,7 +220,7 @@ pub(super) async fn hosts(State(room): State<Shared>, uri: Uri) -> Result<Respon
             host["queues"][queue] = json!(state);
         }
     }
-    for (name, report) in &sample.hosts {
+    for (name, report) in &sample.fleet.hosts {
         let host = hosts.entry(name).or_insert_with(|| json!({"name": name, "queues": {}}));
         host["since"] = report.since.as_str().into();
     }

@@ -10,7 +10,7 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::{answer, answer_with, items};
-use crate::admin::{schedules, stats};
+use crate::admin::stats;
 use crate::config::parse_duration;
 use crate::web::body::{Pairs, read};
 use crate::web::guard::Caller;
@@ -25,7 +25,7 @@ const SINCE_DEFAULT: Duration = Duration::from_hours(24);
 const SINCE_MAX: Duration = Duration::from_hours(400 * 24);
 
 pub(super) async fn list(State(room): State<Shared>) -> Result<Response, Problem> {
-    Ok(items(&schedules::list(&room.store).await?, None))
+    Ok(items(&room.schedules().await?, None))
 }
 
 #[derive(Deserialize)]

@@ -41,8 +41,8 @@ impl History {
             at_ms: sample.time.as_millisecond(),
             backlog: totals.ready + totals.waiting,
             in_flight: totals.in_flight,
-            completed: sample.rate.completed,
-            failed: sample.rate.failed,
+            completed: sample.fleet.rate.completed,
+            failed: sample.fleet.rate.failed,
             oldest_ms: oldest.map(|(_, age)| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         });
     }

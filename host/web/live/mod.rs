@@ -3,8 +3,10 @@
 //! One sampler asks the store, however many tabs are open, and only while somebody looks: a page, an answer of the API or a
 //! stream of events within the last [`KEPT_AWAKE`]. All pages are made from its last sample.
 
+mod fleet;
 mod history;
 mod rates;
+mod reader;
 mod sample;
 
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::fleet::{Few, Plugin, Summary, Version};
 pub(super) use self::history::Point;
 pub use self::sample::Local;
 pub(super) use self::sample::Sample;
@@ -31,6 +34,9 @@ pub const KEPT_AWAKE: Duration = Duration::from_secs(10);
 
 /// How long a page waits for the first sample.
 const FIRST_SAMPLE_TIME: Duration = Duration::from_secs(5);
+
+/// The time that the failures of the overview are of.
+pub(super) const HOUR: Duration = Duration::from_hours(1);
 
 /// How long one look at the failed list goes on reading, before new entries are looked for again.
 const READ_TIME: Duration = Duration::from_secs(1);
@@ -116,9 +122,15 @@ impl Sampler {
                 self.until_wanted().await;
                 // Work on the list moves everything about, and tells the index itself what is gone.
                 let followed = bulks.running().is_none() && index.follow(READ_TIME).await.is_ok();
-                if !(followed && index.coverage().building) {
-                    sleep(SAMPLE_INTERVAL).await;
+                if followed && index.coverage().building {
+                    continue;
                 }
+                // So that no page has to look at every entry.
+                let known = Arc::clone(&index);
+                tokio::task::spawn_blocking(move || drop(known.overall(HOUR, Duration::ZERO)))
+                    .await
+                    .ok();
+                sleep(SAMPLE_INTERVAL).await;
             }
         };
         end.run_until_cancelled_owned(following).await;

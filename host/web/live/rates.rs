@@ -1,6 +1,7 @@
 //! How many attempts the hosts make in a second, by what they report of all attempts so far.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -30,8 +31,7 @@ pub(super) struct Rates(HashMap<String, Host>);
 #[derive(Debug)]
 struct Host {
     at: Timestamp,
-    /// Attempts and failures of each version.
-    versions: HashMap<(String, String), (u64, u64)>,
+    report: Arc<HostReport>,
     rate: Rate,
 }
 
@@ -41,14 +41,16 @@ impl Rates {
         self.0.retain(|host, _| hosts.contains_key(host));
         let mut all = Rate::default();
         for (name, report) in hosts {
-            let Ok(at) = report.at.parse::<Timestamp>() else {
-                continue;
-            };
             let known = self.0.get(name);
-            if known.is_none_or(|known| known.at < at) {
-                let versions = versions(report);
-                let rate = known.map_or_else(Rate::default, |known| rate(known, at, &versions));
-                self.0.insert(name.clone(), Host { at, versions, rate });
+            if known.is_none_or(|known| !Arc::ptr_eq(&known.report, report)) {
+                let Ok(at) = report.at.parse::<Timestamp>() else {
+                    continue;
+                };
+                if known.is_none_or(|known| known.at < at) {
+                    let rate = known.map_or_else(Rate::default, |known| rate(known, at, report));
+                    let report = Arc::clone(report);
+                    self.0.insert(name.clone(), Host { at, report, rate });
+                }
             }
             if let Some(host) = self.0.get(name) {
                 all.completed += host.rate.completed;
@@ -59,24 +61,25 @@ impl Rates {
     }
 }
 
-fn versions(report: &HostReport) -> HashMap<(String, String), (u64, u64)> {
-    let serving = report.plugins.iter().filter_map(|plugin| {
+/// The attempts and failures of each version that serves.
+fn versions(report: &HostReport) -> impl Iterator<Item = ((&str, &str), (u64, u64))> {
+    report.plugins.iter().filter_map(|plugin| {
         let version = plugin.serving.as_ref()?;
         let failed = version.failures.values().sum();
         Some((
-            (plugin.name.clone(), version.digest.clone()),
+            (&*plugin.name, version.facts.digest.as_str()),
             (version.attempts, failed),
         ))
-    });
-    serving.collect()
+    })
 }
 
-fn rate(before: &Host, at: Timestamp, now: &HashMap<(String, String), (u64, u64)>) -> Rate {
+fn rate(before: &Host, at: Timestamp, now: &HostReport) -> Rate {
     let seconds = at.duration_since(before.at).as_secs_f64().max(0.001);
     let (mut attempts, mut failed) = (0, 0);
-    for (version, counts) in now {
+    let before: HashMap<_, _> = versions(&before.report).collect();
+    for (version, counts) in versions(now) {
         // A version that is new has counted from zero on; one that was reloaded begins anew.
-        let (had, had_failed) = before.versions.get(version).copied().unwrap_or_default();
+        let (had, had_failed) = before.get(&version).copied().unwrap_or_default();
         attempts += counts.0.checked_sub(had).unwrap_or(counts.0);
         failed += counts.1.checked_sub(had_failed).unwrap_or(counts.1);
     }
@@ -91,12 +94,14 @@ fn rate(before: &Host, at: Timestamp, now: &HashMap<(String, String), (u64, u64)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugins::{Catalogue, KeptReport};
 
     fn report(at: &str, attempts: u64, traps: u64) -> Hosts {
         let text = format!(
             r#"{{"since":"2026-01-01T00:00:00Z","at":"{at}","plugins":[{{"name":"a","fault":null,"serving":{{"digest":"d","version":null,"jobs":["a"],"bytes":1,"load_ms":1,"since":"2026-01-01T00:00:00Z","in_flight":0,"attempts":{attempts},"failures":{{"trap":{traps}}},"last_error":null,"aside":null,"instead":null}}}}]}}"#
         );
-        Hosts::from([("h".to_owned(), serde_json::from_str(&text).unwrap())])
+        let report = KeptReport::read(&text).unwrap().with(&Catalogue::new()).unwrap();
+        Hosts::from([("h".to_owned(), Arc::new(report))])
     }
 
     #[test]

@@ -5,12 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 
 use super::SAMPLE_INTERVAL;
+use super::fleet::Fleet;
 use super::history::{History, Point};
-use super::rates::{Rate, Rates};
-use crate::admin::plugins::{Hosts, hosts};
+use super::reader::Reader;
+use crate::admin::plugins::Hosts;
 use crate::admin::queues::{Figure, Figures, figures_of};
 use crate::admin::waits::{AllWaits, waits};
 use crate::admin::{AdminError, jobs};
@@ -25,6 +29,9 @@ const OLDEST_INTERVAL: Duration = Duration::from_secs(4);
 
 /// Between two looks at how long jobs waited: hosts add to that as often.
 const WAITS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Queues asked at once, over connections that other commands share.
+const AT_ONCE: usize = 8;
 
 /// The time that waits are of.
 pub(in crate::web) const WAITS_OF: Duration = Duration::from_mins(5);
@@ -72,10 +79,10 @@ impl Local {
             .is_some_and(|serving| serving.plugins.release(plugin))
     }
 
-    fn add_to(&self, hosts: &mut Hosts) {
+    pub(super) fn add_to(&self, hosts: &mut Hosts) {
         if let Some(serving) = self.vitals.serving() {
             let report = serving.plugins.report(self.since);
-            hosts.insert(serving.consumer.host().to_owned(), report);
+            hosts.insert(serving.consumer.host().to_owned(), Arc::new(report));
         }
     }
 }
@@ -97,9 +104,8 @@ pub(in crate::web) struct Sample {
     pub(in crate::web) oldest_ms: BTreeMap<String, i64>,
     /// How long jobs waited in the last [`WAITS_OF`].
     pub(in crate::web) waits: Arc<AllWaits>,
-    pub(in crate::web) hosts: Hosts,
-    /// What all hosts do together.
-    pub(in crate::web) rate: Rate,
+    /// What hosts report.
+    pub(in crate::web) fleet: Arc<Fleet>,
     /// Samples of the last minutes, the oldest first.
     pub(in crate::web) history: Arc<Vec<Point>>,
 }
@@ -164,23 +170,21 @@ impl Sample {
 #[derive(Debug)]
 pub(super) struct Sampling {
     store: Store,
-    local: Option<Local>,
+    reader: Reader,
     found: Option<(Instant, Found)>,
     oldest: Option<(Instant, BTreeMap<String, i64>)>,
     waits: Option<(Instant, Arc<AllWaits>)>,
-    rates: Rates,
     history: History,
 }
 
 impl Sampling {
     pub(super) fn new(store: Store, local: Option<Local>) -> Self {
         Self {
+            reader: Reader::new(store.clone(), local),
             store,
-            local,
             found: None,
             oldest: None,
             waits: None,
-            rates: Rates::default(),
             history: History::default(),
         }
     }
@@ -222,20 +226,16 @@ impl Sampling {
         faults.extend(figures.faults.iter().cloned());
         let oldest_ms = self.oldest(at, &figures).await?;
         let waits = self.waits(at, &mut faults).await?;
-        let mut hosts = match hosts(&self.store, None).await {
+        let fleet = match self.reader.latest().await {
             Err(err) if !is_outage(&err) => {
                 faults.push(format!("what hosts report cannot be read: {err}"));
-                Hosts::new()
+                Arc::default()
             }
-            hosts => hosts?,
+            fleet => fleet?,
         };
-        if let Some(local) = &self.local {
-            local.add_to(&mut hosts);
-        }
         if faults.is_empty() {
             self.found = Some(found);
         }
-        let rate = self.rates.count(&hosts);
         let mut sample = Sample {
             at,
             time,
@@ -245,8 +245,7 @@ impl Sampling {
             faults,
             oldest_ms,
             waits,
-            hosts,
-            rate,
+            fleet,
             history: Arc::default(),
         };
         self.history.add(&sample);
@@ -290,25 +289,28 @@ impl Sampling {
         let mut known = if let Some(known) = known {
             known
         } else {
-            let mut oldest = BTreeMap::new();
             let queues = figures.queues.keys().filter(|queue| has_ready(queue));
-            for queue in queues.filter_map(|queue| QueueName::new(queue).ok()) {
-                match jobs::oldest_ms(&self.store, &queue).await {
-                    // What is wrong with one queue is told where it is counted.
-                    Err(err) if !is_outage(&err) => {}
-                    due => {
-                        if let Some(due) = due? {
-                            oldest.insert(queue.to_string(), due);
-                        }
-                    }
-                }
-            }
+            let asked = queues.filter_map(|queue| QueueName::new(queue).ok());
+            let asked = asked.map(|queue| oldest_of(&self.store, queue).boxed());
+            let asked: Vec<BoxFuture<'_, _>> = asked.collect();
+            let oldest = stream::iter(asked).buffered(AT_ONCE);
+            let oldest: Vec<_> = oldest.try_collect().await?;
+            let oldest = oldest.into_iter().flatten().collect();
             (at, oldest)
         };
         known.1.retain(|queue, _| has_ready(queue));
         let oldest = known.1.clone();
         self.oldest = Some(known);
         Ok(oldest)
+    }
+}
+
+/// When the oldest ready job of a queue became due.
+async fn oldest_of(store: &Store, queue: QueueName) -> Result<Option<(String, i64)>, AdminError> {
+    match jobs::oldest_ms(store, &queue).await {
+        // What is wrong with one queue is told where it is counted.
+        Err(err) if !is_outage(&err) => Ok(None),
+        due => Ok(due?.map(|due| (queue.to_string(), due))),
     }
 }
 
@@ -330,8 +332,7 @@ fn blank(at: Instant, time: Timestamp) -> Sample {
         faults: Vec::new(),
         oldest_ms: BTreeMap::new(),
         waits: Arc::default(),
-        hosts: Hosts::new(),
-        rate: Rate::default(),
+        fleet: Arc::default(),
         history: Arc::default(),
     }
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::admin::index::Group;
 use crate::queue::Counts;
 use crate::text;
-use crate::web::live::Sample;
+use crate::web::live::{Plugin, Sample, Version};
 use crate::web::words;
 
 /// A job that has been due for longer needs attention.
@@ -14,6 +16,9 @@ const LATE: Duration = Duration::from_mins(1);
 /// A version needs attention if more than one attempt in so many failed, of at least [`LEAST_ATTEMPTS`].
 const FAILING: u64 = 5;
 const LEAST_ATTEMPTS: u64 = 20;
+
+/// A cause needs attention if so many jobs failed for it in the last hour.
+const LEAST_FAILED: u64 = 20;
 
 /// Most that is shown of one sort; the pages show all.
 const MAX_OF_A_SORT: usize = 5;
@@ -64,14 +69,15 @@ pub(in crate::web) fn concerns(sample: &Sample, groups: &[Group]) -> Vec<Concern
         found.push(concern(
             "warn",
             name,
-            format!("Jobs of this name are paused {pause}"),
+            format!("Jobs of this name were paused {}", words::pause(pause, sample.time)),
             "/queues".to_owned(),
         ));
     }
-    if let Some(group) = groups.first().filter(|group| group.parts.iter().sum::<u32>() >= 20) {
+    let most = groups.iter().max_by_key(|group| group.recent());
+    if let Some(group) = most.filter(|group| group.recent() >= LEAST_FAILED) {
         let text = format!(
             "{} failed in the last hour for one cause: {}",
-            words::of(group.parts.iter().map(|part| u64::from(*part)).sum(), "job", "jobs"),
+            words::of(group.recent(), "job", "jobs"),
             group.newest.message
         );
         let href = format!("/failed{}", words::query(&[("cause", &group.id)]));
@@ -87,7 +93,8 @@ fn of_queue(sample: &Sample, name: &str, counts: &Counts) -> Option<Concern> {
     let alive = counts.hosts.values().any(|host| host.lease_left_ms > 0);
     if let Some(pause) = &counts.paused {
         let text = format!(
-            "Paused {pause}. {} there",
+            "Paused {}. {} there",
+            words::pause(pause, sample.time),
             words::of(backlog + counts.delayed, "job waits", "jobs wait")
         );
         return Some(concern("warn", name, text, href));
@@ -120,56 +127,51 @@ fn of_queue(sample: &Sample, name: &str, counts: &Counts) -> Option<Concern> {
 }
 
 fn of_plugins(sample: &Sample, found: &mut Vec<Concern>) {
-    let all = sample
-        .hosts
-        .iter()
-        .flat_map(|(host, report)| report.plugins.iter().map(move |plugin| (host, plugin)));
-    let mut told = std::collections::BTreeSet::new();
-    for (host, plugin) in all {
-        let mut tell = |level, text| {
-            if told.len() < 4 * MAX_OF_A_SORT && told.insert(plugin.name.clone()) {
-                found.push(concern(level, &plugin.name, text, super::plugins::path(&plugin.name)));
-            }
+    let concerns = sample.fleet.plugins.iter().filter_map(|(name, plugin)| {
+        let (level, text) = of_plugin(plugin, sample.time)?;
+        Some(concern(level, name, text, super::plugins::path(name)))
+    });
+    found.extend(concerns.take(4 * MAX_OF_A_SORT));
+}
+
+/// The worst that is the matter with a plugin.
+fn of_plugin(plugin: &Plugin, now: Timestamp) -> Option<(&'static str, String)> {
+    if let Some((fault, hosts)) = plugin.faults.first_key_value() {
+        let serving = if plugin.versions.is_empty() {
+            "its jobs fail or wait"
+        } else {
+            "the version before serves on"
         };
-        if let Some(fault) = &plugin.fault {
-            let fault = text::line(fault, text::MAX_LINE_BYTES);
-            let serving = if plugin.serving.is_some() {
-                "the version before serves on"
-            } else {
-                "its jobs fail or wait"
-            };
-            tell(
-                "bad",
-                format!("The file on {} does not load, {serving}: {fault}", text::name(host)),
-            );
-        }
-        let Some(version) = &plugin.serving else { continue };
-        let digest = &version.digest[..version.digest.floor_char_boundary(7)];
-        if let Some(why) = &version.aside {
-            let instead = match &version.instead {
-                Some(other) => format!("{} serves instead", &other[..other.floor_char_boundary(7)]),
-                None => "its jobs wait".to_owned(),
-            };
-            tell(
-                "bad",
-                format!(
-                    "Version {digest} is set aside, {instead}: {}",
-                    text::line(why, text::MAX_LINE_BYTES)
-                ),
-            );
-            continue;
-        }
-        let failed: u64 = version.failures.values().sum();
-        if version.attempts >= LEAST_ATTEMPTS && failed * FAILING > version.attempts {
-            let since = words::parse_ms(&version.since).map_or_else(String::new, |since| {
-                format!(", loaded {}", words::ago(since, sample.time))
-            });
-            let share = words::share(failed, version.attempts);
-            let level = if failed * 2 > version.attempts { "bad" } else { "warn" };
-            tell(
-                level,
-                format!("{share} of the attempts with version {digest} fail{since}"),
-            );
-        }
+        let (on, fault) = (super::plugins::some_of(hosts), text::line(fault, text::MAX_LINE_BYTES));
+        return Some(("bad", format!("The file on {on} does not load, {serving}: {fault}")));
     }
+    plugin
+        .versions
+        .iter()
+        .find_map(|(digest, version)| of_version(digest, version, now))
+}
+
+fn of_version(digest: &str, version: &Version, now: Timestamp) -> Option<(&'static str, String)> {
+    let digest = &digest[..digest.floor_char_boundary(7)];
+    if let Some((_, why)) = version.aside.first() {
+        let instead = match &version.instead {
+            Some(other) => format!("{} serves instead", &other[..other.floor_char_boundary(7)]),
+            None => "its jobs wait".to_owned(),
+        };
+        let why = text::line(why, text::MAX_LINE_BYTES);
+        return Some(("bad", format!("Version {digest} is set aside, {instead}: {why}")));
+    }
+    let failed = version.failed();
+    if version.attempts < LEAST_ATTEMPTS || failed * FAILING <= version.attempts {
+        return None;
+    }
+    let (since, share) = (
+        words::ago(version.since_ms, now),
+        words::share(failed, version.attempts),
+    );
+    let level = if failed * 2 > version.attempts { "bad" } else { "warn" };
+    Some((
+        level,
+        format!("{share} of the attempts with version {digest} fail, loaded {since}"),
+    ))
 }

@@ -1,11 +1,12 @@
 //! The failed list: filters, groups by cause, and what is done to everything that matches.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
 
 use super::layout::{Tab, badge, empty, version, when};
-use super::overview::HOUR;
 use super::{View, chart, live, still};
 use crate::admin::AdminError;
 use crate::admin::facts::Cause;
@@ -15,6 +16,7 @@ use crate::queue::QueueName;
 use crate::text;
 use crate::web::body::Pairs;
 use crate::web::guard::Role;
+use crate::web::live::HOUR;
 use crate::web::problem::Problem;
 use crate::web::room::{Room, Shared, Which};
 use crate::web::words;
@@ -107,8 +109,8 @@ pub(super) fn in_words(filter: &Filter, cause: Option<&Cause>) -> String {
 }
 
 /// What the index says to a filter. Looked up on a thread that may take its time.
-async fn looked_up(room: &Room, filter: &Filter, before: Option<i64>) -> (Found, Vec<Group>, Choices, Coverage) {
-    let (index, filter) = (std::sync::Arc::clone(&room.index), filter.clone());
+async fn looked_up(room: &Room, filter: &Filter, before: Option<i64>) -> (Found, Arc<Vec<Group>>, Choices, Coverage) {
+    let (index, filter) = (Arc::clone(&room.index), filter.clone());
     let look = move |index: &FailedIndex| {
         // Before the look: what is told to be whole is.
         let coverage = index.coverage();
@@ -118,7 +120,7 @@ async fn looked_up(room: &Room, filter: &Filter, before: Option<i64>) -> (Found,
     let empty = room.index.coverage();
     tokio::task::spawn_blocking(move || look(&index)).await.unwrap_or((
         Found::default(),
-        Vec::new(),
+        Arc::default(),
         Choices::default(),
         empty,
     ))
@@ -280,7 +282,7 @@ fn list(filter: &Filter, found: &Found) -> Markup {
                                     div.id.soft { (entry.id) }
                                 }
                             }
-                            td { @if let Some(kind) = entry.kind { (badge(kind.as_str(), "bad")) " " } (entry.message) @if !entry.digest.is_empty() { div.soft { (version(&entry.plugin, &entry.digest)) } } }
+                            td.message { @if let Some(kind) = entry.kind { (badge(kind.as_str(), "bad")) " " } (entry.message) @if !entry.digest.is_empty() { div.soft { (version(&entry.plugin, &entry.digest)) } } }
                             td { (entry.queue) }
                             td { (when(entry.failed_at_ms)) }
                         }

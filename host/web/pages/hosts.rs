@@ -1,6 +1,6 @@
 //! The hosts that serve: their leases, what they hold, and with which plugins.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Extension;
@@ -13,7 +13,7 @@ use super::{View, live, to};
 use crate::plugins::HostReport;
 use crate::text;
 use crate::web::guard::{Caller, Role};
-use crate::web::live::Sample;
+use crate::web::live::{Sample, Summary};
 use crate::web::problem::Problem;
 use crate::web::room::Shared;
 use crate::web::words;
@@ -26,6 +26,7 @@ struct Host<'a> {
     /// The shortest of its leases.
     lease_ms: Option<i64>,
     report: Option<&'a HostReport>,
+    summary: Option<&'a Summary>,
 }
 
 fn gathered(sample: &Sample) -> BTreeMap<&str, Host<'_>> {
@@ -38,29 +39,11 @@ fn gathered(sample: &Sample) -> BTreeMap<&str, Host<'_>> {
             host.lease_ms = host.lease_ms.into_iter().chain([state.lease_left_ms]).min();
         }
     }
-    for (name, report) in &sample.hosts {
-        all.entry(name).or_default().report = Some(report);
+    for (name, report) in &sample.fleet.hosts {
+        let host = all.entry(name).or_default();
+        (host.report, host.summary) = (Some(&**report), sample.fleet.summaries.get(name));
     }
     all
-}
-
-/// The versions with which most hosts serve, so that a host with others can be told.
-fn usual(sample: &Sample) -> BTreeMap<&str, &str> {
-    let mut counts = BTreeMap::<&str, BTreeMap<&str, u32>>::new();
-    for plugin in sample.hosts.values().flat_map(|report| &report.plugins) {
-        if let Some(version) = &plugin.serving {
-            *counts
-                .entry(&plugin.name)
-                .or_default()
-                .entry(&version.digest)
-                .or_default() += 1;
-        }
-    }
-    let most = counts.into_iter().filter_map(|(name, versions)| {
-        let (digest, _) = versions.into_iter().max_by_key(|(_, count)| *count)?;
-        Some((name, digest))
-    });
-    most.collect()
 }
 
 /// Hosts on one page.
@@ -72,7 +55,7 @@ pub(super) async fn show(State(_room): State<Shared>, view: View) -> Result<Resp
     };
     let from = usize::try_from(view.query.place("from")?.unwrap_or(0)).unwrap_or(usize::MAX);
     let text = text::name(view.query.get("text").unwrap_or_default()).to_lowercase();
-    let (mut all, usual) = (gathered(&sample), usual(&sample));
+    let mut all = gathered(&sample);
     let is_none = all.is_empty();
     all.retain(|name, _| text::name(name).to_lowercase().contains(&text));
     let content = html! {
@@ -99,7 +82,7 @@ pub(super) async fn show(State(_room): State<Shared>, view: View) -> Result<Resp
                                 td.number.nowrap { @match host.lease_ms { Some(left @ 1..) => { (words::roughly(Duration::from_millis(left.unsigned_abs()))) } _ => { "–" } } }
                                 td.nowrap { (when(host.report.and_then(|report| words::parse_ms(&report.since)))) }
                                 td { (some(&host.queues)) }
-                                td { (plugins(host, &usual)) }
+                                td { (plugins(host.summary)) }
                                 td.nowrap { (drain_form(&view, name, host)) }
                             }
                         }
@@ -153,32 +136,18 @@ fn some(queues: &[&str]) -> String {
 }
 
 /// How many plugins a host has, and what is the matter with them.
-fn plugins(host: &Host<'_>, usual: &BTreeMap<&str, &str>) -> String {
-    let Some(report) = host.report else {
+fn plugins(summary: Option<&Summary>) -> String {
+    let Some(summary) = summary else {
         return "not reported".to_owned();
     };
-    let serving = report.plugins.iter().filter(|plugin| plugin.serving.is_some()).count() as u64;
-    let mut said = words::of(serving, "plugin", "plugins");
-    let names = |holds: &dyn Fn(&crate::plugins::PluginReport) -> bool| -> Vec<String> {
-        let found: BTreeSet<_> = report
-            .plugins
-            .iter()
-            .filter(|plugin| holds(plugin))
-            .map(|plugin| text::name(&plugin.name))
-            .collect();
-        found.into_iter().take(3).map(std::borrow::Cow::into_owned).collect()
-    };
-    let other = names(&|plugin| {
-        let serving = plugin.serving.as_ref().map(|version| version.digest.as_str());
-        serving.is_some() && usual.get(plugin.name.as_str()).copied() != serving
-    });
-    for (what, found) in [
-        ("does not load", names(&|plugin| plugin.fault.is_some())),
-        ("set aside", names(&crate::plugins::PluginReport::is_aside)),
-        ("another version than on most hosts", other),
+    let mut said = words::of(summary.serving, "plugin", "plugins");
+    for (what, few) in [
+        ("does not load", &summary.faulty),
+        ("set aside", &summary.aside),
+        ("another version than on most hosts", &summary.unusual),
     ] {
-        if !found.is_empty() {
-            said = format!("{said}; {what}: {}", found.join(", "));
+        if few.count > 0 {
+            said = format!("{said}; {what}: {}", super::plugins::some_of(few));
         }
     }
     said

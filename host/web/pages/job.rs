@@ -1,9 +1,10 @@
 //! One job that failed: why, where in its code, with which payload; and retrying or deleting it.
 
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Extension, Router};
 use maud::{Markup, html};
 use serde_json::value::RawValue;
 
@@ -28,23 +29,22 @@ use crate::web::words;
 /// Bytes of a payload or of metadata that the page shows. The API has all of it.
 const MAX_SHOWN_BYTES: usize = 64 * 1024;
 
-pub(super) async fn show(State(room): State<Shared>, Path(id): Path<String>, view: View) -> Result<Response, Problem> {
-    let which = Which::Job(id);
+/// The page of one failed job and what it offers, under each name that the job has.
+pub(super) fn of_one() -> Router<Shared> {
+    Router::new()
+        .route("/", get(show))
+        .route("/retry", post(retry))
+        .route("/delete", post(delete))
+        .route("/edit", post(edit))
+        .route("/try", post(trial::begin))
+}
+
+async fn show(State(room): State<Shared>, which: Which, view: View) -> Result<Response, Problem> {
     match (room.entry(&which).await, &which) {
         (Ok(entry), _) => page(&room, &view, &which, &entry).await,
         (Err(AdminError::NoEntry(_)), Which::Job(id)) => super::life::elsewhere(&room, &view, id).await,
         (Err(err), _) => Err(err.into()),
     }
-}
-
-pub(super) async fn show_entry(
-    State(room): State<Shared>,
-    Path(name): Path<String>,
-    view: View,
-) -> Result<Response, Problem> {
-    let which = Which::Entry(name);
-    let entry = room.entry(&which).await?;
-    page(&room, &view, &which, &entry).await
 }
 
 async fn page(room: &Room, view: &View, which: &Which, entry: &FailedEntry) -> Result<Response, Problem> {
@@ -188,70 +188,40 @@ async fn done(room: &Room, caller: &Caller, which: Which, act: &Act) -> Result<R
     })
 }
 
-pub(super) async fn retry(
+async fn retry(
     State(room): State<Shared>,
-    Path(id): Path<String>,
+    which: Which,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
-    done(&room, &caller, Which::Job(id), &Act::Retry).await
+    done(&room, &caller, which, &Act::Retry).await
 }
 
-pub(super) async fn retry_entry(
+async fn delete(
     State(room): State<Shared>,
-    Path(name): Path<String>,
-    Extension(caller): Extension<Caller>,
-) -> Result<Response, Problem> {
-    done(&room, &caller, Which::Entry(name), &Act::Retry).await
-}
-
-pub(super) async fn delete(
-    State(room): State<Shared>,
-    Path(id): Path<String>,
+    which: Which,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
     caller.needs(Role::Admin)?;
-    done(&room, &caller, Which::Job(id), &Act::Delete).await
+    done(&room, &caller, which, &Act::Delete).await
 }
 
-pub(super) async fn delete_entry(
+async fn edit(
     State(room): State<Shared>,
-    Path(name): Path<String>,
+    which: Which,
     Extension(caller): Extension<Caller>,
+    body: Body,
 ) -> Result<Response, Problem> {
-    caller.needs(Role::Admin)?;
-    done(&room, &caller, Which::Entry(name), &Act::Delete).await
-}
-
-async fn edited(room: &Room, caller: &Caller, which: Which, body: Body) -> Result<Response, Problem> {
     let form = form(body).await?;
     let payload = form.get("payload").unwrap_or_default().to_owned();
     let payload =
         RawValue::from_string(payload).map_err(|err| Problem::bad(format!("the payload is no JSON: {err}")))?;
-    let edited = room.retry_edited(caller, &which, payload).await?;
+    let edited = room.retry_edited(&caller, &which, payload).await?;
     let done = if edited.original == Fate::Gone {
         "edited-kept"
     } else {
         "edited"
     };
     Ok(to(&Which::Job(edited.id).path(), done))
-}
-
-pub(super) async fn edit(
-    State(room): State<Shared>,
-    Path(id): Path<String>,
-    Extension(caller): Extension<Caller>,
-    body: Body,
-) -> Result<Response, Problem> {
-    edited(&room, &caller, Which::Job(id), body).await
-}
-
-pub(super) async fn edit_entry(
-    State(room): State<Shared>,
-    Path(name): Path<String>,
-    Extension(caller): Extension<Caller>,
-    body: Body,
-) -> Result<Response, Problem> {
-    edited(&room, &caller, Which::Entry(name), body).await
 }
 
 pub(super) async fn cancel(

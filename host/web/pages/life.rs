@@ -7,7 +7,7 @@ use super::job::json;
 use super::layout::{Tab, badge, empty, lasted, version, when};
 use super::said::outputs;
 use super::{View, links, still};
-use crate::admin::job::{Found, Life, Look, Part, State, life};
+use crate::admin::job::{Found, Life, Part, State, life};
 use crate::admin::lanes::waits_for;
 use crate::admin::results::Outcome;
 use crate::outcome::{AttemptRecord, RunningReport};
@@ -19,10 +19,7 @@ use crate::web::words;
 
 /// A job that is not in the failed list.
 pub(super) async fn elsewhere(room: &Room, view: &View, id: &str) -> Result<Response, Problem> {
-    let look = Look {
-        without_failed: true,
-        ..Look::default()
-    };
+    let look = room.look().await;
     let life = life(&room.store, id, &look).await?;
     let content = html! {
         div.head { h1 { "Job" } }
@@ -140,7 +137,7 @@ fn row(attempt: &AttemptRecord) -> Markup {
     html! {
         tr {
             th scope="row" { @if attempt.attempt > 0 { (attempt.attempt) } @else { "not run" } }
-            td { @match attempt.failure { Some(kind) => { (badge(kind.as_str(), "bad")) " " (text::message(&attempt.message, text::MAX_LINE_BYTES)) }, None => (badge("completed", "good")) } }
+            td.message { @match attempt.failure { Some(kind) => { (badge(kind.as_str(), "bad")) " " (text::message(&attempt.message, text::MAX_LINE_BYTES)) }, None => (badge("completed", "good")) } }
             td { (when(attempt.started_ms.or(Some(attempt.ended_ms)))) }
             td.num { (span(waited).unwrap_or_default()) }
             td.num { (span(took).unwrap_or_default()) }

@@ -40,7 +40,6 @@ pub(super) use self::attention::concerns;
 pub(super) use self::failed::filter_of;
 use self::layout::{Pace, Tab};
 pub use self::links::check_trace_link;
-pub(super) use self::overview::HOUR;
 use super::body::Pairs;
 use super::guard::{Caller, Role};
 use super::live::Sample;
@@ -170,22 +169,14 @@ pub(super) fn router() -> Router<Shared> {
         .route("/bulk", get(bulk::list).post(bulk::begin))
         .route("/bulk/{id}", get(bulk::show))
         .route("/bulk/{id}/abort", post(bulk::abort))
-        .route("/jobs/{id}", get(job::show))
-        .route("/jobs/{id}/retry", post(job::retry))
-        .route("/jobs/{id}/delete", post(job::delete))
-        .route("/jobs/{id}/edit", post(job::edit))
-        .route("/entries/{entry}/edit", post(job::edit_entry))
+        .nest("/jobs/{id}", job::of_one())
+        .nest("/entries/{entry}", job::of_one())
         .route("/jobs/{id}/cancel", post(job::cancel))
         .route("/jobs/{id}/uncancel", post(job::uncancel))
         .route("/schedules", get(schedules::show))
         .route("/schedules/run", post(schedules::run))
         .route("/stats", get(stats::show))
-        .route("/jobs/{id}/try", post(trial::begin))
-        .route("/entries/{entry}/try", post(trial::begin_entry))
         .route("/tries/{id}", get(trial::show))
-        .route("/entries/{entry}", get(job::show_entry))
-        .route("/entries/{entry}/retry", post(job::retry_entry))
-        .route("/entries/{entry}/delete", post(job::delete_entry))
         .route("/audit", get(audit::show))
         .route("/plugins", get(plugins::show))
         .route("/plugins/{plugin}/release", post(plugins::release))

@@ -11,16 +11,12 @@ use super::attention::{Concern, concerns};
 use super::chart::{self, Line};
 use super::layout::{Tab, badge, empty, tile, version, when};
 use super::{View, live, queues};
-use crate::admin::failed::Filter;
-use crate::admin::index::Group;
+use crate::admin::index::{Group, Overall};
 use crate::queue::Waits;
 use crate::text;
-use crate::web::live::{Point, Sample};
+use crate::web::live::{HOUR, Point, SAMPLE_INTERVAL, Sample};
 use crate::web::room::Shared;
 use crate::web::words;
-
-/// The time that the failures of the overview are of.
-pub(in crate::web) const HOUR: Duration = Duration::from_hours(1);
 
 /// Queues and causes that the overview names.
 const SOME: usize = 6;
@@ -34,9 +30,8 @@ pub(super) async fn show(State(room): State<Shared>, view: View) -> Response {
     };
     room.settle_index().await;
     let index = std::sync::Arc::clone(&room.index);
-    let grouped = tokio::task::spawn_blocking(move || (index.groups(&Filter::default(), HOUR), index.by_kind(HOUR)));
-    let (mut groups, kinds) = grouped.await.unwrap_or_default();
-    groups.sort_by_key(|group| std::cmp::Reverse(recent(group)));
+    let looked = tokio::task::spawn_blocking(move || index.overall(HOUR, SAMPLE_INTERVAL));
+    let Overall { groups, kinds } = looked.await.unwrap_or_default();
     let concerns = concerns(&sample, &groups);
     let kinds: Vec<_> = kinds.into_iter().collect();
     let content = html! {
@@ -55,15 +50,19 @@ pub(super) async fn show(State(room): State<Shared>, view: View) -> Response {
             }
             section aria-labelledby="causes" {
                 div.head { h2 #causes { "Failing in the last hour" } a href="/failed" { "All failed jobs" } }
-                (causes(&groups))
+                (causes(&latest(&groups)))
             }
         }
     };
     live(&view, Tab::Overview, "Overview", &content)
 }
 
-fn recent(group: &Group) -> u64 {
-    group.parts.iter().map(|part| u64::from(*part)).sum()
+/// The causes with most failures in the last hour, those first.
+fn latest(groups: &[Group]) -> Vec<&Group> {
+    let mut latest: Vec<_> = groups.iter().filter(|group| group.recent() > 0).collect();
+    latest.sort_by_key(|group| std::cmp::Reverse(group.recent()));
+    latest.truncate(SOME);
+    latest
 }
 
 fn headline(concerns: &[Concern]) -> String {
@@ -91,7 +90,7 @@ fn attention(concerns: &[Concern]) -> Markup {
 
 fn tiles(view: &View, sample: &Sample) -> Markup {
     let (totals, oldest) = (sample.totals(), sample.oldest_of_all());
-    let hosts = sample.hosts.len() as u64;
+    let hosts = sample.fleet.hosts.len() as u64;
     let served: std::collections::BTreeSet<_> = sample.queues().flat_map(|(_, counts)| counts.hosts.keys()).collect();
     let hosts = hosts.max(served.len() as u64);
     let waiting = (totals.waiting > 0).then(|| format!("+ {} in lanes", words::count(totals.waiting)));
@@ -103,7 +102,7 @@ fn tiles(view: &View, sample: &Sample) -> Markup {
             (tile("Delayed", &words::count(totals.delayed), None, Some("/queues"), ""))
             (wait_tile(&sample.waits.all))
             (tile("Oldest waiting", &oldest.map_or_else(|| "–".to_owned(), |(_, age)| words::roughly(age)), oldest_note.as_deref(), Some("/queues"), if oldest.is_some_and(|(_, age)| age > Duration::from_mins(1)) { "warn" } else { "" }))
-            (tile("Attempts", &words::rate(sample.rate.attempts()), Some("a second"), Some("/plugins"), ""))
+            (tile("Attempts", &words::rate(sample.fleet.rate.attempts()), Some("a second"), Some("/plugins"), ""))
             (tile("Failed list", &words::count(view.failed), None, Some("/failed"), if view.failed > 0 { "bad" } else { "" }))
         }
     }
@@ -114,7 +113,7 @@ pub(super) fn wait_tile(waits: &Waits) -> Markup {
     let shown = waits.percentile(0.5).zip(waits.percentile(0.95));
     let (half, most) = shown.map_or_else(
         || ("–".to_owned(), "none began".to_owned()),
-        |(half, most)| (words::time(half), format!("p95 {}, last 5 min", words::time(most))),
+        |(half, most)| (words::time(half), format!("p95 {} · 5 min", words::time(most))),
     );
     tile("Wait p50", &half, Some(&most), None, "")
 }
@@ -149,8 +148,8 @@ fn throughput(sample: &Sample) -> Markup {
     };
     let said = format!(
         "Attempts a second, now {} completed and {} failed",
-        words::rate(sample.rate.completed),
-        words::rate(sample.rate.failed)
+        words::rate(sample.fleet.rate.completed),
+        words::rate(sample.fleet.rate.failed)
     );
     let lines = [
         line("completed", "good", |point| point.completed),
@@ -209,20 +208,14 @@ fn failures(sample: &Sample, kinds: &[(&'static str, [u32; crate::admin::index::
 fn deploys(sample: &Sample) -> Vec<(f64, String)> {
     let mut found = Vec::<(f64, String)>::new();
     let span = HOUR.as_secs_f64() * 1000.0;
-    for plugin in sample.hosts.values().flat_map(|report| &report.plugins) {
-        let Some(version) = &plugin.serving else { continue };
-        let Some(at) = words::parse_ms(&version.since) else {
-            continue;
-        };
+    let versions = sample.fleet.plugins.iter();
+    let versions = versions.flat_map(|(name, plugin)| plugin.versions.iter().map(move |version| (name, version)));
+    for (name, (digest, version)) in versions {
         #[expect(clippy::cast_precision_loss, reason = "a chart is no more exact")]
-        let place = 1.0 - (sample.time.as_millisecond() - at) as f64 / span;
-        let word = format!(
-            "{}@{}",
-            text::name(&plugin.name),
-            &version.digest[..version.digest.floor_char_boundary(7)]
-        );
-        if place > 0.0 && found.len() < SOME && !found.iter().any(|(_, known)| *known == word) {
-            found.push((place, word));
+        let place = 1.0 - (sample.time.as_millisecond() - version.since_ms) as f64 / span;
+        if place > 0.0 && found.len() < SOME {
+            let digest = &digest[..digest.floor_char_boundary(7)];
+            found.push((place, format!("{}@{digest}", text::name(name))));
         }
     }
     // Where a worker has just started, everything was loaded at once: that is no deployment that a chart could explain.
@@ -237,20 +230,19 @@ fn deploys(sample: &Sample) -> Vec<(f64, String)> {
     }
 }
 
-fn causes(groups: &[Group]) -> Markup {
-    let some: Vec<_> = groups.iter().filter(|group| recent(group) > 0).take(SOME).collect();
+fn causes(groups: &[&Group]) -> Markup {
     html! {
-        @if some.is_empty() {
+        @if groups.is_empty() {
             (empty("No job has failed for good in the last hour", &html! { "Jobs that fail and are tried again are not in the failed list." }))
         } @else {
             div.scroll tabindex="0" role="region" aria-label="Table: causes of failures" {
                 table {
                     thead { tr { th scope="col" { "Cause" } th.number scope="col" { "Last hour" } th scope="col" { span.hidden { "When" } } th scope="col" { "Last" } } }
                     tbody {
-                        @for group in some {
+                        @for group in groups {
                             tr id={ "cause-" (group.id) } {
                                 td { a href={ "/failed" (words::query(&[("cause", &group.id)])) } { (group.newest.message) } div.soft { @if let Some(kind) = group.cause.kind { (badge(kind.as_str(), "bad")) " " } (version(&group.cause.plugin, &group.cause.digest)) } }
-                                td.number { (words::count(recent(group))) }
+                                td.number { (words::count(group.recent())) }
                                 td { (chart::spark(&group.parts)) }
                                 td.nowrap { (when(group.times_ms.map(|(_, last)| last))) }
                             }

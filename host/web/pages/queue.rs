@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::layout::{Tab, badge, empty, tile, when};
@@ -98,7 +99,7 @@ fn paused(view: &View, name: &str, counts: &Counts) -> Markup {
     html! {
         div.actions {
             @if let Some(pause) = &counts.paused {
-                span { (badge("paused", "warn")) " " span.soft { (pause) } }
+                span { (badge("paused", "warn")) " " span.soft { (words::pause(pause, Timestamp::now())) } }
                 @if view.may(Role::Operator) {
                     form method="post" action={ (path) "/resume" } { button.primary type="submit" { "Resume" } }
                 }

@@ -143,7 +143,7 @@ pub(super) async fn show(State(_room): State<Shared>, view: View) -> Result<Resp
         p.soft { a href="/batches" { "Look up a batch" } " by its id." }
         @if !sample.figures.paused_jobs.is_empty() {
             h2 { "Paused job names" }
-            ul.plain { @for (name, pause) in &sample.figures.paused_jobs { li { strong { (text::name(name)) } " " span.soft { "paused " (pause) } } } }
+            ul.plain { @for (name, pause) in &sample.figures.paused_jobs { li { strong { (text::name(name)) } " " span.soft { "paused " (words::pause(pause, sample.time)) } } } }
         }
     };
     Ok(live(&view, Tab::Queues, "Queues", &content))

@@ -10,7 +10,7 @@ use maud::{Markup, html};
 
 use super::layout::{Tab, empty, when};
 use super::{View, still};
-use crate::admin::schedules::{self, Listed};
+use crate::admin::schedules::Listed;
 use crate::text;
 use crate::web::body::form;
 use crate::web::guard::{Caller, Role};
@@ -22,7 +22,7 @@ use crate::web::words;
 const SHOWN: usize = 500;
 
 pub(super) async fn show(State(room): State<Shared>, view: View) -> Result<Response, Problem> {
-    let all = schedules::list(&room.store).await?;
+    let all = room.schedules().await?;
     let content = html! {
         div.head { h1 { "Schedules" } p.soft { "As the running workers fire them, by the clocks of their time zones." } }
         @if let Some(pushed) = view.query.get("pushed") {

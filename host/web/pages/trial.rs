@@ -33,7 +33,7 @@ pub(super) fn form(room: &Room, view: &View, which: &Which, plugin: &str) -> Mar
             details.card.more {
                 summary { strong { "Try it on another version" } }
                 form method="post" action={ (which.path()) "/try" } enctype="multipart/form-data" {
-                    p.soft { "One attempt at this job, here and now. Nothing is settled: it stays where it is, whatever comes of it. Its buckets are empty, and what it would write is shown." }
+                    p.soft { "One attempt at this job, here and now. Nothing is settled: it stays where it is, whatever comes of it. It reads the buckets as they are now; what it would write is shown, and not written." }
                     div.field {
                         label for="component" { "A component" @if serves { ", or none for " (text::name(plugin)) " as it serves now" } }
                         input #component type="file" name="component" accept=".wasm,application/wasm" required[!serves];
@@ -52,29 +52,9 @@ pub(super) fn form(room: &Room, view: &View, which: &Which, plugin: &str) -> Mar
 
 pub(super) async fn begin(
     State(room): State<Shared>,
-    Path(id): Path<String>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    begin_which(&room, Which::Job(id), &caller, &headers, body).await
-}
-
-pub(super) async fn begin_entry(
-    State(room): State<Shared>,
-    Path(name): Path<String>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    begin_which(&room, Which::Entry(name), &caller, &headers, body).await
-}
-
-async fn begin_which(
-    room: &Room,
     which: Which,
-    caller: &Caller,
-    headers: &HeaderMap,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     caller.needs(Role::Admin)?;
@@ -89,7 +69,7 @@ async fn begin_which(
             .filter(|text| !text.trim().is_empty()),
         sends: parts.text("egress") == Some("on"),
     };
-    let record = room.try_one(caller, &which, asked).await?;
+    let record = room.try_one(&caller, &which, asked).await?;
     Ok((StatusCode::SEE_OTHER, [(LOCATION, format!("/tries/{}", record.id))]).into_response())
 }
 

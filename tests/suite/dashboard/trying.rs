@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use kiln::queue::{Store, StoreSettings};
+use kiln::queue::{StateStore, Store, StoreSettings};
+use kiln::state::{Action, BucketId, Change, Condition, Keeper as _, Quota};
 use serde_json::{Value, json};
 
 use super::{Answer, Dashboard, ask, fail, trap};
@@ -214,6 +215,42 @@ async fn requests_of_a_tried_job_are_shown_and_sent_only_if_that_is_wanted() -> 
     let (code, out, told) = try_in_terminal(&settings, "1", &component, &["--egress"])?;
     assert_eq!((code, out.as_str()), (0, "{\"status\":204}\n"), "{told}");
     assert_eq!(server.asked().len(), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tried_job_reads_the_buckets_that_are_there_and_writes_nothing() -> anyhow::Result<()> {
+    let settings = redis_settings();
+    let store = Store::open(&settings).await?;
+    let counts = BucketId::of_plugin("state", "counts");
+    let keeper = StateStore::of(store.clone());
+    let there = Change {
+        key: "n".to_owned(),
+        action: Action::Set(b"41".to_vec()),
+        condition: Condition::Always,
+        ttl_ms: None,
+        keeps_time: false,
+    };
+    let quota = Quota { bytes: 1_000, keys: 10 };
+    keeper.write(&counts, quota, std::slice::from_ref(&there)).await?;
+    let ids = ["now", "later"];
+    let entries = ids.map(|id| entry(id, "state", &json!(format!("{id} counts n"))));
+    fail(&settings, &entries).await?;
+    let folder = folder_of(&[("state", "[grants.state.counts]")])?;
+    let component = folder.path().join("state.wasm");
+    for (id, result) in [("now", "[0,42]\n"), ("later", "[0,0]\n")] {
+        let (code, out, told) = try_in_terminal(&settings, id, &component, &[])?;
+        assert_eq!((code, out.as_str()), (0, result), "{told}");
+        let would = "would write | plugin:state:counts | n | 1 added";
+        assert!(told.contains(would), "{told}");
+    }
+    let served = folder.path().to_str().context("text")?;
+    let dashboard = Dashboard::start(&settings, &["--cache-dir", &cache(), "--try-plugins", served])?;
+    let tried = bring(&dashboard, "/failed/now/try", b"")?.json();
+    assert_eq!(tried["tried"]["result"], json!([0, 42]), "{tried}");
+    assert_eq!(tried["tried"]["writes"][0]["changes"][0]["key"], "n", "{tried}");
+    let kept = keeper.get(&counts, &["n".to_owned()], 100).await?;
+    assert_eq!(kept[0].as_ref().map(|kept| &kept.value[..]), Some(&b"41"[..]));
     Ok(())
 }
 

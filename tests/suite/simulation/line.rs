@@ -16,7 +16,7 @@ use kiln::queue::backend::{
 };
 use kiln::queue::{
     BatchState, Cancels, Contended, Contender, Counts, Fired, Firing, Found, Marked, Orders, Past, Pausable, Pause,
-    Peeked, Place, ProgressReport, Push, QueueError, QueueName, Record, Search, Span, Sums, Sweep,
+    Peeked, Place, ProgressReport, Push, QueueError, QueueName, Record, Reported, Search, Span, Sums, Sweep,
 };
 use kiln::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 use parking_lot::Mutex;
@@ -225,6 +225,7 @@ impl Backend for Line {
         promote(queue: &'a QueueName) -> usize;
         add_up(at: Timestamp, sums: &'a Sums) -> ();
         sums(span: Span, first: i64, count: usize) -> Vec<Sums>;
+        wait_sums(span: Span, first: i64, count: usize) -> Vec<Sums>;
         fire(queue: &'a QueueName, firings: &'a [Firing]) -> (Timestamp, Vec<Fired>);
         last_fired(queue: &'a QueueName, schedules: &'a [String]) -> Vec<Option<Timestamp>>;
         wait_ready(queues: &'a [QueueName]) -> ();
@@ -281,7 +282,10 @@ impl Backend for Line {
         publish(host: &'a str, report: &'a str) -> Option<String>;
         amend(host: &'a str, report: &'a str) -> bool;
         withdraw(host: &'a str) -> ();
-        reports() -> Vec<(String, String)>;
+        report(host: &'a str) -> Option<String>;
+        reports(known: &'a HashMap<String, String>) -> Vec<Reported>;
+        keep_catalogue(name: &'a str, text: &'a str) -> ();
+        catalogue(name: &'a str) -> Option<String>;
         ask_release(plugin: &'a str, token: &'a str) -> ();
         release_asked(plugin: &'a str) -> Option<String>;
         outbox(queue: &'a QueueName, host: Option<&'a str>, cursor: u64) -> OutboxPage;

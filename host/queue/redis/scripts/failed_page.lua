@@ -31,8 +31,9 @@ local function read_on(done, some)
 end
 local entries, size, largest, full = {}, 0, 1, false
 while #entries < count and not full do
-  -- A few at a time, as in fetch.lua.
-  local some = math.max(1, math.min(count - #entries, math.floor((bytes - size) / largest), #entries, 16))
+  -- As many at once as there are so far: their lengths are not known before. Redis seeks the place anew for each call, which
+  -- takes as long as reading a few dozen.
+  local some = math.max(1, math.min(count - #entries, math.floor((bytes - size) / largest), #entries, 64))
   local some_read = read_on(#entries, some)
   full = #some_read == 0
   for _, entry in ipairs(some_read) do
