@@ -58,6 +58,9 @@ const LINKED: &str = r#"
     (canon lift (core func $app "run") (memory $memory) (realloc (func $app "realloc"))))
 )"#;
 
+/// The place of a piece that is known only once the module is made.
+const COMPUTED: i32 = -1;
+
 /// How many functions each core module of a component imports and defines, and where its pieces of tables begin.
 fn modules(component: &[u8]) -> Vec<(u32, u32, Vec<i32>)> {
     let mut modules = Vec::new();
@@ -73,10 +76,11 @@ fn modules(component: &[u8]) -> Vec<(u32, u32, Vec<i32>)> {
                     let ElementKind::Active { offset_expr, .. } = piece.kind else {
                         panic!("a piece of no table");
                     };
-                    let Operator::I32Const { value } = offset_expr.get_operators_reader().read().unwrap() else {
-                        panic!("a piece whose place is computed");
+                    let place = match offset_expr.get_operators_reader().read().unwrap() {
+                        Operator::I32Const { value } => value,
+                        _ => COMPUTED,
                     };
-                    modules.last_mut().unwrap().2.push(value);
+                    modules.last_mut().unwrap().2.push(place);
                 }
             }
             _ => {}
