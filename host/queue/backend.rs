@@ -20,8 +20,8 @@ use super::error::QueueError;
 use super::firing::{Fired, Firing};
 use super::history::{Past, ProgressReport, Record};
 pub use super::moves::{
-    Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LaneSeen, LaneTaken, LaneWish, LanesPage, Offer, Once,
-    OutboxPage, Part, Peeked, Pick, Place, Reach, Renewed, Search, Seen, Served, Sweep, Swept, Taken, Turn, Wish,
+    Admitted, Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LaneSeen, LaneTaken, LaneWish, LanesPage, Offer,
+    Once, OutboxPage, Part, Peeked, Pick, Place, Reach, Renewed, Search, Seen, Served, Sweep, Swept, Taken, Turn, Wish,
     Written,
 };
 pub use super::orders::Orders;
@@ -103,6 +103,16 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Takes jobs from a group of lanes under the tags from `tag` on, as many as its limits let start now, lane by lane in
     /// turn, and renews the lease. None: the lease has run out, and nothing was taken.
     fn serve<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Answer<'a, Option<Served>>;
+
+    /// Decides about deliveries that were ready, each by its tag and its lane of this group: one whose lane is empty starts, if its
+    /// limits let it and no lane has its turn, and takes its places. All others go to their lanes.
+    fn admit<'a>(
+        &'a self,
+        claim: &'a Claim<'a>,
+        group: &'a Lane,
+        caps: &'a [Cap],
+        ready: &'a [(u64, Lane)],
+    ) -> Answer<'a, Vec<Admitted>>;
 
     /// Decides about a job in flight that is unique by a key, and moves it to its lane if it is to run.
     fn contend<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Answer<'a, Contended>;

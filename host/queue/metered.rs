@@ -14,8 +14,8 @@ use super::counts::Counts;
 use super::firing::{Fired, Firing};
 use super::history::{Past, ProgressReport, Record};
 use super::moves::{
-    Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick,
-    Place, Reach, Renewed, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
+    Admitted, Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked,
+    Pick, Place, Reach, Renewed, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
 };
 use super::orders::{Orders, Pausable, Pause};
 use super::push::Push;
@@ -112,6 +112,7 @@ operations! {
     timed jobs(queue: &'a QueueName, part: &'a Part, from: Option<&'a str>) -> JobsPage;
     timed fetch(claim: &'a Claim<'a>, tag: u64, wish: Wish<'a>) -> Option<Taken>;
     timed serve(claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Option<Served>;
+    timed admit(claim: &'a Claim<'a>, group: &'a Lane, caps: &'a [Cap], ready: &'a [(u64, Lane)]) -> Vec<Admitted>;
     timed contend(claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Contended;
     timed sweep(queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep) -> Swept;
     timed lanes(queue: &'a QueueName, group: &'a Lane, from: u64) -> LanesPage;

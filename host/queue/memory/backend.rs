@@ -16,8 +16,8 @@ use crate::queue::counts::Counts;
 use crate::queue::firing::{Fired, Firing};
 use crate::queue::history::{Past, ProgressReport, Record};
 use crate::queue::moves::{
-    Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick,
-    Place, Reach, Renewed, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
+    Admitted, Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked,
+    Pick, Place, Reach, Renewed, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
 };
 use crate::queue::orders::{Orders, Pausable, Pause};
 use crate::queue::push::Push;
@@ -104,6 +104,16 @@ impl Backend for MemoryStore {
 
     fn serve<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Answer<'a, Option<Served>> {
         Box::pin(async move { Ok(self.serve(claim, tag, turn)) })
+    }
+
+    fn admit<'a>(
+        &'a self,
+        claim: &'a Claim<'a>,
+        group: &'a Lane,
+        caps: &'a [Cap],
+        ready: &'a [(u64, Lane)],
+    ) -> Answer<'a, Vec<Admitted>> {
+        Box::pin(async move { Ok(self.admit(claim, group, caps, ready)) })
     }
 
     fn contend<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Answer<'a, Contended> {

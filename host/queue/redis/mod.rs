@@ -61,8 +61,8 @@ use super::error::QueueError;
 use super::firing::{Fired, Firing};
 use super::history::{Past, ProgressReport, Record};
 use super::moves::{
-    Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick,
-    Place, Reach, Renewed, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
+    Admitted, Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked,
+    Pick, Place, Reach, Renewed, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
 };
 use super::orders::{Orders, Pausable, Pause};
 use super::push::Push;
@@ -210,6 +210,16 @@ impl Backend for RedisStore {
 
     fn serve<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Answer<'a, Option<Served>> {
         Box::pin(self.serve(claim, tag, turn))
+    }
+
+    fn admit<'a>(
+        &'a self,
+        claim: &'a Claim<'a>,
+        group: &'a Lane,
+        caps: &'a [Cap],
+        ready: &'a [(u64, Lane)],
+    ) -> Answer<'a, Vec<Admitted>> {
+        Box::pin(self.admit(claim, group, caps, ready))
     }
 
     fn contend<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Answer<'a, Contended> {

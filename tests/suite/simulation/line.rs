@@ -11,8 +11,8 @@ use kiln::config::Cap;
 use kiln::job::Reply;
 use kiln::outcome::{BatchMark, Lane, Settlement};
 use kiln::queue::backend::{
-    Answer, Arrived, Backend, Claim, Dead, Ended, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Pick,
-    Reach, Renewed, Served, Swept, Taken, Turn, Wish, Written,
+    Admitted, Answer, Arrived, Backend, Claim, Dead, Ended, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage,
+    Part, Pick, Reach, Renewed, Served, Swept, Taken, Turn, Wish, Written,
 };
 use kiln::queue::{
     BatchState, Cancels, Contended, Contender, Counts, Fired, Firing, Found, Marked, Orders, Past, Pausable, Pause,
@@ -238,6 +238,7 @@ impl Backend for Line {
         uncancel(queue: &'a QueueName, ids: &'a [String]) -> Vec<bool>;
         cancelled(queue: &'a QueueName, since: u64) -> Cancels;
         jobs(queue: &'a QueueName, part: &'a Part, from: Option<&'a str>) -> JobsPage;
+        admit(claim: &'a Claim<'a>, group: &'a Lane, caps: &'a [Cap], ready: &'a [(u64, Lane)]) -> Vec<Admitted>;
         contend(claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Contended;
         sweep(queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep) -> Swept;
         lanes(queue: &'a QueueName, group: &'a Lane, from: u64) -> LanesPage;
