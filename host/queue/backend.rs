@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
-pub use super::batches::{BatchState, Marked};
+pub use super::batches::{BatchState, Mark, Marked};
 use super::cancels::Cancels;
 use super::counts::Counts;
 use super::error::QueueError;
@@ -32,7 +32,7 @@ use super::sums::{Span, Sums};
 use super::unique::{Contended, Contender};
 use crate::config::Cap;
 use crate::job::Reply;
-use crate::outcome::{BatchMark, Lane};
+use crate::outcome::Lane;
 use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 
 /// Longest time that [`Backend::wait_ready`], [`Backend::wait_due`] and the other waits last without news.
@@ -282,16 +282,16 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// the first. Of all of it, or of what this host acknowledged and what hosts without a lease did.
     fn outbox<'a>(&'a self, queue: &'a QueueName, host: Option<&'a str>, cursor: u64) -> Answer<'a, OutboxPage>;
 
-    /// Notes that a job of a batch has ended, and tells whether the outbox's entry which says so is to push what comes of that:
-    /// one entry for each callback, whenever that entry asks.
-    fn mark_batch<'a>(&'a self, mark: &'a BatchMark, entry: &'a [u8]) -> Answer<'a, Marked>;
+    /// Notes that jobs of a batch have ended, one after the other, and tells of each whether the outbox's entry which says so is to push
+    /// what comes of that: one entry for each callback, whenever that entry asks.
+    fn mark_batch<'a>(&'a self, batch: &'a str, marks: &'a [Mark<'a>]) -> Answer<'a, Vec<Marked>>;
 
     /// What is known of a batch.
     fn batch<'a>(&'a self, id: &'a str) -> Answer<'a, Option<BatchState>>;
 
-    /// Pushes jobs of an outbox's entry, and leaves the rest of the entry there. False: the entry is no longer as it was read,
-    /// so somebody else does that.
-    fn hand_on<'a>(&'a self, queue: &'a QueueName, handed: &'a HandedOn<'a>) -> Answer<'a, bool>;
+    /// Pushes jobs of some entries of an outbox, and leaves the rest of each entry there. False: that entry is no longer as it was
+    /// read, so somebody else does that.
+    fn hand_on<'a>(&'a self, queue: &'a QueueName, handed: &'a [HandedOn<'a>]) -> Answer<'a, Vec<bool>>;
 
     /// Ends entries that were written, and keeps the results that belong to them.
     fn drop_from_outbox<'a>(&'a self, queue: &'a QueueName, written: &'a [Written]) -> Answer<'a, ()>;

@@ -8,7 +8,7 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 
 use super::backend::{Answer, Backend};
-use super::batches::{BatchState, Marked};
+use super::batches::{BatchState, Mark, Marked};
 use super::cancels::Cancels;
 use super::counts::Counts;
 use super::firing::{Fired, Firing};
@@ -25,7 +25,7 @@ use super::unique::{Contended, Contender};
 use crate::config::Cap;
 use crate::events::{Event, Events};
 use crate::job::Reply;
-use crate::outcome::{BatchMark, Lane};
+use crate::outcome::Lane;
 use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 
 /// Another store, watched.
@@ -165,9 +165,9 @@ operations! {
     timed ask_release(plugin: &'a str, token: &'a str) -> ();
     timed release_asked(plugin: &'a str) -> Option<String>;
     timed outbox(queue: &'a QueueName, host: Option<&'a str>, cursor: u64) -> OutboxPage;
-    timed mark_batch(mark: &'a BatchMark, entry: &'a [u8]) -> Marked;
+    timed mark_batch(batch: &'a str, marks: &'a [Mark<'a>]) -> Vec<Marked>;
     timed batch(id: &'a str) -> Option<BatchState>;
-    timed hand_on(queue: &'a QueueName, handed: &'a HandedOn<'a>) -> bool;
+    timed hand_on(queue: &'a QueueName, handed: &'a [HandedOn<'a>]) -> Vec<bool>;
     timed drop_from_outbox(queue: &'a QueueName, written: &'a [Written]) -> ();
     timed state_get(
         bucket: &'a BucketId, keys: &'a [String], max_bytes: usize

@@ -49,9 +49,9 @@
 //! | drop: in flight → done, unrun, as too old or as a duplicate | `settle` | refused | the same |
 //! | commit: in flight → done, and what it wrote on completion, and the jobs that it enqueued, into the `outbox` of the queue | `settle` | refused | the same |
 //! | write: outbox → bucket, result | `state_write`, `SET`, `HDEL` | nothing more happens: the bucket knows what was written until an hour after the outbox holds it no more | the same |
-//! | hand on: outbox → ready, delayed, of the jobs that an acknowledged one enqueued, those for one place at a time | `hand_on` | nothing more happens: the entry holds them no more | what is not delayed and goes to the same queue: the same. Else `RPUSH` or `push_delayed`, `hand_on`. A crash in between leaves the job there twice |
+//! | hand on: outbox → ready, delayed, of the jobs that acknowledged ones enqueued, those of one entry for one place at a time | `hand_on` | nothing more happens: the entry holds them no more | what is not delayed and goes to the same queue: the same. Else `RPUSH` or `push_delayed`, `hand_on`. A crash in between leaves the job there twice |
 //! | note: of a job of a batch that fails or is dropped, its end goes into the `outbox` | `settle`, beside the move of the job | refused | beside the last step of that move |
-//! | mark: outbox → the batch, then ready, delayed, of what is pushed when all its jobs have ended | `mark_batch`, `hand_on` | nothing more happens: the batch is made of sets of ids, and knows which entry of an outbox pushes what | as for hand on |
+//! | mark: outbox → the batch, of all jobs of it in a page, then ready, delayed, of what is pushed when all its jobs have ended | `mark_batch`, `hand_on` | nothing more happens: the batch is made of sets of ids, and knows which entry of an outbox pushes what | as for hand on |
 //! | requeue: in flight → the front of ready | `settle` | refused | the same |
 //! | retry: in flight → delayed | `settle` | refused | `ours` (under a good lease), `push_delayed`, `settle`. A crash in between leaves the job in both: it runs twice |
 //! | fail: in flight → failed | `settle` | refused | `ours`, `RPUSH`, `settle`. As for retry |
@@ -196,7 +196,7 @@ mod waits;
 pub use crate::config::QUEUE_DEFAULT;
 pub use audit::MAX_NOTES;
 pub(crate) use bare::Bare;
-pub use batches::{BATCH_KEPT, BatchState, Marked};
+pub use batches::{BATCH_KEPT, BatchState, Mark, Marked};
 pub use bounds::{BOUNDS, Bound};
 pub(crate) use cancelling::MARKED_AT_ONCE;
 pub use cancels::{CANCELLED_FOR, Cancels, MAX_CANCELLED, cancellable};
