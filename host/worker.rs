@@ -10,6 +10,7 @@ mod after;
 mod history;
 mod live;
 mod sorting;
+mod start;
 mod unique;
 
 use std::sync::Arc;
@@ -22,20 +23,21 @@ use crate::aside::aside;
 use crate::config::{Cap, Expired, HistorySettings, RetryPolicy, Unknown};
 use crate::events::{Event, Events, Run};
 use crate::job::{DecodeError, Job, Options, TraceContext, asks_for_reply, failed_head, wrap_partial};
-use crate::outcome::{Asked, Commit, Failure, FailureKind, Lane, Outcome, RetryHint, Settlement};
+use crate::outcome::{Asked, Commit, Failure, FailureKind, Outcome, RetryHint, Settlement};
 use crate::plugins::{Plugin, Plugins};
 use crate::queue::{Arrival, Consumer, Delivery, QueueError};
 use crate::retry::{self, Moment};
-use crate::sandbox::{AttemptContext, Listener};
+use crate::sandbox::{AttemptContext, Listener, PluginPermit};
 use crate::stop::StopReason;
 use crate::text;
 
+use admission::Gate;
 pub use admission::Reserved;
-use admission::{Admission, Gate};
 use after::After;
 use history::{History, keep};
 pub use live::{Live, REPORT_EVERY};
 pub use sorting::Sorting;
+use start::Start;
 use unique::Decided;
 
 /// Wait before the store is asked again for a batch that it could not tell of.
@@ -143,7 +145,11 @@ impl Worker {
                         Decided::Moved => return,
                     }
                 }
-                self.attempt(job, options, &mut delivery, reserved).await
+                match self.start(job, &options, &mut delivery, reserved).await {
+                    Start::Now(job, plugin, permit) => self.attempt(job, options, &mut delivery, plugin, permit).await,
+                    Start::Not(settlement) => settlement,
+                    Start::Moved => return,
+                }
             }
             Err(err) => self.malformed(&mut delivery, &err),
         };
@@ -272,30 +278,9 @@ impl Worker {
         mut job: Box<Job>,
         options: Options,
         delivery: &mut Delivery,
-        reserved: Option<Reserved>,
+        plugin: Arc<Plugin>,
+        permit: PluginPermit,
     ) -> Settlement {
-        if self.consumer.is_cancelled(delivery.queue(), &job.id) {
-            return self.cancelled(*job, delivery);
-        }
-        if let Some(why) = &options.plans().refused {
-            let failure = Failure::new(FailureKind::Malformed, why);
-            return self.give_up(*job, delivery, &failure);
-        }
-        if let Some(batch) = &options.plans().unless_ended {
-            // In a box: few jobs ask for it.
-            match Box::pin(self.consumer.batch(batch)).await {
-                Ok(Some(batch)) if batch.complete => return self.no_longer_wanted(&job, delivery),
-                Ok(_) => {}
-                Err(err) => {
-                    let why = Failure::new(FailureKind::Internal, format!("cannot ask for its batch: {err}"));
-                    return retry::hold(*job, &why, ASKED_AGAIN, self.moment());
-                }
-            }
-        }
-        let (plugin, permit) = match self.gate.admit(&job, &options, delivery, reserved) {
-            Admission::Start(plugin, permit) => (plugin, permit),
-            otherwise => return self.not_now(*job, delivery, otherwise),
-        };
         let otherwise = plugin.handler.expire();
         match job.expires(options.expires, otherwise) {
             Some(time) if time <= self.consumer.now() => return self.expired(*job, delivery, time),
@@ -367,20 +352,6 @@ impl Worker {
         aside(bytes, || settlement.with(commit))
     }
 
-    /// The fate of a job that may not start.
-    fn not_now(&self, job: Job, delivery: &mut Delivery, admission: Admission) -> Settlement {
-        match admission {
-            Admission::Start(plugin, _) => Settlement::Wait {
-                lane: Lane::of_plugin(plugin.handler.name()),
-            },
-            Admission::Wait(lane) => Settlement::Wait { lane },
-            Admission::Until(time) => retry::wait(job, time, self.consumer.now()),
-            Admission::Hold(wait, why) => retry::hold(job, &why, wait, self.moment()),
-            Admission::Refuse(failure) => self.refuse(job, delivery, failure),
-            Admission::Fail(failure) => self.give_up(job, delivery, &failure),
-        }
-    }
-
     /// The fate of a job that is stopped just before it starts.
     fn never_started(&self, job: Job, delivery: &mut Delivery) -> Settlement {
         match delivery.stop().close() {
@@ -407,19 +378,6 @@ impl Worker {
         let settlement = retry::give_up(job, why, now);
         keep(delivery, kept, &settlement);
         settlement
-    }
-
-    /// The fate of a job whose batch has ended.
-    fn no_longer_wanted(&self, job: &Job, delivery: &Delivery) -> Settlement {
-        self.events.tell(Event::NotRun {
-            queue: delivery.queue().as_str(),
-            job,
-            why: FailureKind::Expired,
-            duplicate_of: None,
-        });
-        delivery.starts(job);
-        let why = Failure::new(FailureKind::Expired, "its batch has ended in time");
-        Settlement::Drop { why: Box::new(why) }
     }
 
     /// The fate of a job that was to run by this time.

@@ -13,16 +13,16 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
-pub use super::batches::{BatchState, Marked};
+pub use super::batches::{BatchState, Mark, Marked};
 use super::cancels::Cancels;
 use super::counts::Counts;
 use super::error::QueueError;
 use super::firing::{Fired, Firing};
 use super::history::{Past, ProgressReport, Record};
 pub use super::moves::{
-    Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LaneSeen, LaneTaken, LaneWish, LanesPage, Offer, Once,
-    OutboxPage, Part, Peeked, Pick, Place, Reach, Renewed, Reported, Search, Seen, Served, Sweep, Swept, Taken, Turn,
-    Wish, Written,
+    Admitted, Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LaneSeen, LaneTaken, LaneWish, LanesPage, Offer,
+    Once, OutboxPage, Part, Peeked, Pick, Place, Reach, Renewed, Reported, Search, Seen, Served, Sweep, Swept, Taken,
+    Turn, Wish, Written,
 };
 pub use super::orders::Orders;
 use super::orders::{Pausable, Pause};
@@ -32,7 +32,7 @@ use super::sums::{Span, Sums};
 use super::unique::{Contended, Contender};
 use crate::config::Cap;
 use crate::job::Reply;
-use crate::outcome::{BatchMark, Lane};
+use crate::outcome::Lane;
 use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 
 /// Longest time that [`Backend::wait_ready`], [`Backend::wait_due`] and the other waits last without news.
@@ -103,6 +103,16 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Takes jobs from a group of lanes under the tags from `tag` on, as many as its limits let start now, lane by lane in
     /// turn, and renews the lease. None: the lease has run out, and nothing was taken.
     fn serve<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Answer<'a, Option<Served>>;
+
+    /// Decides about deliveries that were ready, each by its tag and its lane of this group: one whose lane is empty starts, if its
+    /// limits let it and no lane has its turn, and takes its places. All others go to their lanes.
+    fn admit<'a>(
+        &'a self,
+        claim: &'a Claim<'a>,
+        group: &'a Lane,
+        caps: &'a [Cap],
+        ready: &'a [(u64, Lane)],
+    ) -> Answer<'a, Vec<Admitted>>;
 
     /// Decides about a job in flight that is unique by a key, and moves it to its lane if it is to run.
     fn contend<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Answer<'a, Contended>;
@@ -284,16 +294,16 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// the first. Of all of it, or of what this host acknowledged and what hosts without a lease did.
     fn outbox<'a>(&'a self, queue: &'a QueueName, host: Option<&'a str>, cursor: u64) -> Answer<'a, OutboxPage>;
 
-    /// Notes that a job of a batch has ended, and tells whether the outbox's entry which says so is to push what comes of that:
-    /// one entry for each callback, whenever that entry asks.
-    fn mark_batch<'a>(&'a self, mark: &'a BatchMark, entry: &'a [u8]) -> Answer<'a, Marked>;
+    /// Notes that jobs of a batch have ended, one after the other, and tells of each whether the outbox's entry which says so is to push
+    /// what comes of that: one entry for each callback, whenever that entry asks.
+    fn mark_batch<'a>(&'a self, batch: &'a str, marks: &'a [Mark<'a>]) -> Answer<'a, Vec<Marked>>;
 
     /// What is known of a batch.
     fn batch<'a>(&'a self, id: &'a str) -> Answer<'a, Option<BatchState>>;
 
-    /// Pushes jobs of an outbox's entry, and leaves the rest of the entry there. False: the entry is no longer as it was read,
-    /// so somebody else does that.
-    fn hand_on<'a>(&'a self, queue: &'a QueueName, handed: &'a HandedOn<'a>) -> Answer<'a, bool>;
+    /// Pushes jobs of some entries of an outbox, and leaves the rest of each entry there. False: that entry is no longer as it was
+    /// read, so somebody else does that.
+    fn hand_on<'a>(&'a self, queue: &'a QueueName, handed: &'a [HandedOn<'a>]) -> Answer<'a, Vec<bool>>;
 
     /// Ends entries that were written, and keeps the results that belong to them.
     fn drop_from_outbox<'a>(&'a self, queue: &'a QueueName, written: &'a [Written]) -> Answer<'a, ()>;

@@ -5,9 +5,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::job::Sizes;
+use crate::outcome::BatchMark;
 
 /// How long a batch is remembered after the last of its jobs that ended.
 pub const BATCH_KEPT: Duration = Duration::from_hours(7 * 24);
+
+/// An entry of an outbox which says that a job of a batch has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark<'a> {
+    /// What it says.
+    pub mark: &'a BatchMark,
+    /// The entry's name.
+    pub entry: &'a [u8],
+}
 
 /// What the store answers once it was told that a job of a batch has ended.
 #[derive(Debug, Clone, Copy)]

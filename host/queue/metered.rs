@@ -8,14 +8,14 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 
 use super::backend::{Answer, Backend};
-use super::batches::{BatchState, Marked};
+use super::batches::{BatchState, Mark, Marked};
 use super::cancels::Cancels;
 use super::counts::Counts;
 use super::firing::{Fired, Firing};
 use super::history::{Past, ProgressReport, Record};
 use super::moves::{
-    Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick,
-    Place, Reach, Renewed, Reported, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
+    Admitted, Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked,
+    Pick, Place, Reach, Renewed, Reported, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
 };
 use super::orders::{Orders, Pausable, Pause};
 use super::push::Push;
@@ -25,7 +25,7 @@ use super::unique::{Contended, Contender};
 use crate::config::Cap;
 use crate::events::{Event, Events};
 use crate::job::Reply;
-use crate::outcome::{BatchMark, Lane};
+use crate::outcome::Lane;
 use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 
 /// Another store, watched.
@@ -112,6 +112,7 @@ operations! {
     timed jobs(queue: &'a QueueName, part: &'a Part, from: Option<&'a str>) -> JobsPage;
     timed fetch(claim: &'a Claim<'a>, tag: u64, wish: Wish<'a>) -> Option<Taken>;
     timed serve(claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Option<Served>;
+    timed admit(claim: &'a Claim<'a>, group: &'a Lane, caps: &'a [Cap], ready: &'a [(u64, Lane)]) -> Vec<Admitted>;
     timed contend(claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Contended;
     timed sweep(queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep) -> Swept;
     timed lanes(queue: &'a QueueName, group: &'a Lane, from: u64) -> LanesPage;
@@ -168,9 +169,9 @@ operations! {
     timed ask_release(plugin: &'a str, token: &'a str) -> ();
     timed release_asked(plugin: &'a str) -> Option<String>;
     timed outbox(queue: &'a QueueName, host: Option<&'a str>, cursor: u64) -> OutboxPage;
-    timed mark_batch(mark: &'a BatchMark, entry: &'a [u8]) -> Marked;
+    timed mark_batch(batch: &'a str, marks: &'a [Mark<'a>]) -> Vec<Marked>;
     timed batch(id: &'a str) -> Option<BatchState>;
-    timed hand_on(queue: &'a QueueName, handed: &'a HandedOn<'a>) -> bool;
+    timed hand_on(queue: &'a QueueName, handed: &'a [HandedOn<'a>]) -> Vec<bool>;
     timed drop_from_outbox(queue: &'a QueueName, written: &'a [Written]) -> ();
     timed state_get(
         bucket: &'a BucketId, keys: &'a [String], max_bytes: usize

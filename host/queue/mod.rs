@@ -41,16 +41,17 @@
 //! | fire: nothing → ready, of a schedule | `fire`, for each instant that has come by the store's clock and is later than the last one, which stands beside the queue. Where a schedule skips, it passes without a job while that of an earlier one has not ended: each settlement that ends a job says so in its own step | adds nothing more: the last instant is not before this one | the same |
 //! | fetch: waiting, ready → in flight | `fetch`, only under a good lease, which it puts off, and only while the queue is not paused. Of lanes it takes what the host has room for, before anything that is ready; what is ready and larger than that goes to a lane | takes nothing more: no tag is used twice. What the host never heard of goes back by *give back* | the same |
 //! | serve: waiting → in flight, from a group of lanes | `serve`, as a fetch, from each lane one job at its turn, only if every limit of the lane lets it start; the same step takes a place of each of these | as for fetch; of places that nobody knows of it makes nothing, and a *sweep* takes them back | the same |
-//! | wait: in flight → the end of a lane | `settle` | refused | the same |
+//! | start: in flight, of a job that was ready and that limits across hosts concern; no job moves, and it takes a place of each of its limits | `admit`, if the lane of the job is empty, each of its limits lets it start, and no lane has its turn; else in the same step: wait, in its lane | takes the same places, each of which has the name of the delivery; by a rate, it counts twice. What waits is refused | the same |
+//! | wait: in flight → the end of a lane | `settle`; of a ready job that limits concern, `admit` | refused | the same |
 //! | ack: in flight → done | `settle` | refused, and which were is told: the tag is gone. Only whoever holds the delivery has its result kept | with a result: `ours` (under a good lease), `SET`, `settle` |
 //! | admit: in flight → a lane of a group, of a job that is unique by its key. Perhaps in place of one that waited: that one waiting → done, unrun, its end into the `outbox` | `contend`, which asks the in-flight tables whether the key is held | refused: the tag is gone | the same |
 //! | throttle: a key is noted as used for a while; the job stays where it is | `contend` | lets the same delivery go on again | the same |
 //! | drop: in flight → done, unrun, as too old or as a duplicate | `settle` | refused | the same |
 //! | commit: in flight → done, and what it wrote on completion, and the jobs that it enqueued, into the `outbox` of the queue | `settle` | refused | the same |
 //! | write: outbox → bucket, result | `state_write`, `SET`, `HDEL` | nothing more happens: the bucket knows what was written until an hour after the outbox holds it no more | the same |
-//! | hand on: outbox → ready, delayed, of the jobs that an acknowledged one enqueued, those for one place at a time | `hand_on` | nothing more happens: the entry holds them no more | what is not delayed and goes to the same queue: the same. Else `RPUSH` or `push_delayed`, `hand_on`. A crash in between leaves the job there twice |
+//! | hand on: outbox → ready, delayed, of the jobs that acknowledged ones enqueued, those of one entry for one place at a time | `hand_on` | nothing more happens: the entry holds them no more | what is not delayed and goes to the same queue: the same. Else `RPUSH` or `push_delayed`, `hand_on`. A crash in between leaves the job there twice |
 //! | note: of a job of a batch that fails or is dropped, its end goes into the `outbox` | `settle`, beside the move of the job | refused | beside the last step of that move |
-//! | mark: outbox → the batch, then ready, delayed, of what is pushed when all its jobs have ended | `mark_batch`, `hand_on` | nothing more happens: the batch is made of sets of ids, and knows which entry of an outbox pushes what | as for hand on |
+//! | mark: outbox → the batch, of all jobs of it in a page, then ready, delayed, of what is pushed when all its jobs have ended | `mark_batch`, `hand_on` | nothing more happens: the batch is made of sets of ids, and knows which entry of an outbox pushes what | as for hand on |
 //! | requeue: in flight → the front of ready | `settle` | refused | the same |
 //! | retry: in flight → delayed | `settle` | refused | `ours` (under a good lease), `push_delayed`, `settle`. A crash in between leaves the job in both: it runs twice |
 //! | fail: in flight → failed | `settle` | refused | `ours`, `RPUSH`, `settle`. As for retry |
@@ -84,8 +85,9 @@
 //!
 //! Limits *across hosts* have lanes of their own, a *group* for each plugin that has such limits. A lane holds the jobs that count
 //! against the same limits by the same keys: `/customer=acme|*`. Each of these, a *cap*, has the places of the deliveries that
-//! run under it, and the time when the next job may start by its rate. Every limited job goes to its lane first, and `serve` takes
-//! it from there: so there is one step in which a place is taken. A place is worth what the in-flight table says: one whose
+//! run under it, and the time when the next job may start by its rate. A limited job that was ready takes its places where it is, by
+//! `admit`, if it overtakes nobody: its lane is empty, and no other lane has its turn. Else it goes to its lane, and `serve` takes it from
+//! there with its places. Each is one step in which it is asked whether places are free, and these are taken. A place is worth what the in-flight table says: one whose
 //! delivery is in no host's table is free, whatever became of the host, as soon as somebody sweeps; and none is free while a
 //! host may still run the job. There is no count that could be wrong, and no time after which a place would be given away.
 //! A lane whose cap is full leaves the lanes that have turns, and comes back when a place is given back: so nothing asks for it
@@ -194,7 +196,7 @@ mod waits;
 pub use crate::config::QUEUE_DEFAULT;
 pub use audit::MAX_NOTES;
 pub(crate) use bare::Bare;
-pub use batches::{BATCH_KEPT, BatchState, Marked};
+pub use batches::{BATCH_KEPT, BatchState, Mark, Marked};
 pub use bounds::{BOUNDS, Bound};
 pub(crate) use cancelling::MARKED_AT_ONCE;
 pub use cancels::{CANCELLED_FOR, Cancels, MAX_CANCELLED, cancellable};
@@ -209,8 +211,8 @@ pub use history::{
 pub use limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_LIMITED_JOBS, MAX_LIMITED_LANES, MAX_TAKEN_BYTES};
 pub use metered::OPERATIONS;
 pub use moves::{
-    Ended, Found, JobsPage, LaneSeen, LaneWish, LanesPage, MAX_PEEKED, PEEK_BYTES, Part, Peeked, Place, Reported,
-    Search, Seen, Sweep,
+    Admitted, Ended, Found, JobsPage, LaneSeen, LaneWish, LanesPage, MAX_PEEKED, PEEK_BYTES, Part, Peeked, Place,
+    Reported, Search, Seen, Sweep,
 };
 pub use orders::{MAX_PAUSED_JOBS, MAX_PAUSED_NAME_BYTES, MAX_REASON_BYTES, Orders, Pausable, Pause};
 pub use push::Push;

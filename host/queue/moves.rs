@@ -67,6 +67,17 @@ pub struct Served {
     pub cancels: Option<u64>,
 }
 
+/// What was decided about a delivery that was ready and that limits across hosts concern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admitted {
+    /// It starts, and has a place of each of its limits.
+    Starts,
+    /// It waits in its lane.
+    Waits,
+    /// It was no longer in the host's table, perhaps since this was asked before.
+    Gone,
+}
+
 /// When the places of a group of lanes are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sweep {

@@ -34,6 +34,8 @@ const MAX_TOLD: usize = 1_000;
 pub(super) enum Admission {
     /// It starts now, on this plugin.
     Start(Arc<Plugin>, PluginPermit),
+    /// It starts now, if limits across hosts let it: the store is to be asked. Else it waits in this lane for its turn.
+    Ask(Lane, Arc<Plugin>, PluginPermit),
     /// It waits in this lane: until a host has room for its plugin, or until its name is resumed.
     Wait(Lane),
     /// It was ready before its time, and is delayed until then.
@@ -95,7 +97,7 @@ impl Gate {
         job: &Job,
         options: &Options,
         delivery: &Delivery,
-        reserved: Option<Reserved>,
+        mut reserved: Option<Reserved>,
     ) -> Admission {
         let queue = delivery.queue().as_str();
         if let Some(until) = job.is_early(|| self.consumer.now()) {
@@ -106,7 +108,7 @@ impl Gate {
         }
         let lane = match self.plugins.resolve(&job.name) {
             Resolved::Plugin(plugin) => {
-                if let Some(wait) = self.waits_for_limits(job, options, delivery, &plugin) {
+                if let Some(wait) = self.waits_for_limits(job, options, delivery, &plugin, &mut reserved) {
                     return wait;
                 }
                 let lane = || Lane::of_plugin(plugin.handler.name());
@@ -194,14 +196,15 @@ impl Gate {
         Some(OfKey { group, cap, id, yields })
     }
 
-    /// Where a job waits that limits across hosts concern; none if it has its turn, or nothing limits it. It has its turn only
+    /// What becomes of a job that limits across hosts concern; none if it has its turn, or nothing limits it. It has its turn only
     /// if it comes from the lane of what it counts against: only then does it occupy the places.
     fn waits_for_limits(
         &self,
         job: &Job,
         options: &Options,
         delivery: &Delivery,
-        plugin: &Plugin,
+        plugin: &Arc<Plugin>,
+        reserved: &mut Option<Reserved>,
     ) -> Option<Admission> {
         let stem = plugin.handler.name();
         let lane = Lane::of_limits(stem, &lane_of(job, options, plugin)?);
@@ -230,7 +233,13 @@ impl Gate {
         if plugin.handler.caps().iter().any(|cap| cap.fair) {
             self.sorting.ask(delivery.queue());
         }
-        Some(Admission::Wait(lane))
+        if self.would_overtake(delivery, || Lane::of_plugin(stem)) {
+            return Some(Admission::Wait(lane));
+        }
+        Some(match permit(plugin, reserved.take()) {
+            Some(permit) => Admission::Ask(lane, Arc::clone(plugin), permit),
+            None => Admission::Wait(lane),
+        })
     }
 
     /// Whether jobs of this name are paused, or were and still wait in their lane.

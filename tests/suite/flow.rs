@@ -139,8 +139,12 @@ async fn what_two_hosts_read_of_an_outbox_is_pushed_by_one() -> anyhow::Result<(
         rest: &rest,
         jobs: &jobs,
     };
-    assert!(backend.hand_on(&default_queue(), &handed).await?);
-    assert!(!backend.hand_on(&default_queue(), &handed).await?, "it is done already");
+    assert_eq!(backend.hand_on(&default_queue(), &[handed]).await?, [true]);
+    assert_eq!(
+        backend.hand_on(&default_queue(), &[handed]).await?,
+        [false],
+        "it is done already"
+    );
     until_counts(&store, (1, 0, 0)).await?;
     let consumer = join(&store, LONG).await?;
     until_outbox_is_empty(&consumer).await?;

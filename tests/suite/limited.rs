@@ -1,5 +1,6 @@
 //! Limits across hosts: how many jobs of a key run at once, and how often one starts, whichever hosts run them.
 
+mod admitted;
 mod clock;
 mod edges;
 mod fair;

@@ -12,7 +12,10 @@ use crate::servers::Server;
 use crate::support::shared_redis;
 
 const FETCH: &str = include_str!("../../host/queue/redis/scripts/fetch.lua");
-const SETTLE: &str = include_str!("../../host/queue/redis/scripts/settle.lua");
+const SETTLE: &str = concat!(
+    include_str!("../../host/queue/redis/scripts/queue_up.lua"),
+    include_str!("../../host/queue/redis/scripts/settle.lua")
+);
 const OURS: &str = include_str!("../../host/queue/redis/scripts/ours.lua");
 const ADOPT: &str = include_str!("../../host/queue/redis/scripts/adopt.lua");
 

@@ -22,6 +22,8 @@ pub struct Delivery {
     pub(super) queue: QueueName,
     pub(super) job: Arrived,
     pub(super) lane: Option<Lane>,
+    /// The lane of a group of which it may have places though it was not taken from there.
+    pub(super) admitted: Option<Lane>,
     /// The job's id, if somebody is to be told once it has ended.
     pub(super) reply_to: Option<Box<str>>,
     /// What is to be kept of the attempt.
@@ -66,6 +68,7 @@ impl Delivery {
             queue: queue.clone(),
             job,
             lane: None,
+            admitted: None,
             reply_to: None,
             record: None,
             note: None,
@@ -113,6 +116,12 @@ impl Delivery {
     #[must_use]
     pub fn lane(&self) -> Option<&Lane> {
         self.lane.as_ref()
+    }
+
+    /// The lane of a group whose places it gives back when it is settled.
+    pub(super) fn places(&self) -> Option<&Lane> {
+        let of_group = |lane: &&Lane| lane.caps().is_some();
+        self.admitted.as_ref().or_else(|| self.lane.as_ref().filter(of_group))
     }
 
     /// What stops the job: a host that shuts down, a lease that is about to end, or an operator who cancels the job.

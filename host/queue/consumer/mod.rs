@@ -1,10 +1,12 @@
 //! A host's claim on some queues: what it takes, settles and gives back, and its leases.
 
+mod admissions;
 mod arrival;
 mod cancelling;
 mod cancels;
 mod clock;
 mod delivery;
+mod fetching;
 mod heartbeat;
 mod held;
 mod in_flight;
@@ -33,13 +35,13 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use admissions::Admissions;
 pub use arrival::{Arrival, MAX_PIECE_TRIES};
 use cancels::KnownCancels;
 use clock::Clock;
 pub use delivery::Delivery;
 pub use heartbeat::Heartbeat;
-use in_flight::{InFlight, Taking};
-use lanes::name_lanes;
+use in_flight::InFlight;
 pub use lease::LEASE_DEFAULT;
 use lease::Lease;
 use orders::KnownOrders;
@@ -52,12 +54,10 @@ use shared::Shared;
 
 use super::error::QueueError;
 use super::limits::MAX_BATCH;
-use super::moves::LaneWish;
 use super::queue_name::QueueName;
 use super::store::Store;
 use crate::events::{Event, Events};
 use crate::outcome::Settlement;
-use crate::stop::Moment;
 
 /// One host's claim on queues, from start to [`Consumer::leave`].
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub struct Consumer {
     settlers: Mutex<Vec<JoinHandle<()>>>,
     /// Free room for settlements in KiB, one semaphore for each table.
     room: Vec<Arc<Semaphore>>,
+    /// One for each table.
+    admissions: Vec<Admissions>,
     closing: CancellationToken,
     /// Stops every attempt.
     stop: CancellationToken,
@@ -113,12 +115,14 @@ impl Consumer {
             .map(|_| Arc::new(Semaphore::new(shared.room_kib as usize)))
             .collect();
         let (settlements, settlers) = (0..queues.len()).map(settler).unzip();
+        let admissions = queues.iter().map(|queue| Admissions::begin(&shared, queue)).collect();
         let consumer = Self {
             shared,
             queues,
             settlements,
             settlers: Mutex::new(settlers),
             room,
+            admissions,
             closing,
             stop,
             next_tag: AtomicU64::new(1),
@@ -183,100 +187,6 @@ impl Consumer {
     #[must_use]
     pub fn store_answers(&self) -> bool {
         !self.shared.outage.is_on()
-    }
-
-    /// Takes up to `count` ready jobs, at most [`MAX_BATCH`], without waiting for any. If the lease has run out, takes
-    /// no job but a new lease. Takes none of a paused queue.
-    ///
-    /// # Errors
-    /// When the store fails. Jobs that may have been taken all the same go back before the next fetch.
-    pub async fn fetch(&self, queue: &QueueName, count: usize) -> Result<Vec<Delivery>, QueueError> {
-        self.fetch_from(queue, count, &[], None).await
-    }
-
-    /// Like [`Self::fetch`], but takes jobs of these lanes first, as many as each asks for. With `longest`, a ready job
-    /// of more bytes moves to the lane of large jobs and waits there.
-    ///
-    /// # Errors
-    /// As for [`Self::fetch`].
-    pub async fn fetch_from(
-        &self,
-        queue: &QueueName,
-        count: usize,
-        lanes: &[LaneWish],
-        longest: Option<usize>,
-    ) -> Result<Vec<Delivery>, QueueError> {
-        let Some((place, table)) = self.table(queue) else {
-            return Ok(Vec::new());
-        };
-        if table.is_behind() {
-            let queue = queue.clone();
-            return Err(QueueError::Behind { queue });
-        }
-        let taking = self.shared.take(table).await?;
-        let count = count.min(MAX_BATCH);
-        let tag = self.next_tag.fetch_add(count as u64, Ordering::Relaxed);
-        let (asked, lessons) = (Moment::now(), self.shared.lanes.lessons());
-        let looks = self.shared.orders.looks();
-        let wish = taking.wish(count, lanes, longest);
-        let answer = self.shared.backend().fetch(&self.shared.claim(queue), tag, wish).await;
-        let Some((taken, taking)) = self.answered(table, taking, answer).await? else {
-            return Ok(Vec::new());
-        };
-        if taken.paused {
-            taking.nothing();
-            self.shared.orders.is_told(queue, looks);
-            return Ok(Vec::new());
-        }
-        if !taken.jobs.is_empty() {
-            self.shared.renewed(&table.lease, asked);
-            // If they cannot be read, what was taken is dropped here, and goes back.
-            self.hear_of_cancels(place, taken.cancels.unwrap_or(0)).await?;
-        }
-        // The answer may have waited while this process was suspended. If the lease ended meanwhile, the jobs must not
-        // start.
-        self.stop_in_time();
-        let mut deliveries = taking.heard(tag, taken.jobs, asked);
-        name_lanes(&mut deliveries, lanes, &taken.lanes);
-        for (LaneWish { lane, .. }, _) in lanes.iter().zip(&taken.lanes).filter(|(_, taken)| taken.left == 0) {
-            self.shared.lanes.forget(queue, lane, lessons);
-        }
-        self.tell_fetched(queue, tag, &deliveries);
-        Ok(deliveries)
-    }
-
-    /// What the store answers when jobs are to be taken. None: the lease had run out, and is a new one now.
-    async fn answered<'t, T>(
-        &self,
-        table: &InFlight,
-        taking: Taking<'t>,
-        answer: Result<Option<T>, QueueError>,
-    ) -> Result<Option<(T, Taking<'t>)>, QueueError> {
-        match answer {
-            Ok(Some(taken)) => Ok(Some((taken, taking))),
-            Ok(None) => {
-                taking.nothing();
-                self.shared.renew(&table.lease).await?;
-                Ok(None)
-            }
-            Err(err) => {
-                // Small messages get through, so it is the size of the fetch that failed.
-                if err.is_on_the_way() && self.shared.renew(&table.lease).await.is_ok() {
-                    taking.did_not_come();
-                }
-                Err(err)
-            }
-        }
-    }
-
-    fn tell_fetched(&self, queue: &QueueName, first_tag: u64, deliveries: &[Delivery]) {
-        if !deliveries.is_empty() {
-            self.shared.events.tell(Event::Fetched {
-                queue: queue.as_str(),
-                first_tag,
-                jobs: deliveries.len(),
-            });
-        }
     }
 
     /// Takes over some jobs of dead hosts: at once, or, if this host's own lease is young, after some host has known

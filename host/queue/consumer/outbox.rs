@@ -1,14 +1,16 @@
 //! Has what stands in outboxes written: what this host acknowledged, and what one that died left there.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 
 use super::Consumer;
 use super::outboxes::Look;
 use crate::job::called_back;
 use crate::outcome::{Commit, NewJob};
-use crate::queue::batches::BatchState;
+use crate::queue::backend::Answer;
+use crate::queue::batches::{BatchState, Mark, Marked};
 use crate::queue::error::QueueError;
 use crate::queue::moves::{HandedOn, Once, Written};
 use crate::queue::push::Push;
@@ -85,22 +87,7 @@ impl Consumer {
                 _ => pass.unread += 1,
             }
         }
-        let writing = new.into_iter().map(async |(name, entry)| {
-            let commit = self.write(queue, &name, &entry).await;
-            (name, commit)
-        });
-        let mut written = Vec::new();
-        for (name, commit) in join_all(writing).await {
-            match commit {
-                Ok(Some(commit)) => written.push(Written { name, commit }),
-                Ok(None) => pass.left += 1,
-                Err(err) if err.is_outage() => return Err(err),
-                Err(err) => {
-                    self.shared.outboxes.has_failed(queue, &name);
-                    pass.fail(err);
-                }
-            }
-        }
+        let written = self.write(pass, new).await?;
         match self.shared.backend().drop_from_outbox(queue, &written).await {
             Ok(()) => {
                 pass.go_on(page.next, written.len());
@@ -110,104 +97,221 @@ impl Consumer {
         }
     }
 
-    /// Writes one entry. Doing so twice is harmless: the store knows which entries were written. None: another host does.
-    async fn write(&self, queue: &QueueName, name: &[u8], entry: &[u8]) -> Result<Option<Commit>, QueueError> {
-        let Some(mut commit) = Commit::read(entry) else {
-            let entry = &*text::name(&String::from_utf8_lossy(name)).into_owned();
-            tracing::error!(%queue, entry, "dropping an entry of the outbox that Kiln did not write");
-            return Ok(Some(Commit::default()));
-        };
-        for write in &commit.writes {
-            let once = Once { queue, entry: name };
-            let backend = self.shared.backend();
-            let written = backend.state_write(&write.bucket, write.quota, &write.changes, Some(once));
-            if let Err(why) = written.await? {
-                let bucket = &*text::name(write.bucket.as_str());
-                tracing::warn!(%queue, bucket, %why, "a completed job wrote what cannot be kept");
-            }
-        }
-        let mut text = Text {
-            queue,
-            name,
-            len: entry.len(),
-        };
-        let is_ours =
-            self.tell_batches(&mut text, &mut commit).await? && self.push_jobs(&mut text, &mut commit).await?;
-        Ok(is_ours.then_some(commit))
-    }
-
-    /// Tells batches that a job of theirs has ended, and pushes what comes of that. Before its follow-ups are pushed, so that
-    /// those of them which belong to a batch do before they run.
-    async fn tell_batches(&self, text: &mut Text<'_>, commit: &mut Commit) -> Result<bool, QueueError> {
-        for at in 0..commit.batches.len() {
-            let marked = self.shared.backend().mark_batch(&commit.batches[at], text.name).await?;
-            let mark = &mut commit.batches[at];
-            let (id, callbacks) = (
-                mark.id.clone(),
-                [
-                    (marked.then, mark.then.take()),
-                    (marked.complete, mark.complete.take()),
-                    (marked.late, mark.late.take()),
-                ],
-            );
-            let due = callbacks
-                .into_iter()
-                .filter_map(|(is_due, callback)| callback.filter(|_| is_due));
-            let due: Vec<_> = due.map(|callback| called_back(callback, &id, marked.sizes)).collect();
-            for callback in due {
-                if !self.hand_on(text, commit, vec![callback]).await? {
-                    return Ok(false);
+    /// Writes entries, and returns those that are done. Doing so twice is harmless: the store knows which entries were written.
+    async fn write(&self, pass: &mut Pass<'_>, new: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Vec<Written>, QueueError> {
+        let queue = pass.look.queue;
+        let entries = new.into_iter().map(|(name, text)| Entry::read(queue, name, &text));
+        let mut entries: Vec<_> = entries.collect();
+        self.write_state(queue, &mut entries).await?;
+        // Before their follow-ups are pushed, so that those of them which belong to a batch do before they run.
+        self.tell_batches(&mut entries).await?;
+        self.push_jobs(queue, &mut entries).await?;
+        let mut written = Vec::new();
+        for Entry { name, commit, fate, .. } in entries {
+            match fate {
+                Ok(true) => written.push(Written { name, commit }),
+                Ok(false) => pass.left += 1,
+                Err(err) => {
+                    self.shared.outboxes.has_failed(queue, &name);
+                    pass.fail(err);
                 }
             }
         }
-        Ok(true)
+        Ok(written)
     }
 
-    /// Pushes the jobs of an entry, those for one place after those for another.
-    async fn push_jobs(&self, text: &mut Text<'_>, commit: &mut Commit) -> Result<bool, QueueError> {
-        while let Some(first) = commit.jobs.first() {
-            let place = (first.queue.clone(), first.due_ms.is_some());
-            let goes_there = |job: &mut NewJob| (&job.queue, job.due_ms.is_some()) == (&place.0, place.1);
-            let jobs: Vec<_> = commit.jobs.extract_if(.., goes_there).collect();
-            if !self.hand_on(text, commit, jobs).await? {
-                return Ok(false);
+    /// Makes the writes of entries into buckets.
+    async fn write_state(&self, queue: &QueueName, entries: &mut [Entry]) -> Result<(), QueueError> {
+        let writing = entries.iter().map(async |entry| {
+            for write in &entry.commit.writes {
+                let once = Once {
+                    queue,
+                    entry: &entry.name,
+                };
+                let backend = self.shared.backend();
+                let written = backend.state_write(&write.bucket, write.quota, &write.changes, Some(once));
+                if let Err(why) = written.await? {
+                    let bucket = &*text::name(write.bucket.as_str());
+                    tracing::warn!(%queue, bucket, %why, "a completed job wrote what cannot be kept");
+                }
+            }
+            Ok(true)
+        });
+        let fates = join_all(writing).await;
+        for (entry, fate) in entries.iter_mut().zip(fates) {
+            entry.fate = unless_outage(fate)?;
+        }
+        Ok(())
+    }
+
+    /// Tells batches that jobs of theirs have ended, and notes what entries are to push for that: in one message for each batch.
+    async fn tell_batches(&self, entries: &mut [Entry]) -> Result<(), QueueError> {
+        let mut batches = BTreeMap::<_, Vec<_>>::new();
+        for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.goes_on()) {
+            let name = &*entry.name;
+            for (of_entry, mark) in entry.commit.batches.iter().enumerate() {
+                let marks = batches.entry(&*mark.id).or_default();
+                marks.push(((at, of_entry), Mark { mark, entry: name }));
             }
         }
-        Ok(true)
+        let telling = batches.into_iter().map(async |(batch, marks)| {
+            let (places, marks): (Vec<_>, Vec<_>) = marks.into_iter().unzip();
+            let marked = together(&marks, |marks| self.shared.backend().mark_batch(batch, marks)).await?;
+            Ok::<_, QueueError>(places.into_iter().zip(marked).collect::<Vec<_>>())
+        });
+        let mut marked: Vec<_> = try_join_all(telling).await?.into_iter().flatten().collect();
+        // Of each entry in its own order.
+        marked.sort_by_key(|(place, _)| *place);
+        for ((at, of_entry), marked) in marked {
+            match marked {
+                Ok(marked) => entries[at].is_told(of_entry, marked),
+                Err(err) => entries[at].fate = Err(err),
+            }
+        }
+        Ok(())
     }
 
-    /// Pushes jobs that all go to one place, and leaves what `commit` still holds in their entry. False: another host has changed
-    /// the entry meanwhile.
-    async fn hand_on(&self, text: &mut Text<'_>, commit: &Commit, jobs: Vec<NewJob>) -> Result<bool, QueueError> {
-        let to = jobs.first().map_or("", |job| job.queue.as_str());
-        let Ok(to) = QueueName::new(to) else {
-            let (queue, jobs, to) = (text.queue, jobs.len(), &*text::name(to).into_owned());
-            tracing::error!(%queue, jobs, to, "dropping jobs for a queue that there cannot be");
-            return Ok(true);
-        };
-        let push = |NewJob { job, due_ms, .. }: NewJob| Push {
-            queue: to.clone(),
-            job: job.get().to_owned(),
-            due_ms,
-        };
-        let jobs: Vec<_> = jobs.into_iter().map(push).collect();
-        let rest = commit.to_text();
-        let handed = HandedOn {
-            entry: text.name,
-            len: text.len,
-            rest: &rest,
-            jobs: &jobs,
-        };
-        text.len = rest.len();
-        self.shared.backend().hand_on(text.queue, &handed).await
+    /// Pushes what entries have to push, of each what goes to one place after what goes to another: in one message for all.
+    async fn push_jobs(&self, queue: &QueueName, entries: &mut [Entry]) -> Result<(), QueueError> {
+        loop {
+            let next = entries.iter_mut().enumerate().filter(|(_, entry)| entry.goes_on());
+            let steps: Vec<_> = next
+                .filter_map(|(at, entry)| Some((at, entry.next_step(queue)?)))
+                .collect();
+            if steps.is_empty() {
+                return Ok(());
+            }
+            let handed = steps.iter().map(|(at, step)| HandedOn {
+                entry: &entries[*at].name,
+                len: step.len,
+                rest: &step.rest,
+                jobs: &step.jobs,
+            });
+            let handed: Vec<_> = handed.collect();
+            let fates = together(&handed, |handed| self.shared.backend().hand_on(queue, handed)).await?;
+            for ((at, _), fate) in steps.iter().zip(fates) {
+                entries[*at].fate = fate;
+            }
+        }
     }
 }
 
-/// An entry, and how long its text is now. Each step makes it shorter.
-struct Text<'a> {
-    queue: &'a QueueName,
-    name: &'a [u8],
+/// Sends some things in one message, and returns what the store answers to each. If it does not take them together, sends each alone:
+/// so that one which it refuses holds up no other.
+///
+/// # Errors
+/// When the store cannot be used.
+async fn together<'a, T, A>(
+    all: &'a [T],
+    send: impl Fn(&'a [T]) -> Answer<'a, Vec<A>>,
+) -> Result<Vec<Result<A, QueueError>>, QueueError> {
+    match unless_outage(send(all).await)? {
+        Ok(answers) => Ok(answers.into_iter().map(Ok).collect()),
+        Err(err) if all.len() == 1 => Ok(vec![Err(err)]),
+        Err(_) => {
+            let mut each = Vec::new();
+            for one in all.chunks(1) {
+                match unless_outage(send(one).await)? {
+                    Ok(answers) => each.extend(answers.into_iter().map(Ok)),
+                    Err(err) => each.push(Err(err)),
+                }
+            }
+            Ok(each)
+        }
+    }
+}
+
+/// Takes out the error of a store that cannot be used.
+fn unless_outage<T>(answer: Result<T, QueueError>) -> Result<Result<T, QueueError>, QueueError> {
+    match answer {
+        Err(err) if err.is_outage() => Err(err),
+        answer => Ok(answer),
+    }
+}
+
+/// An entry that is being written.
+struct Entry {
+    name: Vec<u8>,
+    /// How long its text is now. Each step makes it shorter.
     len: usize,
+    /// What of it is not written yet.
+    commit: Commit,
+    /// What its batches have it push, each by itself.
+    callbacks: VecDeque<NewJob>,
+    /// Whether it is this host that writes it, as far as it has come.
+    fate: Result<bool, QueueError>,
+}
+
+/// Jobs of an entry that go to one place.
+struct PushStep {
+    jobs: Vec<Push>,
+    len: usize,
+    rest: String,
+}
+
+impl Entry {
+    fn read(queue: &QueueName, name: Vec<u8>, text: &[u8]) -> Self {
+        let commit = Commit::read(text).unwrap_or_else(|| {
+            let entry = &*text::name(&String::from_utf8_lossy(&name)).into_owned();
+            tracing::error!(%queue, entry, "dropping an entry of the outbox that Kiln did not write");
+            Commit::default()
+        });
+        Self {
+            name,
+            len: text.len(),
+            commit,
+            callbacks: VecDeque::new(),
+            fate: Ok(true),
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        matches!(self.fate, Ok(true))
+    }
+
+    /// Takes the callbacks out that a batch has, and keeps those that are due.
+    fn is_told(&mut self, of_entry: usize, marked: Marked) {
+        let mark = &mut self.commit.batches[of_entry];
+        let callbacks = [
+            (marked.then, mark.then.take()),
+            (marked.complete, mark.complete.take()),
+            (marked.late, mark.late.take()),
+        ];
+        let due = callbacks
+            .into_iter()
+            .filter_map(|(is_due, callback)| callback.filter(|_| is_due));
+        let id = &mark.id;
+        self.callbacks
+            .extend(due.map(|callback| called_back(callback, id, marked.sizes)));
+    }
+
+    /// What it pushes next; none: nothing more.
+    fn next_step(&mut self, queue: &QueueName) -> Option<PushStep> {
+        loop {
+            let jobs: Vec<_> = if let Some(callback) = self.callbacks.pop_front() {
+                vec![callback]
+            } else {
+                let first = self.commit.jobs.first()?;
+                let place = (first.queue.clone(), first.due_ms.is_some());
+                let goes_there = |job: &mut NewJob| (&job.queue, job.due_ms.is_some()) == (&place.0, place.1);
+                self.commit.jobs.extract_if(.., goes_there).collect()
+            };
+            let to = jobs.first().map_or("", |job| job.queue.as_str());
+            let Ok(to) = QueueName::new(to) else {
+                let (jobs, to) = (jobs.len(), &*text::name(to).into_owned());
+                tracing::error!(%queue, jobs, to, "dropping jobs for a queue that there cannot be");
+                continue;
+            };
+            let push = |NewJob { job, due_ms, .. }: NewJob| Push {
+                queue: to.clone(),
+                job: job.get().to_owned(),
+                due_ms,
+            };
+            let (jobs, rest) = (jobs.into_iter().map(push).collect(), self.commit.to_text());
+            let len = std::mem::replace(&mut self.len, rest.len());
+            return Some(PushStep { jobs, len, rest });
+        }
+    }
 }
 
 impl<'a> Pass<'a> {

@@ -187,7 +187,7 @@ fn offers(batch: &mut [Settled], first_time: bool) -> Vec<Offer<'_>> {
         settlement: &settled.settlement,
         ends: ends(&settled.settlement, settled.delivery.stop.job_id()),
         note: note(&settled.settlement, &settled.delivery),
-        lane: settled.delivery.lane.as_ref().filter(|lane| lane.caps().is_some()),
+        lane: settled.delivery.places(),
         shuts: settled.delivery.shuts,
         of_key: settled.delivery.of_key.as_deref(),
         sure: in_time && Arc::ptr_eq(settled.delivery.stop.lease(), &lease),

@@ -1,74 +1,29 @@
-//! A host and the groups of lanes whose jobs wait for limits across hosts.
+//! A host and the groups of lanes whose jobs wait for limits across hosts: when there is something to take, and what is taken back.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use super::Consumer;
-use super::delivery::Delivery;
+use super::delivery::{Delivery, End};
 use crate::config::Cap;
 use crate::outcome::Lane;
 use crate::queue::error::QueueError;
-use crate::queue::limits::MAX_BATCH;
-use crate::queue::moves::{Sweep, Turn};
+use crate::queue::moves::{Admitted, Sweep};
 use crate::queue::queue_name::QueueName;
-use crate::stop::Moment;
 
 impl Consumer {
-    /// Takes up to `count` jobs, at most [`MAX_BATCH`], from a group of lanes, as many as its limits let start now. With
-    /// `longest`, lanes whose next job has more bytes are passed over. Otherwise as [`Self::fetch`].
-    ///
-    /// # Errors
-    /// When the store fails. Jobs that may have been taken all the same go back before the next fetch.
-    pub async fn serve(
-        &self,
-        queue: &QueueName,
-        count: usize,
-        group: &Lane,
-        caps: &[Cap],
-        longest: Option<usize>,
-    ) -> Result<Vec<Delivery>, QueueError> {
-        let Some((place, table)) = self.table(queue) else {
-            return Ok(Vec::new());
-        };
-        if table.is_behind() {
-            let queue = queue.clone();
-            return Err(QueueError::Behind { queue });
+    /// Has the store decide whether a job that was ready starts now, or waits in this lane of a group for its turn under these
+    /// limits. If it waits, or is no longer in this host's table, the delivery is settled. None: the store was asked in vain, and the
+    /// job is to be settled as one that waits. It may have got its places all the same; its settlement gives them back.
+    pub async fn admit(&self, delivery: &mut Delivery, lane: &Lane, caps: &Arc<[Cap]>) -> Option<Admitted> {
+        let (place, _) = self.table(&delivery.queue)?;
+        delivery.admitted = Some(lane.clone());
+        let admitted = self.admissions[place].ask(delivery.tag, lane, caps).await?;
+        match admitted {
+            Admitted::Starts => {}
+            Admitted::Waits => delivery.end = End::Settled,
+            Admitted::Gone => delivery.end = End::Refused,
         }
-        let taking = self.shared.take(table).await?;
-        let jobs = count.min(MAX_BATCH);
-        let tag = self.next_tag.fetch_add(jobs as u64, Ordering::Relaxed);
-        let (asked, lessons) = (Moment::now(), self.shared.lanes.lessons());
-        let looks = self.shared.orders.looks();
-        let turn = Turn {
-            group,
-            caps,
-            jobs,
-            longest,
-            bytes: taking.bytes(),
-        };
-        let answer = self.shared.backend().serve(&self.shared.claim(queue), tag, turn).await;
-        let Some((served, taking)) = self.answered(table, taking, answer).await? else {
-            return Ok(Vec::new());
-        };
-        if served.paused {
-            taking.nothing();
-            self.shared.orders.is_told(queue, looks);
-            return Ok(Vec::new());
-        }
-        if !served.jobs.is_empty() {
-            self.shared.renewed(&table.lease, asked);
-            self.hear_of_cancels(place, served.cancels.unwrap_or(0)).await?;
-        }
-        self.stop_in_time();
-        let (jobs, lanes): (Vec<_>, Vec<_>) = served.jobs.into_iter().unzip();
-        let mut deliveries = taking.heard(tag, jobs, asked);
-        for (delivery, lane) in deliveries.iter_mut().zip(lanes) {
-            delivery.lane = lane;
-        }
-        if served.left == 0 {
-            self.shared.lanes.forget(queue, group, lessons);
-        }
-        self.tell_fetched(queue, tag, &deliveries);
-        Ok(deliveries)
+        Some(admitted)
     }
 
     /// Returns once a lane's turn may have come in one of these groups, at the latest after a few seconds. False: it has not.

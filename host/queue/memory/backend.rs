@@ -8,16 +8,16 @@ use jiff::Timestamp;
 use super::MemoryStore;
 use crate::config::Cap;
 use crate::job::Reply;
-use crate::outcome::{BatchMark, Lane};
+use crate::outcome::Lane;
 use crate::queue::backend::{Answer, Backend};
-use crate::queue::batches::{BatchState, Marked};
+use crate::queue::batches::{BatchState, Mark, Marked};
 use crate::queue::cancels::Cancels;
 use crate::queue::counts::Counts;
 use crate::queue::firing::{Fired, Firing};
 use crate::queue::history::{Past, ProgressReport, Record};
 use crate::queue::moves::{
-    Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick,
-    Place, Reach, Renewed, Reported, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
+    Admitted, Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked,
+    Pick, Place, Reach, Renewed, Reported, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
 };
 use crate::queue::orders::{Orders, Pausable, Pause};
 use crate::queue::push::Push;
@@ -104,6 +104,16 @@ impl Backend for MemoryStore {
 
     fn serve<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Answer<'a, Option<Served>> {
         Box::pin(async move { Ok(self.serve(claim, tag, turn)) })
+    }
+
+    fn admit<'a>(
+        &'a self,
+        claim: &'a Claim<'a>,
+        group: &'a Lane,
+        caps: &'a [Cap],
+        ready: &'a [(u64, Lane)],
+    ) -> Answer<'a, Vec<Admitted>> {
+        Box::pin(async move { Ok(self.admit(claim, group, caps, ready)) })
     }
 
     fn contend<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Answer<'a, Contended> {
@@ -362,16 +372,19 @@ impl Backend for MemoryStore {
         Box::pin(async { Ok(OutboxPage::default()) })
     }
 
-    fn mark_batch<'a>(&'a self, mark: &'a BatchMark, _: &'a [u8]) -> Answer<'a, Marked> {
-        Box::pin(async move { Ok(self.state().batches.mark(mark)) })
+    fn mark_batch<'a>(&'a self, _: &'a str, marks: &'a [Mark<'a>]) -> Answer<'a, Vec<Marked>> {
+        Box::pin(async move {
+            let mut state = self.state();
+            Ok(marks.iter().map(|mark| state.batches.mark(mark.mark)).collect())
+        })
     }
 
     fn batch<'a>(&'a self, id: &'a str) -> Answer<'a, Option<BatchState>> {
         Box::pin(async move { Ok(self.state().batches.get(id)) })
     }
 
-    fn hand_on<'a>(&'a self, _: &'a QueueName, _: &'a HandedOn<'a>) -> Answer<'a, bool> {
-        Box::pin(async { Ok(false) })
+    fn hand_on<'a>(&'a self, _: &'a QueueName, handed: &'a [HandedOn<'a>]) -> Answer<'a, Vec<bool>> {
+        Box::pin(async { Ok(vec![false; handed.len()]) })
     }
 
     fn drop_from_outbox<'a>(&'a self, _: &'a QueueName, _: &'a [Written]) -> Answer<'a, ()> {

@@ -168,8 +168,18 @@ impl Group {
         served
     }
 
-    /// Takes the first job of a lane, and a place of each of its caps.
-    fn take(&mut self, caps: &str, host: &str, tag: u64, now_us: i64) -> Option<Vec<u8>> {
+    /// Lets a job start that never waited, if its lane is empty and each of its caps has a place, which it takes.
+    pub(super) fn start(&mut self, caps: &str, host: &str, tag: u64) -> bool {
+        let now_us = Timestamp::now().as_microsecond();
+        let starts = !self.lanes.contains_key(caps) && self.opens_us(caps, now_us).is_some_and(|opens| opens <= now_us);
+        if starts {
+            self.take_places(caps, host, tag, now_us);
+        }
+        starts
+    }
+
+    /// Takes a place of each cap of a lane.
+    fn take_places(&mut self, caps: &str, host: &str, tag: u64, now_us: i64) {
         for (name, cap) in limits(&self.caps, caps) {
             if cap.places.is_some() {
                 let held = self.held.entry(name.to_owned()).or_default();
@@ -180,6 +190,12 @@ impl Group {
                 *next = (*next).max(now_us) + every_us(rate);
             }
         }
+        self.next_us.retain(|_, next| *next > now_us);
+    }
+
+    /// Takes the first job of a lane, and a place of each of its caps.
+    fn take(&mut self, caps: &str, host: &str, tag: u64, now_us: i64) -> Option<Vec<u8>> {
+        self.take_places(caps, host, tag, now_us);
         self.turns += 1;
         self.keys.starts(caps);
         let lane = self.lanes.get_mut(caps)?;
@@ -188,7 +204,6 @@ impl Group {
         if lane.jobs.is_empty() {
             self.lanes.remove(caps);
         }
-        self.next_us.retain(|_, next| *next > now_us);
         job
     }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::MemoryStore;
 use super::group::Group;
 use super::state::{Queue, told};
+use crate::config::Cap;
 use crate::outcome::Lane;
 use crate::queue::backend::SILENCE;
-use crate::queue::moves::{Claim, LanesPage, Served, Swept, Turn};
+use crate::queue::moves::{Admitted, Claim, LanesPage, Served, Swept, Turn};
 use crate::queue::queue_name::QueueName;
 
 impl MemoryStore {
@@ -42,6 +43,35 @@ impl MemoryStore {
             paused: false,
             cancels: queue.cancels.version(),
         })
+    }
+
+    pub(super) fn admit(&self, claim: &Claim<'_>, group: &Lane, caps: &[Cap], ready: &[(u64, Lane)]) -> Vec<Admitted> {
+        let mut state = self.state();
+        let Queue { groups, in_flight, .. } = state.queue(claim.queue);
+        let Some(stem) = group.limited() else {
+            return vec![Admitted::Starts; ready.len()];
+        };
+        let group = groups.entry(stem.to_owned()).or_default();
+        group.limit(caps);
+        group.forget_lost(in_flight);
+        let is_due = group.opens_in(in_flight) == Some(Duration::ZERO);
+        let mut table = in_flight.get_mut(claim.host);
+        let admit = |(tag, lane): &(u64, Lane)| {
+            let (Some(table), caps) = (table.as_mut(), lane.caps().unwrap_or_default()) else {
+                return Admitted::Gone;
+            };
+            if !table.contains_key(tag) {
+                Admitted::Gone
+            } else if !is_due && group.start(caps, claim.host, *tag) {
+                Admitted::Starts
+            } else {
+                table.remove(tag).into_iter().for_each(|job| group.add(caps, job));
+                Admitted::Waits
+            }
+        };
+        let admitted = ready.iter().map(admit).collect();
+        self.lanes.notify_waiters();
+        admitted
     }
 
     pub(super) fn sweep(&self, queue: &QueueName, group: &Lane) -> Swept {

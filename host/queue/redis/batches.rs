@@ -8,27 +8,29 @@ use jiff::Timestamp;
 use super::RedisStore;
 use super::scripts::BATCH_MARK;
 use crate::job::{MAX_MEMBERS, Sizes};
-use crate::outcome::BatchMark;
-use crate::queue::batches::{BATCH_KEPT, BatchState, Marked};
+use crate::queue::batches::{BATCH_KEPT, BatchState, Mark, Marked};
 use crate::queue::error::QueueError;
 use crate::queue::moves::millis;
 
 impl RedisStore {
-    pub(super) async fn mark_batch(&self, mark: &BatchMark, entry: &[u8]) -> Result<Marked, QueueError> {
-        let mut call = BATCH_MARK.keys(&self.keys.batch(&mark.id));
-        call.arg(entry).arg(&mark.member);
-        call.arg(if mark.failed { "failed" } else { "done" });
-        call.arg(mark.of)
-            .arg(MAX_MEMBERS)
-            .arg(millis(BATCH_KEPT))
-            .arg(&mark.adds);
-        let (total, done, failed, then, complete, late) = self.pool.call(&call).await?;
-        Ok(Marked {
-            sizes: Sizes { total, done, failed },
-            then,
-            complete,
-            late,
-        })
+    pub(super) async fn mark_batch(&self, id: &str, marks: &[Mark<'_>]) -> Result<Vec<Marked>, QueueError> {
+        let mut call = BATCH_MARK.keys(&self.keys.batch(id));
+        call.arg(MAX_MEMBERS).arg(millis(BATCH_KEPT));
+        for Mark { mark, entry } in marks {
+            call.arg(entry).arg(&mark.member);
+            call.arg(if mark.failed { "failed" } else { "done" });
+            call.arg(mark.of).arg(mark.adds.len()).arg(&mark.adds);
+        }
+        let marked: Vec<(u64, u64, u64, bool, bool, bool)> = self.pool.call(&call).await?;
+        let marked = marked
+            .into_iter()
+            .map(|(total, done, failed, then, complete, late)| Marked {
+                sizes: Sizes { total, done, failed },
+                then,
+                complete,
+                late,
+            });
+        Ok(marked.collect())
     }
 
     pub(super) async fn batch(&self, id: &str) -> Result<Option<BatchState>, QueueError> {

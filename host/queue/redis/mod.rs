@@ -54,15 +54,15 @@ use pool::Pool;
 use unkept::Unkept;
 
 use super::backend::{Answer, Backend};
-use super::batches::{BatchState, Marked};
+use super::batches::{BatchState, Mark, Marked};
 use super::cancels::Cancels;
 use super::counts::Counts;
 use super::error::QueueError;
 use super::firing::{Fired, Firing};
 use super::history::{Past, ProgressReport, Record};
 use super::moves::{
-    Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked, Pick,
-    Place, Reach, Renewed, Reported, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
+    Admitted, Arrived, Claim, Dead, Ended, Found, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Peeked,
+    Pick, Place, Reach, Renewed, Reported, Search, Served, Sweep, Swept, Taken, Turn, Wish, Written,
 };
 use super::orders::{Orders, Pausable, Pause};
 use super::push::Push;
@@ -72,7 +72,7 @@ use super::sums::{Span, Sums};
 use super::unique::{Contended, Contender};
 use crate::config::Cap;
 use crate::job::Reply;
-use crate::outcome::{BatchMark, Lane};
+use crate::outcome::Lane;
 use crate::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 
 /// How long Redis remembers the last tag of each host, and when a dead host was found. Far longer than a message can be
@@ -210,6 +210,16 @@ impl Backend for RedisStore {
 
     fn serve<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Answer<'a, Option<Served>> {
         Box::pin(self.serve(claim, tag, turn))
+    }
+
+    fn admit<'a>(
+        &'a self,
+        claim: &'a Claim<'a>,
+        group: &'a Lane,
+        caps: &'a [Cap],
+        ready: &'a [(u64, Lane)],
+    ) -> Answer<'a, Vec<Admitted>> {
+        Box::pin(self.admit(claim, group, caps, ready))
     }
 
     fn contend<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Answer<'a, Contended> {
@@ -439,15 +449,15 @@ impl Backend for RedisStore {
         Box::pin(self.outbox(queue, host, cursor))
     }
 
-    fn mark_batch<'a>(&'a self, mark: &'a BatchMark, entry: &'a [u8]) -> Answer<'a, Marked> {
-        Box::pin(self.mark_batch(mark, entry))
+    fn mark_batch<'a>(&'a self, batch: &'a str, marks: &'a [Mark<'a>]) -> Answer<'a, Vec<Marked>> {
+        Box::pin(self.mark_batch(batch, marks))
     }
 
     fn batch<'a>(&'a self, id: &'a str) -> Answer<'a, Option<BatchState>> {
         Box::pin(self.batch(id))
     }
 
-    fn hand_on<'a>(&'a self, queue: &'a QueueName, handed: &'a HandedOn<'a>) -> Answer<'a, bool> {
+    fn hand_on<'a>(&'a self, queue: &'a QueueName, handed: &'a [HandedOn<'a>]) -> Answer<'a, Vec<bool>> {
         Box::pin(self.hand_on(queue, handed))
     }
 

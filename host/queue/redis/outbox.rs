@@ -36,30 +36,38 @@ impl RedisStore {
         Ok(OutboxPage { next, entries })
     }
 
-    /// Pushes jobs of an entry that all go to one place. Where that is in the outbox's slot, both are one step.
-    pub(super) async fn hand_on(&self, queue: &QueueName, handed: &HandedOn<'_>) -> Result<bool, QueueError> {
+    /// Pushes jobs of entries, those of one entry all to one place. For those in the outbox's slot, both are one step.
+    pub(super) async fn hand_on(&self, queue: &QueueName, handed: &[HandedOn<'_>]) -> Result<Vec<bool>, QueueError> {
         let of = queue.as_str();
         let to = |push: &Push| match push.due_ms {
             None => self.keys.ready(push.queue.as_str()),
             Some(_) => self.keys.delayed(push.queue.as_str()),
         };
-        let in_slot = |push: &Push| !self.split || (push.queue == *queue && push.due_ms.is_none());
-        let (here, elsewhere): (Vec<_>, Vec<_>) = handed.jobs.iter().cloned().partition(in_slot);
+        let in_slot = |push: &&Push| !self.split || (push.queue == *queue && push.due_ms.is_none());
+        let all = || handed.iter().flat_map(|handed| handed.jobs);
+        let elsewhere: Vec<_> = all().filter(|push| !in_slot(push)).cloned().collect();
         self.push(&elsewhere).await?;
-        let places: BTreeSet<_> = here.iter().map(to).collect();
+        let places: BTreeSet<_> = all().filter(in_slot).map(to).collect();
         let mut keys = vec![self.keys.outbox(of)];
         keys.extend(places.iter().cloned());
-        let mut call = HAND_ON.keys(&keys);
-        call.arg(handed.entry).arg(handed.len).arg(handed.rest);
-        for push in &here {
-            let place = 2 + places.iter().take_while(|place| **place != to(push)).count();
-            call.arg(place)
-                .arg(push.due_ms.map(|due_ms| score(due_ms).to_string()).unwrap_or_default());
-            call.arg(&push.job);
+        let (mut call, mut bytes) = (HAND_ON.keys(&keys), 0);
+        for entry in handed {
+            let here = || entry.jobs.iter().filter(in_slot);
+            call.arg(entry.entry).arg(entry.len).arg(entry.rest).arg(here().count());
+            bytes += entry.entry.len() + entry.rest.len();
+            for push in here() {
+                let place = 2 + places.iter().take_while(|place| **place != to(push)).count();
+                call.arg(place)
+                    .arg(push.due_ms.map(|due_ms| score(due_ms).to_string()).unwrap_or_default());
+                call.arg(&push.job);
+                bytes += push.job.len();
+            }
         }
-        let done: bool = self.pool.call(&call).await?;
+        let done: Vec<bool> = self.pool.call_with(&call, bytes).await?;
         // As in a push.
-        self.note_queues(here.iter().map(|push| &push.queue)).await.ok();
+        self.note_queues(all().filter(in_slot).map(|push| &push.queue))
+            .await
+            .ok();
         Ok(done)
     }
 

@@ -6,13 +6,13 @@ use ::redis::{FromRedisValue, ParsingError, Value};
 
 use super::jobs::millis_of;
 use super::pool::Call;
-use super::scripts::{LANES_PAGE, SERVE, SWEEP};
+use super::scripts::{ADMIT, LANES_PAGE, SERVE, SWEEP};
 use super::{LAST_TAG_MS, RedisStore};
 use crate::config::Cap;
 use crate::outcome::Lane;
 use crate::queue::error::QueueError;
 use crate::queue::limits::{LOOKED_AT, MAX_SWEPT, MAX_TAKEN_BYTES};
-use crate::queue::moves::{Arrived, Claim, LaneSeen, LanesPage, Served, Sweep, Swept, Turn, millis};
+use crate::queue::moves::{Admitted, Arrived, Claim, LaneSeen, LanesPage, Served, Sweep, Swept, Turn, millis};
 use crate::queue::queue_name::QueueName;
 
 /// How long Redis remembers a place that nobody gives back: of a host that died, under a key that never comes again. Far
@@ -54,6 +54,35 @@ impl RedisStore {
         add_limits(&mut call, turn.caps);
         let served: Option<Answered> = self.pool.call(&call).await?;
         Ok(served.map(|served| served.of(stem)))
+    }
+
+    pub(super) async fn admit(
+        &self,
+        claim: &Claim<'_>,
+        group: &Lane,
+        caps: &[Cap],
+        ready: &[(u64, Lane)],
+    ) -> Result<Vec<Admitted>, QueueError> {
+        let queue = claim.queue.as_str();
+        let Some(stem) = group.limited() else {
+            return Ok(vec![Admitted::Starts; ready.len()]);
+        };
+        let mut call = ADMIT.keys(&[self.in_flight(claim), self.keys.lanes(queue)]);
+        call.arg(self.keys.group(queue, stem))
+            .arg(group.as_str())
+            .arg(millis(PLACE_REMEMBERED))
+            .arg(ready.len());
+        for (tag, lane) in ready {
+            call.arg(tag).arg(lane.caps().unwrap_or_default());
+        }
+        add_limits(&mut call, caps);
+        let fates: Vec<i8> = self.pool.call(&call).await?;
+        let fate = |fate| match fate {
+            1 => Admitted::Starts,
+            0 => Admitted::Waits,
+            _ => Admitted::Gone,
+        };
+        Ok(fates.into_iter().map(fate).collect())
     }
 
     pub(super) async fn sweep(

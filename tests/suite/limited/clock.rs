@@ -12,7 +12,15 @@ const SERVE: &str = concat!(
     include_str!("../../../host/queue/redis/scripts/caps.lua"),
     include_str!("../../../host/queue/redis/scripts/serve.lua")
 );
-const SETTLE: &str = include_str!("../../../host/queue/redis/scripts/settle.lua");
+const SETTLE: &str = concat!(
+    include_str!("../../../host/queue/redis/scripts/queue_up.lua"),
+    include_str!("../../../host/queue/redis/scripts/settle.lua")
+);
+const ADMIT: &str = concat!(
+    include_str!("../../../host/queue/redis/scripts/caps.lua"),
+    include_str!("../../../host/queue/redis/scripts/queue_up.lua"),
+    include_str!("../../../host/queue/redis/scripts/admit.lua")
+);
 
 /// Where the clock begins, in Unix microseconds: as large as real ones are.
 const BEGINNING_US: i64 = 1_764_547_200_123_457;
@@ -120,12 +128,20 @@ impl World {
         self.opens_us(lane).is_some_and(|opens| opens <= at_us)
     }
 
+    /// Puts a job into the host's table, under a tag that no job from a lane will have.
+    async fn comes(&mut self) -> anyhow::Result<(String, u64)> {
+        let (job, tag) = (format!("job {}", self.jobs), 9_000_000_000_000_000 + self.jobs as u64);
+        self.jobs += 1;
+        let _: u64 = shared_redis()
+            .tell(&["HSET", &self.keys[0], &tag.to_string(), &job])
+            .await?;
+        Ok((job, tag))
+    }
+
     /// Sends a job into a lane.
     async fn arrives(&mut self, lane: &str) -> anyhow::Result<()> {
-        let (job, tag) = (format!("job {}", self.jobs), format!("9{:015}", self.jobs));
-        self.jobs += 1;
-        let [flying, _, _, _, lanes] = &self.keys;
-        let _: u64 = shared_redis().tell(&["HSET", flying, &tag, &job]).await?;
+        let (job, tag) = self.comes().await?;
+        let (tag, [flying, _, _, _, lanes]) = (tag.to_string(), &self.keys);
         let group = format!("13 limits:plugin{}", self.at);
         let args = ["0", "0", "9000", &tag, "limit", lane, &group].map(str::to_owned);
         let keys = [flying, flying, flying, flying, lanes].map(String::as_str);
@@ -133,6 +149,59 @@ impl World {
         assert!(refused.is_empty());
         self.waiting.entry(lane.to_owned()).or_default().push_back(job);
         Ok(())
+    }
+
+    /// The limits as scripts have them.
+    fn limits(&self) -> impl Iterator<Item = String> {
+        self.limits.iter().flat_map(|limit| {
+            let every_s = f64::from(limit.every_us) / 1e6;
+            let numbers = [limit.places.to_string(), every_s.to_string(), limit.burst.to_string()];
+            [limit.id.to_owned()].into_iter().chain(numbers)
+        })
+    }
+
+    /// Has some jobs start at once or wait, and holds that to the model. Returns how many start.
+    async fn admits(&mut self, of_lanes: &[&str]) -> anyhow::Result<usize> {
+        let mut args = [&self.at, "limits:plugin", "9000000"].map(str::to_owned).to_vec();
+        args.push(of_lanes.len().to_string());
+        let mut came = Vec::new();
+        for lane in of_lanes {
+            let (job, tag) = self.comes().await?;
+            args.extend([tag.to_string(), (*lane).to_owned()]);
+            came.push((job, tag, (*lane).to_owned()));
+        }
+        args.extend(self.limits());
+        let is_due = self
+            .told_us()
+            .await?
+            .is_some_and(|told| told < self.now_us - GOOD_FOR_US);
+        let keys = [&self.keys[0], &self.keys[4]].map(String::as_str);
+        let fates: Vec<i64> = self.run(ADMIT, &keys, &args).await?;
+        let mut started = 0;
+        for ((job, tag, lane), fate) in came.into_iter().zip(fates) {
+            let overtakes = is_due || self.waiting.contains_key(&lane);
+            if fate == 1 {
+                assert!(!overtakes, "{job} of {lane} overtakes {:?}", self.waiting);
+                assert!(self.may_start(&lane, self.now_us + GOOD_FOR_US), "{job} of {lane}");
+                self.starts(tag, &lane, self.now_us);
+                started += 1;
+            } else {
+                assert_eq!(fate, 0);
+                self.waiting.entry(lane).or_default().push_back(job);
+            }
+        }
+        Ok(started)
+    }
+
+    /// Notes that a job of a lane has started.
+    fn starts(&mut self, tag: u64, lane: &str, at_us: i64) {
+        for name in Self::caps_of(lane) {
+            let every_us = self.limit(name).every_us;
+            let cap = self.caps.entry(name.to_owned()).or_default();
+            cap.held += 1;
+            cap.next_us = cap.next_us.max(at_us) + i64::from(every_us);
+        }
+        self.running.push((tag, lane.to_owned()));
     }
 
     /// Serves, and holds what comes to the model.
@@ -150,15 +219,7 @@ impl World {
         ];
         let mut args = head.map(str::to_owned).to_vec();
         args.extend(["limits:plugin", "9000000"].map(str::to_owned));
-        for limit in &self.limits {
-            let every_s = f64::from(limit.every_us) / 1e6;
-            args.extend([
-                limit.id.to_owned(),
-                limit.places.to_string(),
-                every_s.to_string(),
-                limit.burst.to_string(),
-            ]);
-        }
+        args.extend(self.limits());
         let keys = self.keys.each_ref().map(String::as_str);
         let answer: (Vec<String>, Vec<String>, u64, Option<u64>, Option<u64>) = self.run(SERVE, &keys, &args).await?;
         let (jobs, lanes, left, ..) = answer;
@@ -175,13 +236,7 @@ impl World {
                 Some(job),
                 "in the order in which they came"
             );
-            for name in Self::caps_of(lane) {
-                let every_us = self.limit(name).every_us;
-                let cap = self.caps.entry(name.to_owned()).or_default();
-                cap.held += 1;
-                cap.next_us = cap.next_us.max(at_us) + i64::from(every_us);
-            }
-            self.running.push((self.tag + u64::from(n), lane.clone()));
+            self.starts(self.tag + u64::from(n), lane, at_us);
         }
         self.tag += 200;
         self.waiting.retain(|_, jobs| !jobs.is_empty());
@@ -237,6 +292,9 @@ async fn play(seed: u64, limits: &[Limit], lanes: &[&str], steps: usize) -> anyh
         for _ in 0..rng.usize(..if is_over { 1 } else { 4 }) {
             world.arrives(lanes[rng.usize(..lanes.len())]).await?;
         }
+        let come = rng.usize(..if is_over { 1 } else { 4 });
+        let come: Vec<_> = (0..come).map(|_| lanes[rng.usize(..lanes.len())]).collect();
+        started += world.admits(&come).await?;
         while !world.running.is_empty() && rng.u8(..3) > 0 {
             world.ends(rng.usize(..world.running.len())).await?;
         }

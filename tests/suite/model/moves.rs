@@ -333,9 +333,24 @@ impl Moves<'_> {
             running.started_when_cancelled |= cancelled && job.id == 0;
             self.step("runs", running);
         }
+        if self.protocol.limited && !may_start {
+            self.is_admitted(tag, job);
+        }
         if !self.protocol.split && !self.protocol.unique {
             // All of this is in one slot, so one slot is where it is explored.
             self.ends("may not start it now", tag, job, Waiting);
+        }
+    }
+
+    /// Takes the place where it is, in the same step in which it is found free. Without an answer it waits, and gives back what it may
+    /// have got.
+    fn is_admitted(&mut self, tag: u8, job: Job) {
+        let (s, h) = (self.s, self.h);
+        if s.in_table(h, tag).is_some() && !self.is_place_taken() {
+            let admitted = s.place(h, tag, true);
+            self.step("takes the place", admitted);
+            let waits = Some((job, Settling(Waiting, Step::Begun)));
+            self.mishap("takes the place without hearing of it", admitted.hold(h, tag, waits));
         }
     }
 

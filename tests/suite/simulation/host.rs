@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kiln::config::{Cap, Manifest};
 use kiln::events::Events;
 use kiln::outcome::{BatchMark, Commit, Lane, NewJob, Settlement};
-use kiln::queue::{Consumer, Delivery, LaneWish, QueueError, Store, StoreSettings, Sweep};
+use kiln::queue::{Admitted, Consumer, Delivery, LaneWish, QueueError, Store, StoreSettings, Sweep};
 use kiln::retry::{self, Moment};
 use kiln::state::{Action, BucketId, Change, Condition, Quota, Write};
 use kiln::stop::StopReason;
@@ -217,23 +217,33 @@ async fn attempt(consumer: Arc<Consumer>, mut delivery: Delivery, world: World, 
     let World { steps, mistake, .. } = world;
     let (stop, job) = (delivery.stop(), number_in(delivery.bytes()));
     delivery.note(&ended(job, true));
-    let ends = || Settlement::Fail {
+    let ends = |delivery: &Delivery| Settlement::Fail {
         entry: String::from_utf8_lossy(delivery.bytes()).into_owned(),
     };
     delivery.starts(&delivery.decode().expect("what was pushed"));
     let is_cancelled = consumer.is_cancelled(&default_queue(), &job.to_string());
     if is_cancelled && mistake != Some(Mistake::StartsWhatIsCancelled) {
-        let settlement = ends();
+        let settlement = ends(&delivery);
         return consumer.settle(delivery, settlement).await;
     }
     let (limited, lane) = (job.is_multiple_of(4), Lane::of_limits("limited", "*"));
     if limited && delivery.lane() != Some(&lane) && mistake != Some(Mistake::StartsWithoutAPlace) {
-        return consumer.settle(delivery, Settlement::Wait { lane }).await;
+        // As a worker does it, or as whoever sorts jobs into lanes.
+        let admitted = if luck.bool() {
+            consumer.admit(&mut delivery, &lane, &caps().into()).await
+        } else {
+            None
+        };
+        match admitted {
+            Some(Admitted::Starts) => {}
+            Some(Admitted::Waits | Admitted::Gone) => return,
+            None => return consumer.settle(delivery, Settlement::Wait { lane }).await,
+        }
     }
     for _ in 0..luck.u32(1..8) {
         let at = Instant::now();
         if stop.reason() == Some(StopReason::Cancelled) && mistake != Some(Mistake::StartsWhatIsCancelled) {
-            let settlement = ends();
+            let settlement = ends(&delivery);
             return consumer.settle(delivery, settlement).await;
         }
         if stop.is_stopped() && mistake != Some(Mistake::LetsGuestsOutliveTheLease) {

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kiln::config::Cap;
 use kiln::job::Reply;
-use kiln::outcome::{BatchMark, Lane, Settlement};
+use kiln::outcome::{Lane, Settlement};
 use kiln::queue::backend::{
-    Answer, Arrived, Backend, Claim, Dead, Ended, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage, Part, Pick,
-    Reach, Renewed, Served, Swept, Taken, Turn, Wish, Written,
+    Admitted, Answer, Arrived, Backend, Claim, Dead, Ended, HandedOn, JobsPage, LanesPage, Offer, Once, OutboxPage,
+    Part, Pick, Reach, Renewed, Served, Swept, Taken, Turn, Wish, Written,
 };
 use kiln::queue::{
-    BatchState, Cancels, Contended, Contender, Counts, Fired, Firing, Found, Marked, Orders, Past, Pausable, Pause,
-    Peeked, Place, ProgressReport, Push, QueueError, QueueName, Record, Reported, Search, Span, Sums, Sweep,
+    BatchState, Cancels, Contended, Contender, Counts, Fired, Firing, Found, Mark, Marked, Orders, Past, Pausable,
+    Pause, Peeked, Place, ProgressReport, Push, QueueError, QueueName, Record, Reported, Search, Span, Sums, Sweep,
 };
 use kiln::state::{BucketId, Change, Changed, Entry, Quota, StateError};
 use parking_lot::Mutex;
@@ -239,6 +239,7 @@ impl Backend for Line {
         uncancel(queue: &'a QueueName, ids: &'a [String]) -> Vec<bool>;
         cancelled(queue: &'a QueueName, since: u64) -> Cancels;
         jobs(queue: &'a QueueName, part: &'a Part, from: Option<&'a str>) -> JobsPage;
+        admit(claim: &'a Claim<'a>, group: &'a Lane, caps: &'a [Cap], ready: &'a [(u64, Lane)]) -> Vec<Admitted>;
         contend(claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Contended;
         sweep(queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep) -> Swept;
         lanes(queue: &'a QueueName, group: &'a Lane, from: u64) -> LanesPage;
@@ -289,9 +290,9 @@ impl Backend for Line {
         ask_release(plugin: &'a str, token: &'a str) -> ();
         release_asked(plugin: &'a str) -> Option<String>;
         outbox(queue: &'a QueueName, host: Option<&'a str>, cursor: u64) -> OutboxPage;
-        mark_batch(mark: &'a BatchMark, entry: &'a [u8]) -> Marked;
+        mark_batch(batch: &'a str, marks: &'a [Mark<'a>]) -> Vec<Marked>;
         batch(id: &'a str) -> Option<BatchState>;
-        hand_on(queue: &'a QueueName, handed: &'a HandedOn<'a>) -> bool;
+        hand_on(queue: &'a QueueName, handed: &'a [HandedOn<'a>]) -> Vec<bool>;
         drop_from_outbox(queue: &'a QueueName, written: &'a [Written]) -> ();
         state_get(bucket: &'a BucketId, keys: &'a [String], max: usize) -> Result<Vec<Option<Entry>>, StateError>;
         state_list(bucket: &'a BucketId, prefix: &'a str, after: Option<&'a str>, limit: usize) -> Vec<String>;

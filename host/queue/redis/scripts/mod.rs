@@ -13,6 +13,7 @@ macro_rules! scripts {
 
 scripts! {
     ADD_UP = "add_up.lua";
+    ADMIT = "caps.lua", "queue_up.lua", "admit.lua";
     ADOPT = "adopt.lua";
     BATCH_MARK = "batch_mark.lua";
     CANCEL = "cancel.lua";
@@ -44,7 +45,7 @@ scripts! {
     REPLY = "reply.lua";
     RETAIN = "retain.lua";
     SERVE = "caps.lua", "serve.lua";
-    SETTLE = "settle.lua";
+    SETTLE = "queue_up.lua", "settle.lua";
     STATE_GET = "state_get.lua";
     STATE_LIST = "state_list.lua";
     STATE_WRITE = "state_write.lua";

@@ -42,14 +42,26 @@ if ordered[1] then
 end
 -- In a slot that is moving away, a key without a value cannot even be asked for one: what would fail there fails here,
 -- before anything moves, or in `caps_of` before the next job does.
-for _, set in ipairs({'turns', 'full'}) do
-  redis.call('ZCARD', at .. set)
-end
+redis.call('ZCARD', at .. 'turns')
 redis.call('SCARD', at .. 'lanes')
+any_full = redis.call('ZCARD', at .. 'full') > 0
 local any_shut = redis.call('ZCARD', at .. 'shut') > 0
 -- Out of memory, Redis lets a script write that has written already: this changes nothing, and always may.
 redis.call('ZREM', KEYS[2], '')
 local jobs, lanes, size, skipped = {}, {}, 0, 0
+
+-- The lanes that were looked at. Of each its caps, how many jobs it holds, how many of these are taken and not yet written, and
+-- the time of its next turn if that is not yet written.
+local seen = {}
+local function look(name)
+  local lane = seen[name]
+  if not lane then
+    lane = {name = name, list = at .. 'lane:' .. name, caps = caps_of(name), taken = 0}
+    lane.held = redis.call('LLEN', lane.list)
+    seen[name] = lane
+  end
+  return lane
+end
 
 -- Notes that the job of a key which waited runs. One that an operator put back is in a lane of its own, and not noted.
 local function starts_of_key(key, lane)
@@ -61,83 +73,120 @@ local function starts_of_key(key, lane)
   end
 end
 
+-- What was taken and is not yet written: tags and jobs, and the lanes that these come from.
+local entries, from = {}, {}
+
 -- Takes the first job of a lane, and a place of each cap.
-local function take(lane, job, caps, clock)
-  local list, holder = at .. 'lane:' .. lane, KEYS[1] .. ':' .. tag(#jobs + 1)
-  jobs[#jobs + 1], lanes[#lanes + 1], size = told(job), lane, size + #job
-  redis.call('HSET', KEYS[1], tag(#jobs), job)
-  for _, cap in ipairs(caps) do
-    if cap.places > 0 then
-      redis.call('SADD', at .. 'held:' .. cap.name, holder)
-      redis.call('PEXPIRE', at .. 'held:' .. cap.name, ARGV[11])
-      cap.held = cap.held + 1
+local function take(lane, job, clock)
+  jobs[#jobs + 1], lanes[#lanes + 1], size = told(job), lane.name, size + #job
+  entries[#entries + 1], entries[#entries + 2] = tag(#jobs), job
+  for _, cap in ipairs(lane.caps) do
+    take_place(cap, KEYS[1] .. ':' .. tag(#jobs), clock)
+  end
+  if lane.taken == 0 then
+    from[#from + 1] = lane
+  end
+  lane.taken = lane.taken + 1
+  lane.turn = lane.taken < lane.held and string.format('%.17g', clock + 0.000001)
+end
+
+-- Writes what was taken: the jobs and their places first, and last what takes the jobs out of their lanes.
+local function write()
+  if #entries == 0 then
+    return
+  end
+  redis.call('HSET', KEYS[1], unpack(entries))
+  local turns, empty = {}, {}
+  for _, lane in ipairs(from) do
+    for _, cap in ipairs(lane.caps) do
+      write_cap(cap, began, ARGV[11])
+      if is_unique(cap.name) then
+        starts_of_key(at .. 'key:' .. cap.name, lane.name)
+      end
     end
-    if cap.every > 0 then
-      cap.next = math.max(cap.next, clock) + cap.every
-      local forgotten = math.ceil((cap.next - began) * 1000) + 1
-      redis.call('SET', at .. 'rate:' .. cap.name, string.format('%.17g', cap.next), 'PX', string.format('%.0f', forgotten))
-    end
-    if is_unique(cap.name) then
-      starts_of_key(at .. 'key:' .. cap.name, lane)
+    redis.call('LPOP', lane.list, lane.taken)
+    lane.held, lane.taken = lane.held - lane.taken, 0
+    if lane.held == 0 then
+      empty[#empty + 1] = lane.name
+    elseif lane.turn then
+      turns[#turns + 1], turns[#turns + 2], lane.turn = lane.turn, lane.name, false
     end
   end
-  redis.call('LPOP', list)
-  if redis.call('LLEN', list) == 0 then
-    redis.call('ZREM', at .. 'turns', lane)
-    redis.call('SREM', at .. 'lanes', lane)
-  else
-    redis.call('ZADD', at .. 'turns', string.format('%.17g', clock + 0.000001), lane)
+  if #turns > 0 then
+    redis.call('ZADD', at .. 'turns', unpack(turns))
   end
+  if #empty > 0 then
+    redis.call('ZREM', at .. 'turns', unpack(empty))
+    redis.call('SREM', at .. 'lanes', unpack(empty))
+  end
+  entries, from = {}, {}
+end
+
+-- The lanes that are due, each followed by its turn, in this order: read once, and each that was served follows those after it.
+-- They are read anew where other lanes were given their turns meanwhile.
+local due, next_due, are_all, changed = {}, 1, false, true
+local function next_lane(clock)
+  if next_due > #due and not are_all or changed then
+    write()
+    local most = count - #jobs
+    due = redis.call('ZRANGE', at .. 'turns', '-inf', string.format('%.17g', clock), 'BYSCORE', 'LIMIT', skipped, most, 'WITHSCORES')
+    next_due, are_all, changed = 1, #due < 2 * most, false
+  end
+  next_due = next_due + 2
+  return due[next_due - 2], due[next_due - 1]
 end
 
 -- Each round serves a lane, blocks one or opens a gate. What rounds are left for, the next call does.
 for _ = 1, 2 * count + 200 do
-  -- Each job starts a microsecond after the one before, so that a lane which was served comes after all others.
-  local clock = began + #jobs / 1000000
-  local due = string.format('%.17g', clock)
-  local first = #jobs < count and redis.call('ZRANGE', at .. 'turns', '-inf', due, 'BYSCORE', 'LIMIT', skipped, 1, 'WITHSCORES')
-  if not first or #first == 0 then
+  if #jobs == count then
     break
   end
-  local lane, turn = first[1], first[2]
-  if string.sub(lane, 1, 1) == '@' then
-    local cap = cap_of(string.sub(lane, 2))
-    redis.call('ZREM', at .. 'turns', lane)
-    open(cap, clock)
+  -- Each job starts a microsecond after the one before, so that a lane which was served comes after all others.
+  local clock = began + #jobs / 1000000
+  local name, turn = next_lane(clock)
+  if not name then
+    break
+  end
+  if string.sub(name, 1, 1) == '@' then
+    redis.call('ZREM', at .. 'turns', name)
+    changed = open(cap_of(string.sub(name, 2)), clock) or changed
   else
-    local caps, blocks = caps_of(lane), nil
-    for _, cap in ipairs(caps) do
+    local lane, blocks = look(name), nil
+    for _, cap in ipairs(lane.caps) do
       cap.opened = math.max(cap.opened - 1, 0)
       blocks = blocks or (free(cap, clock) < 1 and cap) or nil
     end
-    local until_then = any_shut and tonumber(redis.call('ZSCORE', at .. 'shut', lane) or 0)
+    local until_then = any_shut and tonumber(redis.call('ZSCORE', at .. 'shut', name) or 0)
     local is_shut = until_then and until_then > clock
-    local job = not blocks and not is_shut and redis.call('LINDEX', at .. 'lane:' .. lane, 0)
+    local job = not blocks and not is_shut and redis.call('LINDEX', lane.list, lane.taken)
     local opens = true
     if is_shut then
-      redis.call('ZADD', at .. 'turns', string.format('%.17g', until_then), lane)
+      redis.call('ZADD', at .. 'turns', string.format('%.17g', until_then), name)
+      lane.turn = false
     elseif blocks then
-      redis.call('ZADD', at .. 'blocked:' .. blocks.name, turn, lane)
+      redis.call('ZADD', at .. 'blocked:' .. blocks.name, turn, name)
       redis.call('ZADD', at .. 'full', 'NX', string.format('%.0f', now_ms), blocks.name)
-      redis.call('ZREM', at .. 'turns', lane)
-      blocks.blocked = blocks.blocked + 1
+      redis.call('ZREM', at .. 'turns', name)
+      blocks.blocked, blocks.in_full, lane.turn = blocks.blocked + 1, true, false
     elseif not job then
-      redis.call('ZREM', at .. 'turns', lane)
-      redis.call('SREM', at .. 'lanes', lane)
+      redis.call('ZREM', at .. 'turns', name)
+      redis.call('SREM', at .. 'lanes', name)
     elseif longest > 0 and #job > longest then
       skipped, opens = skipped + 1, false
     elseif #jobs > 0 and size + #job > bytes then
       break
     else
-      take(lane, job, caps, clock)
-    end
-    if opens then
-      for _, cap in ipairs(caps) do
-        open(cap, clock)
+      take(lane, job, clock)
+      if lane.turn and are_all then
+        due[#due + 1], due[#due + 2] = name, lane.turn
       end
+    end
+    for _, cap in ipairs(opens and lane.caps or {}) do
+      changed = open(cap, clock) or changed
     end
   end
 end
+write()
 if #jobs > 0 then
   redis.call('SET', KEYS[3], tag(#jobs), 'PX', ARGV[6])
   redis.call('ZADD', KEYS[2], now_ms + ARGV[2], ARGV[1])

@@ -40,14 +40,7 @@ for i = others + 1, #ARGV, 4 do
   if ARGV[i] == 'wait' then
     redis.call('LLEN', KEYS[tonumber(ARGV[i + 2])])
   elseif ARGV[i] == 'limit' then
-    local at = group_of(ARGV[i + 2])
-    redis.call('LLEN', at .. 'lane:' .. ARGV[i + 1])
-    if goes.limit ~= at then
-      redis.call('ZCARD', at .. 'turns')
-      redis.call('SCARD', at .. 'lanes')
-      redis.call('GET', at .. 'waiting')
-      goes.limit = at
-    end
+    ask_for_lane(group_of(ARGV[i + 2]), ARGV[i + 1])
   elseif ARGV[i] == 'note' or ARGV[i] == 'close' then
     redis.call('HLEN', KEYS[tonumber(ARGV[i + 2])])
   end
@@ -76,20 +69,6 @@ if goes.close then
   end
 end
 local refused, kept, lost, why = {}, 0, 0, ''
--- Adds a job to the end of a lane of a group. An empty lane gets its turn after all others.
-local function queue_up(lane, wait, job)
-  local at, group = group_of(wait)
-  -- As below.
-  redis.call('HDEL', KEYS[1], '')
-  redis.call('SADD', KEYS[5], group)
-  redis.call('SADD', at .. 'lanes', lane)
-  if redis.call('LLEN', at .. 'lane:' .. lane) == 0 then
-    local time = redis.call('TIME')
-    redis.call('ZADD', at .. 'turns', string.format('%.17g', time[1] + time[2] / 1000000), lane)
-  end
-  redis.call('RPUSH', at .. 'lane:' .. lane, job)
-  redis.call('INCR', at .. 'waiting')
-end
 -- Has a job of a key waited for, or no longer. In a slot that is moving away, asking for a key without a value fails: then the
 -- key is free until the job comes back.
 local function wait_for(yields, ms, length, rest, at)
@@ -111,22 +90,26 @@ local function forget(length, rest, at)
     redis.call('DEL', at .. 'awaited:' .. cap)
   end
 end
--- Gives the places of a delivery back. Each place that was still its own gives a lane that waits for it its turn. In a slot
--- that is moving away, each of these may fail where a key has no value: then the next sweep does it.
-local function give_back(lane, at, tag)
-  for cap in string.gmatch(lane, '[^|]+') do
-    if redis.pcall('SREM', at .. 'held:' .. cap, KEYS[1] .. ':' .. tag) == 1 then
-      local first = redis.pcall('ZRANGE', at .. 'blocked:' .. cap, 0, 0, 'WITHSCORES')
-      if first[2] and type(redis.pcall('ZADD', at .. 'turns', first[2], first[1])) == 'number' then
-        redis.call('ZREM', at .. 'blocked:' .. cap, first[1])
-      end
-      if string.sub(cap, 1, 7) == 'unique=' then
-        local key = at .. 'key:' .. cap
-        redis.pcall('HDEL', key, 'runs')
-        if redis.pcall('HEXISTS', key, 'id') == 0 then
-          redis.pcall('HDEL', key, 'newest')
-        end
-      end
+-- Gives the places of deliveries back that count against a cap. For each place that was still its own, a lane that waits for one
+-- gets its turn. In a slot that is moving away, each of these may fail where a key has no value: then the next sweep does it.
+local function give_back(at, cap, holders, any_full)
+  local back = redis.pcall('SREM', at .. 'held:' .. cap, unpack(holders))
+  if type(back) ~= 'number' or back == 0 then
+    return
+  end
+  local first = any_full and redis.pcall('ZRANGE', at .. 'blocked:' .. cap, 0, back - 1, 'WITHSCORES') or {}
+  local turns, lanes = {}, {}
+  for i = 1, #first, 2 do
+    turns[i], turns[i + 1], lanes[#lanes + 1] = first[i + 1], first[i], first[i]
+  end
+  if #lanes > 0 and type(redis.pcall('ZADD', at .. 'turns', unpack(turns))) == 'number' then
+    redis.call('ZREM', at .. 'blocked:' .. cap, unpack(lanes))
+  end
+  if string.sub(cap, 1, 7) == 'unique=' then
+    local key = at .. 'key:' .. cap
+    redis.pcall('HDEL', key, 'runs')
+    if redis.pcall('HEXISTS', key, 'id') == 0 then
+      redis.pcall('HDEL', key, 'newest')
     end
   end
 end
@@ -174,18 +157,24 @@ if acks > 0 and redis.call('HDEL', KEYS[1], unpack(ARGV, 4, acks + 3)) < acks th
     refused[#refused + 1] = ARGV[i]
   end
 end
+-- What is done together, once the others are settled: deliveries that go to lanes of a group, and places that are given back.
+local limited, free = {}, {}
+local function list_in(lists, name, new)
+  if not lists[name] then
+    lists[name] = new
+    lists[#lists + 1] = name
+  end
+  return lists[name]
+end
 for i = others, #ARGV, 4 do
   local tag, fate, bytes, wait = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local job = (fate == 'requeue' or fate == 'wait' or fate == 'limit' or fate == 'failthere') and redis.call('HGET', KEYS[1], tag)
+  local job = (fate == 'requeue' or fate == 'wait' or fate == 'failthere') and redis.call('HGET', KEYS[1], tag)
   if job and fate == 'wait' then
     -- Out of memory, Redis lets a script write that has written already: this changes nothing, and always may.
     redis.call('HDEL', KEYS[1], '')
     -- Either fails where the slot is moving away and the key has no value yet. So what takes the job away comes last.
     redis.call('SADD', KEYS[5], bytes)
     redis.call('RPUSH', KEYS[tonumber(wait)], job)
-  end
-  if job and fate == 'limit' then
-    queue_up(bytes, wait, job)
   end
   if fate == 'note' and redis.call('HEXISTS', KEYS[1], tag) == 1 then
     -- As above. No two hosts, and no two deliveries of one, ever have the same name.
@@ -207,8 +196,15 @@ for i = others, #ARGV, 4 do
   end
   if fate == 'close' or fate == 'note' or fate == 'shut' or fate == 'await' or fate == 'forget' then
     -- Done above.
+  elseif fate == 'limit' then
+    local group = list_in(limited, wait, {tags = {}, lanes = {}})
+    group.tags[#group.tags + 1], group.lanes[#group.lanes + 1] = tag, bytes
   elseif fate == 'free' then
-    give_back(bytes, wait, tag)
+    local caps = list_in(free, wait, {})
+    for cap in string.gmatch(bytes, '[^|]+') do
+      local holders = list_in(caps, cap, {})
+      holders[#holders + 1] = KEYS[1] .. ':' .. tag
+    end
   elseif redis.call('HDEL', KEYS[1], tag) == 0 then
     refused[#refused + 1] = tag
   elseif fate == 'retry' then
@@ -225,6 +221,19 @@ for i = others, #ARGV, 4 do
     redis.call('RPUSH', KEYS[4], string.sub(job, 1, 1) == '{' and bytes .. string.sub(job, 2) or wait)
   elseif fate == 'requeue' then
     redis.call('LPUSH', KEYS[2], job)
+  end
+end
+for _, wait in ipairs(limited) do
+  local at, group = group_of(wait)
+  for _, tag in ipairs(queue_up(KEYS[5], at, group, limited[wait].tags, limited[wait].lanes)) do
+    refused[#refused + 1] = tag
+  end
+end
+for _, at in ipairs(free) do
+  -- No cap blocks a lane that is not among these.
+  local any_full = redis.pcall('ZCARD', at .. 'full') ~= 0
+  for _, cap in ipairs(free[at]) do
+    give_back(at, cap, free[at][cap], any_full)
   end
 end
 return {refused, lost, why}
