@@ -44,7 +44,7 @@
 //! | wait: in flight → the end of a lane | `settle` | refused | the same |
 //! | ack: in flight → done | `settle` | refused, and which were is told: the tag is gone. Only whoever holds the delivery has its result kept | with a result: `ours` (under a good lease), `SET`, `settle` |
 //! | admit: in flight → a lane of a group, of a job that is unique by its key. Perhaps in place of one that waited: that one waiting → done, unrun, its end into the `outbox` | `contend`, which asks the in-flight tables whether the key is held | refused: the tag is gone | the same |
-//! | throttle: a key is noted as used for a while; the job stays where it is | `contend` | lets the same delivery go on again | the same |
+//! | throttle: a key is noted as used for a while; the job stays where it is | `contend` | lets the same job go on again, whichever delivery it is by then | the same |
 //! | drop: in flight → done, unrun, as too old or as a duplicate | `settle` | refused | the same |
 //! | commit: in flight → done, and what it wrote on completion, and the jobs that it enqueued, into the `outbox` of the queue | `settle` | refused | the same |
 //! | write: outbox → bucket, result | `state_write`, `SET`, `HDEL` | nothing more happens: the bucket knows what was written until an hour after the outbox holds it no more | the same |
@@ -96,7 +96,8 @@
 //! its lane, or finds that another of its key makes it one too many: one that has the place, waits in a lane, or waits for its next
 //! attempt, which a note with an end in time says. So a key has one waiting job at most, beside those from the failed list, which have
 //! lanes of their own and are never dropped. An admitted job says so in its bytes: whatever brings it back, it is no new trigger, and
-//! has its id from then on.
+//! has its id from then on. Beside that stands its *stamp*, when it was fetched, by which the newest of a key is told: hosts may ask in
+//! another order than they fetched, and producers may push equal ids. It also tells a job whose host heard no answer from another.
 //!
 //! What operators order stands in the hash `orders` of a queue. A fetch asks in its own step whether the queue is paused, so a
 //! pause holds from the moment it is written; and hosts watch the hash, so that none asks again and again while a paused

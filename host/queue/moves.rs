@@ -268,6 +268,8 @@ pub struct Taken {
     pub paused: bool,
     /// The version of the marks of cancelled jobs, at the moment of the fetch; none: no job was ever cancelled.
     pub cancels: Option<u64>,
+    /// The Unix microsecond of the fetch by the store's clock; 0 if it does not matter.
+    pub at_us: u64,
 }
 
 /// What a fetch took from a lane.

@@ -237,6 +237,9 @@ impl Consumer {
         // start.
         self.stop_in_time();
         let mut deliveries = taking.heard(tag, taken.jobs, &stop);
+        for delivery in &mut deliveries {
+            delivery.fetched_us = taken.at_us;
+        }
         name_lanes(&mut deliveries, lanes, &taken.lanes);
         for (LaneWish { lane, .. }, _) in lanes.iter().zip(&taken.lanes).filter(|(_, taken)| taken.left == 0) {
             self.shared.lanes.forget(queue, lane, lessons);
