@@ -116,6 +116,9 @@
 //! lost, by an ordinary retry or fail. Only if the answer to an adoption is lost are its jobs given back uncounted.
 //!
 //! What stands in an outbox is written by the host that acknowledged it, and by any other only once that host's lease has run out.
+//! A host that has [`MAX_OUTBOX_ENTRIES`] entries there, or [`MAX_OUTBOX_BYTES`], takes nothing more from the queue until some are
+//! written. Writing them takes no job and no settlement, so nothing waits for itself. A host counts what it has put there itself,
+//! and asks nobody.
 //!
 //! # What is large
 //!
@@ -207,7 +210,10 @@ pub use firing::{Fired, Firing, Instant, MAX_AHEAD, MAX_REMEMBERED_SCHEDULES, MA
 pub use history::{
     MAX_HISTORIES, MAX_HISTORY_BYTES, MAX_JOB_HISTORY_BYTES, PROGRESS_TTL, Past, ProgressReport, Record,
 };
-pub use limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_LIMITED_JOBS, MAX_LIMITED_LANES, MAX_TAKEN_BYTES};
+pub use limits::{
+    MAX_BATCH, MAX_BATCH_BYTES, MAX_LIMITED_JOBS, MAX_LIMITED_LANES, MAX_OUTBOX_BYTES, MAX_OUTBOX_ENTRIES,
+    MAX_TAKEN_BYTES,
+};
 pub use metered::OPERATIONS;
 pub use moves::{
     Ended, Found, JobsPage, LaneSeen, LaneWish, LanesPage, MAX_PEEKED, PEEK_BYTES, Part, Peeked, Place, Search, Seen,

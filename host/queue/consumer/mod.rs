@@ -186,7 +186,7 @@ impl Consumer {
     }
 
     /// Takes up to `count` ready jobs, at most [`MAX_BATCH`], without waiting for any. If the lease has run out, takes
-    /// no job but a new lease. Takes none of a paused queue.
+    /// no job but a new lease. Takes none of a paused queue, and none while [`Self::is_outbox_full`].
     ///
     /// # Errors
     /// When the store fails. Jobs that may have been taken all the same go back before the next fetch.
@@ -206,7 +206,7 @@ impl Consumer {
         lanes: &[LaneWish],
         longest: Option<usize>,
     ) -> Result<Vec<Delivery>, QueueError> {
-        let Some((place, table)) = self.table(queue) else {
+        let Some((place, table)) = self.table(queue).filter(|_| !self.is_outbox_full(queue)) else {
             return Ok(Vec::new());
         };
         if table.is_behind() {

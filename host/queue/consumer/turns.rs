@@ -26,7 +26,7 @@ impl Consumer {
         caps: &[Cap],
         longest: Option<usize>,
     ) -> Result<Vec<Delivery>, QueueError> {
-        let Some((place, table)) = self.table(queue) else {
+        let Some((place, table)) = self.table(queue).filter(|_| !self.is_outbox_full(queue)) else {
             return Ok(Vec::new());
         };
         if table.is_behind() {
