@@ -217,6 +217,15 @@ impl Worker {
         self.consumer.settle(delivery, settlement).await;
     }
 
+    /// What a job counts against that was taken over: a group of lanes, and limits and a key there by their names. None: nothing
+    /// limits it.
+    #[must_use]
+    pub fn counts_against(&self, delivery: &Delivery) -> Option<(Lane, Vec<String>)> {
+        let job = aside(delivery.bytes().len(), || delivery.decode()).ok()?;
+        let (options, _) = job.options();
+        self.gate.counts_against(&job, &options)
+    }
+
     /// What the job asks of Kiln. From here on, whoever waits for it is told what it comes to.
     fn options(&self, job: &Job, delivery: &mut Delivery) -> Options {
         let (options, ignored) = job.options();

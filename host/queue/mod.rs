@@ -58,7 +58,7 @@
 //! | promote: delayed → ready | `promote` | moves what else is due | `claim_due` puts the job off by ten seconds, `RPUSH`, `drop_claimed`. A crash before the push delays it by those, one after it runs it twice. One too large for any host: `claim_due`, `RPUSH` to failed, `ZREMRANGEBYSCORE` |
 //! | give back places | `settle`, beside whatever becomes of the delivery | nothing more happens: a place has the name of its delivery, which none has again | the same, with the step that removes the delivery |
 //! | shut: no job of a lane of limits starts for a while; no job moves | `settle`, beside whatever becomes of a delivery from it | nothing more happens | the same, with the step that removes the delivery |
-//! | sweep: takes back places of deliveries that are in no table | `sweep`, right after an adoption, and now and then | nothing more happens | the same |
+//! | sweep: takes back places of deliveries that are in no table | `sweep`, right after an adoption (of all that its jobs count against), and now and then (of what is full) | nothing more happens | the same |
 //! | adopt: in flight → in flight of another host | `adopt`, once the lease has run out and the others had time to come back | as for fetch | the same |
 //! | give back: in flight → the front of ready | `settle` | refused | the same |
 //! | pause, resume | `HSET`, `HDEL` of `orders`; no job moves | nothing more happens | the same |

@@ -69,11 +69,11 @@ pub struct Served {
 
 /// When the places of a group of lanes are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sweep {
+pub enum Sweep<'a> {
     /// Unless some host has looked just before: every host does so now and then.
     InTurn,
-    /// Now, since places have just become free.
-    AtOnce,
+    /// Now, since jobs were taken over that may have had places. Of these limits and keys even if nothing waits for them.
+    Of(&'a [String]),
 }
 
 /// What a look at a group of lanes found.
