@@ -6,8 +6,7 @@ use std::time::Duration;
 use kiln::outcome::{Commit, Settlement};
 use kiln::queue::backend::Backend;
 use kiln::queue::{
-    Consumer, MAX_BATCH, MAX_BATCH_BYTES, MAX_OUTBOX_BYTES, MAX_OUTBOX_ENTRIES, QueueName, StateStore, Store,
-    StoreSettings,
+    Consumer, MAX_BATCH, MAX_BATCH_BYTES, MAX_OUTBOX_ENTRIES, QueueName, StateStore, Store, StoreSettings,
 };
 use kiln::service::{Drained, ServiceSettings};
 use kiln::state::{BucketId, Keeper as _};
@@ -146,42 +145,6 @@ async fn a_host_takes_nothing_more_while_much_of_its_own_stands_in_the_outbox(st
     assert_eq!(taken + rest + 1, (MAX_OUTBOX_ENTRIES / MAX_BATCH + 4) * MAX_BATCH);
     assert!(!one.empty_outboxes().await?);
     assert!(store.counts(&default_queue()).await?.is_empty());
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_whose_outbox_cannot_be_written_goes_on_with_other_queues_and_with_all_once_it_can()
--> anyhow::Result<()> {
-    const BYTES: usize = 1024 * 1024 - 100;
-    // Twice as much as may stand there.
-    const JOBS: usize = 2 * MAX_OUTBOX_BYTES / BYTES;
-    let (settings, batch) = (redis_settings(), format!("{:016x}", fastrand::u64(..)));
-    let store = Store::open(&settings).await?;
-    let folder = folder_of(&[("echo", "")])?;
-    let broken = format!("{}:batch:{batch}", settings.prefix);
-    let _: () = shared_redis().tell(&["SET", &broken, "no hash"]).await?;
-    let metadata = format!(r#"{{"kiln":{{"batch":{{"id":"{batch}","of":{JOBS}}}}}}}"#);
-    let payload = "x".repeat(BYTES);
-    for n in 0..JOBS {
-        let job = format!(r#"{{"id":"{n}","name":"echo","payload":"{payload}","metadata":{metadata}}}"#);
-        store.push(&[ready(&job)]).await?;
-    }
-    let args = ["--queue", "default", "--queue", "other", "--concurrency", "4"];
-    let worker = Worker::start(&settings, folder.path(), &args)?;
-    worker.until_said("the outbox is full").await?;
-    let mut other = ready(r#"{"id":"other","name":"echo","payload":1}"#);
-    other.queue = QueueName::new("other").expect("a name");
-    store.push(&[other]).await?;
-    let until_result = async |id: &str| eventually(id, async || Ok(store.result(id).await?)).await;
-    until_result("other").await?;
-    let left = store.counts(&default_queue()).await?.ready;
-    assert!(left >= JOBS as u64 / 2 - 4, "it took all but {left} of {JOBS}");
-    let _: u64 = shared_redis().tell(&["DEL", &broken]).await?;
-    for n in 0..JOBS {
-        until_result(&n.to_string()).await?;
-    }
-    let ended = store.batch(&batch).await?.expect("the batch");
-    assert_eq!(ended.sizes.done, JOBS as u64);
     Ok(())
 }
 
