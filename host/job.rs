@@ -35,6 +35,7 @@ pub use reply::{MAX_ANSWERED_BYTES, Reply};
 pub(crate) use reply::{asks_for_reply, reply_of};
 pub use spec::{JobSpec, MAX_HANDED_ON_BYTES, Parent, next_in_chain};
 pub use trace::{TraceContext, trace_context, trace_id};
+pub(crate) use unique::stamp;
 pub use unique::{MAX_UNIQUE_TIME, Unique, UniqueRule};
 pub use wrapped::wrap_malformed;
 pub(crate) use wrapped::{Original, failed_head, unwrap_malformed, wrap_partial, wrap_refused};
@@ -108,8 +109,9 @@ pub struct Job {
     pub lost: u32,
     /// When it has grown too old to run, RFC 3339, or `never`. Kiln's own key, absent until `available_at` changes.
     pub expires_at: Option<String>,
-    /// Of a job that is unique by a key: `admitted` once a worker has admitted it, `revived` once an operator has put it
-    /// back. Kiln's own key, absent until then.
+    /// Of a job that is unique by a key: `admitted` once a worker has admitted it, and when that fetched it; `asked` and the
+    /// same if the worker could not hear whether it was; `revived` once an operator has put it back. Kiln's own key, absent
+    /// until then.
     pub unique: Option<String>,
     /// The queue it was taken from, which may be another than it says. Not part of the JSON.
     pub found_on: Option<String>,

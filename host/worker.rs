@@ -23,7 +23,7 @@ use crate::aside::aside;
 use crate::config::{Cap, Expired, HistorySettings, RetryPolicy, Unknown};
 use crate::events::{Event, Events, Run};
 use crate::job::{DecodeError, Job, Options, TraceContext, asks_for_reply, failed_head, wrap_partial};
-use crate::outcome::{Asked, Commit, Failure, FailureKind, Outcome, RetryHint, Settlement};
+use crate::outcome::{Asked, Commit, Failure, FailureKind, Lane, Outcome, RetryHint, Settlement};
 use crate::plugins::{Plugin, Plugins};
 use crate::queue::{Arrival, Consumer, Delivery, QueueError};
 use crate::retry::{self, Moment};
@@ -221,6 +221,15 @@ impl Worker {
             Err(err) => self.malformed(&mut delivery, &err),
         };
         self.consumer.settle(delivery, settlement).await;
+    }
+
+    /// What a job counts against that was taken over: a group of lanes, and limits and a key there by their names. None: nothing
+    /// limits it.
+    #[must_use]
+    pub fn counts_against(&self, delivery: &Delivery) -> Option<(Lane, Vec<String>)> {
+        let job = aside(delivery.bytes().len(), || delivery.decode()).ok()?;
+        let (options, _) = job.options();
+        self.gate.counts_against(&job, &options)
     }
 
     /// What the job asks of Kiln. From here on, whoever waits for it is told what it comes to.

@@ -11,11 +11,17 @@ use super::{Job, MAX_TEXT_BYTES};
 /// Longest time over which jobs of one key are counted as one. The store remembers each key for that long.
 pub const MAX_UNIQUE_TIME: Duration = Duration::from_hours(7 * 24);
 
-/// In a job: a worker has admitted it.
+/// In a job: a worker has admitted it. Its stamp follows.
 const ADMITTED: &str = "admitted";
+
+/// In a job: a worker has asked for it to be admitted, and heard no answer. Its stamp follows.
+const ASKED: &str = "asked";
 
 /// In a job: an operator has put it back from the failed list.
 const REVIVED: &str = "revived";
+
+/// Longest stamp: of two numbers of 64 bits.
+const MAX_STAMP_BYTES: usize = 41;
 
 /// What a job asks for that is unique by a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,7 +154,7 @@ impl UniqueRule {
 impl Job {
     /// Whether a worker has admitted it before. Since then, whatever brings it back is no new trigger.
     pub(crate) fn is_admitted(&self) -> bool {
-        self.unique.is_some()
+        self.unique.as_deref().is_some_and(|state| !state.starts_with(ASKED))
     }
 
     /// Whether an operator has put it back: it waits for others of its key, and is never dropped for one.
@@ -156,10 +162,23 @@ impl Job {
         self.unique.as_deref() == Some(REVIVED)
     }
 
+    /// Under which stamp a worker asked for it to be admitted; none: none did, or it was put back since.
+    pub(crate) fn stamp(&self) -> Option<&str> {
+        let (_, stamp) = self.unique.as_deref()?.split_once(' ')?;
+        is_stamp(stamp).then_some(stamp)
+    }
+
     /// The job as it is once it is admitted: with that it is, and with its id, which a producer need not have given it.
-    pub(crate) fn admitted(&mut self) -> String {
-        self.unique.get_or_insert_with(|| ADMITTED.to_owned());
+    pub(crate) fn admitted(&mut self, stamp: &str) -> String {
+        if !self.is_admitted() {
+            self.unique = Some(format!("{ADMITTED} {stamp}"));
+        }
         self.encode()
+    }
+
+    /// Has a job of which nobody knows whether it was admitted be known again when it comes back.
+    pub(crate) fn asked(&mut self, stamp: &str) {
+        self.unique = Some(format!("{ASKED} {stamp}"));
     }
 
     /// Has a job that an operator puts back wait for others of its key.
@@ -167,6 +186,21 @@ impl Job {
         let (options, _) = self.options();
         self.unique = options.plans().unique.is_some().then(|| REVIVED.to_owned());
     }
+}
+
+/// Orders the jobs of a key, as text, by when they were fetched: at which Unix microsecond of the store's clock, and among
+/// those that were fetched with them under which tag. No two jobs have the same one.
+#[must_use]
+pub(crate) fn stamp(fetched_us: u64, tag: u64) -> String {
+    format!("{fetched_us:016}-{tag:010}")
+}
+
+fn is_stamp(text: &str) -> bool {
+    let is_number = |part: &str, digits| part.len() >= digits && part.bytes().all(|byte| byte.is_ascii_digit());
+    text.len() <= MAX_STAMP_BYTES
+        && text
+            .split_once('-')
+            .is_some_and(|(us, tag)| is_number(us, 16) && is_number(tag, 10))
 }
 
 fn time(key: &str, written: Option<&str>) -> Result<Option<Duration>, String> {
@@ -216,6 +250,37 @@ mod tests {
             assert_eq!((unique.key.as_str(), unique.rule), ("sync:42", rule));
             assert_eq!(Unique::parse(word).expect(word), unique);
             assert_eq!(read(unique.to_json().get()), Ok(unique));
+        }
+    }
+
+    #[test]
+    fn a_job_keeps_the_stamp_of_its_first_fetch_and_stamps_are_ordered_by_fetch() {
+        let (first, then, later) = (
+            stamp(1_780_000_000_000_000, 9),
+            stamp(1_780_000_000_000_000, 10),
+            stamp(1_780_000_000_000_001, 1),
+        );
+        assert!(first < then && then < later);
+        let mut job = Job::decode(br#"{"id":"1","name":"a"}"#).expect("a job");
+        assert_eq!((job.is_admitted(), job.stamp()), (false, None));
+        job.asked(&first);
+        assert_eq!((job.is_admitted(), job.stamp()), (false, Some(&*first)));
+        job.admitted(&first);
+        assert_eq!((job.is_admitted(), job.stamp()), (true, Some(&*first)));
+        let again = job.admitted(&later);
+        assert!(
+            again.contains(&format!(r#""kiln_unique":"admitted {first}""#)),
+            "{again}"
+        );
+        for forged in [
+            "admitted",
+            "admitted now",
+            "admitted 1780000000000000",
+            "asked 1 2-3",
+            "revived",
+        ] {
+            job.unique = Some(forged.to_owned());
+            assert_eq!(job.stamp(), None, "{forged}");
         }
     }
 

@@ -118,7 +118,13 @@ pub trait Backend: fmt::Debug + Send + Sync {
     fn contend<'a>(&'a self, claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Answer<'a, Contended>;
 
     /// Takes back the places of limits that no delivery occupies any more: of hosts that died, and of jobs that went back.
-    fn sweep<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep) -> Answer<'a, Swept>;
+    fn sweep<'a>(
+        &'a self,
+        queue: &'a QueueName,
+        group: &'a Lane,
+        caps: &'a [Cap],
+        when: Sweep<'a>,
+    ) -> Answer<'a, Swept>;
 
     /// Lanes of a group, from where a page before ended, or 0.
     fn lanes<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, from: u64) -> Answer<'a, LanesPage>;

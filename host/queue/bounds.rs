@@ -7,7 +7,8 @@ use super::consumer::{MAX_BEHIND, MAX_PIECE_TRIES, MAX_REFUSALS, MAX_UNSETTLED, 
 use super::firing::MAX_REMEMBERED_SCHEDULES;
 use super::history::{MAX_HISTORIES, MAX_HISTORY_BYTES, MAX_JOB_HISTORY_BYTES};
 use super::limits::{
-    MAX_BATCH, MAX_BATCH_BYTES, MAX_LIMITED_JOBS, MAX_LIMITED_LANES, MAX_REPLIES, MAX_SWEPT, MAX_TAKEN_BYTES,
+    MAX_BATCH, MAX_BATCH_BYTES, MAX_LIMITED_JOBS, MAX_LIMITED_LANES, MAX_OUTBOX_BYTES, MAX_OUTBOX_ENTRIES, MAX_REPLIES,
+    MAX_SWEPT, MAX_TAKEN_BYTES,
 };
 use crate::config::MAX_SCHEDULES;
 
@@ -25,7 +26,7 @@ pub struct Bound {
 }
 
 /// All of them.
-pub const BOUNDS: [Bound; 18] = [
+pub const BOUNDS: [Bound; 20] = [
     count("batch", MAX_BATCH, "jobs fetched, promoted or taken over by one script"),
     bytes(
         "batch_bytes",
@@ -62,6 +63,13 @@ pub const BOUNDS: [Bound; 18] = [
         MAX_BEHIND,
         "jobs of a queue whose settlements are held or given up before nothing more is taken from it",
     ),
+    count(
+        "outbox",
+        MAX_OUTBOX_ENTRIES,
+        "acknowledged jobs of a host and a queue whose follow-ups, writes or batches are still to be written, before nothing \
+         more is taken from it",
+    ),
+    bytes("outbox_bytes", MAX_OUTBOX_BYTES, "what these are still to write"),
     count("schedules", MAX_SCHEDULES, "schedules that fire on one host"),
     count(
         "schedules_remembered",

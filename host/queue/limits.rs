@@ -31,5 +31,12 @@ pub const MAX_LIMITED_JOBS: usize = 1_000_000;
 /// Most lanes of a group that hold jobs before hosts add no more for a while.
 pub const MAX_LIMITED_LANES: usize = 100_000;
 
+/// Entries of one host in the outbox of a queue before it takes nothing more from that queue. They are written some thousand a
+/// second: so what was acknowledged stands elsewhere after seconds, and what another host has to take over stays small.
+pub const MAX_OUTBOX_ENTRIES: usize = 10_000;
+
+/// Bytes of these. An entry may hold a result of some MiB, and Redis has it in memory until it is written.
+pub const MAX_OUTBOX_BYTES: usize = 64 * 1024 * 1024;
+
 /// Places that one sweep looks at: a few milliseconds of the store's time.
 pub(super) const MAX_SWEPT: usize = 5_000;

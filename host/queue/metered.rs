@@ -114,7 +114,7 @@ operations! {
     timed serve(claim: &'a Claim<'a>, tag: u64, turn: Turn<'a>) -> Option<Served>;
     timed admit(claim: &'a Claim<'a>, group: &'a Lane, caps: &'a [Cap], ready: &'a [(u64, Lane)]) -> Vec<Admitted>;
     timed contend(claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Contended;
-    timed sweep(queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep) -> Swept;
+    timed sweep(queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep<'a>) -> Swept;
     timed lanes(queue: &'a QueueName, group: &'a Lane, from: u64) -> LanesPage;
     waiting wait_turns(groups: &'a [(QueueName, Lane)]) -> bool;
     timed piece(claim: &'a Claim<'a>, tag: u64, skip: usize, bytes: usize) -> Option<Vec<u8>>;

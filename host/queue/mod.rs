@@ -45,7 +45,7 @@
 //! | wait: in flight → the end of a lane | `settle`; of a ready job that limits concern, `admit` | refused | the same |
 //! | ack: in flight → done | `settle` | refused, and which were is told: the tag is gone. Only whoever holds the delivery has its result kept | with a result: `ours` (under a good lease), `SET`, `settle` |
 //! | admit: in flight → a lane of a group, of a job that is unique by its key. Perhaps in place of one that waited: that one waiting → done, unrun, its end into the `outbox` | `contend`, which asks the in-flight tables whether the key is held | refused: the tag is gone | the same |
-//! | throttle: a key is noted as used for a while; the job stays where it is | `contend` | lets the same delivery go on again | the same |
+//! | throttle: a key is noted as used for a while; the job stays where it is | `contend` | lets the same job go on again, whichever delivery it is by then | the same |
 //! | drop: in flight → done, unrun, as too old or as a duplicate | `settle` | refused | the same |
 //! | commit: in flight → done, and what it wrote on completion, and the jobs that it enqueued, into the `outbox` of the queue | `settle` | refused | the same |
 //! | write: outbox → bucket, result | `state_write`, `SET`, `HDEL` | nothing more happens: the bucket knows what was written until an hour after the outbox holds it no more | the same |
@@ -59,7 +59,7 @@
 //! | promote: delayed → ready | `promote` | moves what else is due | `claim_due` puts the job off by ten seconds, `RPUSH`, `drop_claimed`. A crash before the push delays it by those, one after it runs it twice. One too large for any host: `claim_due`, `RPUSH` to failed, `ZREMRANGEBYSCORE` |
 //! | give back places | `settle`, beside whatever becomes of the delivery | nothing more happens: a place has the name of its delivery, which none has again | the same, with the step that removes the delivery |
 //! | shut: no job of a lane of limits starts for a while; no job moves | `settle`, beside whatever becomes of a delivery from it | nothing more happens | the same, with the step that removes the delivery |
-//! | sweep: takes back places of deliveries that are in no table | `sweep`, right after an adoption, and now and then | nothing more happens | the same |
+//! | sweep: takes back places of deliveries that are in no table | `sweep`, right after an adoption (of all that its jobs count against), and now and then (of what is full) | nothing more happens | the same |
 //! | adopt: in flight → in flight of another host | `adopt`, once the lease has run out and the others had time to come back | as for fetch | the same |
 //! | give back: in flight → the front of ready | `settle` | refused | the same |
 //! | pause, resume | `HSET`, `HDEL` of `orders`; no job moves | nothing more happens | the same |
@@ -98,7 +98,8 @@
 //! its lane, or finds that another of its key makes it one too many: one that has the place, waits in a lane, or waits for its next
 //! attempt, which a note with an end in time says. So a key has one waiting job at most, beside those from the failed list, which have
 //! lanes of their own and are never dropped. An admitted job says so in its bytes: whatever brings it back, it is no new trigger, and
-//! has its id from then on.
+//! has its id from then on. Beside that stands its *stamp*, when it was fetched, by which the newest of a key is told: hosts may ask in
+//! another order than they fetched, and producers may push equal ids. It also tells a job whose host heard no answer from another.
 //!
 //! What operators order stands in the hash `orders` of a queue. A fetch asks in its own step whether the queue is paused, so a
 //! pause holds from the moment it is written; and hosts watch the hash, so that none asks again and again while a paused
@@ -117,6 +118,9 @@
 //! lost, by an ordinary retry or fail. Only if the answer to an adoption is lost are its jobs given back uncounted.
 //!
 //! What stands in an outbox is written by the host that acknowledged it, and by any other only once that host's lease has run out.
+//! A host that has [`MAX_OUTBOX_ENTRIES`] entries there, or [`MAX_OUTBOX_BYTES`], takes nothing more from the queue until some are
+//! written. Writing them takes no job and no settlement, so nothing waits for itself. A host counts what it has put there itself,
+//! and asks nobody.
 //!
 //! # What is large
 //!
@@ -208,7 +212,10 @@ pub use firing::{Fired, Firing, Instant, MAX_AHEAD, MAX_REMEMBERED_SCHEDULES, MA
 pub use history::{
     MAX_HISTORIES, MAX_HISTORY_BYTES, MAX_JOB_HISTORY_BYTES, PROGRESS_TTL, Past, ProgressReport, Record,
 };
-pub use limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_LIMITED_JOBS, MAX_LIMITED_LANES, MAX_TAKEN_BYTES};
+pub use limits::{
+    MAX_BATCH, MAX_BATCH_BYTES, MAX_LIMITED_JOBS, MAX_LIMITED_LANES, MAX_OUTBOX_BYTES, MAX_OUTBOX_ENTRIES,
+    MAX_TAKEN_BYTES,
+};
 pub use metered::OPERATIONS;
 pub use moves::{
     Admitted, Ended, Found, JobsPage, LaneSeen, LaneWish, LanesPage, MAX_PEEKED, PEEK_BYTES, Part, Peeked, Place,

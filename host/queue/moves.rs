@@ -80,11 +80,11 @@ pub enum Admitted {
 
 /// When the places of a group of lanes are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sweep {
+pub enum Sweep<'a> {
     /// Unless some host has looked just before: every host does so now and then.
     InTurn,
-    /// Now, since places have just become free.
-    AtOnce,
+    /// Now, since jobs were taken over that may have had places. Of these limits and keys even if nothing waits for them.
+    Of(&'a [String]),
 }
 
 /// What a look at a group of lanes found.
@@ -279,6 +279,8 @@ pub struct Taken {
     pub paused: bool,
     /// The version of the marks of cancelled jobs, at the moment of the fetch; none: no job was ever cancelled.
     pub cancels: Option<u64>,
+    /// The Unix microsecond of the fetch by the store's clock; 0 if it does not matter.
+    pub at_us: u64,
 }
 
 /// What a fetch took from a lane.

@@ -9,6 +9,10 @@ use crate::outcome::Lane;
 /// behind others; and if it never comes, since somebody deleted it, others run again after that.
 pub const AWAITED_FOR: Duration = Duration::from_mins(10);
 
+/// For how long after the last one of a key has ended it is remembered when that was fetched, where only the newest is to run:
+/// one that was fetched before it may still be on its way through a host. `settle.lua` and `sweep.lua` have it as well.
+pub(super) const ORDER_REMEMBERED: Duration = Duration::from_mins(1);
+
 /// A job that is unique by a key, before it is known whether it is to run.
 #[derive(Debug, Clone, Copy)]
 pub struct Contender<'a> {
@@ -22,6 +26,8 @@ pub struct Contender<'a> {
     pub comes: Comes,
     /// The job's id.
     pub id: &'a str,
+    /// What orders it among the jobs of its key: by when it was fetched for the first time. No other job has the same one.
+    pub stamp: &'a str,
     /// Its bytes from then on, once it is admitted.
     pub job: &'a str,
     /// What is written into the outbox if another takes its place while it waits: as a
@@ -62,6 +68,8 @@ pub struct OfKey {
     pub cap: String,
     /// Its id.
     pub id: String,
+    /// What orders it among the jobs of its key.
+    pub stamp: String,
     /// Whether a newer one takes its place while it waits for its next attempt. Else none of its key runs meanwhile.
     pub yields: bool,
 }

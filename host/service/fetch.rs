@@ -72,8 +72,8 @@ pub(super) async fn fetch(
         drop(free);
         if idle {
             let mut awake = resting.awake();
-            // A paused queue may be full: waiting for it to have a job would not wait at all.
-            awake.retain(|queue| !consumer.is_paused(queue));
+            // A queue from which nothing is taken may be full: waiting for it to have a job would not wait at all.
+            awake.retain(|queue| !consumer.is_paused(queue) && !consumer.is_outbox_full(queue));
             let full = awake.iter().filter(|queue| rooms.of(queue).free().is_none());
             let full: Vec<_> = full.cloned().collect();
             let ready = async {
@@ -92,6 +92,7 @@ pub(super) async fn fetch(
                 () = rooms.one_freed(&full) => {}
                 () = lanes.more() => {}
                 () = consumer.orders_changed() => {}
+                () = consumer.outbox_has_room() => {}
             }
         }
     }
@@ -211,7 +212,7 @@ async fn fetch_in_order(
         if missing == 0 {
             break;
         }
-        if resting.rests(queue) || consumer.is_paused(queue) {
+        if resting.rests(queue) || consumer.is_paused(queue) || consumer.is_outbox_full(queue) {
             continue;
         }
         let mut asks = lanes.asks(queue, missing, rooms.of(queue).free().is_some());

@@ -196,7 +196,8 @@ pub(super) async fn reap(
                     continue;
                 }
                 // First, since others wait for these places.
-                if let Err(err) = sweep_at_once(&consumer, &plugins, &queue).await {
+                let counted: Vec<_> = deliveries.iter().filter_map(|it| worker.counts_against(it)).collect();
+                if let Err(err) = sweep_at_once(&consumer, &plugins, &queue, counted.into_iter()).await {
                     faults.tell(&err);
                 }
                 for delivery in deliveries {

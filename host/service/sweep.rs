@@ -4,6 +4,7 @@
 //! host that took a dead one's deliveries over sweeps in the same breath. The rounds of all hosts are for what it could not do,
 //! and for places whose jobs went back to their queue.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,15 +33,29 @@ pub(super) async fn sweep(consumer: Arc<Consumer>, plugins: Arc<Plugins>, stop: 
     }
 }
 
-/// The same at once, for the places of deliveries that were just taken over.
+/// The same at once, for the places of deliveries that were just taken over: of what these count against even if nothing waits
+/// for it, since else nobody might ever look there.
 ///
 /// # Errors
 /// When the store fails for any group.
-pub(super) async fn sweep_at_once(consumer: &Consumer, plugins: &Plugins, queue: &QueueName) -> Result<(), QueueError> {
+pub(super) async fn sweep_at_once(
+    consumer: &Consumer,
+    plugins: &Plugins,
+    queue: &QueueName,
+    counted: impl Iterator<Item = (Lane, Vec<String>)>,
+) -> Result<(), QueueError> {
+    let mut groups = BTreeMap::<_, Vec<String>>::new();
+    for (_, group) in consumer.groups().into_iter().filter(|(of, _)| of == queue) {
+        groups.entry(group).or_default();
+    }
+    for (group, names) in counted {
+        groups.entry(group).or_default().extend(names);
+    }
     let mut done = Ok(());
-    let groups = consumer.groups().into_iter();
-    for (queue, group) in groups.filter(|(of, _)| of == queue) {
-        done = done.and(sweep_group(consumer, plugins, &queue, &group, Sweep::AtOnce).await);
+    for (group, mut names) in groups {
+        names.sort_unstable();
+        names.dedup();
+        done = done.and(sweep_group(consumer, plugins, queue, &group, Sweep::Of(&names)).await);
     }
     done
 }
@@ -50,7 +65,7 @@ async fn sweep_group(
     plugins: &Plugins,
     queue: &QueueName,
     group: &Lane,
-    when: Sweep,
+    when: Sweep<'_>,
 ) -> Result<(), QueueError> {
     let caps: Arc<[Cap]> = match group.limited().map(|stem| plugins.in_service(stem)) {
         Some(InService::Plugin(plugin)) => Arc::clone(plugin.handler.caps()),

@@ -192,8 +192,23 @@ impl Gate {
             Resolved::NotNow { plugin, .. } => Lane::of_group(&plugin),
             Resolved::NotThis(_) | Resolved::Unloadable(_) | Resolved::Unknown => return None,
         };
-        let (cap, id) = (unique_name(&unique.key), job.id.clone());
-        Some(OfKey { group, cap, id, yields })
+        Some(OfKey {
+            group,
+            cap: unique_name(&unique.key),
+            id: job.id.clone(),
+            stamp: job.stamp().unwrap_or_default().to_owned(),
+            yields,
+        })
+    }
+
+    /// What a job counts against: a group of lanes, and limits and a key there by their names.
+    pub(super) fn counts_against(&self, job: &Job, options: &Options) -> Option<(Lane, Vec<String>)> {
+        let Resolved::Plugin(plugin) = self.plugins.resolve(&job.name) else {
+            return None;
+        };
+        let lane = lane_of(job, options, &plugin)?;
+        let names = lane.split('|').map(str::to_owned).collect();
+        Some((Lane::of_group(plugin.handler.name()), names))
     }
 
     /// What becomes of a job that limits across hosts concern; none if it has its turn, or nothing limits it. It has its turn only

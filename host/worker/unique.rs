@@ -41,13 +41,15 @@ impl Worker {
             (false, true) => Comes::Again,
             (false, false) => Comes::New,
         };
-        let (bytes, note) = (job.admitted(), self.note_of(&job, options, delivery));
+        let stamp = job.stamp().map_or_else(|| delivery.stamp(), str::to_owned);
+        let (bytes, note) = (job.admitted(&stamp), self.note_of(&job, options, delivery));
         let contender = Contender {
             lane: &entry.lane,
             cap: &entry.cap,
             rule: entry.rule,
             comes,
             id: &job.id,
+            stamp: &stamp,
             job: &bytes,
             note: &note,
         };
@@ -64,7 +66,7 @@ impl Worker {
             }
             Err(err) => {
                 if comes == Comes::New {
-                    job.unique = None;
+                    job.asked(&stamp);
                 }
                 let why = Failure::new(
                     FailureKind::Internal,

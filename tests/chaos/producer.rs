@@ -14,6 +14,7 @@ use crate::handler::Handler;
 use crate::keys::{Keys, QUEUES};
 use crate::ledger::{Ledger, id, next_id, now};
 use crate::server::connect;
+use crate::uniques;
 
 /// Time between two batches.
 const BATCH_INTERVAL: Duration = Duration::from_millis(50);
@@ -84,7 +85,7 @@ impl Producer {
         let is_delayed = self.rng.u8(..100) < 15;
         let is_full = self.rng.bool();
         let due = is_delayed.then(|| now() + self.rng.f64() * 5.0);
-        let number = self.ledger.open(handler);
+        let number = self.ledger.open(handler, queue);
         Push {
             number,
             json: if is_full {
@@ -102,29 +103,24 @@ impl Producer {
     }
 }
 
-/// Pushes jobs of one handler at once.
-pub(crate) async fn push_many(
+/// Pushes jobs of one handler at once, and returns their numbers.
+pub(crate) async fn push_to(
     client: &Client,
     keys: &Keys,
     ledger: &Arc<Ledger>,
-    handler: Handler,
+    (handler, queue): (Handler, &'static str),
     count: usize,
-) -> RedisResult<()> {
-    let job = |n: usize| {
-        let number = ledger.open(handler);
-        Push {
-            number,
-            json: minimal(number, handler),
-            key: keys.ready(QUEUES[n % QUEUES.len()].0),
-            due: None,
-        }
+) -> RedisResult<Vec<usize>> {
+    let job = |number: usize| Push {
+        number,
+        json: minimal(number, handler),
+        key: keys.ready(queue),
+        due: None,
     };
-    send(
-        connect(client).await?,
-        (0..count).map(job).collect(),
-        Arc::clone(ledger),
-    )
-    .await
+    let numbers: Vec<_> = (0..count).map(|_| ledger.open(handler, queue)).collect();
+    let jobs = numbers.iter().map(|number| job(*number)).collect();
+    send(connect(client).await?, jobs, Arc::clone(ledger)).await?;
+    Ok(numbers)
 }
 
 async fn send(mut connection: MultiplexedConnection, batch: Vec<Push>, ledger: Arc<Ledger>) -> RedisResult<()> {
@@ -146,17 +142,20 @@ fn minimal(number: usize, handler: Handler) -> String {
     let (id, name, payload) = (id(number), handler.name(), handler.payload(number));
     format!(
         r#"{{"id":"{id}","name":"{name}","payload":{payload}{}}}"#,
-        chain(number, handler)
+        wishes(number, handler)
     )
 }
 
-/// What says that another job comes after this one.
-fn chain(number: usize, handler: Handler) -> String {
-    if !handler.is_chained() {
-        return String::new();
-    }
+/// What says that another job comes after this one, or that it is unique.
+fn wishes(number: usize, handler: Handler) -> String {
     let (name, next) = (handler.name(), next_id(number));
-    format!(r#","metadata":{{"kiln":{{"then":[{{"name":"{name}","id":"{next}"}}]}}}}"#)
+    let chain = || {
+        handler
+            .is_chained()
+            .then(|| format!(r#""then":[{{"name":"{name}","id":"{next}"}}]"#))
+    };
+    let wish = uniques::wish(handler, number).or_else(chain);
+    wish.map_or_else(String::new, |wish| format!(r#","metadata":{{"kiln":{{{wish}}}}}"#))
 }
 
 fn full(number: usize, handler: Handler, queue: &str) -> String {
@@ -164,6 +163,6 @@ fn full(number: usize, handler: Handler, queue: &str) -> String {
     let now = jiff::Timestamp::now();
     format!(
         r#"{{"id":"{id}","name":"{name}","queue":"{queue}","payload":{payload},"attempts":0,"max_attempts":2,"timeout":30000000000,"delay":0,"available_at":"{now}","created_at":"{now}","updated_at":"{now}"{}}}"#,
-        chain(number, handler)
+        wishes(number, handler)
     )
 }

@@ -15,10 +15,11 @@ use tokio::sync::oneshot;
 
 use crate::keys::{Keys, QUEUES};
 use crate::ledger::{Ledger, now, number_before};
-use crate::places::{NAME, Places};
+use crate::places::{self, Places};
 use crate::process::Process;
 use crate::support::{PATIENCE, kiln};
 use crate::ticks::instant;
+use crate::uniques;
 
 /// Attempts at once of each worker.
 pub(crate) const CONCURRENCY: usize = 16;
@@ -35,9 +36,24 @@ pub(crate) struct Starter {
     keys: Keys,
     /// Where `plugins` and `logs` are.
     pub(crate) folder: PathBuf,
-    ledger: Arc<Ledger>,
-    places: Arc<Places>,
+    books: Books,
     readers: Mutex<Vec<JoinHandle<anyhow::Result<()>>>>,
+}
+
+/// What is noted of what the logs say.
+#[derive(Clone)]
+pub(crate) struct Books {
+    pub(crate) ledger: Arc<Ledger>,
+    /// Attempts at limited jobs, and at unique ones.
+    pub(crate) places: Arc<Places>,
+    pub(crate) uniques: Arc<Places>,
+}
+
+impl Books {
+    fn ended(&self, host: &str, id: &str, at: f64) {
+        self.places.ended(host, id, at);
+        self.uniques.ended(host, id, at);
+    }
 }
 
 /// One that has started.
@@ -46,19 +62,17 @@ pub(crate) struct Worker {
     pub(crate) host: String,
     /// The jobs that it said it completed.
     pub(crate) completed: Arc<AtomicUsize>,
-    places: Arc<Places>,
+    books: Books,
     process: Process,
 }
 
 impl Starter {
-    pub(crate) fn new(store: String, keys: Keys, folder: PathBuf, books: (Arc<Ledger>, Arc<Places>)) -> Self {
-        let (ledger, places) = books;
+    pub(crate) fn new(store: String, keys: Keys, folder: PathBuf, books: Books) -> Self {
         Self {
             store,
             keys,
             folder,
-            ledger,
-            places,
+            books,
             readers: Mutex::default(),
         }
     }
@@ -101,7 +115,7 @@ impl Starter {
             return Ok(Some(Worker {
                 host,
                 completed,
-                places: Arc::clone(&self.places),
+                books: self.books.clone(),
                 process,
             }));
         }
@@ -116,7 +130,7 @@ impl Starter {
         let log = self.folder.join("logs").join(format!("{}.ndjson", readers.len()));
         let mut log = File::create(log)?;
         let (started, host) = oneshot::channel();
-        let (ledger, places) = (Arc::clone(&self.ledger), Arc::clone(&self.places));
+        let books = self.books.clone();
         readers.push(std::thread::spawn(move || {
             let (mut started, mut own) = (Some(started), String::new());
             for line in BufReader::new(stderr).lines() {
@@ -132,28 +146,38 @@ impl Starter {
                         name,
                         queue,
                         timestamp,
-                    } if name == NAME => {
-                        places.began(&own, &id, &queue, unix_s(&timestamp).context("a time")?);
+                    } => {
+                        let of = match name.as_str() {
+                            places::NAME => &books.places,
+                            uniques::NAME => &books.uniques,
+                            _ => continue,
+                        };
+                        let at = unix_s(&timestamp).context("a time")?;
+                        books.ledger.started(&id, at);
+                        of.began(&own, &id, &queue, at);
                     }
                     Said::Completed { id, ran } => {
                         completed.fetch_add(1, Ordering::Relaxed);
-                        places.ended(&own, &id, ran.ended().context("a time")?);
+                        books.ended(&own, &id, ran.ended().context("a time")?);
                         if let Some(instant) = instant(&id) {
-                            ledger.ticked(instant);
+                            books.ledger.ticked(instant);
                             continue;
                         }
-                        ledger.started(&id, ran.began().context("a time")?);
+                        books.ledger.started(&id, ran.began().context("a time")?);
                         if number_before(&id).is_none() {
-                            ledger.completed(&id).with_context(|| format!("nobody pushed {id}"))?;
+                            books
+                                .ledger
+                                .completed(&id)
+                                .with_context(|| format!("nobody pushed {id}"))?;
                         }
                     }
                     Said::Failed { id, ran } => {
-                        places.ended(&own, &id, ran.ended().context("a time")?);
-                        ledger.started(&id, ran.began().context("a time")?);
+                        books.ended(&own, &id, ran.ended().context("a time")?);
+                        books.ledger.started(&id, ran.began().context("a time")?);
                     }
-                    Said::Stopped { id, ran } => places.ended(&own, &id, ran.ended().context("a time")?),
-                    Said::Moved { jobs } => _ = ledger.moved.fetch_add(jobs, Ordering::Relaxed),
-                    Said::Starts { .. } | Said::Else => {}
+                    Said::Stopped { id, ran } => books.ended(&own, &id, ran.ended().context("a time")?),
+                    Said::Moved { jobs } => _ = books.ledger.moved.fetch_add(jobs, Ordering::Relaxed),
+                    Said::Else => {}
                 }
             }
             Ok(())
@@ -175,7 +199,8 @@ impl Worker {
         // Once more when it has been sent: what began meanwhile is unknown as well.
         let gone = || {
             if signal != "-CONT" {
-                self.places.gone(&self.host, now());
+                self.books.places.gone(&self.host, now());
+                self.books.uniques.gone(&self.host, now());
             }
         };
         gone();

@@ -257,7 +257,7 @@ async fn whoever_takes_jobs_over_frees_their_places_however_lately_others_looked
         Ok((adopted.len() == 2).then_some(()))
     })
     .await?;
-    heir.sweep(&default_queue(), &group(), &caps, Sweep::AtOnce).await?;
+    heir.sweep(&default_queue(), &group(), &caps, Sweep::Of(&[])).await?;
     assert_eq!(serve(&heir, 9, &caps).await?.len(), 2);
     drop(held);
     Ok(())

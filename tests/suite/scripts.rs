@@ -6,7 +6,7 @@ mod lanes;
 mod lists;
 mod tables;
 
-use redis::FromRedisValue;
+use redis::{FromRedisValue, Value};
 
 use crate::servers::Server;
 use crate::support::shared_redis;
@@ -18,6 +18,14 @@ const SETTLE: &str = concat!(
 );
 const OURS: &str = include_str!("../../host/queue/redis/scripts/ours.lua");
 const ADOPT: &str = include_str!("../../host/queue/redis/scripts/adopt.lua");
+
+/// What a fetch answers.
+type Fetched<T> = (Vec<T>, Vec<u64>, Value, Value, Value);
+
+/// Of that the jobs, and two numbers for each lane.
+fn jobs_and_lanes<T>((jobs, lanes, ..): Fetched<T>) -> (Vec<T>, Vec<u64>) {
+    (jobs, lanes)
+}
 
 /// Stops the clock of the script that follows: at 1000.25 s.
 const STOPPED: &str = "
@@ -147,7 +155,7 @@ async fn a_fetch_that_is_asked_for_twice_takes_nothing_more() -> anyhow::Result<
         "1000", "0",
     ];
     for _ in 0..2 {
-        let (fetched, _): (Vec<String>, Vec<u64>) = estate.redis.tell(&fetch).await?;
+        let (fetched, ..): Fetched<String> = estate.redis.tell(&fetch).await?;
         assert_eq!(fetched, ["first-job"]);
     }
     assert_eq!((list(ready).await?.len(), estate.len("HLEN", 2).await?), (1, 1));
@@ -155,7 +163,7 @@ async fn a_fetch_that_is_asked_for_twice_takes_nothing_more() -> anyhow::Result<
     assert!(left_ms > 30_000.0, "{left_ms}");
     // Nor does it once they are settled: what was asked for is over.
     let _: u64 = estate.redis.tell(&["HDEL", heir, "10"]).await?;
-    let (fetched, _): (Vec<String>, Vec<u64>) = estate.redis.tell(&fetch).await?;
+    let (fetched, ..): Fetched<String> = estate.redis.tell(&fetch).await?;
     assert!(fetched.is_empty(), "{fetched:?}");
     assert_eq!(list(ready).await?.len(), 1);
     Ok(())

@@ -1,5 +1,7 @@
 //! Jobs that are unique by a key: which of them run, whatever becomes of those that did before.
 
+mod order;
+mod topologies;
 mod workers;
 
 use std::time::{Duration, Instant};
@@ -19,8 +21,6 @@ on_every_store! {
     the_key_of_a_dead_host_is_free_once_its_jobs_are_taken_over
     what_was_taken_over_keeps_its_key_while_it_waits
     a_job_that_went_back_is_not_its_own_duplicate
-    the_newest_waits_in_place_of_those_before_it
-    a_newer_job_takes_the_place_of_a_further_attempt
     a_job_waits_until_no_other_comes_but_no_longer_than_it_may
     of_jobs_that_come_too_often_one_goes_at_a_time
     what_was_put_back_waits_and_is_never_dropped
@@ -40,8 +40,17 @@ fn key(id: &str, rule: UniqueRule) -> OfKey {
         group: Lane::of_group("plugin"),
         cap: "unique=a".to_owned(),
         id: id.to_owned(),
+        stamp: stamp_of(id),
         yields: rule != DROP,
     }
+}
+
+/// As if jobs had been fetched in the order of the numbers in their ids, those with a word after those without.
+fn stamp_of(id: &str) -> String {
+    let (word, number) = id.rsplit_once('-').unwrap_or(("", id));
+    let number: u32 = number.parse().unwrap_or(0);
+    let us = 1_780_000_000_000_000 + u64::from(!word.is_empty());
+    format!("{us:016}-{number:010}")
 }
 
 fn job(id: &str) -> String {
@@ -79,13 +88,15 @@ async fn ask_with_note(
     } else {
         lane()
     };
-    let job = job(id);
+    let is_throttled = matches!(rule, UniqueRule::Throttle(_));
+    let (job, stamp) = (job(id), if is_throttled { delivery.stamp() } else { stamp_of(id) });
     let contender = Contender {
         lane: &lane,
         cap: "unique=a",
         rule,
         comes,
         id,
+        stamp: &stamp,
         job: &job,
         note,
     };
@@ -254,47 +265,6 @@ async fn a_job_that_went_back_is_not_its_own_duplicate(store: Store) -> anyhow::
     Ok(())
 }
 
-async fn the_newest_waits_in_place_of_those_before_it(store: Store) -> anyhow::Result<()> {
-    let host = join(&store, LONG).await?;
-    assert_eq!(comes(&store, &host, "1", LATEST).await?, waits(None));
-    let first = starts(&host, "1", LATEST).await?;
-    assert_eq!(comes(&store, &host, "2", LATEST).await?, waits(None));
-    assert_eq!(comes(&store, &host, "3", LATEST).await?, waits(Some("2")));
-    assert_eq!(comes(&store, &host, "4", LATEST).await?, waits(Some("3")));
-    assert_eq!((waiting(&store).await?, serve(&host).await?.len()), (1, 0));
-    settle(&host, first, ACK).await?;
-    let newest = starts(&host, "4", LATEST).await?;
-    assert_eq!(waiting(&store).await?, 0);
-    settle(&host, newest, ACK).await?;
-    assert_eq!(comes(&store, &host, "5", LATEST).await?, waits(None));
-    Ok(())
-}
-
-async fn a_newer_job_takes_the_place_of_a_further_attempt(store: Store) -> anyhow::Result<()> {
-    let host = join(&store, LONG).await?;
-    comes(&store, &host, "1", LATEST).await?;
-    let first = starts(&host, "1", LATEST).await?;
-    settle(&host, first, retry("1")).await?;
-    assert_eq!(come(&store, &host, "1", LATEST, Comes::Again).await?, waits(None));
-    let first = starts(&host, "1", LATEST).await?;
-    settle(&host, first, retry("1")).await?;
-    // Nothing keeps a newer one waiting, and once that is done the older one has nothing left to do.
-    assert_eq!(comes(&store, &host, "2", LATEST).await?, waits(None));
-    let second = starts(&host, "2", LATEST).await?;
-    settle(&host, second, ACK).await?;
-    assert_eq!(come(&store, &host, "1", LATEST, Comes::Again).await?, duplicate("2"));
-    // The same if it fails only when the newer one waits.
-    comes(&store, &host, "3", LATEST).await?;
-    let third = starts(&host, "3", LATEST).await?;
-    assert_eq!(comes(&store, &host, "4", LATEST).await?, waits(None));
-    settle(&host, third, retry("3")).await?;
-    assert_eq!(come(&store, &host, "3", LATEST, Comes::Again).await?, duplicate("4"));
-    let fourth = starts(&host, "4", LATEST).await?;
-    settle(&host, fourth, ACK).await?;
-    assert_eq!(come(&store, &host, "3", LATEST, Comes::Again).await?, duplicate("4"));
-    Ok(())
-}
-
 async fn a_job_waits_until_no_other_comes_but_no_longer_than_it_may(store: Store) -> anyhow::Result<()> {
     let host = join(&store, LONG).await?;
     let rule = |wait_ms, max_ms| UniqueRule::Debounce {
@@ -342,8 +312,22 @@ async fn of_jobs_that_come_too_often_one_goes_at_a_time(store: Store) -> anyhow:
     let mut first = fetch(&one, 1).await?.remove(0);
     let began = Instant::now();
     assert_eq!(ask(&one, &mut first, "1", rule, Comes::New).await?, Contended::Goes);
-    // A host that did not hear the answer asks again.
+    // A host that did not hear the answer asks again, if need be about another delivery of the same job.
     assert_eq!(ask(&one, &mut first, "1", rule, Comes::New).await?, Contended::Goes);
+    let again = Contender {
+        lane: &lane(),
+        cap: "unique=a",
+        rule,
+        comes: Comes::New,
+        id: "1",
+        stamp: &first.stamp(),
+        job: &job("1"),
+        note: "",
+    };
+    store.push(&[ready(&job("1"))]).await?;
+    let mut other_delivery = fetch(&other, 1).await?.remove(0);
+    assert_eq!(other.contend(&mut other_delivery, &again).await?, Contended::Goes);
+    settle(&other, other_delivery, ACK).await?;
     let second = comes(&store, &other, "2", rule).await?;
     settle(&one, first, ACK).await?;
     let third = comes(&store, &other, "1", rule).await?;
@@ -408,6 +392,7 @@ async fn keys_of_several_limits_wait_for_all_of_them(store: Store) -> anyhow::Re
             rule: LATEST,
             comes: Comes::New,
             id: &id,
+            stamp: &stamp_of(&id),
             job: &job(&id),
             note: "",
         };

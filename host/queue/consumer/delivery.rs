@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::held::HeldTags;
-use crate::job::{DecodeError, Job};
+use crate::job::{DecodeError, Job, stamp};
 use crate::outcome::{Commit, Lane};
 use crate::queue::history::Record;
 use crate::queue::limits::MAX_TAKEN_BYTES;
@@ -35,6 +35,8 @@ pub struct Delivery {
     /// The key of a job that is unique by one, and was admitted.
     pub(super) of_key: Option<Box<OfKey>>,
     fetched: Instant,
+    /// When it was fetched by the store's clock, in Unix microseconds; 0 unless it was ready, or waited for room.
+    pub(super) fetched_us: u64,
     held: Arc<HeldTags>,
     pub(super) end: End,
     pub(super) stop: Arc<StopToken>,
@@ -75,6 +77,7 @@ impl Delivery {
             shuts: None,
             of_key: None,
             fetched,
+            fetched_us: 0,
             held: Arc::clone(held),
             end: End::Held,
             stop,
@@ -104,6 +107,12 @@ impl Delivery {
     #[must_use]
     pub fn fetched(&self) -> Instant {
         self.fetched
+    }
+
+    /// Orders it among others by when they were fetched, whichever hosts they came to.
+    #[must_use]
+    pub fn stamp(&self) -> String {
+        stamp(self.fetched_us, self.tag)
     }
 
     /// The queue it was taken from.

@@ -36,7 +36,7 @@ struct Came {
 
 impl Consumer {
     /// Takes up to `count` ready jobs, at most [`MAX_BATCH`], without waiting for any. If the lease has run out, takes
-    /// no job but a new lease. Takes none of a paused queue.
+    /// no job but a new lease. Takes none of a paused queue, and none while [`Self::is_outbox_full`].
     ///
     /// # Errors
     /// When the store fails. Jobs that may have been taken all the same go back before the next fetch.
@@ -73,6 +73,9 @@ impl Consumer {
         let Some(mut deliveries) = self.took(asking, came).await? else {
             return Ok(Vec::new());
         };
+        for delivery in &mut deliveries {
+            delivery.fetched_us = taken.at_us;
+        }
         name_lanes(&mut deliveries, lanes, &taken.lanes);
         for (LaneWish { lane, .. }, _) in lanes.iter().zip(&taken.lanes).filter(|(_, taken)| taken.left == 0) {
             self.shared.lanes.forget(queue, lane, lessons);
@@ -126,9 +129,9 @@ impl Consumer {
         Ok(deliveries)
     }
 
-    /// Prepares to take up to `count` jobs. None: this host does not serve the queue.
+    /// Prepares to take up to `count` jobs. None: this host does not serve the queue, or its outbox there is full.
     async fn ask(&self, queue: &QueueName, count: usize) -> Result<Option<Asking<'_>>, QueueError> {
-        let Some((place, table)) = self.table(queue) else {
+        let Some((place, table)) = self.table(queue).filter(|_| !self.is_outbox_full(queue)) else {
             return Ok(None);
         };
         if table.is_behind() {

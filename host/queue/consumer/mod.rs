@@ -58,6 +58,7 @@ use super::queue_name::QueueName;
 use super::store::Store;
 use crate::events::{Event, Events};
 use crate::outcome::Settlement;
+use crate::stop::Moment;
 
 /// One host's claim on queues, from start to [`Consumer::leave`].
 #[derive(Debug)]

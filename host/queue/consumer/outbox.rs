@@ -1,6 +1,6 @@
 //! Has what stands in outboxes written: what this host acknowledged, and what one that died left there.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
@@ -33,6 +33,10 @@ struct Pass<'a> {
     unread: usize,
     /// Entries that were written.
     written: usize,
+    /// The deliveries of this host whose entries are left or unread.
+    own_left: BTreeSet<u64>,
+    /// A page could not be read: what is left is not known.
+    has_given_up: bool,
     /// How many entries failed in this pass, and why the first did.
     failed: Option<(usize, QueueError)>,
 }
@@ -50,6 +54,17 @@ impl Consumer {
     /// while after something had to be left there.
     pub async fn outbox_filled(&self) {
         self.shared.outboxes.due().await;
+    }
+
+    /// Whether so much of what this host acknowledged is still to be written that nothing more is taken from this queue.
+    #[must_use]
+    pub fn is_outbox_full(&self, queue: &QueueName) -> bool {
+        self.shared.outboxes.is_full(queue)
+    }
+
+    /// Returns once that is over for a queue. Perhaps for one that was full long ago.
+    pub async fn outbox_has_room(&self) {
+        self.shared.outboxes.has_room().await;
     }
 
     /// Writes the entries in those outboxes of this host's queues in which there may be some, a page of each in turn.
@@ -82,19 +97,32 @@ impl Consumer {
         let mut new = Vec::new();
         for (name, entry) in page.entries {
             match entry {
+                Some(entry) if is_fresh && !self.shared.outboxes.is_failing(queue, &name) => {
+                    new.push((name, entry));
+                    continue;
+                }
                 _ if self.shared.outboxes.is_failing(queue, &name) => pass.left += 1,
-                Some(entry) if is_fresh => new.push((name, entry)),
                 _ => pass.unread += 1,
             }
+            pass.own_left.extend(self.own_tag(&name));
         }
         let written = self.write(pass, new).await?;
         match self.shared.backend().drop_from_outbox(queue, &written).await {
             Ok(()) => {
+                let own = written.iter().filter_map(|written| self.own_tag(&written.name));
+                self.shared.outboxes.emptied(queue, own);
                 pass.go_on(page.next, written.len());
                 Ok(())
             }
             Err(err) => pass.give_up(err),
         }
+    }
+
+    /// The tag of the delivery that an entry is of, if it was this host's.
+    fn own_tag(&self, name: &[u8]) -> Option<u64> {
+        let (of, tag) = str::from_utf8(name).ok()?.rsplit_once(':')?;
+        let tag = tag.parse().ok()?;
+        of.ends_with(&*self.shared.host).then_some(tag)
     }
 
     /// Writes entries, and returns those that are done. Doing so twice is harmless: the store knows which entries were written.
@@ -113,6 +141,7 @@ impl Consumer {
                 Ok(false) => pass.left += 1,
                 Err(err) => {
                     self.shared.outboxes.has_failed(queue, &name);
+                    pass.own_left.extend(self.own_tag(&name));
                     pass.fail(err);
                 }
             }
@@ -322,6 +351,8 @@ impl<'a> Pass<'a> {
             left: 0,
             unread: 0,
             written: 0,
+            own_left: BTreeSet::new(),
+            has_given_up: false,
             failed: None,
         }
     }
@@ -332,6 +363,7 @@ impl<'a> Pass<'a> {
         self.cursor = Some(next).filter(|next| *next != 0);
         if self.cursor.is_none() && self.unread > 0 && self.written > 0 {
             (self.cursor, self.left, self.unread, self.written) = (Some(0), 0, 0, 0);
+            self.own_left.clear();
         }
     }
 
@@ -349,6 +381,7 @@ impl<'a> Pass<'a> {
             return Err(err);
         }
         self.cursor = None;
+        self.has_given_up = true;
         self.fail(err);
         Ok(())
     }
@@ -358,6 +391,7 @@ impl<'a> Pass<'a> {
             let queue = self.look.queue;
             tracing::error!(%queue, entries, %err, "cannot write what acknowledged jobs asked for; trying again");
         }
-        self.look.end(self.left + self.unread > 0);
+        let own_left = Some(&self.own_left).filter(|_| !self.has_given_up);
+        self.look.end(self.left + self.unread > 0, own_left);
     }
 }

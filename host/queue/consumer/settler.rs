@@ -400,12 +400,15 @@ impl Settler<'_> {
             settled.delivery.end = if is_refused { End::Refused } else { End::Settled };
         }
         // A refused commit may stand in the outbox, too: the answer to its first offer may have been lost.
-        if batch.iter().any(
-            |Settled {
-                 settlement, delivery, ..
-             }| { matches!(settlement, Settlement::Commit(_)) || note(settlement, delivery).is_some() },
-        ) {
-            shared.outboxes.filled(queue);
+        let mut entries = batch.iter().filter_map(|settled| {
+            let bytes = match &settled.settlement {
+                Settlement::Commit(commit) => commit.len(),
+                other => note(other, &settled.delivery)?.len(),
+            };
+            Some((settled.delivery.tag, bytes))
+        });
+        if let Some(first) = entries.next() {
+            shared.outboxes.filled_by(queue, std::iter::once(first).chain(entries));
         }
         if shared.events.are_heard() {
             let settled = batch.iter().filter(|settled| settled.delivery.end == End::Settled);

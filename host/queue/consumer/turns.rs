@@ -50,7 +50,13 @@ impl Consumer {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn sweep(&self, queue: &QueueName, group: &Lane, caps: &[Cap], when: Sweep) -> Result<(), QueueError> {
+    pub async fn sweep(
+        &self,
+        queue: &QueueName,
+        group: &Lane,
+        caps: &[Cap],
+        when: Sweep<'_>,
+    ) -> Result<(), QueueError> {
         let swept = self.shared.backend().sweep(queue, group, caps, when).await?;
         self.shared.lanes.set_full(queue, group, swept.is_full());
         Ok(())

@@ -24,7 +24,8 @@ impl Consumer {
                 // It is there: so the lane is known to hold something at once.
                 drop(self.shared.lanes.expect(&queue, &contender.lane.group()));
                 if instead_of.is_some() {
-                    self.shared.outboxes.filled(&queue);
+                    let entry = (tag, contender.note.len());
+                    self.shared.outboxes.filled_by(&queue, std::iter::once(entry));
                 }
                 self.shared.events.tell(Event::Settled {
                     queue: queue.as_str(),

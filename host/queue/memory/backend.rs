@@ -120,7 +120,7 @@ impl Backend for MemoryStore {
         Box::pin(async move { Ok(self.contend(claim, tag, contender)) })
     }
 
-    fn sweep<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, _: &'a [Cap], _: Sweep) -> Answer<'a, Swept> {
+    fn sweep<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, _: &'a [Cap], _: Sweep<'a>) -> Answer<'a, Swept> {
         Box::pin(async move { Ok(self.sweep(queue, group)) })
     }
 

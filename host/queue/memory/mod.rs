@@ -105,6 +105,7 @@ impl MemoryStore {
             lanes,
             paused: false,
             cancels: queue.cancels.version(),
+            at_us: queue.fetched_us(),
         })
     }
 

@@ -90,6 +90,8 @@ pub(super) struct Queue {
     pub(super) unended: HashMap<String, Timestamp>,
     /// When jobs of schedules last succeeded.
     pub(super) successes: HashMap<String, Timestamp>,
+    /// When jobs were last fetched, in Unix microseconds.
+    fetched_us: u64,
 }
 
 /// The last instant of a schedule, and what the wall clock showed.
@@ -242,6 +244,13 @@ impl Queue {
             *found = now;
         }
         now.duration_since(*found) >= patience
+    }
+
+    /// When a fetch takes place, in Unix microseconds: no two at one time.
+    pub(super) fn fetched_us(&mut self) -> u64 {
+        let now_us = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0);
+        self.fetched_us = now_us.max(self.fetched_us + 1);
+        self.fetched_us
     }
 
     /// Takes a delivery out of a host's table, if it is there.

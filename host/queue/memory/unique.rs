@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::MemoryStore;
 use super::group::Group;
-use super::keys::Waits;
+use super::keys::{Awaited, Stamped, Waits};
 use super::state::Queue;
 use crate::job::{UniqueRule, reply_of};
 use crate::outcome::{Commit, Settlement};
@@ -21,6 +21,7 @@ impl Group {
         }
         let before = key.waits.take();
         let first = before.as_ref().map_or(now, |before| before.first);
+        key.ends = None;
         key.waits = Some(Waits {
             id: contender.id.to_owned(),
             lane: caps.to_owned(),
@@ -31,9 +32,13 @@ impl Group {
         if contender.rule == UniqueRule::Drop {
             awaited.remove(contender.cap);
         } else {
-            key.newest = Some(contender.id.to_owned());
-            if let Some((id, _)) = awaited.get_mut(contender.cap).filter(|_| contender.comes == Comes::New) {
-                contender.id.clone_into(id);
+            let newest = Stamped {
+                stamp: contender.stamp.to_owned(),
+                id: contender.id.to_owned(),
+            };
+            key.newest = Some(newest.clone());
+            if let Some(awaited) = awaited.get_mut(contender.cap).filter(|_| contender.comes == Comes::New) {
+                awaited.job = newest;
             }
         }
         let opens = match contender.rule {
@@ -57,13 +62,16 @@ impl Group {
         match settlement {
             Settlement::Retry { wait, .. } => {
                 let mut until = now.saturating_add(*wait + AWAITED_FOR).unwrap_or(Timestamp::MAX);
-                let mut id = key.id.clone();
+                let mut job = Stamped {
+                    stamp: key.stamp.clone(),
+                    id: key.id.clone(),
+                };
                 if key.yields {
                     let newest = self.keys.known.get(&key.cap).and_then(|key| key.newest.clone());
-                    until = awaited.as_ref().map_or(until, |(_, before)| until.max(*before));
-                    id = newest.or(awaited.map(|(id, _)| id)).unwrap_or(id);
+                    until = awaited.as_ref().map_or(until, |before| until.max(before.until));
+                    job = newest.or(awaited.map(|before| before.job)).unwrap_or(job);
                 }
-                self.keys.awaited.insert(key.cap.clone(), (id, until));
+                self.keys.awaited.insert(key.cap.clone(), Awaited { job, until });
             }
             Settlement::Fail { .. } | Settlement::FailThere { .. } | Settlement::Drop { .. } if !key.yields => {
                 self.keys.forget(&key.cap, &key.id);
@@ -87,9 +95,7 @@ impl MemoryStore {
         let group = groups.entry(stem.to_owned()).or_default();
         group.keys.forget_old(now);
         if let UniqueRule::Throttle(lasts) = contender.rule {
-            let answer = group
-                .keys
-                .throttle(format!("{}:{tag}", claim.host), lasts, contender, now);
+            let answer = group.keys.throttle(lasts, contender, now);
             if answer == Contended::Goes {
                 *job = contender.job.as_bytes().to_vec();
             }

@@ -79,8 +79,8 @@ impl RedisStore {
     }
 }
 
-/// Two to four values: the jobs, two numbers for each lane, whether the queue is paused, the version of the marks of
-/// cancelled jobs.
+/// Three or five values: the jobs, two numbers for each lane, whether the queue is paused, the version of the marks of
+/// cancelled jobs, the time in microseconds.
 impl FromRedisValue for Taken {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let mut parts = Vec::<Value>::from_redis_value(value)?.into_iter();
@@ -95,6 +95,7 @@ impl FromRedisValue for Taken {
             lanes: lanes.as_chunks().0.iter().map(of_lane).collect(),
             paused: Option::<u8>::from_redis_value(part())?.is_some(),
             cancels: FromRedisValue::from_redis_value(part())?,
+            at_us: Option::from_redis_value(part())?.unwrap_or(0),
         })
     }
 }

@@ -226,7 +226,13 @@ impl Backend for RedisStore {
         Box::pin(self.contend(claim, tag, contender))
     }
 
-    fn sweep<'a>(&'a self, queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep) -> Answer<'a, Swept> {
+    fn sweep<'a>(
+        &'a self,
+        queue: &'a QueueName,
+        group: &'a Lane,
+        caps: &'a [Cap],
+        when: Sweep<'a>,
+    ) -> Answer<'a, Swept> {
         Box::pin(self.sweep(queue, group, caps, when))
     }
 

@@ -232,8 +232,18 @@ impl RedisStore {
             call.arg(tag).arg("shut").arg(lane.caps()).arg(shut);
         }
         for (tag, key, waits) in &fates.of_keys {
-            let OfKey { group, cap, id, yields } = key;
-            let what = format!("{} {cap}{id}", cap.len());
+            let OfKey {
+                group,
+                cap,
+                id,
+                stamp,
+                yields,
+            } = key;
+            let what = if *yields {
+                format!("{} {cap}{stamp} {id}", cap.len())
+            } else {
+                format!("{} {cap}{id}", cap.len())
+            };
             let (fate, what) = match waits {
                 Some(waits) => {
                     let rule = if *yields { "yield" } else { "keep" };

@@ -90,7 +90,7 @@ impl RedisStore {
         queue: &QueueName,
         group: &Lane,
         caps: &[Cap],
-        when: Sweep,
+        when: Sweep<'_>,
     ) -> Result<Swept, QueueError> {
         let Some(stem) = group.limited() else {
             return Ok(Swept::default());
@@ -99,8 +99,10 @@ impl RedisStore {
         call.arg(self.keys.group(queue.as_str(), stem))
             .arg(group.as_str())
             .arg(millis(SWEEP_INTERVAL))
-            .arg(u8::from(when == Sweep::AtOnce))
+            .arg(u8::from(when != Sweep::InTurn))
             .arg(MAX_SWEPT);
+        let names = if let Sweep::Of(names) = when { names } else { &[] };
+        call.arg(names.len()).arg(names);
         add_limits(&mut call, caps);
         let (places, jobs, lanes) = self.pool.call(&call).await?;
         Ok(Swept { places, jobs, lanes })

@@ -37,6 +37,7 @@ impl RedisStore {
             .arg(contender.rule.as_str())
             .arg(comes)
             .arg(contender.id)
+            .arg(contender.stamp)
             .arg(contender.job)
             .arg(contender.note)
             .arg(self.keys.group(queue, stem))

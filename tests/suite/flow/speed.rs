@@ -1,4 +1,4 @@
-//! What follow-ups, chains, batches and limits cost: jobs a second beside plain ones, measured by turns, and what Redis does for each.
+//! What follow-ups, chains, batches, limits and keys of unique jobs cost: jobs a second beside plain ones, measured by turns.
 //!
 //! Small here, so that it stays right. Figures are taken from a release: `KILN_FLOW_JOBS=40000 KILN_FLOW_RUNS=5 cargo test --release
 //! --test suite flow::speed -- --nocapture`. With `KILN_FLOW_BESIDE=PATH` another `kiln` does the same by turns with this one.
@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(5);
 const KEYS: usize = 100;
 
 /// What is used of flow, and how many of so many jobs are pushed for it: the others follow.
-const KINDS: [(&str, usize); 8] = [
+const KINDS: [(&str, usize); 12] = [
     ("plain", 1),
     ("another's limit", 1),
     ("follow-ups", 2),
@@ -35,6 +35,10 @@ const KINDS: [(&str, usize); 8] = [
     ("limit", 1),
     ("limit by key", 1),
     ("fair", 1),
+    ("drop", 1),
+    ("latest", 1),
+    ("debounce", 1),
+    ("throttle", 1),
 ];
 
 fn manifest(kind: &str) -> &'static str {
@@ -50,6 +54,10 @@ fn job(kind: &str, n: usize, jobs: usize, batch: &str) -> Push {
     let kiln = match kind {
         "chain of two" => r#","metadata":{"kiln":{"then":[{"name":"echo"}]}}"#.to_owned(),
         "batch" => format!(r#","metadata":{{"kiln":{{"batch":{{"id":"{batch}","of":{jobs}}}}}}}"#),
+        // Each has a key of its own, so that all of them run.
+        "drop" | "latest" => unique(n, kind, ""),
+        "debounce" => unique(n, kind, r#","wait":"1ms","max":"1ms""#),
+        "throttle" => unique(n, kind, r#","for":"1s""#),
         _ => String::new(),
     };
     let (name, payload) = match kind {
@@ -57,6 +65,10 @@ fn job(kind: &str, n: usize, jobs: usize, batch: &str) -> Push {
         _ => ("echo", (n % KEYS).to_string()),
     };
     ready(&format!(r#"{{"id":"{n}","name":"{name}","payload":{payload}{kiln}}}"#))
+}
+
+fn unique(key: usize, mode: &str, rest: &str) -> String {
+    format!(r#","metadata":{{"kiln":{{"unique":{{"key":"{key}","mode":"{mode}"{rest}}}}}}}"#)
 }
 
 /// The plugins, of which one has a limit that concerns none of these jobs if that is what is measured.

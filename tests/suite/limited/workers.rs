@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use kiln::queue::Store;
+use kiln::queue::{CANCELLED_FOR, Store};
 use tokio::io::{AsyncWriteExt as _, copy, sink};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -18,7 +18,7 @@ use crate::queue::ready;
 use crate::servers::http::HttpServer;
 use crate::servers::{Passwords, Sentinels};
 use crate::service::folder_of;
-use crate::support::{eventually, number_from, redis_settings, settings_at};
+use crate::support::{default_queue, eventually, number_from, redis_settings, settings_at, shared_redis};
 
 const LIMIT: usize = 5;
 
@@ -128,6 +128,40 @@ async fn a_limit_holds_over_workers_that_are_killed_and_is_reached_again_once_a_
     println!("a lease of {lease:?}; after {kills} kills all places were taken again after {empty_for:?}");
     assert_eq!(open.most.load(Ordering::SeqCst), LIMIT);
     assert!(open.done.load(Ordering::SeqCst) > 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_place_of_a_killed_worker_is_taken_back_though_nothing_waits_for_it() -> anyhow::Result<()> {
+    let (open, (hold, is_held)) = (Arc::<Open>::default(), watch::channel(true));
+    let (settings, server) = (redis_settings(), slow_server(&open, &is_held).await?);
+    let (store, (folder, origin)) = (Store::open(&settings).await?, folder_for(&server)?);
+    let pattern = format!("{{{}:queues:default}}:limits:fetch:held:*", settings.prefix);
+    let places = async || shared_redis().tell::<Vec<String>>(&["KEYS", &pattern]).await;
+    let worker = || Worker::start(&settings, folder.path(), &["--lease", "2s"]);
+    let victim = worker()?;
+    let unique = r#""metadata":{"kiln":{"unique":{"key":"a","mode":"latest"}}}"#;
+    store
+        .push(&[ready(&format!(
+            r#"{{"id":"1","name":"fetch","payload":"{origin}",{unique}}}"#
+        ))])
+        .await?;
+    let many_open = async |many: usize| {
+        eventually("requests", async || {
+            Ok((open.now.load(Ordering::SeqCst) == many).then_some(()))
+        })
+        .await
+    };
+    many_open(1).await?;
+    assert_eq!(places().await?.len(), 2, "of the limit and of the key");
+    victim.signal("-KILL")?;
+    many_open(0).await?;
+    // It never runs again, so that nothing else frees what it held.
+    store.cancel(&default_queue(), &["1".to_owned()], CANCELLED_FOR).await?;
+    let _heir = worker()?;
+    eventually("it fails", async || Ok((store.failed_len().await? == 1).then_some(()))).await?;
+    assert_eq!(places().await?, Vec::<String>::new());
+    hold.send(false)?;
     Ok(())
 }
 

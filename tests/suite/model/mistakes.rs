@@ -2,10 +2,8 @@
 
 use super::explore::explore;
 use super::promises::Property;
-use super::{
-    CANCELLED, LATE, LATE_AND_TWO_JOBS, LIMITED, Mistake, ONE, PAUSED, Protocol, TWO, UNIQUE, UNIQUE_WITHOUT_RETRIES,
-    holds,
-};
+use super::unique::{DEBOUNCED, NEWEST, THROTTLED, UNIQUE, UNIQUE_WITHOUT_RETRIES};
+use super::{CANCELLED, LATE, LATE_AND_TWO_JOBS, LIMITED, Mistake, ONE, PAUSED, Protocol, TWO, holds};
 
 /// The mistake breaks the property, and with fewer mishaps it breaks none.
 fn breaks(protocol: Protocol, mistake: Mistake, mishaps: u8, property: Property) {
@@ -54,5 +52,10 @@ mistakes! {
     dropping_a_further_attempt_for_itself_loses_it: UNIQUE, DropsItsOwnFurtherAttempt, 0, NeverDroppedForNobody;
     believing_in_places_without_a_job_drops_for_nobody: UNIQUE, BelievesEveryPlace, 0, NeverDroppedForNobody;
     waiting_for_what_was_dropped_drops_for_nobody: UNIQUE_WITHOUT_RETRIES, KeepsWaitingForWhatItDrops, 1, NeverDroppedForNobody;
+    taking_the_last_asked_for_the_newest_drops_a_newer_one: NEWEST, OrdersByWhenItIsAsked, 0, NewestRunsLast;
+    forgetting_what_is_awaited_runs_an_older_one_after_it: NEWEST, ForgetsWhatIsAwaited, 0, NewestRunsLast;
+    forgetting_when_the_first_came_puts_it_off_for_ever: DEBOUNCED, ForgetsWhenTheFirstCame, 0, OpensInTime;
+    forgetting_that_it_asked_throttles_a_job_for_itself: THROTTLED, ForgetsThatItAsked, 1, NeverDroppedForNobody;
+    passing_off_what_it_asked_for_lets_on_too_many: THROTTLED, PassesOffWhatItAskedFor, 1, NeverTooOften;
     comparing_only_when_suspect_strands_what_came_late: LATE, ComparesOnlyWhenSuspect, 1, NeverStuck;
 }

@@ -1,9 +1,10 @@
 //! What may happen next, step by step.
 
 use super::Mistake::{self, FetchesWithoutLease};
-use super::Place::{Delayed, Done, Dropped, Failed, Ready, Waiting};
+use super::Place::{Delayed, Done, Failed, Ready, Waiting};
 use super::Process::{Gone, Leaving, Paused, Up};
 use super::Stage::{Fetched, Running, Settling, Underway};
+use super::unique::passes;
 use super::{Entry, HOSTS, Host, Job, Lease, Place, Protocol, Stage, State, Step, TAGS};
 
 /// Who does what.
@@ -25,10 +26,8 @@ pub(super) fn moves(protocol: &Protocol, state: &State) -> Vec<(Kind, Event, Sta
     if protocol.pauses {
         pauses(state, &mut found);
     }
-    if state.awaited.is_some() {
-        let mut next = *state;
-        next.awaited = None;
-        found.push((Kind::Choice, (0, "sees a further attempt waited for no longer"), next));
+    if let Some(mode) = protocol.unique {
+        passes(mode, state, &mut found);
     }
     if protocol.cancels && !state.cancelled {
         let mut next = *state;
@@ -62,24 +61,24 @@ fn pauses(state: &State, found: &mut Vec<(Kind, Event, State)>) {
 }
 
 /// What one host may do, or have done to it.
-struct Moves<'a> {
-    protocol: &'a Protocol,
-    s: State,
-    h: u8,
-    host: Host,
+pub(super) struct Moves<'a> {
+    pub(super) protocol: &'a Protocol,
+    pub(super) s: State,
+    pub(super) h: u8,
+    pub(super) host: Host,
     found: &'a mut Vec<(Kind, Event, State)>,
 }
 
 impl Moves<'_> {
-    fn makes(&self, mistake: Mistake) -> bool {
+    pub(super) fn makes(&self, mistake: Mistake) -> bool {
         self.protocol.mistake == Some(mistake)
     }
 
-    fn step(&mut self, what: &'static str, next: State) {
+    pub(super) fn step(&mut self, what: &'static str, next: State) {
         self.found.push((Kind::Step, (self.h, what), next));
     }
 
-    fn mishap(&mut self, what: &'static str, mut next: State) {
+    pub(super) fn mishap(&mut self, what: &'static str, mut next: State) {
         if next.mishaps < self.protocol.mishaps {
             next.mishaps += 1;
             next.runs = Default::default();
@@ -203,13 +202,14 @@ impl Moves<'_> {
                 let mut fetched = s.shift(entry, Place::in_flight(h, tag));
                 if self.protocol.limited && entry.1 == Waiting {
                     // Of what waits it takes only what has the place, in the same step.
-                    if self.is_place_taken() {
+                    if self.is_place_taken() || !self.opens() {
                         continue;
                     }
                     fetched = fetched.place(h, tag, true);
+                    fetched.key.starts();
                 }
                 fetched.taken_while_paused |= s.paused;
-                self.step(what, then(fetched, entry.0));
+                self.step(what, then(fetched, self.stamped(entry.0)));
             }
         }
     }
@@ -323,7 +323,7 @@ impl Moves<'_> {
         if self.host.knows_of_cancel && job.id == 0 {
             return self.ends("finds it cancelled", tag, job, Failed);
         }
-        if self.protocol.unique && !self.s.has_place(self.h, tag) {
+        if self.must_contend(tag, job) {
             return self.contends(tag, job);
         }
         let may_start = !self.protocol.limited || self.s.has_place(self.h, tag);
@@ -331,12 +331,13 @@ impl Moves<'_> {
             let mut running = self.s.hold(self.h, tag, Some((job, Running)));
             running.runs[usize::from(job.id)] += u8::from(self.s.mishaps == 0);
             running.started_when_cancelled |= cancelled && job.id == 0;
+            running.key.runs(self.protocol.unique, job);
             self.step("runs", running);
         }
         if self.protocol.limited && !may_start {
             self.is_admitted(tag, job);
         }
-        if !self.protocol.split && !self.protocol.unique {
+        if !self.protocol.split && self.protocol.unique.is_none() {
             // All of this is in one slot, so one slot is where it is explored.
             self.ends("may not start it now", tag, job, Waiting);
         }
@@ -354,41 +355,7 @@ impl Moves<'_> {
         }
     }
 
-    /// Whether it runs is decided in one step, and if it may, it waits in its lane from then on.
-    fn contends(&mut self, tag: u8, job: Job) {
-        let (s, h) = (self.s, self.h);
-        let Some(entry) = s.in_table(h, tag) else {
-            return self.step("finds it gone", s.hold(h, tag, None));
-        };
-        let (mut admitted, mut runs) = (s, false);
-        for o in 0..u8::try_from(HOSTS).expect("a few") {
-            for t in (0..TAGS).filter(|t| s.has_place(o, *t)) {
-                if s.in_table(o, t).is_some() || self.makes(Mistake::BelievesEveryPlace) {
-                    runs = true;
-                } else {
-                    admitted = admitted.place(o, t, false);
-                }
-            }
-        }
-        let waits = s.copies().any(|(_, at)| at == Waiting);
-        let is_other = |id| id != job.id || self.makes(Mistake::DropsItsOwnFurtherAttempt);
-        if runs || waits || s.awaited.is_some_and(is_other) {
-            let mut dropped = s.hold(h, tag, Some((job, Settling(Dropped, Step::Begun))));
-            if s.awaited == Some(job.id) && !self.makes(Mistake::KeepsWaitingForWhatItDrops) {
-                dropped.awaited = None;
-            }
-            return self.step("finds it one too many", dropped);
-        }
-        admitted = admitted.take(Some(entry)).put(Job { admitted: true, ..job }, Waiting);
-        admitted.awaited = None;
-        self.step("admits it", admitted.hold(h, tag, None));
-        self.mishap(
-            "admits it without hearing of it",
-            admitted.with(h, |it| it.drop_delivery(tag)),
-        );
-    }
-
-    fn ends(&mut self, what: &'static str, tag: u8, job: Job, to: Place) {
+    pub(super) fn ends(&mut self, what: &'static str, tag: u8, job: Job, to: Place) {
         let settling = Some((job, Settling(to, Step::Begun)));
         self.step(what, self.s.hold(self.h, tag, settling));
     }
@@ -400,11 +367,11 @@ impl Moves<'_> {
         if entry.is_none() && !self.makes(Mistake::SettlesUnchecked) {
             return self.step("is refused", s.hold(h, tag, None));
         }
-        let mut settled = s.take(entry).put(job, to).place(h, tag, false);
-        if job.admitted && to == Delayed(None) {
-            settled.awaited = Some(job.id);
-        } else if job.admitted && to == Failed && s.awaited == Some(job.id) {
-            settled.awaited = None;
+        let mut settled = s.take(entry).put(job.bytes(to), to).place(h, tag, false);
+        if let Some(mode) = self.protocol.unique {
+            settled
+                .key
+                .settles(mode, job, to, self.makes(Mistake::ForgetsWhatIsAwaited));
         }
         let runs_on = to == Waiting && self.makes(Mistake::RunsWhatItLeavesWaiting);
         if to == Waiting && self.makes(Mistake::TakesOnlyWhatItLeftWaiting) {

@@ -22,6 +22,12 @@ pub(super) enum Property {
     NeverMoreThanAllowed,
     /// Of jobs that are unique by one key, one is dropped only for another, so not all of them are.
     NeverDroppedForNobody,
+    /// Where only the newest of a key is to run, none is dropped for an older one, and none starts after a newer one has.
+    NewestRunsLast,
+    /// No more jobs are let on than a throttle lets.
+    NeverTooOften,
+    /// What was put off for as long as it may is put off no longer.
+    OpensInTime,
     /// Without a mishap, a job runs once for each attempt.
     RunOncePerAttempt,
     /// Nothing counts as lost without a mishap.
@@ -53,6 +59,9 @@ impl State {
         }
         if (0..protocol.jobs).all(|id| self.of(id).all(|(_, at)| at == Dropped)) {
             return Some(Property::NeverDroppedForNobody);
+        }
+        if let Some(broken) = self.key.breaks(self.waits().is_some()) {
+            return Some(broken);
         }
         if any(&|id| self.of(id).all(|(job, _)| self.runs[usize::from(id)] > 1 + job.retries)) {
             return Some(Property::RunOncePerAttempt);

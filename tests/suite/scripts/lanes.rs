@@ -1,6 +1,6 @@
 //! Lanes: what waits, and the moves into and out of them.
 
-use super::{FETCH, SETTLE, keys, list, run, run_at, table, tell};
+use super::{FETCH, Fetched, SETTLE, jobs_and_lanes, keys, list, run, run_at, table, tell};
 use crate::servers::Server;
 
 /// The keys of a queue with a host and two lanes, and what they hold.
@@ -44,7 +44,7 @@ impl Queue {
             &lanes[..],
         ]
         .concat();
-        run(FETCH, &self.keys.each_ref(), &args).await
+        Ok(jobs_and_lanes(run(FETCH, &self.keys.each_ref(), &args).await?))
     }
 
     /// The jobs of the ready list and of both lanes, and the lanes that are said to hold some.
@@ -142,7 +142,7 @@ async fn a_fetch_that_takes_no_large_jobs_puts_them_aside_and_goes_on_behind_the
         let args = [
             "good", "60000", "1", count, bytes, "9000", "1", "1000", "3", "first", "second", "9",
         ];
-        let fetched: (Vec<String>, Vec<u64>) = run(FETCH, &queue.keys.each_ref(), &args).await?;
+        let fetched = jobs_and_lanes::<String>(run(FETCH, &queue.keys.each_ref(), &args).await?);
         assert_eq!(fetched, (texts(taken), vec![1, 2]), "{count}, {bytes}");
         let large = [&["large-0"], put_aside].concat();
         let second = texts(&["large-b", "b3"]);
@@ -151,7 +151,8 @@ async fn a_fetch_that_takes_no_large_jobs_puts_them_aside_and_goes_on_behind_the
     }
     let queue = Queue::new(&["large-1", "r2"], &[], &[]).await?;
     let args = ["good", "60000", "1", "9", "1", "9000", "1", "1000", "3", "first"];
-    let fetched: (Vec<String>, Vec<u64>) = run(FETCH, &queue.keys[..7].iter().collect::<Vec<_>>(), &args).await?;
+    let keys: Vec<_> = queue.keys[..7].iter().collect();
+    let fetched = jobs_and_lanes::<String>(run(FETCH, &keys, &args).await?);
     assert_eq!(fetched, (vec![], vec![]), "the first passes whatever it takes");
     let all = (texts(&["r2"]), texts(&["large-1"]), vec![], texts(&["first"]));
     assert_eq!(queue.left().await?, all);
@@ -188,7 +189,7 @@ async fn without_memory_jobs_still_wait_and_are_still_taken_from_their_lane() ->
     assert!(refused.is_empty());
     assert_eq!(redis.tell::<u64>(&["LLEN", lane]).await?, 1);
     let args = ["good", "60000", "7", "9", "99", "9000", "1", "1000", "0", "slow", "9"];
-    let (jobs, _): (Vec<String>, Vec<u64>) = run_at(
+    let (jobs, ..): Fetched<String> = run_at(
         &redis,
         FETCH,
         &[ready, flying, leases, last, orders, lanes, lane],

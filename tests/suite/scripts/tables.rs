@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{ADOPT, FETCH, OURS, SETTLE, exist, keys, list, run, run_at, scores, table, tell};
+use super::{ADOPT, FETCH, Fetched, OURS, SETTLE, exist, keys, list, run, run_at, scores, table, tell};
 use crate::servers::Server;
 
 const COUNTS: &str = include_str!("../../../host/queue/redis/scripts/counts.lua");
@@ -71,8 +71,9 @@ async fn a_fetch_takes_as_many_as_are_asked_for_each_under_its_tag() -> anyhow::
     let words: Vec<_> = jobs.iter().map(String::as_str).collect();
     let _: u64 = tell(&[&["RPUSH", ready][..], &words[..]].concat()).await?;
     let args = ["good", "60000", "10", "21", "1000", "9000", "1", "1000", "0"];
-    let (fetched, lanes): (Vec<String>, Vec<u64>) = run(FETCH, &[ready, flying, lease, last, orders], &args).await?;
+    let (fetched, lanes, _, _, at): Fetched<String> = run(FETCH, &[ready, flying, lease, last, orders], &args).await?;
     assert_eq!((&fetched[..], lanes.len()), (&jobs[..21], 0));
+    assert_eq!(at, Value::BulkString(b"1000250000".to_vec()));
     let tagged: Vec<_> = (10..31).map(|n| (n, n.to_string())).collect();
     assert_eq!(table(flying).await?, tagged);
     assert_eq!(list(ready).await?, jobs[21..]);
@@ -111,7 +112,7 @@ async fn a_fetch_brings_no_more_bytes_than_are_asked_for_and_tells_of_the_rest()
     let _: u64 = tell(&["RPUSH", ready, "12345", "67890", "a", &large, "1234567890", "b"]).await?;
     let fetch = async |tag: &str| -> anyhow::Result<Vec<Value>> {
         let args = ["good", "60000", tag, "9", "10", "9000", "1", "1000", "0"];
-        let (jobs, _): (_, Value) = run(FETCH, &[ready, flying, lease, last, orders], &args).await?;
+        let (jobs, ..): Fetched<Value> = run(FETCH, &[ready, flying, lease, last, orders], &args).await?;
         Ok(jobs)
     };
     let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());

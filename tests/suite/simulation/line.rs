@@ -241,7 +241,7 @@ impl Backend for Line {
         jobs(queue: &'a QueueName, part: &'a Part, from: Option<&'a str>) -> JobsPage;
         admit(claim: &'a Claim<'a>, group: &'a Lane, caps: &'a [Cap], ready: &'a [(u64, Lane)]) -> Vec<Admitted>;
         contend(claim: &'a Claim<'a>, tag: u64, contender: &'a Contender<'a>) -> Contended;
-        sweep(queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep) -> Swept;
+        sweep(queue: &'a QueueName, group: &'a Lane, caps: &'a [Cap], when: Sweep<'a>) -> Swept;
         lanes(queue: &'a QueueName, group: &'a Lane, from: u64) -> LanesPage;
         wait_turns(groups: &'a [(QueueName, Lane)]) -> bool;
         piece(claim: &'a Claim<'a>, tag: u64, skip: usize, bytes: usize) -> Option<Vec<u8>>;

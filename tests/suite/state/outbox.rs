@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use kiln::outcome::{Commit, Settlement};
 use kiln::queue::backend::Backend;
-use kiln::queue::{MAX_BATCH_BYTES, QueueName, StateStore, Store, StoreSettings};
+use kiln::queue::{
+    Consumer, MAX_BATCH, MAX_BATCH_BYTES, MAX_OUTBOX_ENTRIES, QueueName, StateStore, Store, StoreSettings,
+};
 use kiln::service::{Drained, ServiceSettings};
 use kiln::state::{BucketId, Keeper as _};
 
 use super::{Bucket, counting};
 use crate::process::Worker;
-use crate::queue::{LONG, fetch, join, push_numbered, ready};
+use crate::queue::{ACK, LONG, fetch, join, push_numbered, ready};
 use crate::service::{folder_of, serve, settings};
 use crate::support::{default_queue, eventually, redis_settings, shared_redis};
 
@@ -95,6 +97,54 @@ async fn only_that_outbox_is_read_in_which_something_may_be() -> anyhow::Result<
     consumer.outbox_filled().await;
     assert!(!consumer.empty_outboxes().await?);
     assert_eq!(bucket.text("done").await?.as_deref(), Some("1"));
+    Ok(())
+}
+
+on_every_store! {
+    a_host_takes_nothing_more_while_much_of_its_own_stands_in_the_outbox
+}
+
+/// Nothing is written here until the host takes no more: slower than that nothing can be.
+async fn a_host_takes_nothing_more_while_much_of_its_own_stands_in_the_outbox(store: Store) -> anyhow::Result<()> {
+    let (one, other) = (join(&store, LONG).await?, join(&store, LONG).await?);
+    for _ in 0..MAX_OUTBOX_ENTRIES / MAX_BATCH + 4 {
+        push_numbered(&store, MAX_BATCH).await?;
+    }
+    let take_all = async |host: &Consumer| {
+        let mut taken = 0;
+        loop {
+            let fetched = fetch(host, MAX_BATCH).await?;
+            if fetched.is_empty() {
+                return anyhow::Ok(taken);
+            }
+            taken += fetched.len();
+            for delivery in fetched {
+                let commit = Commit {
+                    jobs: Vec::new(),
+                    result: Some((format!("{taken}"), "1".to_owned())),
+                    ..Commit::default()
+                };
+                host.settle(delivery, Settlement::Commit(commit.to_text())).await;
+            }
+            eventually("all is settled", async || Ok((host.held() == 0).then_some(()))).await?;
+        }
+    };
+    let taken = take_all(&one).await?;
+    assert!(one.is_outbox_full(&default_queue()));
+    assert!(
+        (MAX_OUTBOX_ENTRIES..MAX_OUTBOX_ENTRIES + MAX_BATCH).contains(&taken),
+        "{taken}"
+    );
+    // What others do is their own affair.
+    let of_other = fetch(&other, 1).await?.remove(0);
+    other.settle(of_other, ACK).await;
+    assert!(!one.empty_outboxes().await?, "nothing is left");
+    one.outbox_has_room().await;
+    assert!(!one.is_outbox_full(&default_queue()));
+    let rest = take_all(&one).await?;
+    assert_eq!(taken + rest + 1, (MAX_OUTBOX_ENTRIES / MAX_BATCH + 4) * MAX_BATCH);
+    assert!(!one.empty_outboxes().await?);
+    assert!(store.counts(&default_queue()).await?.is_empty());
     Ok(())
 }
 

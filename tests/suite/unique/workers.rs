@@ -85,7 +85,7 @@ impl Gate {
     }
 }
 
-async fn push(store: &Store, jobs: &[String]) -> anyhow::Result<()> {
+pub(super) async fn push(store: &Store, jobs: &[String]) -> anyhow::Result<()> {
     Ok(store
         .push(&jobs.iter().map(|job| ready(job)).collect::<Vec<_>>())
         .await?)

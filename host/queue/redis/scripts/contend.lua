@@ -1,15 +1,18 @@
 -- in flight → waiting in a lane of a group, of a job that is unique by its key: perhaps in place of one that waited. Or it is
 -- found to be one too many, and nothing moves.
 -- Who has the place of a key is asked of the in-flight tables. So no place outlives its job, whatever became of its host.
+-- Where only the newest is to run, hosts may ask about two jobs in another order than they were fetched in: the one that was
+-- fetched first is one too many then. Should the clock have been set back since, that is not told.
 -- keys: in-flight of the host, lanes that hold jobs, outbox
--- args: tag; rule: drop, latest, debounce or throttle; how it comes: new, again or revived; its id; the job's bytes from now on;
+-- args: tag; rule: drop, latest, debounce or throttle; how it comes: new, again or revived; its id; its stamp, which orders it by
+--   when it was fetched first, and which no other job has; the job's bytes from now on;
 --   what goes into the outbox if another takes its place, or ''; the beginning of the group's keys, the group's name, the lane's
 --   name within it, the cap of the key; of a throttle how many ms it lasts, of a debounce how many ms none must have come;
 --   of that, how many ms it takes at most; for how many ms a place is remembered that nobody gives back
 -- returns: gone, if the host does not hold it; goes; duplicate, and the id of the one that runs or is to, or ''; waits, and the
 --   id of the one in whose place it does, or ''
-local tag, rule, comes, id, job, note = unpack(ARGV, 1, 6)
-local at, group, lane, cap, lasts_ms, most_ms, remembered_ms = unpack(ARGV, 7, 13)
+local tag, rule, comes, id, stamp, job, note = unpack(ARGV, 1, 7)
+local at, group, lane, cap, lasts_ms, most_ms, remembered_ms = unpack(ARGV, 8, 14)
 local key, awaited_key, list = at .. 'key:' .. cap, at .. 'awaited:' .. cap, at .. 'lane:' .. lane
 local me = KEYS[1] .. ':' .. tag
 if redis.call('HEXISTS', KEYS[1], tag) == 0 then
@@ -17,19 +20,21 @@ if redis.call('HEXISTS', KEYS[1], tag) == 0 then
 end
 if rule == 'throttle' then
   local started = redis.call('GET', at .. 'started:' .. cap)
-  -- A host that hears no answer asks again, and must not find its own job in its way.
-  if started and string.sub(started, 1, #me + 1) ~= me .. ' ' then
+  -- A host that hears no answer asks again, perhaps much later, and must not find its own job in its way.
+  if started and string.sub(started, 1, #stamp + 1) ~= stamp .. ' ' then
     return {'duplicate', string.match(started, ' (.*)$')}
   end
   if not started then
-    redis.call('SET', at .. 'started:' .. cap, me .. ' ' .. id, 'PX', lasts_ms)
+    redis.call('SET', at .. 'started:' .. cap, stamp .. ' ' .. id, 'PX', lasts_ms)
   end
   redis.call('HSET', KEYS[1], tag, job)
   return {'goes', ''}
 end
 local awaited = redis.call('GET', awaited_key)
-local known = redis.call('HMGET', key, 'id', 'lane', 'note', 'first', 'runs', 'newest')
+local known = redis.call('HMGET', key, 'id', 'lane', 'note', 'first', 'runs', 'newest', 'at')
 local waits = known[1]
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local lost, runs = {}, false
 for _, holder in ipairs(redis.call('SMEMBERS', at .. 'held:' .. cap)) do
   local in_flight, of = string.match(holder, '^(.*):(%d+)$')
@@ -43,9 +48,18 @@ end
 local rival
 if rule == 'drop' and comes ~= 'revived' then
   rival = waits or runs and (known[5] or '') or awaited and awaited ~= id and awaited
-elseif comes == 'again' then
-  local newest = known[6] or awaited
-  rival = waits or newest ~= id and newest
+elseif rule ~= 'drop' and comes ~= 'revived' then
+  -- The newest that was ever admitted, as far as it is known, and when it was fetched.
+  local newest, newest_at = known[6], known[7]
+  if not newest_at and awaited then
+    newest_at, newest = string.match(awaited, '^(%S*) (.*)$')
+  end
+  if comes == 'again' then
+    rival = waits or newest_at and newest_at ~= stamp and newest
+  elseif newest_at and stamp < newest_at then
+    local now = string.format('%016.0f', time[1] * 1000000 + time[2])
+    rival = string.sub(newest_at, 1, 16) <= now and newest
+  end
 end
 if rival then
   if rule == 'drop' and awaited == id then
@@ -68,8 +82,6 @@ redis.call('HDEL', KEYS[1], '')
 for _, holder in ipairs(lost) do
   redis.call('SREM', at .. 'held:' .. cap, holder)
 end
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local turn, first_ms = time[1] + time[2] / 1000000, tonumber(waits and known[4] or now_ms)
 if rule == 'debounce' and comes == 'new' then
   turn = math.min(first_ms + most_ms, now_ms + lasts_ms) / 1000
@@ -92,10 +104,10 @@ if comes ~= 'revived' then
   if rule == 'drop' then
     redis.call('DEL', awaited_key)
   else
-    redis.call('HSET', key, 'newest', id)
+    redis.call('HSET', key, 'newest', id, 'at', stamp)
     if awaited and comes == 'new' then
       -- The one that waits for its next attempt is to find that it is not the newest.
-      redis.call('SET', awaited_key, id, 'KEEPTTL')
+      redis.call('SET', awaited_key, stamp .. ' ' .. id, 'KEEPTTL')
     end
   end
   redis.call('PEXPIRE', key, remembered_ms)

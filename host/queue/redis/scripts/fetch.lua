@@ -17,7 +17,7 @@
 -- returns: the jobs in the order of their tags, each as its bytes or {first bytes, length, and SHA-1 if it is too large to
 --   be read whole}, lane after lane, then ready ones; for each lane how many jobs were taken and how many it still holds,
 --   or nothing if the tags were asked for before; 1 if the queue is paused, else nil; the version of the marks of cancelled
---   jobs if there ever was one. nil in place of all if the lease has run out
+--   jobs if there ever was one, else nil; Redis' time in us. nil in place of all if the lease has run out
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
@@ -35,12 +35,8 @@ local function told(job)
   return {string.sub(job, 1, bytes), #job, #job > tonumber(ARGV[8]) and redis.sha1hex(job)}
 end
 local ordered = redis.call('HMGET', KEYS[5], 'paused', 'cancels')
-local cancels = ordered[2]
 local function answer(jobs, lanes)
-  if cancels then
-    return {jobs, lanes, false, cancels}
-  end
-  return {jobs, lanes}
+  return {jobs, lanes, false, ordered[2], string.format('%.0f', time[1] * 1000000 + time[2])}
 end
 if tonumber(ARGV[3]) <= tonumber(redis.call('GET', KEYS[4]) or 0) then
   local jobs = {}

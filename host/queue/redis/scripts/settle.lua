@@ -15,7 +15,8 @@
 --       no job of that lane starts, a space, how many lanes may be shut at once, a space, the beginning of the group's keys
 --     await: beside the fate of the same delivery and before it: that a job which is unique by its key waits for its next attempt.
 --       `yield` if a newer one may take its place, else `keep`; for how many ms that is remembered, the length of the cap of the
---       key; a space after each, the cap, the job's id. Then the beginning of the group's keys
+--       key; a space after each, the cap, with `yield` the job's stamp and a space, the job's id. Then the beginning of the
+--       group's keys
 --     forget: beside the fate of the same delivery and before it: that one is waited for no longer. As for await, without the first two
 --     note: beside the fate of the same delivery and before it: what is to be written elsewhere, the number of the outbox's key
 --     close: beside the fate of the same delivery: the schedule whose job ends, with its instant in ms and a space before it,
@@ -24,6 +25,8 @@
 -- returns: the tags that were refused, how many results were not kept, and why the first of them was not. Deliveries that
 --   are only acknowledged are removed all at once: if one of them was not there, all count as refused
 local acks, results = tonumber(ARGV[1]), tonumber(ARGV[2])
+-- For how long the newest job of a key is known once none is left: one that was fetched before it may still be on its way.
+local ORDER_REMEMBERED_MS = 60000
 local others = 4 + acks + 2 * results
 -- An unknown fate and a key of the wrong type fail here, before anything has moved. A key that nothing goes to does not
 -- matter.
@@ -75,8 +78,8 @@ local function wait_for(yields, ms, length, rest, at)
   local cap, id = string.sub(rest, 1, length), string.sub(rest, length + 1)
   local awaited = at .. 'awaited:' .. cap
   if yields then
-    local newest, before = redis.pcall('HGET', at .. 'key:' .. cap, 'newest'), redis.pcall('GET', awaited)
-    id = type(newest) == 'string' and newest or type(before) == 'string' and before or id
+    local newest, before = redis.pcall('HMGET', at .. 'key:' .. cap, 'at', 'newest'), redis.pcall('GET', awaited)
+    id = newest[1] and newest[1] .. ' ' .. newest[2] or type(before) == 'string' and before or id
     local left = redis.pcall('PTTL', awaited)
     ms = math.max(ms, type(left) == 'number' and left or 0)
   end
@@ -109,7 +112,7 @@ local function give_back(at, cap, holders, any_full)
     local key = at .. 'key:' .. cap
     redis.pcall('HDEL', key, 'runs')
     if redis.pcall('HEXISTS', key, 'id') == 0 then
-      redis.pcall('HDEL', key, 'newest')
+      redis.pcall('PEXPIRE', key, ORDER_REMEMBERED_MS)
     end
   end
 end
