@@ -14,8 +14,8 @@
 //! Dependencies run downwards only, each of these on none but those before it: [`text`], `file`, `aside`, `page_faults`,
 //! [`stop`], [`recording`], [`outcome`], [`job`], [`events`], [`config`], [`retry`], then [`queue`] and [`sandbox`], which
 //! know nothing of each other, [`plugins`], [`schedule`], [`observe`], [`worker`], [`service`], `bench`. [`admin`], for
-//! operators, uses the queue, the plugins, and a sandbox to try jobs in; [`web`] what observes, and `admin`; [`project`], for the authors of handlers,
-//! `fuse` and `snapshot` alone. `cli` knows all.
+//! operators, uses the queue, the plugins, and a sandbox to try jobs in; [`web`] what observes, and `admin`; [`project`],
+//! for the authors of handlers, `snapshot` alone. `cli` knows all.
 //!
 //! [`queue`] alone owns the redis crate, [`sandbox`] wasmtime, which `snapshot` uses besides to run an author's own code as
 //! it is built, [`observe`] alone ureq, [`web`] alone axum and maud, [`project`] alone wit-bindgen and wit-component, `cli`
@@ -35,7 +35,6 @@ pub mod cli;
 pub mod config;
 pub mod events;
 mod file;
-mod fuse;
 pub mod job;
 pub mod observe;
 pub mod outcome;

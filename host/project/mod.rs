@@ -3,12 +3,13 @@
 //! Each language has a file here, which knows how to call its toolchain and what an author has to install for it.
 //! [`wit`] is the only owner of wit-bindgen and wit-component. Compilers of some languages know nothing of components:
 //! for them it makes the bindings before the compiler runs and the component afterwards, so that an author needs only a
-//! compiler.
+//! compiler. [`fuse`] makes one core module of those that such tools link.
 //!
 //! Absent on purpose: installing anything. An error names what is missing, with the command that installs it.
 
 mod c;
 mod error;
+mod fuse;
 mod go;
 mod language;
 mod python;
@@ -22,7 +23,6 @@ mod wit;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::fuse;
 pub use error::ProjectError;
 pub use language::Language;
 pub use script::Engine;

@@ -309,4 +309,23 @@ mod tests {
             assert_eq!(order(&settings)[0].as_str(), "low");
         }
     }
+
+    #[test]
+    fn only_what_ends_quickly_is_gathered_and_never_more_than_a_fourth_of_all_places() {
+        let places = |places| {
+            let queue = QueueName::new("default").expect("a name");
+            ServiceSettings::new(queue, NonZeroU32::new(places).expect("more than 0"))
+        };
+        let least = |filled, freed, of| {
+            let mut gathering = Gathering::default();
+            gathering.fetched(filled, freed);
+            gathering.least(&places(of))
+        };
+        assert_eq!(Gathering::default().least(&places(64)), 1);
+        assert_eq!(least(true, 1, 64), 1, "jobs that take long");
+        assert_eq!(least(true, 3, 64), 12);
+        assert_eq!(least(true, 9, 64), 16);
+        assert_eq!(least(true, 3, 2), 1, "so few places are never left free");
+        assert_eq!(least(false, 9, 64), 1, "nothing waits that could be fetched");
+    }
 }

@@ -78,8 +78,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["page_faults", "job", "outcome", "events", "queue", "sandbox"],
     ),
     ("snapshot", &[]),
-    ("fuse", &[]),
-    ("project", &["fuse", "snapshot"]),
+    ("project", &["snapshot"]),
     (
         "cli",
         &[

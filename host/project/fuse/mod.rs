@@ -22,7 +22,7 @@ use link::Links;
 use read::Component;
 
 /// The component with as few core modules as it needs. The same bytes where nothing can be gained.
-pub(crate) fn of(component: Vec<u8>) -> Vec<u8> {
+pub(super) fn of(component: Vec<u8>) -> Vec<u8> {
     match fused(&component) {
         Ok(Some(fused)) => fused,
         Ok(None) => component,
