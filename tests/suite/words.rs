@@ -186,7 +186,7 @@ async fn tables_show_what_redis_holds_and_json_holds_it_still() -> anyhow::Resul
         "stdout": FORGED, "backtrace": FORGED});
     let entry = json!({"id": FORGED, "name": FORGED, "queue": FORGED, "payload": FORGED, "failed_at": FORGED,
         "error": FORGED, (FORGED): FORGED, "failure": failure});
-    let version = json!({"digest": FORGED, "version": FORGED, "jobs": [FORGED], "bytes": 1, "load_ms": 1, "since": FORGED,
+    let version = json!({"digest": FORGED, "version": FORGED, "jobs": [FORGED], "bytes": 1, "load_ms": 1, "since": "2026-01-01T00:00:00Z",
         "in_flight": 0, "attempts": 0, "failures": {}, "last_error": {"at": FORGED, "error": FORGED}, "aside": FORGED,
         "instead": FORGED});
     let plugin = json!({"name": FORGED, "fault": FORGED, "faults": 2, "serving": version});
