@@ -1,12 +1,10 @@
-//! Keys of all four modes while masters die and slots move: every job that was pushed ends, the newest runs where it is to, and no
-//! key stays taken.
+//! Keys of all four modes while a master dies: every job that was pushed ends, the newest runs where it is to, and no key stays
+//! taken.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::ensure;
-use kiln::queue::{Store, StoreSettings};
+use kiln::queue::Store;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::sleep;
@@ -16,36 +14,28 @@ use crate::failover::until_replicated;
 use crate::process::Worker;
 use crate::queue::until_counts;
 use crate::servers::http::HttpServer;
-use crate::servers::{Cluster, Passwords, Sentinels};
+use crate::servers::{Passwords, Sentinels};
 use crate::service::folder_of;
 use crate::support::{eventually, settings_at};
 
 /// How long a job takes.
 const TAKES: Duration = Duration::from_millis(20);
 
-/// A key of one mode, and a server that tells how many jobs of it ran at once.
+/// A key of one mode, and the server that its jobs ask.
 struct Key {
     unique: Value,
     server: HttpServer,
-    most: Arc<AtomicUsize>,
 }
 
 impl Key {
     async fn new(unique: Value) -> anyhow::Result<Self> {
-        let (open, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let shared = (open, Arc::clone(&most));
-        let server = HttpServer::start(move |_, mut connection| {
-            let (open, most) = shared.clone();
-            async move {
-                most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                sleep(TAKES).await;
-                open.fetch_sub(1, Ordering::SeqCst);
-                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-                Ok(connection.write_all(answer).await?)
-            }
+        let server = HttpServer::start(async |_, mut connection| {
+            sleep(TAKES).await;
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            Ok(connection.write_all(answer).await?)
         });
         let server = server.await?;
-        Ok(Self { unique, server, most })
+        Ok(Self { unique, server })
     }
 
     fn mode(&self) -> &str {
@@ -157,44 +147,5 @@ async fn behind_sentinels_every_job_of_a_key_ends_and_none_keeps_it_though_the_m
     }
     until_counts(&store, (0, 0, 0)).await?;
     assert_eq!(store.failed_len().await?, 0);
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_of_a_key_runs_at_a_time_and_the_newest_last_while_slots_move() -> anyhow::Result<()> {
-    const JOBS: usize = 200;
-    let cluster = Cluster::start(&[]).await?;
-    for tagged in [false, true] {
-        let plain = settings_at(&cluster.url());
-        let prefix = if tagged {
-            format!("{{{}}}", plain.prefix)
-        } else {
-            plain.prefix.clone()
-        };
-        let settings = StoreSettings { prefix, ..plain };
-        let (store, keys) = (Store::open(&settings).await?, keys().await?);
-        let folder = folder(&keys)?;
-        let start = || Worker::start(&settings, folder.path(), &["--concurrency", "8"]);
-        let _workers = [start()?, start()?];
-        let ready = format!("{}:queues:default", settings.prefix);
-        let moving = async {
-            for _ in 0..4 {
-                cluster.move_slot_of(&ready).await?;
-            }
-            anyhow::Ok(())
-        };
-        tokio::try_join!(push_all(&store, &keys, 0..JOBS), moving)?;
-        for key in &keys {
-            key.judge(&store, JOBS).await?;
-            let most = key.most.load(Ordering::SeqCst);
-            assert!(
-                most == 1 || key.mode() == "throttle",
-                "{}: {most} ran at once",
-                key.mode()
-            );
-        }
-        until_counts(&store, (0, 0, 0)).await?;
-        assert_eq!(store.failed_len().await?, 0);
-    }
     Ok(())
 }
