@@ -1,6 +1,6 @@
 //! Where every job has come to, by what is in Redis and in the books.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::Ordering;
 
@@ -9,7 +9,6 @@ use serde::Deserialize;
 use crate::handler::Handler;
 use crate::ledger::{Entry, id, next_id, number, number_before};
 use crate::ticks::instant;
-use crate::uniques::{self, Duplicate, dropped_for};
 use crate::world::World;
 
 /// Keys or list entries asked for at once.
@@ -18,15 +17,6 @@ const PAGE: usize = 1_000;
 /// Seconds after the acknowledgement of a cancel in which a job may still begin: it was in the hands of a worker that Redis could
 /// not tell, and whose lease of two seconds was good for that long.
 const HEARD_OF_S: f64 = 2.0;
-
-/// Ends that a unique job came to.
-#[derive(Debug, Default)]
-pub(crate) struct Ends {
-    /// It completed or failed.
-    pub(crate) is_own: bool,
-    /// It was dropped for another.
-    pub(crate) dropped: Option<Duplicate>,
-}
 
 /// What the audit found.
 #[derive(Debug, Default)]
@@ -43,8 +33,6 @@ pub(crate) struct Findings {
     chained: usize,
     /// The numbers of jobs whose next one failed: a host may die under it, and anything may be cancelled.
     failed_after: BTreeSet<usize>,
-    /// Unique jobs that were dropped.
-    dropped: usize,
     /// Failed entries, by kind.
     failed: BTreeMap<String, usize>,
     /// Ends that jobs came to, beyond one each.
@@ -78,7 +66,6 @@ pub(crate) async fn audit(world: &World) -> anyhow::Result<Findings> {
     };
     let mut failures = failures(world, entries.len(), &mut findings).await?;
     let numbers: Vec<usize> = (0..entries.len()).collect();
-    let mut ends = HashMap::new();
     for page in numbers.chunks(PAGE) {
         let keys: Vec<_> = page.iter().map(|number| world.keys.result(&id(*number))).collect();
         let results: Vec<Option<String>> = redis::cmd("MGET")
@@ -94,16 +81,9 @@ pub(crate) async fn audit(world: &World) -> anyhow::Result<Findings> {
             let ended = after.is_some() || findings.failed_after.contains(number);
             findings.judge_chain(*number, entries[*number].handler, result.is_some(), ended);
             let kinds = failures.remove(number).unwrap_or_default();
-            let mut dropped = None;
-            if entries[*number].handler.is_unique() {
-                dropped = dropped_for(&replies(world, *number).await?);
-                let is_own = result.is_some() || !kinds.is_empty();
-                ends.insert(*number, Ends { is_own, dropped });
-            }
-            findings.judge(*number, entries[*number], result.as_deref(), &kinds, dropped.is_some());
+            findings.judge(*number, entries[*number], result.as_deref(), &kinds);
         }
     }
-    findings.wrong.extend(uniques::judge(&entries, &ends));
     let counted: Option<usize> = redis::cmd("HGET")
         .arg(world.keys.counts())
         .arg("done")
@@ -119,13 +99,6 @@ pub(crate) async fn audit(world: &World) -> anyhow::Result<Findings> {
         ));
     }
     Ok(findings)
-}
-
-/// What was answered to whoever waits for a job.
-async fn replies(world: &World, number: usize) -> anyhow::Result<Vec<String>> {
-    let mut range = redis::cmd("LRANGE");
-    range.arg(world.keys.replies(&id(number))).arg(0).arg(-1);
-    Ok(range.query_async(&mut world.observer().await?).await?)
 }
 
 /// The kinds that each job has failed as.
@@ -176,14 +149,13 @@ impl Findings {
         }
     }
 
-    fn judge(&mut self, number: usize, entry: Entry, result: Option<&str>, kinds: &[String], dropped: bool) {
+    fn judge(&mut self, number: usize, entry: Entry, result: Option<&str>, kinds: &[String]) {
         let Entry {
             handler,
             pushed,
             completions,
             cancelled,
             last_start,
-            ..
         } = entry;
         let id = id(number);
         self.pushed += usize::from(pushed);
@@ -191,8 +163,7 @@ impl Findings {
         self.cancelled += usize::from(cancelled.is_some_and(f64::is_finite));
         self.completed += usize::from(result.is_some());
         self.counted.0 += usize::from(result.is_some() && handler == Handler::Count);
-        self.dropped += usize::from(dropped);
-        if pushed && result.is_none() && kinds.is_empty() && !dropped {
+        if pushed && result.is_none() && kinds.is_empty() {
             let said = if completions > 0 {
                 "its worker said it completed"
             } else {
@@ -239,7 +210,6 @@ impl fmt::Display for Findings {
         line("jobs completed", self.completed)?;
         line("jobs that counted", self.counted.1)?;
         line("jobs that came after", self.chained)?;
-        line("jobs dropped as duplicates", self.dropped)?;
         for (kind, entries) in &self.failed {
             line(&format!("jobs failed as {kind}"), *entries)?;
         }

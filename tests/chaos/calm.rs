@@ -9,8 +9,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::handler::Handler;
 use crate::keys::QUEUES;
-use crate::producer::push_to;
-use crate::uniques;
+use crate::producer::push_many;
 use crate::worker::CONCURRENCY;
 use crate::world::{WORKERS, World};
 
@@ -45,9 +44,6 @@ struct Queued {
 /// Waits until nothing is left to do, sees that every worker still works, and stops them all.
 pub(crate) async fn settle(world: &World) -> anyhow::Result<()> {
     drained(world).await?;
-    let must_run = uniques::push_last(world).await?;
-    drained(world).await?;
-    uniques::have_run(world, &must_run).await?;
     all_serve(world).await?;
     for worker in &world.workers {
         let mut worker = worker.lock().await;
@@ -109,10 +105,7 @@ async fn all_serve(world: &World) -> anyhow::Result<()> {
     }
     let jobs = WORKERS * CONCURRENCY * 2;
     for _ in 0..VOLLEYS {
-        for (queue, _) in QUEUES {
-            let naps = (Handler::Nap, queue);
-            push_to(&world.client, &world.keys, &world.ledger, naps, jobs / QUEUES.len()).await?;
-        }
+        push_many(&world.client, &world.keys, &world.ledger, Handler::Nap, jobs).await?;
         drained(world).await?;
         before.retain(|(_, completed, before)| completed.load(Ordering::Relaxed) == *before);
         if before.is_empty() {
@@ -153,9 +146,6 @@ async fn look(world: &World) -> anyhow::Result<Queued> {
                 ":histor",
                 ":schedules",
                 ":held:",
-                ":limits:unique:key:",
-                ":limits:unique:awaited:",
-                ":limits:unique:started:",
                 ":swept",
             ];
             !queued.hosts.contains_key(key) && !no_jobs.iter().any(|part| key.contains(part))

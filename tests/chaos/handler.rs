@@ -8,7 +8,6 @@ use fastrand::Rng;
 use crate::guests::component_of;
 use crate::places;
 use crate::ticks;
-use crate::uniques;
 
 /// What a job asks for. Those that complete return their payload, so that each leaves a proof of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,27 +19,18 @@ pub(crate) enum Handler {
     Count,
     /// Waits, and so many at once: over all workers, by its payload and in all.
     Limited,
-    /// Unique by a key, in one of four modes.
-    Drop,
-    Latest,
-    Debounce,
-    Throttle,
     Retry,
     Permanent,
     Trap,
 }
 
 impl Handler {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Echo,
         Self::Nap,
         Self::Compute,
         Self::Count,
         Self::Limited,
-        Self::Drop,
-        Self::Latest,
-        Self::Debounce,
-        Self::Throttle,
         Self::Retry,
         Self::Permanent,
         Self::Trap,
@@ -50,7 +40,6 @@ impl Handler {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Limited => places::NAME,
-            _ if self.is_unique() => uniques::NAME,
             _ => self.guest(),
         }
     }
@@ -58,7 +47,7 @@ impl Handler {
     fn guest(self) -> &'static str {
         match self {
             Self::Echo => "echo",
-            Self::Nap | Self::Limited | Self::Drop | Self::Latest | Self::Debounce | Self::Throttle => "nap",
+            Self::Nap | Self::Limited => "nap",
             Self::Compute => "compute",
             Self::Count => "state",
             Self::Retry => "retry",
@@ -70,11 +59,7 @@ impl Handler {
     /// Most do next to nothing, some wait; few compute, since all the workers share this machine.
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         match rng.u8(..100) {
-            0..28 => Self::Echo,
-            28..30 => Self::Drop,
-            30..32 => Self::Latest,
-            32..34 => Self::Debounce,
-            34..36 => Self::Throttle,
+            0..36 => Self::Echo,
             36..42 => Self::Limited,
             42..62 => Self::Count,
             62..82 => Self::Nap,
@@ -91,7 +76,6 @@ impl Handler {
             Self::Nap => (50 + number * 37 % 451).to_string(),
             Self::Count => r#""later counts done""#.to_owned(),
             Self::Limited => places::payload(number),
-            _ if self.is_unique() => uniques::payload(number),
             _ => format!(r#"{{"n": {number}.0}}"#),
         }
     }
@@ -109,18 +93,13 @@ impl Handler {
         self == Self::Echo
     }
 
-    /// Whether its jobs are unique by a key.
-    pub(crate) fn is_unique(self) -> bool {
-        matches!(self, Self::Drop | Self::Latest | Self::Debounce | Self::Throttle)
-    }
-
     /// What its jobs fail as, if that is what they do.
     pub(crate) fn failure(self) -> Option<&'static str> {
         match self {
+            Self::Echo | Self::Nap | Self::Compute | Self::Count | Self::Limited => None,
             Self::Retry => Some("error"),
             Self::Permanent => Some("rejected"),
             Self::Trap => Some("trap"),
-            _ => None,
         }
     }
 

@@ -39,10 +39,6 @@ impl Keys {
         format!("{{{}:state:plugin:state:counts}}:values", self.prefix)
     }
 
-    pub(crate) fn replies(&self, id: &str) -> String {
-        format!("{}:replies:{id}", self.prefix)
-    }
-
     pub(crate) fn result(&self, id: &str) -> String {
         format!("{}:results:{id}", self.prefix)
     }

@@ -14,9 +14,6 @@ use crate::handler::Handler;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry {
     pub(crate) handler: Handler,
-    pub(crate) queue: &'static str,
-    /// When it was about to be pushed, in Unix seconds.
-    pub(crate) opened: f64,
     /// Redis has answered: from here on it may not get lost. Until then it may or may not exist.
     pub(crate) pushed: bool,
     /// How often a worker's log said that it completed.
@@ -26,8 +23,6 @@ pub(crate) struct Entry {
     pub(crate) cancelled: Option<f64>,
     /// When the last attempt began that a worker's log speaks of, in Unix seconds.
     pub(crate) last_start: Option<f64>,
-    /// When the first one did.
-    pub(crate) first_start: Option<f64>,
 }
 
 /// All jobs, by number.
@@ -42,17 +37,14 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// Opens an entry for a job that is about to be pushed.
-    pub(crate) fn open(&self, handler: Handler, queue: &'static str) -> usize {
+    pub(crate) fn open(&self, handler: Handler) -> usize {
         let mut entries = self.lock();
         entries.push(Entry {
             handler,
-            queue,
-            opened: now(),
             pushed: false,
             completions: 0,
             cancelled: None,
             last_start: None,
-            first_start: None,
         });
         entries.len() - 1
     }
@@ -99,7 +91,6 @@ impl Ledger {
         let mut entries = self.lock();
         if let Some(entry) = number(id).and_then(|number| entries.get_mut(number)) {
             entry.last_start = Some(entry.last_start.map_or(at, |last| last.max(at)));
-            entry.first_start = Some(entry.first_start.map_or(at, |first| first.min(at)));
         }
     }
 

@@ -41,7 +41,6 @@ mod storm;
 mod support;
 mod tally;
 mod ticks;
-mod uniques;
 mod worker;
 mod world;
 
@@ -58,7 +57,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Findings, audit};
 use crate::canceller::{AT_ONCE, Canceller};
-use crate::handler::Handler;
 use crate::producer::Producer;
 use crate::tally::Tally;
 use crate::world::World;
@@ -121,20 +119,11 @@ async fn run(folder: &Path, seed: u64, lasting: Duration) -> anyhow::Result<()> 
         instants as u64 >= lasting.as_secs() / 2,
         "the schedule fired {instants} instants only"
     );
-    let (attempts, most, exceeded) = world.places.audit(places::counts);
+    let (attempts, most, exceeded) = world.places.audit();
     say(&format!(
         "chaos: {attempts} attempts at limited jobs, up to {most} at once"
     ));
     ensure!(exceeded.is_empty(), "limits were exceeded: {exceeded:#?}");
-    let entries = world.ledger.entries();
-    let one_at_a_time = |number: usize| {
-        let handler = entries[number].handler;
-        let key = (handler != Handler::Throttle).then(|| (uniques::key(handler, number), 1));
-        key.into_iter().collect()
-    };
-    let (attempts, _, exceeded) = world.uniques.audit(one_at_a_time);
-    say(&format!("chaos: {attempts} attempts at unique jobs"));
-    ensure!(exceeded.is_empty(), "keys were held by more than one: {exceeded:#?}");
     judge(&findings, &world.tally)
 }
 

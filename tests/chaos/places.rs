@@ -24,11 +24,6 @@ pub(crate) fn payload(number: usize) -> String {
     (60 + number % KEYS * 40).to_string()
 }
 
-/// What a limited job counts against, and how many of these may run at once.
-pub(crate) fn counts(number: usize) -> Vec<(String, usize)> {
-    vec![(payload(number), OF_ONE), (String::new(), OF_ALL)]
-}
-
 /// Adds the limits to the manifest that is there.
 pub(crate) fn limit(folder: &Path) -> anyhow::Result<()> {
     let manifest = folder.join(NAME).with_extension("toml");
@@ -78,9 +73,8 @@ impl Places {
         lock(&self.gone).entry(host.to_owned()).or_default().push(at);
     }
 
-    /// How many attempts there were, the most at once of those that count together, and where these were too many. `counts` says
-    /// by a job's number what it counts against in its queue, and how many of these may run at once.
-    pub(crate) fn audit(&self, counts: impl Fn(usize) -> Vec<(String, usize)>) -> (usize, usize, Vec<String>) {
+    /// How many attempts there were, the most at once of those that count together, and where these were too many.
+    pub(crate) fn audit(&self) -> (usize, usize, Vec<String>) {
         let (attempts, gone) = (lock(&self.attempts).clone(), lock(&self.gone));
         let mut by_limit = BTreeMap::<_, Vec<_>>::new();
         for attempt in &attempts {
@@ -89,7 +83,8 @@ impl Places {
             // Of one without an end only its beginning is sure.
             let ended = attempt.ended.or(cut).unwrap_or(attempt.began);
             let ended = cut.map_or(ended, |cut| cut.min(ended));
-            for (key, most) in counts(number(&attempt.id).unwrap_or_default()) {
+            let key = payload(number(&attempt.id).unwrap_or_default());
+            for (key, most) in [(key, OF_ONE), (String::new(), OF_ALL)] {
                 let runs = by_limit.entry((attempt.queue.clone(), key, most)).or_default();
                 // At one instant, what ends comes before what begins: the log has whole milliseconds.
                 runs.extend([(attempt.began, 1), (ended, -1)]);
@@ -109,7 +104,7 @@ impl Places {
             most_at_once = most_at_once.max(most);
             if most > limit {
                 wrong.push(format!(
-                    "{most} jobs of {queue} with the key \"{key}\" ran at once at {at}, not {limit}"
+                    "{most} limited jobs of {queue} with the key \"{key}\" ran at once at {at}, not {limit}"
                 ));
             }
         }

@@ -14,7 +14,6 @@ use crate::handler::Handler;
 use crate::keys::{Keys, QUEUES};
 use crate::ledger::{Ledger, id, next_id, now};
 use crate::server::connect;
-use crate::uniques;
 
 /// Time between two batches.
 const BATCH_INTERVAL: Duration = Duration::from_millis(50);
@@ -85,7 +84,7 @@ impl Producer {
         let is_delayed = self.rng.u8(..100) < 15;
         let is_full = self.rng.bool();
         let due = is_delayed.then(|| now() + self.rng.f64() * 5.0);
-        let number = self.ledger.open(handler, queue);
+        let number = self.ledger.open(handler);
         Push {
             number,
             json: if is_full {
@@ -103,24 +102,29 @@ impl Producer {
     }
 }
 
-/// Pushes jobs of one handler at once, and returns their numbers.
-pub(crate) async fn push_to(
+/// Pushes jobs of one handler at once.
+pub(crate) async fn push_many(
     client: &Client,
     keys: &Keys,
     ledger: &Arc<Ledger>,
-    (handler, queue): (Handler, &'static str),
+    handler: Handler,
     count: usize,
-) -> RedisResult<Vec<usize>> {
-    let job = |number: usize| Push {
-        number,
-        json: minimal(number, handler),
-        key: keys.ready(queue),
-        due: None,
+) -> RedisResult<()> {
+    let job = |n: usize| {
+        let number = ledger.open(handler);
+        Push {
+            number,
+            json: minimal(number, handler),
+            key: keys.ready(QUEUES[n % QUEUES.len()].0),
+            due: None,
+        }
     };
-    let numbers: Vec<_> = (0..count).map(|_| ledger.open(handler, queue)).collect();
-    let jobs = numbers.iter().map(|number| job(*number)).collect();
-    send(connect(client).await?, jobs, Arc::clone(ledger)).await?;
-    Ok(numbers)
+    send(
+        connect(client).await?,
+        (0..count).map(job).collect(),
+        Arc::clone(ledger),
+    )
+    .await
 }
 
 async fn send(mut connection: MultiplexedConnection, batch: Vec<Push>, ledger: Arc<Ledger>) -> RedisResult<()> {
@@ -142,20 +146,17 @@ fn minimal(number: usize, handler: Handler) -> String {
     let (id, name, payload) = (id(number), handler.name(), handler.payload(number));
     format!(
         r#"{{"id":"{id}","name":"{name}","payload":{payload}{}}}"#,
-        wishes(number, handler)
+        chain(number, handler)
     )
 }
 
-/// What says that another job comes after this one, or that it is unique.
-fn wishes(number: usize, handler: Handler) -> String {
+/// What says that another job comes after this one.
+fn chain(number: usize, handler: Handler) -> String {
+    if !handler.is_chained() {
+        return String::new();
+    }
     let (name, next) = (handler.name(), next_id(number));
-    let chain = || {
-        handler
-            .is_chained()
-            .then(|| format!(r#""then":[{{"name":"{name}","id":"{next}"}}]"#))
-    };
-    let wish = uniques::wish(handler, number).or_else(chain);
-    wish.map_or_else(String::new, |wish| format!(r#","metadata":{{"kiln":{{{wish}}}}}"#))
+    format!(r#","metadata":{{"kiln":{{"then":[{{"name":"{name}","id":"{next}"}}]}}}}"#)
 }
 
 fn full(number: usize, handler: Handler, queue: &str) -> String {
@@ -163,6 +164,6 @@ fn full(number: usize, handler: Handler, queue: &str) -> String {
     let now = jiff::Timestamp::now();
     format!(
         r#"{{"id":"{id}","name":"{name}","queue":"{queue}","payload":{payload},"attempts":0,"max_attempts":2,"timeout":30000000000,"delay":0,"available_at":"{now}","created_at":"{now}","updated_at":"{now}"{}}}"#,
-        wishes(number, handler)
+        chain(number, handler)
     )
 }

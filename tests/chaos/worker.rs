@@ -15,11 +15,10 @@ use tokio::sync::oneshot;
 
 use crate::keys::{Keys, QUEUES};
 use crate::ledger::{Ledger, now, number_before};
-use crate::places::{self, Places};
+use crate::places::{NAME, Places};
 use crate::process::Process;
 use crate::support::{PATIENCE, kiln};
 use crate::ticks::instant;
-use crate::uniques;
 
 /// Attempts at once of each worker.
 pub(crate) const CONCURRENCY: usize = 16;
@@ -36,24 +35,9 @@ pub(crate) struct Starter {
     keys: Keys,
     /// Where `plugins` and `logs` are.
     pub(crate) folder: PathBuf,
-    books: Books,
+    ledger: Arc<Ledger>,
+    places: Arc<Places>,
     readers: Mutex<Vec<JoinHandle<anyhow::Result<()>>>>,
-}
-
-/// What is noted of what the logs say.
-#[derive(Clone)]
-pub(crate) struct Books {
-    pub(crate) ledger: Arc<Ledger>,
-    /// Attempts at limited jobs, and at unique ones.
-    pub(crate) places: Arc<Places>,
-    pub(crate) uniques: Arc<Places>,
-}
-
-impl Books {
-    fn ended(&self, host: &str, id: &str, at: f64) {
-        self.places.ended(host, id, at);
-        self.uniques.ended(host, id, at);
-    }
 }
 
 /// One that has started.
@@ -62,17 +46,19 @@ pub(crate) struct Worker {
     pub(crate) host: String,
     /// The jobs that it said it completed.
     pub(crate) completed: Arc<AtomicUsize>,
-    books: Books,
+    places: Arc<Places>,
     process: Process,
 }
 
 impl Starter {
-    pub(crate) fn new(store: String, keys: Keys, folder: PathBuf, books: Books) -> Self {
+    pub(crate) fn new(store: String, keys: Keys, folder: PathBuf, books: (Arc<Ledger>, Arc<Places>)) -> Self {
+        let (ledger, places) = books;
         Self {
             store,
             keys,
             folder,
-            books,
+            ledger,
+            places,
             readers: Mutex::default(),
         }
     }
@@ -115,7 +101,7 @@ impl Starter {
             return Ok(Some(Worker {
                 host,
                 completed,
-                books: self.books.clone(),
+                places: Arc::clone(&self.places),
                 process,
             }));
         }
@@ -130,7 +116,7 @@ impl Starter {
         let log = self.folder.join("logs").join(format!("{}.ndjson", readers.len()));
         let mut log = File::create(log)?;
         let (started, host) = oneshot::channel();
-        let books = self.books.clone();
+        let (ledger, places) = (Arc::clone(&self.ledger), Arc::clone(&self.places));
         readers.push(std::thread::spawn(move || {
             let (mut started, mut own) = (Some(started), String::new());
             for line in BufReader::new(stderr).lines() {
@@ -146,38 +132,28 @@ impl Starter {
                         name,
                         queue,
                         timestamp,
-                    } => {
-                        let of = match name.as_str() {
-                            places::NAME => &books.places,
-                            uniques::NAME => &books.uniques,
-                            _ => continue,
-                        };
-                        let at = unix_s(&timestamp).context("a time")?;
-                        books.ledger.started(&id, at);
-                        of.began(&own, &id, &queue, at);
+                    } if name == NAME => {
+                        places.began(&own, &id, &queue, unix_s(&timestamp).context("a time")?);
                     }
                     Said::Completed { id, ran } => {
                         completed.fetch_add(1, Ordering::Relaxed);
-                        books.ended(&own, &id, ran.ended().context("a time")?);
+                        places.ended(&own, &id, ran.ended().context("a time")?);
                         if let Some(instant) = instant(&id) {
-                            books.ledger.ticked(instant);
+                            ledger.ticked(instant);
                             continue;
                         }
-                        books.ledger.started(&id, ran.began().context("a time")?);
+                        ledger.started(&id, ran.began().context("a time")?);
                         if number_before(&id).is_none() {
-                            books
-                                .ledger
-                                .completed(&id)
-                                .with_context(|| format!("nobody pushed {id}"))?;
+                            ledger.completed(&id).with_context(|| format!("nobody pushed {id}"))?;
                         }
                     }
                     Said::Failed { id, ran } => {
-                        books.ended(&own, &id, ran.ended().context("a time")?);
-                        books.ledger.started(&id, ran.began().context("a time")?);
+                        places.ended(&own, &id, ran.ended().context("a time")?);
+                        ledger.started(&id, ran.began().context("a time")?);
                     }
-                    Said::Stopped { id, ran } => books.ended(&own, &id, ran.ended().context("a time")?),
-                    Said::Moved { jobs } => _ = books.ledger.moved.fetch_add(jobs, Ordering::Relaxed),
-                    Said::Else => {}
+                    Said::Stopped { id, ran } => places.ended(&own, &id, ran.ended().context("a time")?),
+                    Said::Moved { jobs } => _ = ledger.moved.fetch_add(jobs, Ordering::Relaxed),
+                    Said::Starts { .. } | Said::Else => {}
                 }
             }
             Ok(())
@@ -199,8 +175,7 @@ impl Worker {
         // Once more when it has been sent: what began meanwhile is unknown as well.
         let gone = || {
             if signal != "-CONT" {
-                self.books.places.gone(&self.host, now());
-                self.books.uniques.gone(&self.host, now());
+                self.places.gone(&self.host, now());
             }
         };
         gone();

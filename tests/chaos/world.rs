@@ -15,7 +15,7 @@ use crate::places::Places;
 use crate::server::connect;
 use crate::servers::Server;
 use crate::tally::Tally;
-use crate::worker::{Books, Starter, Worker};
+use crate::worker::{Starter, Worker};
 
 pub(crate) const WORKERS: usize = 4;
 
@@ -28,8 +28,6 @@ pub(crate) struct World {
     pub(crate) keys: Keys,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) places: Arc<Places>,
-    /// The same of unique jobs.
-    pub(crate) uniques: Arc<Places>,
     pub(crate) tally: Tally,
     /// Straight to Redis.
     pub(crate) client: Client,
@@ -49,12 +47,8 @@ impl World {
             prefix: format!("chaos-{:016x}", fastrand::u64(..)),
         };
         let ledger = Arc::<Ledger>::default();
-        let (places, uniques) = (Arc::<Places>::default(), Arc::<Places>::default());
-        let books = Books {
-            ledger: Arc::clone(&ledger),
-            places: Arc::clone(&places),
-            uniques: Arc::clone(&uniques),
-        };
+        let places = Arc::<Places>::default();
+        let books = (Arc::clone(&ledger), Arc::clone(&places));
         let starter = Starter::new(network.url(), keys.clone(), folder.to_owned(), books);
         let mut workers = Vec::new();
         for _ in 0..WORKERS {
@@ -68,7 +62,6 @@ impl World {
             keys,
             ledger,
             places,
-            uniques,
             tally: Tally::default(),
             client,
         })
